@@ -1,0 +1,1 @@
+"""The words of Loraform: every name and shape that crosses a process boundary. Imports pydantic only."""

@@ -1,0 +1,490 @@
+"""FineTuneJob: one bounded run from data to a measured, published adapter."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.config import JsonDict
+
+from loraform_api.meta import ApiModel, Condition, DecimalString, Name, ObjectName, RateString, Sha256
+from loraform_api.names import RunStage
+from loraform_api.verification import HousePolicy, Stage
+
+
+def rule(
+    rule: str, message: str, *, reason: str = "FieldValueInvalid", field_path: str | None = None
+) -> dict[str, str]:
+    """One `x-kubernetes-validations` entry."""
+    entry: JsonDict = {"rule": rule, "message": message, "reason": reason}
+    return entry if field_path is None else {**entry, "fieldPath": field_path}
+
+
+PvcUri = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        pattern=r"^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?$",
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule("!self.contains('..')", "must not contain '..'"),
+            ]
+        },
+    ),
+]
+"""`pvc://<claim>/<folder>`: a PersistentVolumeClaim of the same namespace and a folder in it."""
+
+RelativePath = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1024,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$",
+        json_schema_extra={"x-kubernetes-validations": [rule("!self.contains('..')", "must not contain '..'")]},
+    ),
+]
+
+
+class LocalReference(ApiModel):
+    name: ObjectName
+    """Name of an object in the same namespace."""
+
+
+class ModelReference(ApiModel):
+    name: Annotated[str, Field(min_length=1, max_length=30, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
+    """Name of an IaCModel in the same namespace."""
+
+
+class BaseModelSpec(ApiModel):
+    storage_uri: PvcUri
+    """Where the base model lies: `pvc://<claim>/<folder>` holding config.json, tokenizer.json and *.safetensors."""
+
+
+class HTTPSource(ApiModel):
+    url: Annotated[str, Field(max_length=2048, pattern=r"^https://[^\s]+$")]
+    """An https URL of a JSONL file."""
+    sha256: Sha256
+    """Digest that the downloaded file must have."""
+    ca_config_map_ref: LocalReference | None = None
+    """ConfigMap whose key `ca.crt` holds the CA certificates to trust instead of the public ones."""
+
+
+class GitSource(ApiModel):
+    url: Annotated[str, Field(max_length=2048, pattern=r"^https://[^\s]+$")]
+    """An https URL of a git repository."""
+    commit: Annotated[str, Field(max_length=40, pattern=r"^[0-9a-f]{40}$")]
+    """The full commit hash to read."""
+    path: RelativePath
+    """Path of a JSONL file in the repository."""
+    ca_config_map_ref: LocalReference | None = None
+    """ConfigMap whose key `ca.crt` holds the CA certificates to trust instead of the public ones."""
+
+
+class ConfigMapSource(ApiModel):
+    name: ObjectName
+    """Name of a ConfigMap in the same namespace."""
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+    """Key whose value is the JSONL text."""
+
+
+class ClaimSource(ApiModel):
+    claim_name: ObjectName
+    """Name of a PersistentVolumeClaim in the same namespace."""
+    path: RelativePath
+    """Path of a JSONL file in the volume."""
+
+
+ONE_OF = rule(
+    "[has(self.http), has(self.git), has(self.configMap), has(self.persistentVolumeClaim)].filter(x, x).size() == 1",
+    "exactly one of `http`, `git`, `configMap` and `persistentVolumeClaim` must be set",
+)
+
+
+class DataSource(ApiModel):
+    """A named JSONL file; exactly one place must be given."""
+
+    model_config = {"json_schema_extra": {"x-kubernetes-validations": [ONE_OF]}}
+
+    name: Name
+    """Name of this source, unique in its list."""
+    http: HTTPSource | None = None
+    """A file behind https with a known digest."""
+    git: GitSource | None = None
+    """A file in a git repository at a fixed commit."""
+    config_map: ConfigMapSource | None = None
+    """A key of a ConfigMap."""
+    persistent_volume_claim: ClaimSource | None = None
+    """A file in a volume."""
+
+
+class Deduplicate(StrEnum):
+    EXACT = "Exact"
+    OFF = "Off"
+
+
+class DatasetSpec(ApiModel):
+    sources: Annotated[
+        list[DataSource],
+        Field(
+            min_length=1,
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ]
+    """Files of rows `{"instruction", "input", "response"}`, read in this order."""
+    deduplicate: Deduplicate = Deduplicate.EXACT
+    """`Exact` keeps the first of rows with equal prompt and program; `Off` keeps all."""
+    validation_percent: Annotated[int, Field(ge=0, le=50)] = 5
+    """Share of the rows kept out of training for the validation loss, in percent."""
+    min_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 100
+    """Fewest rows that must remain after all filters; fewer fail the run before a GPU is taken."""
+
+
+class LoRASpec(ApiModel):
+    rank: Annotated[int, Field(ge=1, le=512)] = 32
+    """Rank of the adapter's matrices."""
+    alpha: Annotated[int, Field(ge=1, le=1024)] = 32
+    """Scaling numerator: the adapter is scaled by alpha / rank."""
+    target_modules: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_]+$")]],
+        Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = []
+    """Names of the linear layers to adapt; empty means all linear layers except the output head."""
+
+
+class TrainingSpec(ApiModel):
+    epochs: Annotated[int, Field(ge=1, le=100)] = 2
+    """Passes over the training rows."""
+    learning_rate: DecimalString = "2e-4"
+    """Peak learning rate as text, for example `2e-4`."""
+    warmup_percent: Annotated[int, Field(ge=0, le=50)] = 3
+    """Share of the steps used to warm up, in percent; a cosine decay follows."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Rows per optimiser step."""
+    micro_batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Rows per forward pass; `batchSize` must be a multiple of it."""
+    max_sequence_length: Annotated[int, Field(ge=64, le=131072)] = 4096
+    """Longest row in tokens, prompt and response together; longer rows are dropped and counted, never cut."""
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
+    """Seed of shuffling and initialisation."""
+
+
+class CheckpointSpec(ApiModel):
+    every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    """Optimiser steps between checkpoints."""
+
+
+class SuiteSpec(DataSource):
+    """A held-out suite of rows `{"id", "instruction", "input", "asked"}`."""
+
+    stages: Annotated[
+        list[Stage], Field(min_length=1, max_length=4, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = list(Stage)
+    """Stages that a row must pass to count as passed."""
+
+
+class EvaluationSpec(ApiModel):
+    suites: Annotated[
+        list[SuiteSpec],
+        Field(
+            min_length=1,
+            max_length=8,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ]
+    """Suites whose rows decide; the rows of all suites count together."""
+    max_new_tokens: Annotated[int, Field(ge=16, le=32768)] = 1024
+    """Longest answer in tokens; an answer that reaches it counts as failed (`Truncated`)."""
+
+
+class OutputSpec(ApiModel):
+    storage_uri: PvcUri
+    """Store for adapters, `pvc://<claim>/<folder>`; each run writes its own folder below it."""
+
+
+class ResourcesSpec(ApiModel):
+    cpu: Annotated[str, Field(max_length=16, pattern=r"^[0-9]+m?$")] = "1"
+    """CPU request of train and engine containers."""
+    memory: Annotated[str, Field(max_length=16, pattern=r"^[0-9]+(Mi|Gi)$")] = "4Gi"
+    """Memory request and limit of train and engine containers."""
+
+
+class Toleration(ApiModel):
+    key: Annotated[str, Field(max_length=317)] = ""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: Annotated[str, Field(max_length=63)] = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+
+
+class PlacementSpec(ApiModel):
+    profile: Name = "default"
+    """Name of a profile of the operator's configuration; it fixes the images, the engine's flags and the GPU resource."""
+    gpus: Annotated[int, Field(ge=1, le=1)] = 1
+    """GPUs of a train or engine pod, where the profile has GPUs."""
+    resources: ResourcesSpec = ResourcesSpec()
+    """CPU and memory."""
+    node_selector: Annotated[
+        dict[Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=63)]], Field(max_length=16)
+    ] = {}
+    """Labels that the node must have."""
+    tolerations: Annotated[
+        list[Toleration], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
+    """Taints that the pods tolerate."""
+
+
+class WorkspaceSpec(ApiModel):
+    size: Annotated[str, Field(max_length=16, pattern=r"^[0-9]+(Mi|Gi|Ti)$")] = "20Gi"
+    """Size of the run's own volume: base model, rows and checkpoints."""
+    storage_class_name: ObjectName | None = None
+    """StorageClass of that volume; the cluster's default where absent."""
+
+
+MULTIPLE = rule(
+    "self.training.batchSize % self.training.microBatchSize == 0",
+    "`training.batchSize` must be a multiple of `training.microBatchSize`",
+    field_path=".training.batchSize",
+)
+
+
+class FineTuneJobSpec(ApiModel):
+    model_config = {"json_schema_extra": {"x-kubernetes-validations": [MULTIPLE]}}
+
+    model_ref: ModelReference | None = None
+    """The IaCModel for which this run's adapter is a candidate; absent: train, measure and publish only."""
+    base_model: BaseModelSpec
+    """The frozen base model."""
+    dataset: DatasetSpec
+    """Training rows."""
+    policy: HousePolicy | None = None
+    """House policy to teach and to check; absent: that of the IaCModel in `modelRef`."""
+    lora: LoRASpec = LoRASpec()
+    """Shape of the adapter."""
+    training: TrainingSpec = TrainingSpec()
+    """Optimisation."""
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    """How often training can be resumed."""
+    evaluation: EvaluationSpec
+    """How base, live and candidate are measured."""
+    output: OutputSpec
+    """Where the adapter goes."""
+    placement: PlacementSpec = PlacementSpec()
+    """Where the pods run."""
+    workspace: WorkspaceSpec = WorkspaceSpec()
+    """The run's own volume."""
+    backoff_limit: Annotated[int, Field(ge=0, le=20)] = 3
+    """Failed pods of one stage before the run fails; a pod that saved and stopped does not count."""
+    active_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
+    """Longest time from the job's creation to its end."""
+
+
+class ConditionType(StrEnum):
+    """Conditions of a FineTuneJob. The last two are present only when True."""
+
+    READY = "Ready"
+    SUCCEEDED = "Succeeded"
+    DATASET_READY = "DatasetReady"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class Metric(ApiModel):
+    name: Annotated[str, Field(max_length=63, pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+    value: Annotated[str, Field(max_length=32)]
+
+
+class ProgressStatus(ApiModel):
+    """Progress of the running stage, as its pod reported it."""
+
+    percentage: Annotated[int, Field(ge=0, le=100)] = 0
+    estimated_remaining_seconds: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    metrics: Annotated[
+        list[Metric],
+        Field(
+            max_length=20, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ] = []
+    """Latest values only, as text."""
+    last_updated_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})] | None = None
+
+
+class StageStatus(ApiModel):
+    """A finished stage; never planned again."""
+
+    name: RunStage
+    start_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
+    completion_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
+    summary: Annotated[str, Field(max_length=512)] = ""
+    """The stage's result in one line."""
+
+
+class AttemptStatus(ApiModel):
+    """A pod that did not finish its stage."""
+
+    stage: RunStage
+    pod: Annotated[str, Field(max_length=253)]
+    reason: Annotated[str, Field(max_length=63)]
+    """Failure class, for example `DatasetInvalid`, `OutOfMemory`, `SavedAndStopped`."""
+    exit_code: Annotated[int, Field(ge=-1, le=255)] | None = None
+    message: Annotated[str, Field(max_length=1024)] = ""
+    hint: Annotated[str, Field(max_length=512)] = ""
+    """What to do next."""
+    resumed_from_step: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    """Training step at which this pod began."""
+    finish_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
+
+
+class FilterCount(ApiModel):
+    name: Annotated[str, Field(max_length=63)]
+    """`Read`, a filter such as `SyntaxError` or `Duplicate`, `Train` or `Validation`."""
+    rows: Annotated[int, Field(ge=0, le=2**53)]
+
+
+class DatasetStatus(ApiModel):
+    digest: Sha256
+    """Digest of the training and validation rows after all filters."""
+    rows: Annotated[
+        list[FilterCount],
+        Field(
+            max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ]
+    """Rows read, dropped by each filter, and kept."""
+
+
+class ArmName(StrEnum):
+    """What is measured. `BaseWithPolicy` is the base with the policy in the prompt and the rewriter behind it."""
+
+    BASE = "Base"
+    BASE_WITH_POLICY = "BaseWithPolicy"
+    LIVE = "Live"
+    CANDIDATE = "Candidate"
+
+
+class StageRate(ApiModel):
+    stage: Annotated[str, Field(max_length=16)]
+    """A verification stage, or `All` for rows that passed every one."""
+    raw: RateString
+    """Share of all rows, as the model wrote them."""
+    served: RateString
+    """Share of all rows after the house-policy rewrite."""
+
+
+class ArmStatus(ApiModel):
+    name: ArmName
+    rows: Annotated[int, Field(ge=0, le=2**53)]
+    rates: Annotated[
+        list[StageRate],
+        Field(
+            max_length=8, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["stage"]}
+        ),
+    ]
+    truncated: Annotated[int, Field(ge=0, le=2**53)] = 0
+    inconclusive: Annotated[int, Field(ge=0, le=2**53)] = 0
+
+
+class PairedStatus(ApiModel):
+    """Raw outcomes of candidate and reference on the same rows."""
+
+    reference: Literal["Base", "Live"]
+    both_passed: Annotated[int, Field(ge=0, le=2**53)]
+    candidate_only: Annotated[int, Field(ge=0, le=2**53)]
+    reference_only: Annotated[int, Field(ge=0, le=2**53)]
+    neither_passed: Annotated[int, Field(ge=0, le=2**53)]
+
+
+class EvaluationStatus(ApiModel):
+    arms: Annotated[
+        list[ArmStatus],
+        Field(
+            max_length=4, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ]
+    paired: PairedStatus
+    """The comparison that promotion reads."""
+    live_digest: Sha256 | None = None
+    """Adapter that was live when the run began and was measured as `Live`."""
+    parity_max_difference: DecimalString
+    """Largest difference of a token's log-probability between trainer and engine."""
+
+
+class ArtifactStatus(ApiModel):
+    uri: PvcUri
+    digest: Sha256
+    """Digest of the adapter's files, by which it is loaded and compared."""
+    size_bytes: Annotated[int, Field(ge=0, le=2**53)]
+
+
+class ImageStatus(ApiModel):
+    name: Annotated[str, Field(max_length=63)]
+    image: Annotated[str, Field(max_length=512)]
+
+
+class ProvenanceStatus(ApiModel):
+    """What this run was made with, fixed when it began."""
+
+    run_config: Annotated[str, Field(max_length=253)]
+    """Name of the immutable ConfigMap with everything the run was told."""
+    images: Annotated[
+        list[ImageStatus],
+        Field(
+            max_length=8, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ] = []
+    base_digest: Sha256 | None = None
+    template_hash: Sha256 | None = None
+    toolchain: Annotated[str, Field(max_length=512)] = ""
+    """Terraform and providers that judged."""
+
+
+class FineTuneJobStatus(ApiModel):
+    observed_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=8, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+        ),
+    ] = []
+    phase: Annotated[str, Field(max_length=32)] = ""
+    """For people: Pending, Preparing, Training, Evaluating, Publishing, Succeeded or Failed."""
+    progress: ProgressStatus | None = None
+    stages: Annotated[
+        list[StageStatus],
+        Field(
+            max_length=8, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ] = []
+    attempts: Annotated[
+        list[AttemptStatus],
+        Field(
+            max_length=30, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["pod"]}
+        ),
+    ] = []
+    """The latest pods that did not finish their stage."""
+    dataset: DatasetStatus | None = None
+    evaluation: EvaluationStatus | None = None
+    artifact: ArtifactStatus | None = None
+    provenance: ProvenanceStatus | None = None
+
+
+class ObjectMeta(ApiModel):
+    """The part of Kubernetes metadata that we read."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int = 1
+    resource_version: str = ""
+    creation_timestamp: str
+    deletion_timestamp: str | None = None
+    annotations: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class FineTuneJob(ApiModel):
+    """A FineTuneJob trains one LoRA adapter on checked data, measures it with Terraform against the base model and the live version, and publishes it."""
+
+    metadata: ObjectMeta
+    spec: FineTuneJobSpec
+    status: FineTuneJobStatus = FineTuneJobStatus()

@@ -1,0 +1,83 @@
+"""Heartbeats of gateways and agents to the operator, and its reply: the route."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from loraform_api.meta import Sha256, WireModel
+from loraform_api.verification import HousePolicy
+
+HEARTBEAT_SECONDS = 3
+
+
+class AdapterState(StrEnum):
+    """State of an adapter in one engine. Only `Ready` may answer."""
+
+    LOADING = "Loading"
+    READY = "Ready"
+    NOT_SERVABLE = "NotServable"
+
+
+class LoadedAdapter(WireModel):
+    digest: Sha256
+    state: AdapterState
+    message: Annotated[str, Field(max_length=512)] = ""
+
+
+class Heartbeat(WireModel):
+    """Sent every `HEARTBEAT_SECONDS` by each agent and gateway pod."""
+
+    role: Literal["agent", "gateway"]
+    pod: Annotated[str, Field(max_length=253)]
+    route_revision: str = ""
+    """Revision of the route that the sender follows."""
+    adapters: Annotated[list[LoadedAdapter], Field(max_length=64)] = []
+    """Agents: adapters known to the engine."""
+    counters: Annotated[dict[str, int], Field(max_length=64)] = {}
+    """Gateways: totals since the pod's start, by name (see `Counter`)."""
+
+
+class Counter(StrEnum):
+    """Names of a gateway's counters."""
+
+    REQUESTS = "requests"
+    ERRORS = "errors"
+    VERIFIED_RAW = "verified_raw"
+    """Answers that passed every check as the model wrote them."""
+    VERIFIED_SERVED = "verified_served"
+    """Answers that passed after the rewrite."""
+    UNVERIFIED = "unverified"
+    """Answers that failed a check, or were asked for with `verify: off`."""
+
+
+class RouteAdapter(WireModel):
+    """An adapter that engines keep loaded. Its name in the engine is `adapter_name(digest)`."""
+
+    version: int
+    digest: Sha256
+    path: str
+    """Folder in serving pods (`/mnt/store/<claim>/…`)."""
+    template_hash: Sha256
+
+
+class Route(WireModel):
+    """What answers now and what engines must load; also the ConfigMap's `route.json` for a cold start."""
+
+    revision: str
+    model: str
+    """Name of the IaCModel: the model id that users call."""
+    base_path: str
+    """Folder of the base model in serving pods (`/mnt/base/…`)."""
+    live: Sha256 | None = None
+    """Digest of the adapter that answers; None while none has passed parity."""
+    adapters: Annotated[list[RouteAdapter], Field(max_length=8)] = []
+    """Adapters to keep loaded: the live one and an accepted one on its way."""
+    policy: HousePolicy | None = None
+
+
+def adapter_name(digest: str) -> str:
+    """Return the name under which an engine knows an adapter."""
+    return f"adapter-{digest[:16]}"

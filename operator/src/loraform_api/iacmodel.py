@@ -1,0 +1,146 @@
+"""IaCModel: a long-lived, served model whose versions come from FineTuneJobs and must prove themselves."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from loraform_api.finetunejob import ObjectMeta, PlacementSpec, PvcUri
+from loraform_api.meta import ApiModel, Condition, RateString, Sha256
+from loraform_api.verification import HousePolicy, Stage
+
+
+class Minimum(ApiModel):
+    stage: Literal[Stage.PARSE, Stage.VALIDATE, Stage.POLICY, Stage.INTENT]
+    """A verification stage."""
+    rate: RateString
+    """Smallest raw rate of the candidate at that stage, over all rows, as text."""
+
+
+class PromotionSpec(ApiModel):
+    """When a candidate replaces what runs now. Only this decides."""
+
+    minimums: Annotated[
+        list[Minimum],
+        Field(
+            max_length=4, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["stage"]}
+        ),
+    ] = [Minimum(stage=Stage.POLICY, rate="0.95")]
+    """Absolute floors of the candidate's raw rates. The served policy rate must always be 1."""
+    min_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    """Fewest suite rows on which a decision may rest."""
+    require_better_than_live: bool = True
+    """Ask that the candidate be better than the live version (without one: than the base) at 95 % confidence.
+    If false, it must only not be worse by more than `maxRegressionPoints`."""
+    max_regression_points: Annotated[int, Field(ge=0, le=100)] = 5
+    """Percentage points that the candidate may lose, at 95 % confidence, where `requireBetterThanLive` is false."""
+
+
+class ServingLoRASpec(ApiModel):
+    max_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 64
+    """Largest adapter rank that the engine is started for."""
+
+
+class ServingSpec(ApiModel):
+    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Engine pods; absent means 1 and leaves the number to an autoscaler that set it."""
+    placement: PlacementSpec = PlacementSpec()
+    """Where engine pods run."""
+    lora: ServingLoRASpec = ServingLoRASpec()
+    """Adapters."""
+
+
+class IaCModelSpec(ApiModel):
+    policy: HousePolicy | None = None
+    """House policy of every answer and of every run for this model that sets none of its own."""
+    promotion: PromotionSpec = PromotionSpec()
+    """When a candidate goes live."""
+    serving: ServingSpec = ServingSpec()
+    """How the live version is served."""
+    revision_history_limit: Annotated[int, Field(ge=1, le=100)] = 10
+    """Versions kept as ControllerRevisions beside the live one."""
+
+
+class ConditionType(StrEnum):
+    """Conditions of an IaCModel. The last two are present only when True."""
+
+    READY = "Ready"
+    CANDIDATE_ACCEPTED = "CandidateAccepted"
+    SERVING = "Serving"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class Decision(StrEnum):
+    """Why a candidate was accepted or refused."""
+
+    ACCEPTED = "Accepted"
+    TOO_FEW_ROWS = "TooFewRows"
+    MINIMUMS_NOT_MET = "MinimumsNotMet"
+    NOT_BETTER_THAN_LIVE = "NotBetterThanLive"
+    LIVE_CHANGED = "LiveChanged"
+
+
+class VersionStatus(ApiModel):
+    """Summary of one version; the ControllerRevision holds it whole."""
+
+    version: Annotated[int, Field(ge=1, le=2**53)]
+    job: Annotated[str, Field(max_length=63)]
+    digest: Sha256
+    decision: Decision
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """The decision in words, with the numbers."""
+
+
+class VersionRecord(ApiModel):
+    """The data of a version's ControllerRevision: everything needed to serve it and to explain it. Never changed."""
+
+    version: int
+    job: str
+    job_uid: str
+    base_model_uri: PvcUri
+    base_digest: Sha256
+    template_hash: Sha256
+    artifact_uri: PvcUri
+    artifact_digest: Sha256
+    rank: int
+    decision: Decision
+    message: str
+    replaced_digest: Sha256 | None = None
+    """Adapter that was live when the decision fell."""
+
+
+class IaCModelStatus(ApiModel):
+    observed_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=8, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+        ),
+    ] = []
+    live_version: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    """Version that answers now."""
+    url: Annotated[str, Field(max_length=512)] = ""
+    """Address of the OpenAI-compatible endpoint inside the cluster."""
+    replicas: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Engine pods that exist."""
+    selector: Annotated[str, Field(max_length=512)] = ""
+    """Label selector of the engine pods, for autoscalers."""
+    versions: Annotated[
+        list[VersionStatus],
+        Field(
+            max_length=101,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["version"]},
+        ),
+    ] = []
+    """Latest versions, newest first."""
+
+
+class IaCModel(ApiModel):
+    """An IaCModel serves the newest adapter that proved better than the one before, and refuses the others with numbers."""
+
+    metadata: ObjectMeta
+    spec: IaCModelSpec
+    status: IaCModelStatus = IaCModelStatus()

@@ -1,0 +1,93 @@
+"""Base models and the condition vocabulary shared by both kinds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class ApiModel(BaseModel):
+    """A part of a custom resource: camelCase outside, unknown fields ignored so an older operator reads a newer CRD."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        frozen=True,
+    )
+
+
+class WireModel(BaseModel):
+    """A message between our own processes: both ends have one version, so unknown fields are refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        frozen=True,
+    )
+
+
+Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+"""An RFC 1123 DNS label."""
+
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+"""The name of a Secret, ConfigMap or claim in the same namespace."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
+
+DecimalString = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$", max_length=24)]
+"""A non-negative decimal as text (specs hold no floats), for example `2e-4`."""
+
+RateString = Annotated[str, Field(pattern=r"^(0(\.[0-9]+)?|1(\.0+)?)$", max_length=12)]
+"""A rate from 0 to 1 as text, for example `0.95`."""
+
+
+class ConditionStatus(StrEnum):
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(ApiModel):
+    """One observation of an object's state, in the standard Kubernetes form."""
+
+    type: Annotated[str, Field(max_length=63)]
+    status: Literal["True", "False", "Unknown"]
+    observed_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
+    last_transition_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
+    reason: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?$")]
+    message: Annotated[str, Field(max_length=4096)] = ""
+
+
+def timestamp(now: datetime) -> str:
+    """Format `now` as Kubernetes does: RFC 3339, UTC, whole seconds."""
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_timestamp(text: str) -> datetime:
+    """Read an RFC 3339 time; raises ValueError when `text` is not one."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def merge_conditions(old: list[Condition], new: list[Condition]) -> list[Condition]:
+    """Return `new`, keeping the transition time of each condition whose status did not flip."""
+    before = {c.type: c for c in old}
+    merged = []
+    for condition in new:
+        known = before.get(condition.type)
+        if known is not None and known.status == condition.status:
+            condition = condition.model_copy(update={"last_transition_time": known.last_transition_time})  # noqa: PLW2901 (the loop's point)
+        merged.append(condition)
+    return merged
+
+
+def find_condition(conditions: list[Condition], type_: str) -> Condition | None:
+    """Return the condition of that type, or None."""
+    return next((c for c in conditions if c.type == type_), None)

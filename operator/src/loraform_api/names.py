@@ -1,0 +1,134 @@
+"""Every string that crosses a boundary: group, labels, child names, container names, paths, ports, environment."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+
+GROUP = "loraform.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+MANAGER = "loraform-operator"
+"""Field manager of every write, and the value of `app.kubernetes.io/managed-by`."""
+
+
+class Kind(StrEnum):
+    FINE_TUNE_JOB = "FineTuneJob"
+    IAC_MODEL = "IaCModel"
+
+    @property
+    def plural(self) -> str:
+        """The resource name in API paths."""
+        return self.value.lower() + "s"
+
+
+class RunStage(StrEnum):
+    """Stages of a run, in order; each is one Kubernetes Job."""
+
+    PREPARE = "prepare"
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+    PUBLISH = "publish"
+
+
+# Labels. Selectors use only these, never a user's.
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+LABEL_NAME = "app.kubernetes.io/name"
+LABEL_COMPONENT = "app.kubernetes.io/component"
+LABEL_PART_OF = "app.kubernetes.io/part-of"
+LABEL_JOB = f"{GROUP}/finetunejob"
+LABEL_MODEL = f"{GROUP}/iacmodel"
+LABEL_OWNER_UID = f"{GROUP}/owner-uid"
+LABEL_STAGE = f"{GROUP}/stage"
+LABEL_RETRY = f"{GROUP}/retry"
+
+# Containers and ports.
+CONTAINER_ENGINE = "engine"
+CONTAINER_VERIFIER = "verifier"
+CONTAINER_GATEWAY = "gateway"
+CONTAINER_AGENT = "agent"
+PORT_OPERATOR = 9443
+PORT_METRICS = 8080
+PORT_GATEWAY = 8000
+PORT_AGENT = 8001
+PORT_ENGINE = 8100
+PORT_VERIFIER = 8085
+SERVICE_OPERATOR = "loraform-operator"
+"""The selector-less Service of the operator's HTTPS endpoint (progress and heartbeats), in the operator's namespace."""
+
+# Files inside pods.
+RUN_DIR = "/etc/loraform/run"
+RUN_CONFIG_FILE = "run.json"
+CA_FILE = "ca.crt"
+"""The operator's CA, beside the run config."""
+TOKEN_DIR = "/var/run/secrets/loraform"  # noqa: S105 (a path)
+TOKEN_FILE = "token"  # noqa: S105 (a file name)
+WORKSPACE_DIR = "/workspace"
+BASE_MOUNT = "/mnt/base"
+OUTPUT_MOUNT = "/mnt/output"
+LIVE_MOUNT = "/mnt/live"
+SOURCES_MOUNT = "/mnt/sources"
+"""`/mnt/sources/<source name>`: a ConfigMap or claim of `dataset.sources`; suites stand in `/mnt/suites/<suite name>`."""
+SUITES_MOUNT = "/mnt/suites"
+CA_MOUNT = "/mnt/ca"
+"""`/mnt/ca/<source or suite name>/ca.crt` for `caConfigMapRef`."""
+STORE_MOUNT = "/mnt/store"
+"""`/mnt/store/<claim>`: artifact claims in serving pods."""
+ROUTE_DIR = "/etc/loraform/route"
+ROUTE_FILE = "route.json"
+TERMINATION_LOG = "/dev/termination-log"
+TERMINATION_LIMIT = 3500
+"""Bytes that a termination message may have after encoding (Kubernetes keeps 4096)."""
+
+# Environment of pods. The first three are Kubeflow KEP-2779's, read by transformers' own callback too.
+ENV_SERVER_URL = "KUBEFLOW_TRAINER_SERVER_URL"
+ENV_SERVER_CA = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
+ENV_SERVER_TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 (a variable name)
+ENV_POD_NAME = "LORAFORM_POD_NAME"
+
+
+def audience(namespace: str, name: str, uid: str) -> str:
+    """Return the token audience of one custom resource's pods."""
+    return f"{GROUP}/{namespace}/{name}/{uid}"
+
+
+def short_hash(text: str) -> str:
+    """Return the first eight hex digits of `text`'s sha256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def run_prefix(job: str, uid: str) -> str:
+    """Return the common prefix of a run's children, `<job>-<8 hex of sha256(uid)>`."""
+    return f"{job}-{short_hash(uid)}"
+
+
+def stage_job_name(job: str, uid: str, stage: RunStage, retry: int = 0) -> str:
+    """Return the name of a stage's Job; a retry that needs a new Job has its number at the end."""
+    suffix = f"-{retry}" if retry else ""
+    return f"{run_prefix(job, uid)}-{stage}{suffix}"
+
+
+def progress_path(namespace: str, job: str) -> str:
+    """Return the operator's URL path for a run's progress (POST, KEP-2779 body)."""
+    return f"/v1/namespaces/{namespace}/finetunejobs/{job}/progress"
+
+
+def heartbeat_path(namespace: str, model: str) -> str:
+    """Return the operator's URL path for heartbeats of a model's gateways and agents."""
+    return f"/v1/namespaces/{namespace}/iacmodels/{model}/heartbeat"
+
+
+def gateway_name(model: str) -> str:
+    """Return the name of the model's gateway Deployment; its Service, the one users call, has the model's name."""
+    return f"{model}-gateway"
+
+
+def engine_name(model: str) -> str:
+    """Return the name of the model's engine Deployment and Service (port: the agent's)."""
+    return f"{model}-engine"
+
+
+def route_name(model: str) -> str:
+    """Return the name of the ConfigMap that says which version is live."""
+    return f"{model}-route"

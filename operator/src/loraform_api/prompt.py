@@ -1,0 +1,47 @@
+"""The one prompt: rendered *and tokenised* here for training, evaluation and serving.
+
+The template is the founding document's `### Instruction: … ### Response: …`. User text is tokenised with special
+tokens off, so that nobody can write an end-of-text token into a prompt. The module knows no tokenizer library: it
+asks for a function that turns text into token ids without adding or recognising special tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+
+Encode = Callable[[str], Sequence[int]]
+"""Text to token ids; must neither add special tokens nor recognise them inside the text
+(`tokenizers.Tokenizer` with `encode_special_tokens = True` and `encode(text, add_special_tokens=False).ids`)."""
+
+INSTRUCTION_HEADER = "### Instruction:\n"
+INPUT_HEADER = "\n\n### Input:\n"
+RESPONSE_HEADER = "\n\n### Response:\n"
+
+
+def render(instruction: str, input_text: str = "") -> list[str]:
+    """Return the prompt as segments (headers and user text apart), each to be tokenised on its own."""
+    segments = [INSTRUCTION_HEADER, instruction.strip()]
+    if input_text.strip():
+        segments += [INPUT_HEADER, input_text.strip()]
+    return [*segments, RESPONSE_HEADER]
+
+
+def prompt_tokens(encode: Encode, instruction: str, input_text: str = "", *, bos: int | None) -> list[int]:
+    """Return the prompt's token ids; `bos` is prepended when the base model has one."""
+    ids = [] if bos is None else [bos]
+    for segment in render(instruction, input_text):
+        ids.extend(encode(segment))
+    return ids
+
+
+def response_tokens(encode: Encode, response: str, *, eos: int) -> list[int]:
+    """Return the token ids of a training response, ending in `eos` (learnt, so that generation stops)."""
+    return [*encode(response.strip() + "\n"), eos]
+
+
+def template_hash(tokenizer_sha256: str, bos: int | None, eos: int) -> str:
+    """Return the digest of everything that decides a prompt's ids; stored with each adapter and checked in serving."""
+    what = [render("{instruction}", "{input}"), render("{instruction}"), tokenizer_sha256, bos, eos]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()

@@ -1,0 +1,219 @@
+"""The run contract: what a stage pod is told (RunConfig) and what it answers (StageReport, ExitCode)."""
+
+from __future__ import annotations
+
+import json
+from enum import IntEnum, StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from loraform_api.finetunejob import ArmName, FineTuneJobSpec
+from loraform_api.meta import ApiModel, Sha256, WireModel
+from loraform_api.names import TERMINATION_LIMIT, RunStage
+from loraform_api.verification import HousePolicy
+
+
+class LiveAdapter(WireModel):
+    """The live version when the run was rendered; `prepare` stages it from `/mnt/live`."""
+
+    version: int
+    digest: Sha256
+    path: str
+    """Folder of the artifact inside its claim."""
+
+
+class RunConfig(WireModel):
+    """Everything a run's stages are told; rendered once into an immutable ConfigMap."""
+
+    namespace: str
+    name: str
+    uid: str
+    spec: FineTuneJobSpec
+    policy: HousePolicy | None = None
+    """The policy in force: the job's or its IaCModel's."""
+    live: LiveAdapter | None = None
+    images: dict[str, str]
+    """Image references by container role: trainer, verifier, engine."""
+    engine_dtype: str
+    """Number type of the engine (`float32`, `bfloat16`); the trainer loads the base in it."""
+    max_lora_rank: int
+    """Largest rank the engine serves; `prepare` refuses more."""
+
+
+class FailureClass(StrEnum):
+    """Why a pod or a run failed, in the words of status and metrics."""
+
+    DATASET_INVALID = "DatasetInvalid"
+    MISSING_REFERENCE = "MissingReference"
+    INVALID_CONFIG = "InvalidConfig"
+    BASE_MODEL_INVALID = "BaseModelInvalid"
+    NON_FINITE_LOSS = "NonFiniteLoss"
+    ADAPTER_NOT_SERVABLE = "AdapterNotServable"
+    WORKSPACE_FULL = "WorkspaceFull"
+    OUT_OF_MEMORY = "OutOfMemory"
+    OUT_OF_GPU_MEMORY = "OutOfGPUMemory"
+    SAVED_AND_STOPPED = "SavedAndStopped"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    IMAGE_PULL_ERROR = "ImagePullError"
+    PODS_NOT_CREATED = "PodsNotCreated"
+    VOLUME_NOT_BOUND = "VolumeNotBound"
+    UNSCHEDULABLE = "Unschedulable"
+    EVICTED = "Evicted"
+    LOST_REPORT = "LostReport"
+    TRAINER_ERROR = "TrainerError"
+
+
+class ExitCode(IntEnum):
+    """Exit codes of stage containers. Codes of `PERMANENT` fail the run at once, others are retried."""
+
+    OK = 0
+    TRAINER_ERROR = 70
+    DATASET_INVALID = 65
+    MISSING_REFERENCE = 66
+    INVALID_CONFIG = 78
+    BASE_MODEL_INVALID = 79
+    NON_FINITE_LOSS = 80
+    ADAPTER_NOT_SERVABLE = 81
+    WORKSPACE_FULL = 82
+    OUT_OF_GPU_MEMORY = 83
+    SAVED_AND_STOPPED = 85
+
+    @property
+    def failure(self) -> FailureClass | None:
+        """The failure class of this code; None for OK."""
+        return (
+            None
+            if self is ExitCode.OK
+            else FailureClass("".join(p.capitalize() for p in self.name.split("_")).replace("Gpu", "GPU"))
+        )
+
+
+PERMANENT = (
+    ExitCode.DATASET_INVALID,
+    ExitCode.MISSING_REFERENCE,
+    ExitCode.INVALID_CONFIG,
+    ExitCode.BASE_MODEL_INVALID,
+    ExitCode.NON_FINITE_LOSS,
+    ExitCode.ADAPTER_NOT_SERVABLE,
+    ExitCode.WORKSPACE_FULL,
+)
+
+HINTS: dict[FailureClass, str] = {
+    FailureClass.DATASET_INVALID: "Fix the rows named in the message, then create a new FineTuneJob.",
+    FailureClass.MISSING_REFERENCE: "Create what the message names, or correct the reference, then create a new FineTuneJob.",
+    FailureClass.INVALID_CONFIG: "Correct the field that the message names in a new FineTuneJob.",
+    FailureClass.BASE_MODEL_INVALID: "Put config.json, tokenizer.json and *.safetensors of a supported architecture at `spec.baseModel.storageUri`.",
+    FailureClass.NON_FINITE_LOSS: "Lower `training.learningRate`, or look for broken rows, in a new FineTuneJob.",
+    FailureClass.ADAPTER_NOT_SERVABLE: "The engine did not reproduce the trainer's probabilities: check the profile's engine image and number type.",
+    FailureClass.WORKSPACE_FULL: "Raise `workspace.size` in a new FineTuneJob.",
+    FailureClass.OUT_OF_MEMORY: "Raise `placement.resources.memory`, or lower `training.microBatchSize` or `maxSequenceLength`.",
+    FailureClass.OUT_OF_GPU_MEMORY: "Lower `training.microBatchSize` or `training.maxSequenceLength`, or choose a larger GPU.",
+    FailureClass.SAVED_AND_STOPPED: "Nothing to do: the next pod resumes from the saved step.",
+    FailureClass.DEADLINE_EXCEEDED: "Raise `activeDeadlineSeconds` or make the run smaller.",
+    FailureClass.IMAGE_PULL_ERROR: "Check the profile's image and the nodes' access to its registry.",
+    FailureClass.PODS_NOT_CREATED: "Look at the namespace's quota and admission policies; the message is the API server's.",
+    FailureClass.VOLUME_NOT_BOUND: "Check that the claim exists and its StorageClass can provide a volume.",
+    FailureClass.UNSCHEDULABLE: "Lower `placement` requests, or add a node that fits them.",
+    FailureClass.EVICTED: "The node ran short of a resource; the stage is retried.",
+    FailureClass.LOST_REPORT: "The stage ended without a readable report and is run again.",
+    FailureClass.TRAINER_ERROR: "Read the pod's log; if it repeats, report it with the message.",
+}
+
+
+class PrepareResult(WireModel):
+    dataset_digest: Sha256
+    rows: dict[str, int]
+    """Rows by filter in order: Read, one entry for each filter that dropped some, Train, Validation."""
+    base_digest: Sha256
+    template_hash: Sha256
+    suite_rows: int
+
+
+class TrainResult(WireModel):
+    steps: int
+    resumed_from_step: int
+    final_loss: str
+    validation_loss: str | None = None
+    trained_tokens: int
+    adapter_digest: Sha256
+
+
+class Counts(WireModel):
+    """Rows that passed a stage (raw and served)."""
+
+    raw: int
+    served: int
+
+
+class ArmResult(WireModel):
+    name: ArmName
+    rows: int
+    counts: dict[str, Counts]
+    """By verification stage, and `All`."""
+    truncated: int = 0
+    inconclusive: int = 0
+    distinct_answers: int = 0
+
+
+class PairedResult(WireModel):
+    reference: ArmName
+    both_passed: int
+    candidate_only: int
+    reference_only: int
+    neither_passed: int
+
+
+class EvaluateResult(WireModel):
+    arms: list[ArmResult]
+    paired: PairedResult
+    live_digest: Sha256 | None = None
+    parity_max_difference: str
+    toolchain: str
+
+
+class PublishResult(WireModel):
+    path: str
+    """Folder of the artifact inside the output claim."""
+    digest: Sha256
+    size_bytes: int
+
+
+class StageReport(WireModel):
+    """What a stage leaves behind: its termination message and `reports/<stage>.json` in the workspace."""
+
+    stage: RunStage
+    exit_code: ExitCode = ExitCode.OK
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """One line for people: the result, or what was wrong and what is allowed."""
+    resumed_from_step: int | None = None
+    prepare: PrepareResult | None = None
+    train: TrainResult | None = None
+    evaluate: EvaluateResult | None = None
+    publish: PublishResult | None = None
+
+    def encode(self) -> str:
+        """Return the termination message: compact JSON, ASCII, at most `TERMINATION_LIMIT` bytes (the message is cut)."""
+        text = self._dump()
+        if len(text) > TERMINATION_LIMIT:
+            text = self.model_copy(update={"message": self.message[:200] + " …"})._dump()
+        if len(text) > TERMINATION_LIMIT:
+            raise ValueError(f"report of stage {self.stage} has {len(text)} bytes, more than {TERMINATION_LIMIT}")
+        return text
+
+    def _dump(self) -> str:
+        return json.dumps(self.model_dump(mode="json", by_alias=True, exclude_none=True), separators=(",", ":"))
+
+
+class TrainerStatus(ApiModel):
+    """Progress as Kubeflow KEP-2779 defines it (`trainerStatus` of the POST body)."""
+
+    progress_percentage: Annotated[int, Field(ge=0, le=100)] | None = None
+    estimated_remaining_seconds: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    metrics: Annotated[list[dict[str, str]], Field(max_length=64)] = []
+    """Entries `{"name", "value"}`, values as text."""
+    last_updated_time: Annotated[str, Field(max_length=40)] = ""
+
+
+class ProgressMessage(ApiModel):
+    trainer_status: TrainerStatus
