@@ -13,9 +13,7 @@ from loraform_api.names import RunStage
 from loraform_api.verification import HousePolicy, Stage
 
 
-def rule(
-    rule: str, message: str, *, reason: str = "FieldValueInvalid", field_path: str | None = None
-) -> dict[str, str]:
+def rule(rule: str, message: str, *, reason: str = "FieldValueInvalid", field_path: str | None = None) -> JsonDict:
     """One `x-kubernetes-validations` entry."""
     entry: JsonDict = {"rule": rule, "message": message, "reason": reason}
     return entry if field_path is None else {**entry, "fieldPath": field_path}
@@ -219,7 +217,7 @@ class Toleration(ApiModel):
 
 class PlacementSpec(ApiModel):
     profile: Name = "default"
-    """Name of a profile of the operator's configuration; it fixes the images, the engine's flags and the GPU resource."""
+    """Name of a profile of the operator's configuration: it fixes images, engine flags and the GPU resource."""
     gpus: Annotated[int, Field(ge=1, le=1)] = 1
     """GPUs of a train or engine pod, where the profile has GPUs."""
     resources: ResourcesSpec = ResourcesSpec()
@@ -483,7 +481,7 @@ class ObjectMeta(ApiModel):
 
 
 class FineTuneJob(ApiModel):
-    """A FineTuneJob trains one LoRA adapter on checked data, measures it with Terraform against the base model and the live version, and publishes it."""
+    """A FineTuneJob trains one LoRA adapter on checked data, measures it with Terraform, and publishes it."""
 
     metadata: ObjectMeta
     spec: FineTuneJobSpec

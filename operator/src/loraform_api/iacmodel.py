@@ -139,7 +139,7 @@ class IaCModelStatus(ApiModel):
 
 
 class IaCModel(ApiModel):
-    """An IaCModel serves the newest adapter that proved better than the one before, and refuses the others with numbers."""
+    """An IaCModel serves the newest adapter that proved better than the one before, and says why others failed."""
 
     metadata: ObjectMeta
     spec: IaCModelSpec

@@ -69,7 +69,7 @@ BASE_MOUNT = "/mnt/base"
 OUTPUT_MOUNT = "/mnt/output"
 LIVE_MOUNT = "/mnt/live"
 SOURCES_MOUNT = "/mnt/sources"
-"""`/mnt/sources/<source name>`: a ConfigMap or claim of `dataset.sources`; suites stand in `/mnt/suites/<suite name>`."""
+"""`/mnt/sources/<source name>`: a ConfigMap or claim of `dataset.sources`."""
 SUITES_MOUNT = "/mnt/suites"
 CA_MOUNT = "/mnt/ca"
 """`/mnt/ca/<source or suite name>/ca.crt` for `caConfigMapRef`."""
@@ -86,6 +86,10 @@ ENV_SERVER_URL = "KUBEFLOW_TRAINER_SERVER_URL"
 ENV_SERVER_CA = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
 ENV_SERVER_TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 (a variable name)
 ENV_POD_NAME = "LORAFORM_POD_NAME"
+ENV_HEARTBEAT_URL = "LORAFORM_SERVER_URL"
+ENV_HEARTBEAT_CA = "LORAFORM_SERVER_CA"
+ENV_HEARTBEAT_TOKEN = "LORAFORM_SERVER_TOKEN"  # noqa: S105 (a variable name)
+ENV_ENGINE_URL = "LORAFORM_ENGINE_URL"
 
 
 def audience(namespace: str, name: str, uid: str) -> str:

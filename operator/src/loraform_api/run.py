@@ -101,18 +101,18 @@ PERMANENT = (
 
 HINTS: dict[FailureClass, str] = {
     FailureClass.DATASET_INVALID: "Fix the rows named in the message, then create a new FineTuneJob.",
-    FailureClass.MISSING_REFERENCE: "Create what the message names, or correct the reference, then create a new FineTuneJob.",
+    FailureClass.MISSING_REFERENCE: "Create what the message names, or correct the reference in a new FineTuneJob.",
     FailureClass.INVALID_CONFIG: "Correct the field that the message names in a new FineTuneJob.",
-    FailureClass.BASE_MODEL_INVALID: "Put config.json, tokenizer.json and *.safetensors of a supported architecture at `spec.baseModel.storageUri`.",
+    FailureClass.BASE_MODEL_INVALID: "Put config.json, tokenizer.json and *.safetensors at `baseModel.storageUri`.",
     FailureClass.NON_FINITE_LOSS: "Lower `training.learningRate`, or look for broken rows, in a new FineTuneJob.",
-    FailureClass.ADAPTER_NOT_SERVABLE: "The engine did not reproduce the trainer's probabilities: check the profile's engine image and number type.",
+    FailureClass.ADAPTER_NOT_SERVABLE: "The engine differs from the trainer: check the profile's image and dtype.",
     FailureClass.WORKSPACE_FULL: "Raise `workspace.size` in a new FineTuneJob.",
-    FailureClass.OUT_OF_MEMORY: "Raise `placement.resources.memory`, or lower `training.microBatchSize` or `maxSequenceLength`.",
-    FailureClass.OUT_OF_GPU_MEMORY: "Lower `training.microBatchSize` or `training.maxSequenceLength`, or choose a larger GPU.",
+    FailureClass.OUT_OF_MEMORY: "Raise `placement.resources.memory` or lower `training.microBatchSize`.",
+    FailureClass.OUT_OF_GPU_MEMORY: "Lower `training.microBatchSize` or choose a larger GPU.",
     FailureClass.SAVED_AND_STOPPED: "Nothing to do: the next pod resumes from the saved step.",
     FailureClass.DEADLINE_EXCEEDED: "Raise `activeDeadlineSeconds` or make the run smaller.",
     FailureClass.IMAGE_PULL_ERROR: "Check the profile's image and the nodes' access to its registry.",
-    FailureClass.PODS_NOT_CREATED: "Look at the namespace's quota and admission policies; the message is the API server's.",
+    FailureClass.PODS_NOT_CREATED: "Look at the namespace's quota and admission policies.",
     FailureClass.VOLUME_NOT_BOUND: "Check that the claim exists and its StorageClass can provide a volume.",
     FailureClass.UNSCHEDULABLE: "Lower `placement` requests, or add a node that fits them.",
     FailureClass.EVICTED: "The node ran short of a resource; the stage is retried.",
@@ -193,7 +193,7 @@ class StageReport(WireModel):
     publish: PublishResult | None = None
 
     def encode(self) -> str:
-        """Return the termination message: compact JSON, ASCII, at most `TERMINATION_LIMIT` bytes (the message is cut)."""
+        """Return the termination message: compact ASCII JSON of at most `TERMINATION_LIMIT` bytes."""
         text = self._dump()
         if len(text) > TERMINATION_LIMIT:
             text = self.model_copy(update={"message": self.message[:200] + " …"})._dump()

@@ -1,0 +1,68 @@
+# Every target that has a `##` comment is listed by `make help`.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+UV := .tools/bin/uv
+PY := .venv/bin/python
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help
+help: ## list targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/' | expand -t 16
+
+$(UV):
+	python3 -m venv .tools
+	.tools/bin/pip install -q 'uv>=0.8,<1'
+
+.venv/.synced: $(UV) pyproject.toml uv.lock
+	$(UV) sync -q --frozen --all-extras
+	touch $@
+
+.PHONY: setup
+setup: .venv/.synced ## install the locked tools and libraries into .venv
+
+.PHONY: demo demo-reject demo-down base-model
+demo: setup ## the whole product on a real one-machine Kubernetes
+	$(PY) -m loraform_demo.run up
+
+demo-reject: setup ## the same job on shuffled answers is refused
+	$(PY) -m loraform_demo.run reject
+
+demo-down: setup ## remove what the demo made, but caches
+	$(PY) -m loraform_demo.run down
+
+base-model: setup ## make the demo's tiny base model again (about an hour of CPU)
+	$(PY) -m loraform_demo.make_base_model --output demo/base-model
+
+.PHONY: generate verify lint
+generate: setup ## make CRDs, chart copies and the API reference from the models
+	$(PY) -m loraform_api.crd crds
+	$(PY) -m loraform_api.crd charts/loraform/crd-files
+	mkdir -p docs/spec/v1alpha1
+	$(PY) -m loraform_api.reference docs/spec/v1alpha1/reference.md
+
+verify: generate ## fail when generated files differ from their source
+	git diff --exit-code -- crds charts/loraform/crd-files docs/spec/v1alpha1/reference.md
+
+lint: setup ## format, style, types, imports
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+.PHONY: images cluster cluster-down
+cluster: setup ## start the one-machine Kubernetes
+	$(PY) -m loraform_devcluster up
+
+cluster-down: setup ## stop it, keep the caches
+	$(PY) -m loraform_devcluster down
+
+images: cluster ## build every image and load it into the cluster
+	$(PY) -m loraform_devcluster load-images
+
+.PHONY: test test-long
+test: setup ## lint, then every tier of tests that fits in an hour; prints minutes by tier
+	$(PY) tests/run.py lint verify unit contract integration e2e
+
+test-long: setup ## slower proofs
+	$(PY) tests/run.py long

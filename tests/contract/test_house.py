@@ -1,0 +1,41 @@
+"""Rules of the house that no linter knows."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OPERATOR = ROOT / "operator" / "src" / "loraform_operator"
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_the_operator_folder_does_not_shadow_the_standard_library() -> None:
+    assert not (ROOT / "operator" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("library", "allowed"), [("kopf", {"handlers.py", "__main__.py"}), ("kubernetes", {"cluster.py"})]
+)
+def test_a_library_is_known_only_at_its_edge(library: str, allowed: set[str]) -> None:
+    users = {p.name for p in OPERATOR.rglob("*.py") if library in imported(p)}
+    assert users <= allowed
+
+
+@pytest.mark.parametrize(
+    "path", [p for kind in ("finetunejob", "iacmodel") for p in (OPERATOR / kind).glob("*.py")], ids=str
+)
+def test_status_plan_and_policies_are_pure(path: Path) -> None:
+    if path.name in {"status.py", "plan.py", "policies.py"}:
+        text = path.read_text()
+        assert not imported(path) & {"aiohttp", "asyncio", "os", "time", "subprocess"}, path
+        assert "datetime.now" not in text, path

@@ -1,0 +1,64 @@
+"""Traps of turning models into structural schemas (what only the API server can judge is in tests/integration)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from loraform_api.crd import crds
+
+FORBIDDEN = {
+    "$ref",
+    "$defs",
+    "title",
+    "const",
+    "anyOf",
+    "oneOf",
+    "discriminator",
+    "patternProperties",
+    "exclusiveMinimum",
+}
+
+
+def schemas() -> list[tuple[str, dict[str, Any]]]:
+    return [(name, crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]) for name, crd in crds().items()]
+
+
+def walk(node: Any, path: str, in_properties: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if not in_properties:
+            yield path, node
+        for key, value in node.items():
+            if key != "default":
+                yield from walk(value, f"{path}.{key}", key == "properties")
+
+
+@pytest.mark.parametrize(("name", "schema"), schemas())
+def test_nothing_that_kubernetes_refuses(name: str, schema: dict[str, Any]) -> None:
+    for path, node in walk(schema, name):
+        assert not FORBIDDEN & set(node), path
+        assert node.get("additionalProperties") is not False, path
+        assert node.get("type") != "number", f"{path}: no floats"
+
+
+@pytest.mark.parametrize(("name", "schema"), schemas())
+def test_everything_is_bounded(name: str, schema: dict[str, Any]) -> None:
+    for path, node in walk(schema["properties"]["spec"], name):
+        match node.get("type"):
+            case "string":
+                assert "maxLength" in node or "enum" in node, path
+            case "array":
+                assert "maxItems" in node, path
+            case "integer" if "enum" not in node:
+                assert "minimum" in node, path
+                assert "maximum" in node, path
+            case "object" if "additionalProperties" in node:
+                assert "maxProperties" in node, path
+
+
+def test_every_spec_field_but_the_mutable_ones_is_fixed() -> None:
+    schema = dict(schemas())["finetunejobs.yaml"]
+    fixed = {
+        r["fieldPath"].removeprefix(".spec.") for r in schema["x-kubernetes-validations"] if "oldSelf" in r["rule"]
+    }
+    assert fixed == set(schema["properties"]["spec"]["properties"]) - {"activeDeadlineSeconds"}

@@ -1,0 +1,28 @@
+from loraform_api.prompt import prompt_tokens, render, response_tokens, template_hash
+
+
+def encode(text: str) -> list[int]:
+    return list(text.encode())
+
+
+def test_the_form_is_the_founding_documents() -> None:
+    assert (
+        "".join(render("Make a bucket", "now"))
+        == "### Instruction:\nMake a bucket\n\n### Input:\nnow\n\n### Response:\n"
+    )
+
+
+def test_an_empty_input_leaves_its_header_out() -> None:
+    assert "### Input" not in "".join(render("Make a bucket", "  "))
+
+
+def test_tokens_of_segments_are_joined_behind_bos() -> None:
+    assert prompt_tokens(encode, "a", bos=7) == [7, *encode("### Instruction:\na\n\n### Response:\n")]
+
+
+def test_a_response_ends_in_eos() -> None:
+    assert response_tokens(encode, " x ", eos=9) == [*encode("x\n"), 9]
+
+
+def test_template_hash_depends_on_the_tokenizer() -> None:
+    assert template_hash("a", None, 1) != template_hash("b", None, 1)
