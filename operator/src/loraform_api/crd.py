@@ -6,6 +6,7 @@ Pydantic speaks JSON Schema 2020; Kubernetes takes a subset of OpenAPI 3.0. The 
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ def _convert(node: Schema, defs: dict[str, Schema]) -> Schema:
             out["properties"] = {name: _convert(child, defs) for name, child in value.items()}
         elif key == "items":
             out["items"] = _convert(value, defs)
+        elif key == "default":
+            out["default"] = _without_nulls(value)
+        elif key == "propertyNames":
+            out.setdefault("x-kubernetes-validations", []).append(_key_rule(value))
         elif key == "description":
             out["description"] = " ".join(value.split())
         else:
@@ -57,6 +62,21 @@ def _convert(node: Schema, defs: dict[str, Schema]) -> Schema:
     if isinstance(node.get("additionalProperties"), dict):
         out["additionalProperties"] = _convert(node["additionalProperties"], defs)
     return out
+
+
+def _without_nulls(value: Any) -> Any:
+    """Kubernetes refuses `null` inside a default: an absent field is absent."""
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return value
+
+
+def _key_rule(names: Schema) -> Schema:
+    """`propertyNames` is not structural: the same bound as a CEL rule."""
+    least, most = names.get("minLength", 0), names["maxLength"]
+    return rule(
+        f"self.all(key, size(key) >= {least} && size(key) <= {most})", f"keys must have {least} to {most} characters"
+    )
 
 
 NAME_40 = rule("size(self.metadata.name) <= 40", "`metadata.name` must have at most 40 characters")
@@ -204,6 +224,15 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:
         """Write repeated parts out: CRDs are read by people."""
         return True
+
+
+def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Quote what Go's YAML reads as a number and PyYAML does not, such as `2e-4`."""
+    style = "'" if re.fullmatch(r"[-+.0-9eE]+", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _string)
 
 
 def write(folder: Path) -> None:

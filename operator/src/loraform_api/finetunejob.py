@@ -26,6 +26,7 @@ PvcUri = Annotated[
         pattern=r"^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?$",
         json_schema_extra={
             "x-kubernetes-validations": [
+                rule("self.startsWith('pvc://')", "must be `pvc://<claim>/<folder>`: 'pvc' is the only scheme"),
                 rule("!self.contains('..')", "must not contain '..'"),
             ]
         },

@@ -42,7 +42,23 @@ ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 
-DecimalString = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$", max_length=24)]
+DECIMAL = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"
+DecimalString = Annotated[
+    str,
+    Field(
+        pattern=DECIMAL,
+        max_length=24,
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": r"self.matches('^[0-9]+(\\.[0-9]+)?([eE][-+]?[0-9]+)?$')",
+                    "message": "must be a number written as text, for example '2e-4'",
+                    "reason": "FieldValueInvalid",
+                }
+            ]
+        },
+    ),
+]
 """A non-negative decimal as text (specs hold no floats), for example `2e-4`."""
 
 RateString = Annotated[str, Field(pattern=r"^(0(\.[0-9]+)?|1(\.0+)?)$", max_length=12)]

@@ -1,0 +1,65 @@
+"""One real Kubernetes for the whole tier; a namespace of its own for each test that asks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from kubernetes import client, config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of an admin kubeconfig; starts the one-machine cluster when it does not run."""
+    path = tmp_path_factory.mktemp("cluster") / "kubeconfig"
+    subprocess.run([sys.executable, "-m", "loraform_devcluster", "up"], check=True)
+    subprocess.run([sys.executable, "-m", "loraform_devcluster", "kubeconfig", "--output", str(path)], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def api(kubeconfig: Path) -> client.ApiClient:
+    """A client of the real API server, with our CRDs installed from `crds/`."""
+    api_client = config.new_client_from_config(str(kubeconfig))
+    extensions = client.ApiextensionsV1Api(api_client)
+    for path in sorted((ROOT / "crds").glob("*.yaml")):
+        crd = yaml.safe_load(path.read_text())
+        extensions.patch_custom_resource_definition(
+            crd["metadata"]["name"],
+            crd,
+            field_manager="tests",
+            force=True,
+            _content_type="application/apply-patch+yaml",
+        )
+        _wait_established(kubeconfig, crd["metadata"]["name"])
+    return api_client
+
+
+def _wait_established(kubeconfig: Path, name: str) -> None:
+    command = [
+        "kubectl",
+        "--kubeconfig",
+        str(kubeconfig),
+        "wait",
+        "--for=condition=Established",
+        f"crd/{name}",
+        "--timeout=60s",
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture
+def namespace(api: client.ApiClient) -> Iterator[str]:
+    """A fresh namespace, deleted afterwards."""
+    core = client.CoreV1Api(api)
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    core.create_namespace({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    core.delete_namespace(name)

@@ -1,0 +1,199 @@
+"""The CRDs as the real API server sees them: accepted, defaulted, refused with words that help, and kept whole."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+Body = dict[str, Any]
+JOB: Body = {
+    "apiVersion": "loraform.dev/v1alpha1",
+    "kind": "FineTuneJob",
+    "metadata": {"name": "job"},
+    "spec": {
+        "baseModel": {"storageUri": "pvc://store/base"},
+        "dataset": {"sources": [{"name": "rows", "configMap": {"name": "rows", "key": "rows.jsonl"}}]},
+        "evaluation": {"suites": [{"name": "held-out", "configMap": {"name": "suite", "key": "suite.jsonl"}}]},
+        "output": {"storageUri": "pvc://store/adapters"},
+    },
+}
+DIGEST = "0" * 64
+NOW = "2026-01-01T00:00:00Z"
+
+
+def create(api: client.ApiClient, namespace: str, body: Body, *, dry_run: bool = True) -> Body:
+    kind = body["kind"].lower() + "s"
+    options = {"dry_run": "All"} if dry_run else {}
+    result: Body = client.CustomObjectsApi(api).create_namespaced_custom_object(
+        "loraform.dev", "v1alpha1", namespace, kind, body, field_validation="Strict", **options
+    )
+    return result
+
+
+def with_spec(**changes: Any) -> Body:
+    body = copy.deepcopy(JOB)
+    body["spec"].update(changes)
+    return body
+
+
+def refusal(api: client.ApiClient, namespace: str, body: Body) -> str:
+    with pytest.raises(client.ApiException) as failure:
+        create(api, namespace, body)
+    return str(json.loads(failure.value.body)["message"])
+
+
+def test_defaults_stand_in_the_stored_object(api: client.ApiClient, namespace: str) -> None:
+    spec = create(api, namespace, JOB)["spec"]
+    assert spec["lora"] == {"rank": 32, "alpha": 32, "targetModules": []}
+    assert spec["training"]["learningRate"] == "2e-4"
+    assert "modelRef" not in spec
+
+
+SOURCE = {"name": "rows", "configMap": {"name": "rows", "key": "k"}}
+HTTP = {"url": "https://example.org/rows.jsonl", "sha256": DIGEST}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lora": {"rank": 0}}, "spec.lora.rank in body should be greater than or equal to 1"),
+        ({"lora": {"rank": "many"}}, 'spec.lora.rank in body must be of type integer: "string"'),
+        ({"training": {"learningRate": "fast"}}, "must be a number written as text, for example '2e-4'"),
+        ({"training": {"batchSize": 10}}, "`training.batchSize` must be a multiple of `training.microBatchSize`"),
+        ({"baseModel": {"storageUri": "ftp://host/base"}}, "'pvc' is the only scheme"),
+        ({"baseModel": {"storageUri": "pvc://store/../etc"}}, "must not contain '..'"),
+        ({"dataset": {"sources": [{**SOURCE, "http": HTTP}]}}, "exactly one of `http`, `git`, `configMap`"),
+        ({"dataset": {"sources": [{"name": "none"}]}}, "exactly one of `http`, `git`, `configMap`"),
+        ({"dataset": {"sources": [SOURCE, SOURCE]}}, "Duplicate value"),
+        (
+            {"dataset": {"sources": [{"name": "plain", "http": {**HTTP, "url": "http://example.org/x"}}]}},
+            "url in body should match",
+        ),
+        ({"policy": {"tags": {"": "x"}}}, "keys must have 1 to 128 characters"),
+        ({"epochs": 3}, 'unknown field "spec.epochs"'),
+    ],
+)
+def test_a_bad_spec_is_refused_in_words_that_help(
+    api: client.ApiClient, namespace: str, changes: Body, words: str
+) -> None:
+    assert words in refusal(api, namespace, with_spec(**changes))
+
+
+@pytest.mark.parametrize(
+    ("kind", "length", "words"), [("FineTuneJob", 41, "at most 40"), ("IaCModel", 31, "at most 30")]
+)
+def test_names_are_short_enough_for_children(
+    api: client.ApiClient, namespace: str, kind: str, length: int, words: str
+) -> None:
+    body = {
+        **JOB,
+        "kind": kind,
+        "metadata": {"name": "n" * length},
+        "spec": JOB["spec"] if kind == "FineTuneJob" else {},
+    }
+    assert words in refusal(api, namespace, body)
+
+
+def test_a_run_is_immutable_but_for_its_deadline(api: client.ApiClient, namespace: str) -> None:
+    create(api, namespace, JOB, dry_run=False)
+    custom = client.CustomObjectsApi(api)
+    where = ("loraform.dev", "v1alpha1", namespace, "finetunejobs", "job")
+    custom.patch_namespaced_custom_object(
+        *where, {"spec": {"activeDeadlineSeconds": 3600}}, _content_type="application/merge-patch+json"
+    )
+    for change in ({"lora": {"rank": 8}}, {"policy": {"comment": "# ours"}}, {"modelRef": {"name": "m"}}):
+        with pytest.raises(client.ApiException) as failure:
+            custom.patch_namespaced_custom_object(
+                *where, {"spec": change}, _content_type="application/merge-patch+json"
+            )
+        assert "is immutable: create a new FineTuneJob" in json.loads(failure.value.body)["message"]
+
+
+JOB_STATUS: Body = {
+    "observedGeneration": 1,
+    "conditions": [
+        {
+            "type": "Ready",
+            "status": "False",
+            "observedGeneration": 1,
+            "lastTransitionTime": NOW,
+            "reason": "Training",
+            "message": "m",
+        }
+    ],
+    "phase": "Training",
+    "progress": {
+        "percentage": 5,
+        "estimatedRemainingSeconds": 9,
+        "metrics": [{"name": "loss", "value": "0.1"}],
+        "lastUpdatedTime": NOW,
+    },
+    "stages": [{"name": "prepare", "startTime": NOW, "completionTime": NOW, "summary": "s"}],
+    "attempts": [
+        {
+            "stage": "train",
+            "pod": "p",
+            "reason": "OutOfMemory",
+            "exitCode": 137,
+            "message": "m",
+            "hint": "h",
+            "resumedFromStep": 4,
+            "finishTime": NOW,
+        }
+    ],
+    "dataset": {"digest": DIGEST, "rows": [{"name": "Read", "rows": 7}]},
+    "evaluation": {
+        "arms": [
+            {
+                "name": "Base",
+                "rows": 9,
+                "rates": [{"stage": "All", "raw": "0.5", "served": "1"}],
+                "truncated": 1,
+                "inconclusive": 2,
+            }
+        ],
+        "paired": {"reference": "Base", "bothPassed": 1, "candidateOnly": 2, "referenceOnly": 3, "neitherPassed": 4},
+        "liveDigest": DIGEST,
+        "parityMaxDifference": "1.5e-05",
+    },
+    "artifact": {"uri": "pvc://store/adapters/job-1", "digest": DIGEST, "sizeBytes": 5},
+    "provenance": {
+        "runConfig": "job-run",
+        "images": [{"name": "trainer", "image": "i"}],
+        "baseDigest": DIGEST,
+        "templateHash": DIGEST,
+        "toolchain": "terraform 1.11.4",
+    },
+}
+MODEL_STATUS: Body = {
+    "observedGeneration": 1,
+    "conditions": JOB_STATUS["conditions"],
+    "liveVersion": 2,
+    "url": "http://model.ns.svc",
+    "replicas": 1,
+    "selector": "a=b",
+    "versions": [{"version": 2, "job": "job", "digest": DIGEST, "decision": "Accepted", "message": "m"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(JOB, JOB_STATUS), ({**JOB, "kind": "IaCModel", "metadata": {"name": "model"}, "spec": {}}, MODEL_STATUS)],
+    ids=["FineTuneJob", "IaCModel"],
+)
+def test_no_status_field_is_pruned(api: client.ApiClient, namespace: str, body: Body, status: Body) -> None:
+    create(api, namespace, body, dry_run=False)
+    stored = client.CustomObjectsApi(api).patch_namespaced_custom_object_status(
+        "loraform.dev",
+        "v1alpha1",
+        namespace,
+        body["kind"].lower() + "s",
+        body["metadata"]["name"],
+        {"status": status},
+        _content_type="application/merge-patch+json",
+    )
+    assert stored["status"] == status
