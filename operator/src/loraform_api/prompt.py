@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 Encode = Callable[[str], Sequence[int]]
 """Text to token ids; must neither add special tokens nor recognise them inside the text
@@ -39,6 +40,20 @@ def prompt_tokens(encode: Encode, instruction: str, input_text: str = "", *, bos
 def response_tokens(encode: Encode, response: str, *, eos: int) -> list[int]:
     """Return the token ids of a training response, ending in `eos` (learnt, so that generation stops)."""
     return [*encode(response.strip() + "\n"), eos]
+
+
+def special_ids(config: Mapping[str, Any], encoded_nothing: Sequence[int]) -> tuple[int | None, int]:
+    """Return (bos, eos) of a base model from its `config.json` and what its tokenizer makes of the empty text.
+
+    A tokenizer that begins texts with a token puts just that one around the empty text (`encode("",
+    add_special_tokens=True).ids`); `bos_token_id` alone does not say that the model was trained with it. Raises
+    ValueError without an `eos_token_id`.
+    """
+    eos = config.get("eos_token_id")
+    first = eos[0] if isinstance(eos, list) and eos else eos
+    if not isinstance(first, int):
+        raise ValueError("config.json has no `eos_token_id`")
+    return (encoded_nothing[0] if encoded_nothing and encoded_nothing[0] != first else None), first
 
 
 def template_hash(tokenizer_sha256: str, bos: int | None, eos: int) -> str:

@@ -1,0 +1,37 @@
+"""A published adapter: its files, its digest and the manifest beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from loraform_api.meta import Sha256, WireModel
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
+PARITY_FILE = "parity.json"
+MANIFEST_FILE = "manifest.json"
+RUN_FILE = "run.json"
+"""RunConfig and the stages' reports."""
+EVALUATION_ROWS_FILE = "evaluation/rows.jsonl"
+
+
+class Manifest(WireModel):
+    """`manifest.json` of an artifact folder."""
+
+    digest: Sha256
+    """The adapter's digest (`adapter_digest`): its identity in status, routes and engines."""
+    template_hash: Sha256
+    base_digest: Sha256
+    files: Annotated[dict[str, Sha256], Field(min_length=1, max_length=64)]
+    """sha256 of every other file of the folder, by relative path."""
+
+
+def adapter_digest(sha256_by_name: Mapping[str, str]) -> str:
+    """Return the digest of an adapter from the sha256 of its files; KeyError when one of `ADAPTER_FILES` misses."""
+    lines = "".join(f"{name}:{sha256_by_name[name]}\n" for name in sorted(ADAPTER_FILES))
+    return hashlib.sha256(lines.encode()).hexdigest()
