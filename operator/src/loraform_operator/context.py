@@ -1,0 +1,77 @@
+"""What a reconcile works with: settings, the cluster, what the watches know, and the stores of the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from loraform_api.names import Kind
+from loraform_operator.cluster import Cluster
+from loraform_operator.events import Recorder
+from loraform_operator.heartbeats import HeartbeatStore, RouteStore
+from loraform_operator.progress import ProgressStore
+from loraform_operator.settings import Settings
+
+
+class Key(NamedTuple):
+    """One custom resource; the unit of work of the queue."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How pods reach the operator's HTTPS endpoint."""
+
+    base_url: str
+    """For example `https://10.96.7.7:9443`."""
+    ca: str
+    """PEM of the operator's own CA."""
+    peers: tuple[str, ...]
+    """IP addresses behind that URL, the Service's first: what an egress rule must name."""
+    namespace: str
+    """Namespace of the operator."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What the watches know. Values are kopf indexes in the operator and plain lists in tests."""
+
+    objects: Mapping[Key, Collection[dict[str, Any]]]
+    """Custom resources by key."""
+    children: Mapping[Key, Collection[dict[str, Any]]]
+    """Objects that carry our labels, by the custom resource that owns them."""
+
+    def get(self, key: Key) -> dict[str, Any] | None:
+        """Return the custom resource, or None when it is gone."""
+        return next(iter(self.objects.get(key, ())), None)
+
+    def all(self, kind: Kind) -> Iterator[tuple[Key, dict[str, Any]]]:
+        """Return the custom resources of a kind."""
+        for key in list(self.objects):
+            if key.kind == kind:
+                yield from ((key, body) for body in self.objects.get(key, ()))
+
+    def owned(self, key: Key, kind: str) -> list[dict[str, Any]]:
+        """Return the children of one kind, by name."""
+        found = (c for c in self.children.get(key, ()) if c["kind"] == kind)
+        return sorted(found, key=lambda c: str(c["metadata"]["name"]))
+
+
+@dataclass(frozen=True)
+class Context:
+    settings: Settings
+    cluster: Cluster
+    cache: Cache
+    endpoint: Endpoint
+    events: Recorder
+    progress: ProgressStore
+    heartbeats: HeartbeatStore
+    routes: RouteStore
+    clock: Callable[[], datetime]
+    wake: Callable[[Key], None]
+    """Put another custom resource into the queue, at once."""

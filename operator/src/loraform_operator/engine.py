@@ -1,0 +1,65 @@
+"""The engine container: one rendering for evaluation and serving, so that what is measured is what is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loraform_api.finetunejob import PlacementSpec
+from loraform_api.names import CONTAINER_ENGINE, PORT_ENGINE
+from loraform_operator.podspec import CONTAINER_SECURITY, resources, tmp_mount
+from loraform_operator.settings import Profile
+
+LOADED_ADAPTERS = 2
+"""Adapters that one batch may mix: the live one and the one on its way."""
+
+
+def engine_container(
+    profile: Profile,
+    placement: PlacementSpec,
+    *,
+    image: str,
+    model_path: str,
+    max_lora_rank: int,
+    mounts: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the vLLM container serving the base at `model_path` on the pod's loopback only.
+
+    `mounts` are the volumes it reads; a `tmp-engine` emptyDir is expected in the pod (`podspec.tmp_volume`).
+    """
+    environment = {
+        "HF_HUB_OFFLINE": "1",
+        "HOME": "/tmp",  # noqa: S108 (an emptyDir of the pod)
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+        "VLLM_NO_USAGE_STATS": "1",
+        **profile.engine_env,
+    }
+    return {
+        "name": CONTAINER_ENGINE,
+        "image": image,
+        "command": _command(profile, model_path, max_lora_rank),
+        "env": [{"name": k, "value": v} for k, v in sorted(environment.items())],
+        "resources": resources(placement.resources.cpu, placement.resources.memory, gpu=gpu(profile, placement)),
+        "securityContext": CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [*mounts, tmp_mount(CONTAINER_ENGINE)],
+    }
+
+
+def gpu(profile: Profile, placement: PlacementSpec) -> dict[str, str]:
+    """Return the GPU part of a container's limits; empty for a CPU profile."""
+    return {profile.gpu_resource_name: str(placement.gpus)} if profile.gpu_resource_name else {}
+
+
+def _command(profile: Profile, model_path: str, max_lora_rank: int) -> list[str]:
+    return [
+        *("vllm", "serve", model_path),
+        *("--served-model-name", "base"),
+        *("--dtype", profile.engine_dtype),
+        "--enable-lora",
+        *("--max-lora-rank", str(max_lora_rank)),
+        *("--max-loras", str(LOADED_ADAPTERS)),
+        *("--generation-config", "vllm"),
+        *("--host", "127.0.0.1"),
+        *("--port", str(PORT_ENGINE)),
+        *profile.engine_args,
+    ]

@@ -1,0 +1,119 @@
+"""Parts that every pod of ours has: restricted security, owner and labels, token and CA volumes, resources. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loraform_api import names
+from loraform_api.finetunejob import ObjectMeta, PlacementSpec
+
+UID = 65532
+"""User and group of all pods; also fsGroup, so that stages share the workspace."""
+VERIFIER_UID = 65533
+"""The verifier has a user of its own: terraform children run as it and own nothing else in the pod."""
+TOKEN_SECONDS = 3600
+
+CONTAINER_SECURITY: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+}
+VERIFIER_SECURITY = {**CONTAINER_SECURITY, "runAsUser": VERIFIER_UID}
+
+POD_SECURITY: dict[str, Any] = {
+    "runAsNonRoot": True,
+    "runAsUser": UID,
+    "runAsGroup": UID,
+    "fsGroup": UID,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def base_labels(owner_label: str, owner: ObjectMeta, component: str) -> dict[str, str]:
+    """Return the labels of a child. `owner_label` is `names.LABEL_JOB` or `names.LABEL_MODEL`."""
+    return {
+        names.LABEL_NAME: "loraform",
+        names.LABEL_COMPONENT: component,
+        names.LABEL_PART_OF: "loraform",
+        names.LABEL_MANAGED_BY: names.MANAGER,
+        names.LABEL_OWNER_UID: owner.uid,
+        owner_label: owner.name,
+    }
+
+
+def owner_reference(kind: names.Kind, owner: ObjectMeta) -> dict[str, Any]:
+    """Return the reference by which Kubernetes removes a child with its owner."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": kind.value,
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def pod_base(service_account: str, placement: PlacementSpec) -> dict[str, Any]:
+    """Return the fields that every pod spec begins with; no API token is mounted."""
+    spec: dict[str, Any] = {
+        "serviceAccountName": service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": POD_SECURITY,
+    }
+    if placement.node_selector:
+        spec["nodeSelector"] = dict(placement.node_selector)
+    if placement.tolerations:
+        spec["tolerations"] = [
+            {k: v for k, v in t.model_dump(mode="json").items() if v != ""} for t in placement.tolerations
+        ]
+    return spec
+
+
+def resources(cpu: str, memory: str, *, limit: str | None = None, gpu: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return requests and limits: `memory` is also the limit unless `limit` is given; CPU is not limited."""
+    extra = gpu or {}
+    return {"requests": {"cpu": cpu, "memory": memory, **extra}, "limits": {"memory": limit or memory, **extra}}
+
+
+def tmp_volume(container: str) -> dict[str, Any]:
+    """Return the `/tmp` of one container: containers of a pod do not share it."""
+    return {"name": f"tmp-{container}", "emptyDir": {}}
+
+
+def tmp_mount(container: str) -> dict[str, Any]:
+    return {"name": f"tmp-{container}", "mountPath": "/tmp"}  # noqa: S108 (an emptyDir of the pod)
+
+
+def token_volume(owner: ObjectMeta) -> dict[str, Any]:
+    """Return the projected service-account token that only the operator's endpoint accepts, for this owner alone."""
+    token = {
+        "audience": names.audience(owner.namespace, owner.name, owner.uid),
+        "expirationSeconds": TOKEN_SECONDS,
+        "path": names.TOKEN_FILE,
+    }
+    return {"name": "token", "projected": {"sources": [{"serviceAccountToken": token}]}}
+
+
+TOKEN_MOUNT = {"name": "token", "mountPath": names.TOKEN_DIR, "readOnly": True}
+TOKEN_PATH = f"{names.TOKEN_DIR}/{names.TOKEN_FILE}"
+CA_PATH = f"{names.RUN_DIR}/{names.CA_FILE}"
+
+
+def claim_volume(name: str, claim: str, *, read_only: bool) -> dict[str, Any]:
+    return {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": read_only}}
+
+
+def environment(**values: str) -> list[dict[str, Any]]:
+    """Return `env` entries in a fixed order, with the pod's name and an offline Hugging Face hub in a writable home."""
+    fixed = {"HF_HUB_OFFLINE": "1", "HOME": "/tmp", **values}  # noqa: S108 (an emptyDir of the pod)
+    pod_name = {"name": names.ENV_POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    return [*({"name": k, "value": v} for k, v in sorted(fixed.items())), pod_name]
+
+
+def split_claim_uri(uri: str) -> tuple[str, str]:
+    """Return claim and folder of a `pvc://` URI; the folder has no slash at either end and may be empty."""
+    claim, _, folder = uri.removeprefix("pvc://").partition("/")
+    return claim, folder.strip("/")

@@ -1,0 +1,72 @@
+"""The operator's configuration: one frozen model, read once from a YAML file (the chart mounts it) with camelCase names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from loraform_api.meta import Name, WireModel
+
+Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")]
+
+
+class ImageSettings(WireModel):
+    trainer: Image
+    """Image of the stages prepare, train, evaluate and publish."""
+    verifier: Image
+    """Image of the verifier sidecar of evaluation and gateway."""
+    gateway: Image
+    """Image of gateways and of the agents beside engines."""
+
+
+class Profile(WireModel):
+    """A named way to run engines and trainers; users choose one by `placement.profile`."""
+
+    engine_image: Image
+    """vLLM image of evaluation and serving."""
+    engine_dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Number type of the engine; the trainer loads the base in it."""
+    engine_args: list[str] = []
+    """Further arguments of `vllm serve`, for example `--enforce-eager`."""
+    engine_env: dict[str, str] = {}
+    """Further environment of the engine."""
+    gpu_resource_name: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] | None = None
+    """Extended resource of a GPU, for example `nvidia.com/gpu`; null where train and engine pods use the CPU."""
+    max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 64
+    """Largest adapter rank of the evaluation's engine; a FineTuneJob with a higher one is refused by `prepare`."""
+
+
+class Settings(WireModel):
+    images: ImageSettings
+    profiles: Annotated[dict[Name, Profile], Field(min_length=1)]
+    """Profiles by name; `default` is used where a resource names none."""
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 8
+    """Objects reconciled at the same time."""
+    resync_seconds: Annotated[int, Field(ge=10)] = 600
+    """Longest time between two looks at an object, without any event."""
+    progress_seconds: Annotated[int, Field(ge=1)] = 15
+    """Shortest time between two status writes that only tell of progress."""
+    heartbeat_timeout_seconds: Annotated[int, Field(ge=5)] = 15
+    """A gateway or agent that was silent for longer does not count."""
+
+
+class SettingsError(Exception):
+    """The configuration file cannot be used; the text names file, field and reason."""
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check `path`; raises `SettingsError`."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not YAML: {error}") from error
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(str(p) for p in e['loc']) or '(top)'}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("\n".join(lines)) from error
