@@ -1,0 +1,3 @@
+module loraform.dev/devcluster/pause
+
+go 1.24.0
