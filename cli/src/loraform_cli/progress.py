@@ -1,0 +1,112 @@
+"""Knows how far a FineTuneJob or an IaCModel is, and says it in words; pure functions over the API's models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.iacmodel import IaCModel
+from loraform_api.meta import Condition, find_condition, parse_timestamp
+from loraform_api.names import RunStage
+
+SHOWN_METRICS = ("loss", "current_step", "total_steps")
+
+
+class Outcome(Enum):
+    """Where an object stands."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    RUNNING = "running"
+
+
+def outcome(resource: FineTuneJob | IaCModel) -> Outcome:
+    """Say whether `resource` has reached its end: by the kstatus conditions, never by the phase."""
+    if resource.status.observed_generation != resource.metadata.generation:
+        return Outcome.RUNNING
+    if is_true(resource, "Stalled"):
+        return Outcome.FAILURE
+    goal = "Succeeded" if isinstance(resource, FineTuneJob) else "Ready"
+    if is_true(resource, goal) and not is_true(resource, "Reconciling"):
+        return Outcome.SUCCESS
+    return Outcome.RUNNING
+
+
+def is_true(resource: FineTuneJob | IaCModel, condition: str) -> bool:
+    """Say whether the condition is present and True."""
+    found = find_condition(resource.status.conditions, condition)
+    return found is not None and found.status == "True"
+
+
+def running_stage(job: FineTuneJob) -> RunStage | None:
+    """Return the first stage that has no result yet, None when all have one or the job has failed."""
+    done = {stage.name for stage in job.status.stages}
+    if outcome(job) is Outcome.FAILURE:
+        return None
+    return next((stage for stage in RunStage if stage not in done), None)
+
+
+def progress_words(job: FineTuneJob) -> str:
+    """Return the running stage's progress in a few words, empty while its pod has reported none."""
+    progress = job.status.progress
+    if progress is None:
+        return ""
+    metrics = " ".join(f"{metric.name} {metric.value}" for metric in progress.metrics if metric.name in SHOWN_METRICS)
+    left = progress.estimated_remaining_seconds
+    eta = "" if left is None else f"{minutes(left)} left"
+    return "  ".join(part for part in (f"{progress.percentage} %", metrics, eta) if part)
+
+
+def stage_seconds(job: FineTuneJob) -> dict[str, float]:
+    """Return the seconds of each finished stage, by name."""
+    return {
+        stage.name.value: (parse_timestamp(stage.completion_time) - parse_timestamp(stage.start_time)).total_seconds()
+        for stage in job.status.stages
+    }
+
+
+def minutes(seconds: float) -> str:
+    """Format a duration as `m:ss`."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def changes(before: FineTuneJob | IaCModel | None, now: FineTuneJob | IaCModel) -> Iterator[str]:
+    """Yield a line for whatever a reader of a log wants to know of the way from `before` to `now`."""
+    known = {c.type: c for c in before.status.conditions} if before else {}
+    if isinstance(now, FineTuneJob):
+        yield from _job_changes(before if isinstance(before, FineTuneJob) else None, now)
+    for condition in now.status.conditions:
+        if said(condition) != said(known.get(condition.type)):
+            yield said(condition)
+    gone = known.keys() - {c.type for c in now.status.conditions}
+    yield from (f"{type_} is gone" for type_ in sorted(gone))
+
+
+def said(condition: Condition | None) -> str:
+    """Return a condition as one line."""
+    if condition is None:
+        return ""
+    return f"{condition.type}={condition.status} ({condition.reason}): {condition.message}"
+
+
+def _job_changes(before: FineTuneJob | None, now: FineTuneJob) -> Iterator[str]:
+    finished = {stage.name for stage in before.status.stages} if before else set()
+    seconds = stage_seconds(now)
+    for stage in now.status.stages:
+        if stage.name not in finished:
+            yield f"{stage.name} finished in {minutes(seconds[stage.name])}: {stage.summary}"
+    attempts = {attempt.pod for attempt in before.status.attempts} if before else set()
+    for attempt in now.status.attempts:
+        if attempt.pod not in attempts:
+            what = f"{attempt.stage} pod {attempt.pod} ended: {attempt.reason}"
+            yield f"{what}: {attempt.message} {attempt.hint}".rstrip(" :")
+    tenth = _tenth(now)
+    if tenth is not None and tenth != (_tenth(before) if before else None):
+        yield f"{running_stage(now)} {progress_words(now)}"
+
+
+def _tenth(job: FineTuneJob) -> tuple[RunStage | None, int] | None:
+    """Return the progress coarsely, so that a log gets ten lines a stage and not a hundred."""
+    progress = job.status.progress
+    return None if progress is None else (running_stage(job), progress.percentage // 10)

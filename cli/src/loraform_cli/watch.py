@@ -1,0 +1,92 @@
+"""Knows how to follow one object until its end: live on a terminal, a line for each change elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from rich.console import Console
+from rich.live import Live
+
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.iacmodel import IaCModel
+from loraform_cli.cluster import Unreachable
+from loraform_cli.display import arms_table, paired_words, view
+from loraform_cli.progress import Outcome, changes, minutes, outcome
+
+INTERVAL_SECONDS = 1.0
+
+Resource = TypeVar("Resource", bound=FineTuneJob | IaCModel)
+
+
+class Watch(Generic[Resource]):
+    """Follows what `read` returns; clock and pause are arguments so that tests need no time."""
+
+    def __init__(
+        self,
+        read: Callable[[], Resource],
+        console: Console,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._read = read
+        self._console = console
+        self._clock = clock
+        self._pause = pause
+        self._started = clock()
+        self._last: Resource | None = None
+
+    def until_done(self, timeout: float | None = None, done: Callable[[Resource], Outcome] = outcome) -> Outcome:
+        """Show the object until `done` says how it ended; RUNNING means that `timeout` seconds passed before."""
+        if not self._console.is_terminal:
+            return self._follow(self._print_changes, timeout, done)
+        with Live(console=self._console, refresh_per_second=4) as live:
+            return self._follow(lambda _, now: live.update(view(now, self._elapsed())), timeout, done)
+
+    def print_result(self) -> None:
+        """Print what the object, as last read, has to show."""
+        if self._last is not None:
+            describe(self._console, self._last)
+
+    def _follow(
+        self,
+        show: Callable[[Resource | None, Resource], None],
+        timeout: float | None,
+        done: Callable[[Resource], Outcome],
+    ) -> Outcome:
+        while True:
+            try:
+                now = self._read()
+            except Unreachable as error:
+                self._console.print(f"the cluster cannot be read, trying again: {error}", markup=False)
+            else:
+                show(self._last, now)
+                self._last = now
+                if (end := done(now)) is not Outcome.RUNNING:
+                    return end
+            if timeout is not None and self._elapsed() > timeout:
+                return Outcome.RUNNING
+            self._pause(INTERVAL_SECONDS)
+
+    def _print_changes(self, before: Resource | None, now: Resource) -> None:
+        for line in changes(before, now):
+            self._console.print(f"{minutes(self._elapsed()):>6}  {line}", markup=False, highlight=False, soft_wrap=True)
+
+    def _elapsed(self) -> float:
+        return self._clock() - self._started
+
+
+def describe(console: Console, resource: FineTuneJob | IaCModel) -> None:
+    """Print what an object has to show at its end."""
+    if isinstance(resource, IaCModel):
+        if resource.status.url:
+            console.print(f"version {resource.status.live_version} answers at {resource.status.url}")
+        return
+    if resource.status.evaluation is not None:
+        console.print(arms_table(resource.status.evaluation))
+        console.print(paired_words(resource.status.evaluation), soft_wrap=True)
+    artifact = resource.status.artifact
+    if artifact is not None:
+        console.print(f"adapter {artifact.digest[:16]} at {artifact.uri}", soft_wrap=True)

@@ -1,0 +1,68 @@
+"""Knows how the demo's user meets the served model: a prompt to the gateway, and a look at the metrics."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+from loraform_demo.run_cluster import OPERATOR_NAMESPACE
+from loraform_demo.run_kube import DemoError, Kube
+from loraform_demo.run_store import DATA, NAMESPACE
+
+METRICS_SERVICE, METRICS_PORT = "loraform-operator-metrics", 8080
+SHOWN_METRICS = ("loraform_", "workqueue_", "controller_runtime_reconcile_total")
+
+
+def held_out_rows(count: int) -> list[dict[str, Any]]:
+    """Return the suite's first rows; their names and values occur in no training row."""
+    return [json.loads(line) for line in (DATA / "suite.jsonl").read_text().splitlines()[:count]]
+
+
+def ask(base_url: str, model: str, prompt: str) -> dict[str, Any]:
+    """Ask the gateway as any OpenAI client would, and return the whole answer."""
+    body = {"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": 0}
+    request = urllib.request.Request(  # noqa: S310 (an address of this machine)
+        f"{base_url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        detail = error.read().decode(errors="replace")[:500]
+        raise DemoError(f"the gateway answered {error.code}: {detail}") from error
+    except OSError as error:
+        raise DemoError(f"the gateway cannot be reached: {error}") from error
+
+
+def answers(kube: Kube, model: str, count: int) -> list[dict[str, Any]]:
+    """Ask `count` held-out prompts through the model's Service; return prompt, answer and verdict of each."""
+    found = []
+    with kube.forwarded(model, NAMESPACE, 80) as url:
+        for row in held_out_rows(count):
+            prompt = "\n\n".join(part for part in (row["instruction"], row.get("input", "")) if part)
+            answer = ask(url, model, prompt)
+            text = answer["choices"][0]["message"]["content"]
+            found.append({"prompt": prompt, "answer": text, "loraform": answer.get("loraform", {})})
+    return found
+
+
+def metrics(kube: Kube) -> str:
+    """Return the operator's metrics page, read through its Service."""
+    with (
+        kube.forwarded(METRICS_SERVICE, OPERATOR_NAMESPACE, METRICS_PORT) as url,
+        urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer,  # noqa: S310
+    ):
+        page: str = answer.read().decode()
+        return page
+
+
+def excerpt(page: str) -> list[str]:
+    """Return the samples worth showing: no comments, no buckets."""
+    return [
+        line
+        for line in page.splitlines()
+        if line.startswith(SHOWN_METRICS) and "_bucket" not in line and "_created" not in line
+    ]

@@ -1,0 +1,102 @@
+"""Knows how the demo gets its cluster and images: from devcluster, or a context that the user names."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loraform_demo.run_kube import DemoError, Kube
+
+ROOT = Path(__file__).resolve().parents[3]
+"""The checkout."""
+BUILD = ROOT / "build"
+CHART = ROOT / "charts" / "loraform"
+OPERATOR_NAMESPACE = "loraform-system"
+RELEASE = "loraform"
+CPU_PROFILE: dict[str, Any] = {
+    "engineDtype": "float32",
+    "engineArgs": ["--enforce-eager"],
+    "engineEnv": {"VLLM_CPU_KVCACHE_SPACE": "1"},
+    "maxLoraRank": 16,
+}
+"""How vLLM's CPU build is started; its image is added when it is known."""
+
+
+def devcluster(*words: str, timeout: float) -> str:
+    """Run the devcluster command with its progress on the terminal; return what it wrote to stdout."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "devcluster" / "src")}
+    command = [sys.executable, "-m", "loraform_devcluster", *words]
+    try:
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, text=True, timeout=timeout, check=False, cwd=ROOT
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DemoError(f"`devcluster {' '.join(words)}` did not end within {timeout / 60:.0f} minutes") from error
+    if done.returncode != 0:
+        raise DemoError(f"`devcluster {' '.join(words)}` failed; its own lines above say why\n{done.stdout}")
+    return done.stdout
+
+
+def make_cluster() -> Kube:
+    """Bring the one-machine cluster up (or find it up) and return it."""
+    devcluster("up", timeout=3600)
+    tools: dict[str, str] = json.loads(devcluster("tools", timeout=1800))
+    return Kube(tools["kubectl"], tools["helm"], kubeconfig=devcluster("kubeconfig", timeout=60).strip())
+
+
+def given_cluster(context: str) -> Kube:
+    """Return the cluster of a context, with the user's own kubectl and helm."""
+    for tool in ("kubectl", "helm"):
+        if shutil.which(tool) is None:
+            raise DemoError(f"--context needs {tool} on PATH")
+    return Kube("kubectl", "helm", context=context)
+
+
+def load_images() -> dict[str, str]:
+    """Build the images, put them on the node, and return each one's reference by name."""
+    images: dict[str, str] = json.loads(devcluster("load-images", timeout=3600))
+    return images
+
+
+def split_reference(reference: str) -> dict[str, str]:
+    """Split `registry/repository[:tag][@digest]` into the chart's image values."""
+    name, _, digest = reference.partition("@")
+    registry, _, rest = name.partition("/")
+    repository, _, tag = rest.partition(":")
+    parts = {"registry": registry, "repository": repository, "tag": tag, "digest": digest}
+    return {key: value for key, value in parts.items() if value}
+
+
+def chart_values(images: dict[str, str]) -> dict[str, Any]:
+    """Return the demo's Helm values: the loaded images and a profile whose engine runs on the CPU."""
+    return {
+        "images": {name: split_reference(images[name]) for name in ("operator", "trainer", "verifier", "gateway")},
+        "profiles": {"cpu": {**CPU_PROFILE, "engineImage": images["engine-cpu"]}},
+    }
+
+
+def write_values() -> Path:
+    """Load the images and write the Helm values that name them; return the file."""
+    values = BUILD / "demo-values.yaml"
+    values.write_text(yaml.safe_dump(chart_values(load_images()), sort_keys=False))
+    return values
+
+
+def trainer_image(values: Path) -> str:
+    """Return the trainer's image reference out of Helm values."""
+    image = yaml.safe_load(values.read_text())["images"]["trainer"]
+    tag = f":{image['tag']}" if "tag" in image else ""
+    digest = f"@{image['digest']}" if "digest" in image else ""
+    return f"{image['registry']}/{image['repository']}{tag}{digest}"
+
+
+def install_chart(kube: Kube, values: Path) -> None:
+    """Install or upgrade the operator by its chart."""
+    kube.install(RELEASE, CHART, OPERATOR_NAMESPACE, values, timeout=180)
