@@ -1,6 +1,6 @@
 """The API server, for our few verbs: dict bodies, retries of what may be repeated, request metrics, our own errors.
 
-The only module that knows the `kubernetes` package. Typed models of that package are not used: they reject valid objects.
+The only module that knows the `kubernetes` package. Its typed models are not used: they reject valid objects.
 """
 
 from __future__ import annotations

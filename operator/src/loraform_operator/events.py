@@ -38,7 +38,8 @@ class Recorder:
     async def record(self, obj: dict[str, Any], note: Note) -> None:
         """Post `note` about `obj`, or count it up where the same was told of the same object before."""
         meta, now = obj["metadata"], timestamp(self._clock())
-        name = f"{meta['name']}.{short_hash(f'{meta["uid"]} {note.type} {note.reason} {note.message}')}"
+        told = short_hash(" ".join((meta["uid"], note.type, note.reason, note.message)))
+        name = f"{meta['name']}.{told}"
         count = self._counts.get(name, 0) + 1
         try:
             if count > 1:

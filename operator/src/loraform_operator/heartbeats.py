@@ -1,4 +1,4 @@
-"""What gateways and agents last said, and the route they get as answer. Memory only: a restart hears all within seconds."""
+"""What gateways and agents last said, and the route they get as answer; memory only, heard again within seconds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class HeartbeatStore:
     _beats: dict[ModelKey, dict[str, Beat]] = field(default_factory=dict)
 
     def record(self, key: ModelKey, pod_uid: str, heartbeat: Heartbeat, now: datetime) -> bool:
-        """Keep it; True when something that a decision reads changed (role, route revision, adapters) or the pod is new."""
+        """Keep it; True when the pod is new or a fact that decisions read changed (role, route revision, adapters)."""
         pods = self._beats.setdefault(key, {})
         before = pods.get(pod_uid)
         pods[pod_uid] = Beat(heartbeat, now)

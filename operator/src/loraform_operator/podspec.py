@@ -117,3 +117,15 @@ def split_claim_uri(uri: str) -> tuple[str, str]:
     """Return claim and folder of a `pvc://` URI; the folder has no slash at either end and may be empty."""
     claim, _, folder = uri.removeprefix("pvc://").partition("/")
     return claim, folder.strip("/")
+
+
+def verifier_container(image: str) -> dict[str, Any]:
+    """Return the verifier, serving on the pod's loopback. It has no token and no volume but its own `/tmp`."""
+    return {
+        "name": names.CONTAINER_VERIFIER,
+        "image": image,
+        "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 (an emptyDir of the pod)
+        "resources": resources("100m", "512Mi", limit="3Gi"),
+        "securityContext": VERIFIER_SECURITY,
+        "volumeMounts": [tmp_mount(names.CONTAINER_VERIFIER)],
+    }

@@ -1,4 +1,4 @@
-"""Progress that running stages reported: memory only, newest message of each run. A restart loses at most one message."""
+"""Progress that running stages reported: memory only, the newest message of each run."""
 
 from __future__ import annotations
 

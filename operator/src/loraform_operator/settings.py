@@ -1,4 +1,4 @@
-"""The operator's configuration: one frozen model, read once from a YAML file (the chart mounts it) with camelCase names."""
+"""The operator's configuration: one frozen model, read once from a YAML file with camelCase names."""
 
 from __future__ import annotations
 

@@ -1,0 +1,215 @@
+"""What is there: the run's objects from the indexes, plus the few facts that no watch of ours tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from loraform_api.finetunejob import DataSource, FineTuneJob, FineTuneJobStatus
+from loraform_api.heartbeat import Route
+from loraform_api.iacmodel import VersionRecord
+from loraform_api.meta import WireModel, parse_timestamp
+from loraform_api.names import (
+    LABEL_OWNER_UID,
+    ROUTE_FILE,
+    RUN_CONFIG_FILE,
+    Kind,
+    RunStage,
+    route_name,
+    run_prefix,
+    stage_job_name,
+)
+from loraform_api.run import FailureClass, LiveAdapter, RunConfig
+from loraform_api.verification import HousePolicy
+from loraform_operator.context import Context, Key
+from loraform_operator.finetunejob.reports import condition
+from loraform_operator.podspec import split_claim_uri
+from loraform_operator.progress import Report
+from loraform_operator.settings import Profile
+
+Object = dict[str, Any]
+OPERATOR_FILE = "operator.json"
+PODS_EXPECTED_SECONDS = 10
+"""A Job without a pod for longer is looked into."""
+
+
+class OperatorFacts(WireModel):
+    """What the operator itself must remember of a run beside its RunConfig; a key of the same ConfigMap."""
+
+    profile: Profile
+    live_claim: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run as it was rendered once."""
+
+    config: RunConfig
+    facts: OperatorFacts
+
+
+@dataclass(frozen=True)
+class Model:
+    """The IaCModel in `modelRef`, as far as a run needs it."""
+
+    policy: HousePolicy | None
+    live: VersionRecord | None
+
+
+@dataclass(frozen=True)
+class Observed:
+    job: FineTuneJob
+    run: Run | None = None
+    children: tuple[Object, ...] = ()
+    """Everything that carries the run's labels."""
+    stage_job: Object | None = None
+    """The current stage's Job, read from the API server itself."""
+    pods: tuple[Object, ...] = ()
+    model: Model | None = None
+    """None when there is no `modelRef`, or nothing by that name."""
+    missing_claims: tuple[str, ...] = ()
+    """Claims that the next Job needs and that do not exist: `name (field)`."""
+    pods_refused: str = ""
+    """Why the Job controller cannot create the stage's pod."""
+    refused: str = ""
+    """The API server's answer to an object that it did not accept in this pass."""
+    progress: Report | None = None
+
+    @property
+    def jobs(self) -> list[Object]:
+        return [c for c in self.children if c["kind"] == "Job"]
+
+
+def current_stage(status: FineTuneJobStatus) -> RunStage | None:
+    """Return the first stage that is not recorded as finished; None when all are."""
+    done = {s.name for s in status.stages}
+    return next((s for s in RunStage if s not in done), None)
+
+
+def retry_of(status: FineTuneJobStatus, stage: RunStage) -> int:
+    """Return the number of the stage's Job: it grows when a report was lost."""
+    return sum(a.stage == stage and a.reason == FailureClass.LOST_REPORT for a in status.attempts)
+
+
+def job_finished(job: Object) -> bool:
+    return bool(condition(job, "Complete") or condition(job, "Failed"))
+
+
+async def observe(ctx: Context, key: Key, job: FineTuneJob, now: datetime) -> Observed:
+    """Gather everything that status and plan are derived from."""
+    children = tuple(ctx.cache.children.get(key, ()))
+    mine = tuple(c for c in children if _owned_by(c, job.metadata.uid))
+    run = _read_run(job, mine)
+    stage = current_stage(job.status)
+    name = stage and stage_job_name(job.metadata.name, job.metadata.uid, stage, retry_of(job.status, stage))
+    stage_job = await ctx.cluster.get("Job", key.namespace, name) if name and run else None
+    pods = tuple(c for c in mine if c["kind"] == "Pod")
+    if stage_job and job_finished(stage_job):  # the Job may be newer than what the watch of pods has told
+        selector = f"batch.kubernetes.io/job-name={name}"
+        others = tuple(p for p in pods if p["metadata"]["labels"].get("batch.kubernetes.io/job-name") != name)
+        pods = (*others, *await ctx.cluster.list("Pod", key.namespace, labels=selector))
+    missing = await _missing_claims(ctx, job, run, stage) if stage and stage_job is None else ()
+    return Observed(
+        job=job,
+        run=run,
+        children=mine,
+        stage_job=stage_job,
+        pods=pods,
+        model=_read_model(ctx, job),
+        missing_claims=missing,
+        pods_refused=await _pods_refused(ctx, stage_job, pods, now) if stage_job else "",
+        progress=ctx.progress.get((key.namespace, key.name)),
+    )
+
+
+def run_of_config_map(obj: Object) -> Run:
+    """Read a run back from its ConfigMap; raises pydantic's ValidationError."""
+    data = obj["data"]
+    return Run(
+        config=RunConfig.model_validate_json(data[RUN_CONFIG_FILE]),
+        facts=OperatorFacts.model_validate_json(data[OPERATOR_FILE]),
+    )
+
+
+def _read_run(job: FineTuneJob, children: tuple[Object, ...]) -> Run | None:
+    name = f"{run_prefix(job.metadata.name, job.metadata.uid)}-run"
+    maps = (c for c in children if c["kind"] == "ConfigMap" and c["metadata"]["name"] == name)
+    return next((run_of_config_map(c) for c in maps), None)
+
+
+def _owned_by(child: Object, uid: str) -> bool:
+    owners = child["metadata"].get("ownerReferences") or []
+    labels = child["metadata"].get("labels") or {}
+    return any(o["uid"] == uid for o in owners) or labels.get(LABEL_OWNER_UID) == uid
+
+
+def _read_model(ctx: Context, job: FineTuneJob) -> Model | None:
+    if job.spec.model_ref is None:
+        return None
+    key = Key(Kind.IAC_MODEL, job.metadata.namespace, job.spec.model_ref.name)
+    body = ctx.cache.get(key)
+    return None if body is None else model_of(body, list(ctx.cache.children.get(key, ())))
+
+
+def model_of(body: Object, children: list[Object]) -> Model:
+    """Read the model's policy from its spec and its live version from the route and the version records."""
+    policy = body["spec"].get("policy")
+    routes = (
+        c
+        for c in children
+        if c["kind"] == "ConfigMap" and c["metadata"]["name"] == route_name(body["metadata"]["name"])
+    )
+    live = next((Route.model_validate_json(c["data"][ROUTE_FILE]).live for c in routes), None)
+    records = (VersionRecord.model_validate(c["data"]) for c in children if c["kind"] == "ControllerRevision")
+    return Model(
+        policy=None if policy is None else HousePolicy.model_validate(policy),
+        live=next((r for r in records if live is not None and r.artifact_digest == live), None),
+    )
+
+
+def live_adapter(record: VersionRecord) -> LiveAdapter:
+    """Return what a RunConfig says of the live version."""
+    _, folder = split_claim_uri(record.artifact_uri)
+    return LiveAdapter(version=record.version, digest=record.artifact_digest, path=folder)
+
+
+def claims_of(job: FineTuneJob, live_claim: str | None) -> dict[str, str]:
+    """Return the claims that a run mounts, each with the field that names it."""
+    spec = job.spec
+    fields = [(split_claim_uri(spec.base_model.storage_uri)[0], "spec.baseModel.storageUri")]
+    lists: list[tuple[str, list[DataSource]]] = [
+        ("spec.dataset.sources", list(spec.dataset.sources)),
+        ("spec.evaluation.suites", list(spec.evaluation.suites)),
+    ]
+    for path, sources in lists:
+        volumes = ((s.name, s.persistent_volume_claim) for s in sources)
+        fields += [(volume.claim_name, f"{path}[{name}]") for name, volume in volumes if volume is not None]
+    fields.append((split_claim_uri(spec.output.storage_uri)[0], "spec.output.storageUri"))
+    if live_claim is not None:
+        fields.append((live_claim, "the live version's artifact"))
+    return dict(reversed(fields))
+
+
+async def _missing_claims(ctx: Context, job: FineTuneJob, run: Run | None, stage: RunStage) -> tuple[str, ...]:
+    if stage not in (RunStage.PREPARE, RunStage.PUBLISH):
+        return ()
+    found = claims_of(job, run.facts.live_claim if run else None)
+    missing = [
+        f"`{claim}` ({field})"
+        for claim, field in sorted(found.items())
+        if await ctx.cluster.get("PersistentVolumeClaim", job.metadata.namespace, claim) is None
+    ]
+    return tuple(missing)
+
+
+async def _pods_refused(ctx: Context, job: Object, pods: tuple[Object, ...], now: datetime) -> str:
+    """Ask the Job controller's events why a Job has no pod; they are the only place where it says so."""
+    meta = job["metadata"]
+    age = (now - parse_timestamp(meta["creationTimestamp"])).total_seconds()
+    has_pod = any(o["uid"] == meta["uid"] for p in pods for o in p["metadata"].get("ownerReferences") or [])
+    if has_pod or job_finished(job) or age < PODS_EXPECTED_SECONDS:
+        return ""
+    selector = f"involvedObject.uid={meta['uid']},reason=FailedCreate"
+    events = await ctx.cluster.list("Event", meta["namespace"], fields=selector)
+    return str(max(events, key=lambda e: str(e.get("lastTimestamp")))["message"]) if events else ""

@@ -1,0 +1,157 @@
+"""The objects that a run wants, and those that it no longer needs. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from loraform_api import names
+from loraform_api.finetunejob import FineTuneJob, FineTuneJobStatus
+from loraform_api.names import Kind, RunStage
+from loraform_api.run import RunConfig
+from loraform_operator.apply import Plan
+from loraform_operator.context import Endpoint
+from loraform_operator.finetunejob import podspec
+from loraform_operator.finetunejob.observe import (
+    OPERATOR_FILE,
+    Observed,
+    OperatorFacts,
+    Run,
+    current_stage,
+    live_adapter,
+    retry_of,
+)
+from loraform_operator.finetunejob.policies import first_block
+from loraform_operator.finetunejob.reports import finish_time, phase, stage_of
+from loraform_operator.finetunejob.status import failed, finished
+from loraform_operator.networkpolicy import egress_to_operator, egress_to_world, network_policy
+from loraform_operator.podspec import base_labels, owner_reference, split_claim_uri
+from loraform_operator.settings import Settings
+
+Object = dict[str, Any]
+OFFLINE = (RunStage.TRAIN, RunStage.EVALUATE)
+"""Stages that work on hostile or untrusted data and reach nothing but the operator."""
+ONLINE = (RunStage.PREPARE, RunStage.PUBLISH)
+
+
+def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endpoint: Endpoint, now: datetime) -> Plan:
+    """Return what to create, keep and delete, given the status just derived.
+
+    Jobs are deleted by what is *recorded*, never by what this pass derived: a report must be safe in status first.
+    """
+    if finished(observed.job.status):
+        return Plan(delete=_leftovers(observed))
+    if failed(status):
+        return Plan()
+    recorded = {s.name for s in observed.job.status.stages}
+    obsolete = [j for j in observed.jobs if stage_of(j) in recorded or _superseded(j, observed)]
+    if first_block(observed, settings) and observed.stage_job is None:
+        return Plan(delete=obsolete)
+    job = observed.job
+    create = [] if observed.run else [run_config_map(job, render(observed, settings), endpoint)]
+    create.append(workspace(job))
+    stage = current_stage(status)
+    if observed.run and stage:
+        retry = retry_of(status, stage)
+        create.append(podspec.stage_job(job, stage, retry, observed.run, endpoint))
+    return Plan(apply=[service_account(job), *network_policies(job, endpoint)], create=create, delete=obsolete)
+
+
+def render(observed: Observed, settings: Settings) -> Run:
+    """Fix everything that the run's stages are told; done once in a run's life."""
+    job, model = observed.job, observed.model
+    profile = settings.profiles[job.spec.placement.profile]
+    live = model.live if model else None
+    config = RunConfig(
+        namespace=job.metadata.namespace,
+        name=job.metadata.name,
+        uid=job.metadata.uid,
+        spec=job.spec,
+        policy=job.spec.policy or (model.policy if model else None),
+        live=live_adapter(live) if live else None,
+        images={
+            "trainer": settings.images.trainer,
+            "verifier": settings.images.verifier,
+            "engine": profile.engine_image,
+        },
+        engine_dtype=profile.engine_dtype,
+        max_lora_rank=profile.max_lora_rank,
+    )
+    claim = split_claim_uri(live.artifact_uri)[0] if live else None
+    return Run(config=config, facts=OperatorFacts(profile=profile, live_claim=claim))
+
+
+def run_config_map(job: FineTuneJob, run: Run, endpoint: Endpoint) -> Object:
+    """Return the immutable ConfigMap with the run contract, our own facts and the operator's CA."""
+    data = {
+        names.RUN_CONFIG_FILE: run.config.model_dump_json(by_alias=True, exclude_none=True),
+        OPERATOR_FILE: run.facts.model_dump_json(by_alias=True, exclude_none=True),
+        names.CA_FILE: endpoint.ca,
+    }
+    return {**_child(job, "v1", "ConfigMap", "-run"), "immutable": True, "data": data}
+
+
+def workspace(job: FineTuneJob) -> Object:
+    """Return the claim that all stages share."""
+    spec: Object = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": job.spec.workspace.size}},
+    }
+    if job.spec.workspace.storage_class_name is not None:
+        spec["storageClassName"] = job.spec.workspace.storage_class_name
+    return {**_child(job, "v1", "PersistentVolumeClaim", "-workspace"), "spec": spec}
+
+
+def service_account(job: FineTuneJob) -> Object:
+    """Return the account of the run's pods; it has no rights, its tokens only say who calls."""
+    return {**_child(job, "v1", "ServiceAccount"), "automountServiceAccountToken": False}
+
+
+def network_policies(job: FineTuneJob, endpoint: Endpoint) -> list[Object]:
+    """Return who may talk to whom: nobody to the pods; stages with untrusted content to the operator alone."""
+    rules = [("-offline", OFFLINE, egress_to_operator(endpoint)), ("-online", ONLINE, egress_to_world())]
+    return [
+        {
+            **_child(job, "networking.k8s.io/v1", "NetworkPolicy", suffix),
+            "spec": network_policy(
+                {"matchLabels": {names.LABEL_OWNER_UID: job.metadata.uid}, **_in_stages(stages)}, egress=egress
+            ),
+        }
+        for suffix, stages, egress in rules
+    ]
+
+
+def _in_stages(stages: tuple[RunStage, ...]) -> Object:
+    values = [s.value for s in stages]
+    return {"matchExpressions": [{"key": names.LABEL_STAGE, "operator": "In", "values": values}]}
+
+
+def _child(job: FineTuneJob, api_version: str, kind: str, suffix: str = "") -> Object:
+    meta = job.metadata
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": names.run_prefix(meta.name, meta.uid) + suffix,
+            "namespace": meta.namespace,
+            "labels": base_labels(names.LABEL_JOB, meta, "run"),
+            "ownerReferences": [owner_reference(Kind.FINE_TUNE_JOB, meta)],
+        },
+    }
+
+
+def _superseded(job: Object, observed: Observed) -> bool:
+    """Say whether a retry of the same stage took this Job's place."""
+    number = int(job["metadata"]["labels"][names.LABEL_RETRY])
+    return number < retry_of(observed.job.status, stage_of(job))
+
+
+def _leftovers(observed: Observed) -> list[Object]:
+    """Return what a finished run no longer needs; a failed Job stays with its last failed pod, for the log."""
+    if not failed(observed.job.status):
+        return observed.jobs
+    stage = current_stage(observed.job.status)
+    broken = sorted((p for p in observed.pods if phase(p) == "Failed"), key=finish_time)
+    active = any(phase(p) in ("Pending", "Running") for p in observed.pods)
+    jobs = [j for j in observed.jobs if active or stage_of(j) != stage]
+    return [*jobs, *broken[:-1]]

@@ -1,0 +1,70 @@
+"""From a stage's report to the fields of status that it fills. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loraform_api.finetunejob import (
+    ArmStatus,
+    ArtifactStatus,
+    DatasetStatus,
+    EvaluationStatus,
+    FilterCount,
+    FineTuneJob,
+    FineTuneJobStatus,
+    PairedStatus,
+    StageRate,
+)
+from loraform_api.run import ArmResult, EvaluateResult, StageReport
+from loraform_operator.podspec import split_claim_uri
+
+DIGITS = 4
+
+
+def results_of(job: FineTuneJob, status: FineTuneJobStatus, report: StageReport) -> dict[str, Any]:
+    """Return the changes to `status`; raises pydantic's ValidationError when a value is out of its bounds."""
+    changes: dict[str, Any] = {}
+    provenance = status.provenance
+    if report.prepare is not None:
+        rows = [FilterCount(name=name, rows=count) for name, count in report.prepare.rows.items()]
+        changes["dataset"] = DatasetStatus(digest=report.prepare.dataset_digest, rows=rows)
+        facts = {"base_digest": report.prepare.base_digest, "template_hash": report.prepare.template_hash}
+        changes["provenance"] = provenance and provenance.model_copy(update=facts)
+    if report.evaluate is not None:
+        changes["evaluation"] = _evaluation(report.evaluate)
+        toolchain = {"toolchain": report.evaluate.toolchain[:512]}
+        changes["provenance"] = provenance and provenance.model_copy(update=toolchain)
+    if report.publish is not None:
+        claim, _ = split_claim_uri(job.spec.output.storage_uri)
+        published = report.publish
+        uri = f"pvc://{claim}/{published.path.strip('/')}"
+        changes["artifact"] = ArtifactStatus(uri=uri, digest=published.digest, size_bytes=published.size_bytes)
+    return changes
+
+
+def _evaluation(result: EvaluateResult) -> EvaluationStatus:
+    return EvaluationStatus(
+        arms=[_arm(arm) for arm in result.arms],
+        paired=PairedStatus.model_validate(result.paired.model_dump(mode="json")),
+        live_digest=result.live_digest,
+        parity_max_difference=result.parity_max_difference,
+    )
+
+
+def _arm(arm: ArmResult) -> ArmStatus:
+    return ArmStatus(
+        name=arm.name,
+        rows=arm.rows,
+        rates=[
+            StageRate(stage=stage, raw=rate(count.raw, arm.rows), served=rate(count.served, arm.rows))
+            for stage, count in arm.counts.items()
+        ],
+        truncated=arm.truncated,
+        inconclusive=arm.inconclusive,
+    )
+
+
+def rate(passed: int, rows: int) -> str:
+    """Return passed / rows as text with four digits, rounded down: only all rows make a 1."""
+    scaled = passed * 10**DIGITS // rows if rows else 0
+    return f"{scaled // 10**DIGITS}.{scaled % 10**DIGITS:0{DIGITS}d}"

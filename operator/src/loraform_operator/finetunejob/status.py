@@ -1,0 +1,241 @@
+"""The whole status of a run from what was observed. Pure: `derive_status` is the only writer, `now` is given.
+
+state      Ready    Succeeded  DatasetReady               Reconciling  Stalled
+running    False    Unknown    Unknown, True once prepared   True        -
+waiting    False    Unknown    Unknown, True once prepared   True        -
+blocked    False    Unknown    Unknown, True once prepared    -         True     (only the user can help)
+succeeded  True     True       True                           -          -
+failed     False    False      True once prepared, else False  -         True     (for good)
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from loraform_api.finetunejob import (
+    AttemptStatus,
+    ConditionType,
+    FineTuneJob,
+    FineTuneJobStatus,
+    ImageStatus,
+    Metric,
+    ProgressStatus,
+    ProvenanceStatus,
+    StageStatus,
+)
+from loraform_api.meta import Condition, ConditionStatus, find_condition, merge_conditions, timestamp
+from loraform_api.names import RunStage, run_prefix
+from loraform_api.run import StageReport
+from loraform_operator.finetunejob.observe import Observed, current_stage
+from loraform_operator.finetunejob.policies import Block, Failure, first_block, first_failure
+from loraform_operator.finetunejob.reports import (
+    clean,
+    condition,
+    failed_attempt,
+    finish_time,
+    lost_attempt,
+    phase,
+    read_report,
+    stage_of,
+)
+from loraform_operator.finetunejob.results import results_of
+from loraform_operator.settings import Settings
+
+ATTEMPTS_KEPT = 30
+PHASES = {
+    RunStage.PREPARE: "Preparing",
+    RunStage.TRAIN: "Training",
+    RunStage.EVALUATE: "Evaluating",
+    RunStage.PUBLISH: "Publishing",
+}
+SUCCEEDED, FAILED, PENDING = "Succeeded", "Failed", "Pending"
+
+
+def derive_status(observed: Observed, settings: Settings, now: datetime) -> FineTuneJobStatus:
+    """Return the status that the run should have now."""
+    if finished(observed.job.status):
+        return observed.job.status.model_copy(update={"observed_generation": observed.job.metadata.generation})
+    status = _record_attempts(_with_provenance(observed.job.status, observed), observed)
+    status, lost = _record_stage(status, observed, now)
+    failure = first_failure(observed, status, now) if current_stage(status) else None
+    block = None if failure or lost else first_block(observed, settings)
+    phase_now = _phase(status, observed, failure)
+    updates = {
+        "observed_generation": observed.job.metadata.generation,
+        "phase": phase_now,
+        "progress": _progress(status, observed, phase_now),
+        "conditions": merge_conditions(
+            observed.job.status.conditions, _conditions(status, observed.job, phase_now, block, failure, now)
+        ),
+    }
+    return status.model_copy(update=updates)
+
+
+def invalid_status(generation: int, old: FineTuneJobStatus, message: str, now: datetime) -> FineTuneJobStatus:
+    """Return the status of an object whose spec we cannot read."""
+    rows = [
+        (ConditionType.READY, ConditionStatus.FALSE, "InvalidSpec", message),
+        (ConditionType.SUCCEEDED, ConditionStatus.UNKNOWN, "InvalidSpec", "the run has not begun"),
+        (ConditionType.DATASET_READY, ConditionStatus.UNKNOWN, "InvalidSpec", "the run has not begun"),
+        (ConditionType.STALLED, ConditionStatus.TRUE, "InvalidSpec", message),
+    ]
+    conditions = merge_conditions(old.conditions, _build(rows, generation, now))
+    return old.model_copy(update={"observed_generation": generation, "phase": PENDING, "conditions": conditions})
+
+
+def finished(status: FineTuneJobStatus) -> bool:
+    """Say whether the run has succeeded or failed; neither ever changes again."""
+    succeeded = find_condition(status.conditions, ConditionType.SUCCEEDED)
+    return succeeded is not None and succeeded.status != "Unknown"
+
+
+def failed(status: FineTuneJobStatus) -> bool:
+    succeeded = find_condition(status.conditions, ConditionType.SUCCEEDED)
+    return succeeded is not None and succeeded.status == "False"
+
+
+def _with_provenance(status: FineTuneJobStatus, observed: Observed) -> FineTuneJobStatus:
+    if observed.run is None or status.provenance is not None:
+        return status
+    meta, images = observed.job.metadata, observed.run.config.images
+    provenance = ProvenanceStatus(
+        run_config=f"{run_prefix(meta.name, meta.uid)}-run",
+        images=[ImageStatus(name=name, image=image) for name, image in sorted(images.items())],
+    )
+    return status.model_copy(update={"provenance": provenance})
+
+
+def _record_attempts(status: FineTuneJobStatus, observed: Observed) -> FineTuneJobStatus:
+    known = {a.pod for a in status.attempts}
+    ended = (p for p in observed.pods if phase(p) == "Failed" and p["metadata"]["name"] not in known)
+    return _with_attempts(status, [failed_attempt(p) for p in ended])
+
+
+def _with_attempts(status: FineTuneJobStatus, new: list[AttemptStatus]) -> FineTuneJobStatus:
+    if not new:
+        return status
+    attempts = sorted([*status.attempts, *new], key=lambda a: (a.finish_time, a.pod))
+    return status.model_copy(update={"attempts": attempts[-ATTEMPTS_KEPT:]})
+
+
+def _record_stage(status: FineTuneJobStatus, observed: Observed, now: datetime) -> tuple[FineTuneJobStatus, bool]:
+    """Record the current stage when its Job is complete; True when it is, but left no report."""
+    job = observed.stage_job
+    complete = job and condition(job, "Complete")
+    if not job or not complete:
+        return status, False
+    stage = stage_of(job)
+    pod = next((p for p in observed.pods if phase(p) == "Succeeded" and stage_of(p) == stage), None)
+    report = read_report(pod) if pod else None
+    results = _results(observed, status, report) if report else None
+    if report is None or results is None:
+        ended = finish_time(pod) if pod else timestamp(now)
+        return _with_attempts(status, [lost_attempt(job, pod, ended)]), True
+    entry = StageStatus(
+        name=stage,
+        start_time=job["status"].get("startTime") or job["metadata"]["creationTimestamp"],
+        completion_time=job["status"].get("completionTime") or complete["lastTransitionTime"],
+        summary=clean(report.message)[:512],
+    )
+    return status.model_copy(update={**results, "stages": [*status.stages, entry]}), False
+
+
+def _results(observed: Observed, status: FineTuneJobStatus, report: StageReport) -> dict[str, Any] | None:
+    try:
+        return results_of(observed.job, status, report)
+    except ValidationError:  # well-formed, but outside the bounds of status: as good as unreadable
+        return None
+
+
+def _phase(status: FineTuneJobStatus, observed: Observed, failure: Failure | None) -> str:
+    stage = current_stage(status)
+    if failure is not None:
+        return FAILED
+    if stage is None:
+        return SUCCEEDED
+    running = any(phase(p) == "Running" for p in observed.pods)
+    return PHASES[stage] if status.stages or running or observed.job.status.phase == PHASES[stage] else PENDING
+
+
+def _progress(status: FineTuneJobStatus, observed: Observed, phase_now: str) -> ProgressStatus | None:
+    stage = current_stage(status)
+    report = observed.progress
+    mine = {p["metadata"]["uid"] for p in observed.pods if stage_of(p) == stage}
+    if stage is None or report is None or report.pod_uid not in mine:
+        return status.progress if phase_now == observed.job.status.phase else None
+    told = report.status
+    return ProgressStatus(
+        percentage=told.progress_percentage or 0,
+        estimated_remaining_seconds=told.estimated_remaining_seconds,
+        metrics=metrics_of(told.metrics),
+        last_updated_time=timestamp(report.received),
+    )
+
+
+def metrics_of(told: list[dict[str, str]]) -> list[Metric]:
+    """Return the first twenty well-formed metrics, the last value of each name."""
+    found: dict[str, Metric] = {}
+    for entry in told:
+        try:
+            metric = Metric.model_validate(entry)
+        except ValidationError:
+            continue
+        found[metric.name] = metric
+    return list(found.values())[:20]
+
+
+def _conditions(
+    status: FineTuneJobStatus,
+    job: FineTuneJob,
+    phase_now: str,
+    block: Block | None,
+    failure: Failure | None,
+    now: datetime,
+) -> list[Condition]:
+    prepared = any(s.name is RunStage.PREPARE for s in status.stages)
+    false, true, unknown = ConditionStatus.FALSE, ConditionStatus.TRUE, ConditionStatus.UNKNOWN
+    dataset = (ConditionType.DATASET_READY, true, "Prepared", _summary(status, RunStage.PREPARE))
+    if phase_now == SUCCEEDED:
+        done = _summary(status, RunStage.PUBLISH)
+        rows = [(ConditionType.READY, true, SUCCEEDED, done), (ConditionType.SUCCEEDED, true, SUCCEEDED, done), dataset]
+    elif failure is not None:
+        why = (failure.reason.value, failure.message)
+        rows = [(ConditionType.READY, false, *why), (ConditionType.SUCCEEDED, false, *why)]
+        rows.append(dataset if prepared else (ConditionType.DATASET_READY, false, *why))
+        rows.append((ConditionType.STALLED, true, *why))
+    else:
+        what = (block.reason, block.message) if block else (phase_now, _doing(status))
+        rows = [(ConditionType.READY, false, *what), (ConditionType.SUCCEEDED, unknown, *what)]
+        rows.append(dataset if prepared else (ConditionType.DATASET_READY, unknown, *what))
+        stuck = block is not None and block.stalled
+        rows.append((ConditionType.STALLED if stuck else ConditionType.RECONCILING, true, *what))
+    return _build(rows, job.metadata.generation, now)
+
+
+def _build(
+    rows: list[tuple[ConditionType, ConditionStatus, str, str]], generation: int, now: datetime
+) -> list[Condition]:
+    return [
+        Condition(
+            type=type_.value,
+            status=state.value,
+            reason=reason,
+            message=message,
+            observed_generation=generation,
+            last_transition_time=timestamp(now),
+        )
+        for type_, state, reason, message in rows
+    ]
+
+
+def _doing(status: FineTuneJobStatus) -> str:
+    stage = current_stage(status)
+    done = ", ".join(s.name for s in status.stages)
+    return f"stage {stage} is on its way" + (f"; finished: {done}" if done else "")
+
+
+def _summary(status: FineTuneJobStatus, stage: RunStage) -> str:
+    return next((s.summary for s in status.stages if s.name is stage), "")
