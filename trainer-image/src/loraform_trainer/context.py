@@ -1,0 +1,26 @@
+"""What every stage is given."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from loraform_api.names import PORT_ENGINE, PORT_VERIFIER
+from loraform_api.run import RunConfig
+from loraform_trainer.paths import Paths
+from loraform_trainer.progress import Progress
+
+
+@dataclass(frozen=True)
+class Context:
+    config: RunConfig
+    paths: Paths
+    progress: Progress
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set by SIGTERM; `train` saves and stops at the end of its step."""
+    mount_wait_seconds: float = 30.0
+    """How long a mounted file may be late (optional ConfigMaps appear some time after their creation)."""
+    sidecar_wait_seconds: float = 1200.0
+    """How long engine and verifier may take to answer."""
+    engine_url: str = f"http://127.0.0.1:{PORT_ENGINE}"
+    verifier_url: str = f"http://127.0.0.1:{PORT_VERIFIER}"

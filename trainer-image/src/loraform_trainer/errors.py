@@ -1,0 +1,91 @@
+"""Errors that people can act on: each carries the exit code that the operator reads, and one clear line."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from loraform_api.run import ExitCode
+
+
+class StageError(Exception):
+    """A stage cannot finish; the message names the field or file, the value and what is allowed."""
+
+    code: ExitCode = ExitCode.TRAINER_ERROR
+    resumed_from_step: int | None = None
+    """Training step at which this process began; set by `train`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class TransientError(StageError):
+    """Something outside did not answer; the stage is worth another pod."""
+
+
+class DatasetInvalidError(StageError):
+    code = ExitCode.DATASET_INVALID
+
+
+class MissingReferenceError(StageError):
+    code = ExitCode.MISSING_REFERENCE
+
+
+class InvalidConfigError(StageError):
+    code = ExitCode.INVALID_CONFIG
+
+
+class BaseModelInvalidError(StageError):
+    code = ExitCode.BASE_MODEL_INVALID
+
+
+class NonFiniteLossError(StageError):
+    code = ExitCode.NON_FINITE_LOSS
+
+
+class AdapterNotServableError(StageError):
+    code = ExitCode.ADAPTER_NOT_SERVABLE
+
+
+class WorkspaceFullError(StageError):
+    code = ExitCode.WORKSPACE_FULL
+
+
+class SavedAndStoppedError(StageError):
+    """Not a failure: training was asked to stop, saved its state and will be continued by another pod."""
+
+    code = ExitCode.SAVED_AND_STOPPED
+
+
+_SECRETS = (
+    (re.compile(r"(?i)(https?://)[^/@\s]+@"), r"\1"),
+    (re.compile(r"(?i)(https?://[^\s?'\"]+)\?[^\s'\"]+"), r"\1?…"),
+    (re.compile(r"(?i)\b(bearer)\s+\S+"), r"\1 …"),
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "…"),
+)
+
+
+def redact(text: str) -> str:
+    """Return `text` without URL credentials, URL queries (they may be signed) and tokens."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def one_line(text: str, limit: int = 1000) -> str:
+    """Return `text` redacted, on one line, cut to `limit` characters."""
+    line = " ".join(redact(text).split())
+    return line if len(line) <= limit else line[: limit - 2] + " …"
+
+
+def classify(error: BaseException) -> tuple[ExitCode, str]:
+    """Return the exit code and the one line that a report says about `error`."""
+    if isinstance(error, StageError):
+        return error.code, one_line(error.message)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ExitCode.WORKSPACE_FULL, one_line(f"no space left while writing {error.filename or 'to a volume'}")
+    name = type(error).__name__
+    if name == "OutOfMemoryError":  # torch's; by name, because most stages never import torch
+        return ExitCode.OUT_OF_GPU_MEMORY, one_line(f"the GPU ran out of memory: {error}", 300)
+    return ExitCode.TRAINER_ERROR, one_line(f"{name}: {error}")

@@ -1,0 +1,66 @@
+"""Where a stage finds and leaves its files. The defaults are the pod's mounts; tests and people give others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from loraform_api import names
+from loraform_api.names import RunStage
+
+
+@dataclass(frozen=True)
+class Paths:
+    run_config: Path = Path(names.RUN_DIR) / names.RUN_CONFIG_FILE
+    workspace: Path = Path(names.WORKSPACE_DIR)
+    base_mount: Path = Path(names.BASE_MOUNT)
+    output_mount: Path = Path(names.OUTPUT_MOUNT)
+    live_mount: Path = Path(names.LIVE_MOUNT)
+    sources_mount: Path = Path(names.SOURCES_MOUNT)
+    suites_mount: Path = Path(names.SUITES_MOUNT)
+    ca_mount: Path = Path(names.CA_MOUNT)
+    termination_log: Path = Path(names.TERMINATION_LOG)
+
+    @property
+    def base(self) -> Path:
+        """The run's own copy of the base model."""
+        return self.workspace / "base"
+
+    @property
+    def live(self) -> Path:
+        """The run's own copy of the live adapter."""
+        return self.workspace / "live"
+
+    @property
+    def adapter(self) -> Path:
+        """The trained adapter and its parity file."""
+        return self.workspace / "adapter"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.workspace / "checkpoints"
+
+    @property
+    def downloads(self) -> Path:
+        """Fetched files, removed when `prepare` ends."""
+        return self.workspace / "downloads"
+
+    @property
+    def train_rows(self) -> Path:
+        return self.workspace / "data" / "train.jsonl"
+
+    @property
+    def validation_rows(self) -> Path:
+        return self.workspace / "data" / "validation.jsonl"
+
+    @property
+    def suite_rows(self) -> Path:
+        return self.workspace / "data" / "suite.jsonl"
+
+    @property
+    def evaluation_rows(self) -> Path:
+        return self.workspace / "evaluation" / "rows.jsonl"
+
+    def report(self, stage: RunStage) -> Path:
+        """The finished stage's report: its marker."""
+        return self.workspace / "reports" / f"{stage}.json"

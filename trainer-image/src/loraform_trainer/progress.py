@@ -1,0 +1,144 @@
+"""Progress to the operator by Kubeflow's KEP-2779 protocol, for every stage.
+
+transformers has a client of its own (`KubeflowCallback`), for training only: it posts from the training loop, so an
+operator that does not answer stops each step for five seconds, and after a resume it divides the time of this
+process by the steps of all. This one posts from a thread and never fails a stage.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from typing_extensions import override
+
+from loraform_api.meta import timestamp
+from loraform_api.names import ENV_SERVER_CA, ENV_SERVER_TOKEN, ENV_SERVER_URL
+from loraform_api.run import ProgressMessage, TrainerStatus
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
+
+Send = Callable[[str], None]
+"""Delivers one message body; raises OSError when it could not."""
+
+
+class Progress:
+    """The newest progress wins: at most one message an interval, the last one when the stage ends."""
+
+    def __init__(self, send: Send | None, *, interval: float = INTERVAL_SECONDS) -> None:
+        self._send = send
+        self._interval = interval
+        self._changed = threading.Condition()
+        self._pending: str | None = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def __enter__(self) -> Progress:
+        if self._send is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is None:
+            self._put(TrainerStatus(progress_percentage=100, estimated_remaining_seconds=0))
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2 * TIMEOUT_SECONDS)
+
+    def update(
+        self, done: float, *, remaining_seconds: float | None = None, metrics: Mapping[str, object] | None = None
+    ) -> None:
+        """Say how far the stage is: `done` from 0 to 1 (99 % is shown until the stage ends). Never blocks."""
+        remaining = None if remaining_seconds is None else max(0, int(remaining_seconds))
+        self._put(
+            TrainerStatus(
+                progress_percentage=max(0, min(99, int(done * 100))),
+                estimated_remaining_seconds=remaining,
+                metrics=[{"name": name, "value": str(value)} for name, value in (metrics or {}).items()],
+            )
+        )
+
+    def _put(self, status: TrainerStatus) -> None:
+        stamped = status.model_copy(update={"last_updated_time": timestamp(datetime.now(UTC))})
+        message = ProgressMessage(trainer_status=stamped).model_dump(mode="json", by_alias=True, exclude_none=True)
+        with self._changed:
+            self._pending = json.dumps(message)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pending is not None or self._closing)
+                body, self._pending = self._pending, None
+            if body is None:
+                return
+            try:
+                if self._send is not None:
+                    self._send(body)
+            except (OSError, ValueError) as error:
+                log.info("progress was not delivered: %s", error)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, timeout=self._interval)
+
+
+class Countdown:
+    """Estimates the time left from what this process did, not from what was done before it."""
+
+    def __init__(self, done: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start = (clock(), done)
+
+    def remaining_seconds(self, done: float, total: float) -> float | None:
+        """Return the estimate at `done` of `total`; None before the first step."""
+        began, before = self._start
+        if done <= before:
+            return None
+        return (self._clock() - began) / (done - before) * max(0.0, total - done)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    @override
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: object, newurl: str
+    ) -> None:
+        """Never follow: the token is for this endpoint alone."""
+
+
+def sender(environment: Mapping[str, str] = os.environ) -> Send | None:
+    """Return the delivery that the pod's environment describes, or None outside of a run."""
+    url, token_file = environment.get(ENV_SERVER_URL), environment.get(ENV_SERVER_TOKEN)
+    if not url or not token_file:
+        return None
+    ca_file = environment.get(ENV_SERVER_CA)
+
+    def send(body: str) -> None:
+        # read anew each time: the kubelet rotates the token, the operator its CA
+        context = ssl.create_default_context(cafile=ca_file)
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect()
+        )
+        headers = {
+            "Authorization": f"Bearer {Path(token_file).read_text().strip()}",
+            "Content-Type": "application/json",
+        }
+        request = urllib.request.Request(url, data=body.encode(), headers=headers, method="POST")  # noqa: S310 (the operator's URL)
+        with opener.open(request, timeout=TIMEOUT_SECONDS):
+            pass
+
+    return send
