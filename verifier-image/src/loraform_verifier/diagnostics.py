@@ -1,0 +1,34 @@
+"""Turns the JSON diagnostics of terraform into ours: a stable class, a message, a hint, a line of the program."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from loraform_api.verification import Diagnostic
+
+MAX_MESSAGE = 1000
+MAX_PER_PROGRAM = 20
+_PLAIN_SUMMARY = re.compile(r"^[A-Z][A-Za-z-]*(?: [A-Za-z-]+){0,7}$")
+_SUGGESTION = re.compile(r"Did you mean [^?]+\?")
+
+
+def diagnostic_of(found: dict[str, Any]) -> Diagnostic:
+    """Return our form of one terraform diagnostic."""
+    summary, detail = str(found.get("summary", "")), str(found.get("detail", ""))
+    suggestion = _SUGGESTION.search(detail)
+    start = (found.get("range") or {}).get("start") or {}
+    message = " ".join(f"{summary}: {detail}".split()) if detail else summary
+    return Diagnostic(
+        code=code_of(summary),
+        message=message[:MAX_MESSAGE],
+        line=start.get("line"),
+        hint=suggestion[0] if suggestion else None,
+    )
+
+
+def code_of(summary: str) -> str:
+    """Return a CamelCase class: terraform's own summaries are fixed words, a provider's may quote the program."""
+    if not _PLAIN_SUMMARY.match(summary):
+        return "InvalidValue"
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[ -]", summary))

@@ -1,0 +1,150 @@
+"""Runs hostile work: each child under the launcher's filter and limits, in a process group that dies as a whole.
+
+The caller gives the command, a private folder and an environment; nothing else of ours reaches the child. Output
+goes to unlinked files whose size the kernel bounds, so that a flood of it cannot fill memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from loraform_verifier import child as launcher
+
+MIB = 1024 * 1024
+
+
+class IsolationError(RuntimeError):
+    """The child could not be confined, so it was not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one child may use, by the kernel's names; the provider a terraform starts has each limit for itself."""
+
+    cpu: int = 600
+    """Seconds of processor time."""
+    data: int = 6 * 1024 * MIB
+    """Bytes of private writable memory."""
+    fsize: int = 32 * MIB
+    """Bytes of one written file, standard output and error among them."""
+    nofile: int = 1024
+    nproc: int = 512
+    """Threads beyond those that this user already has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a child ended."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+    timed_out: bool = False
+    flooded: bool = False
+    """It tried to write more than `Limits.fsize`."""
+
+
+class Child:
+    """A confined process and its group; a context manager that leaves nothing running."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        limits: Limits = Limits(),
+        stdout: BinaryIO | int = subprocess.DEVNULL,
+        stderr: BinaryIO | int = subprocess.DEVNULL,
+        filtered: bool = True,
+    ) -> None:
+        """Start `command` (an absolute path first).
+
+        `filtered=False` leaves the system call filter out; only the test that proves the filter's worth asks for it.
+        Raises IsolationError when the limits or the filter could not be set or the command is not executable.
+        """
+        settings = json.dumps({"limits": asdict(limits), "filter": filtered})
+        told, tell = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", launcher.__file__, str(tell), settings, *command],
+                cwd=cwd,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=(tell,),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(told)
+            raise
+        finally:
+            os.close(tell)
+        with open(told, "rb") as pipe:  # noqa: PTH123 - a descriptor, not a path
+            complaint = pipe.read()
+        if complaint:
+            self.kill()
+            raise IsolationError(f"cannot confine {command[0]}: {complaint.decode(errors='replace')}")
+
+    def wait(self, seconds: float) -> bool:
+        """Say whether the process ended within `seconds`. It stays unreaped, so its group id cannot be reused."""
+        descriptor = os.pidfd_open(self.process.pid)
+        try:
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+            return bool(poller.poll(max(0, int(seconds * 1000))))
+        finally:
+            os.close(descriptor)
+
+    def kill(self) -> int:
+        """Kill the whole group, reap what is ours, and return the process's exit status."""
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        returncode = self.process.wait()
+        with suppress(ChildProcessError):  # orphans of the group come to us when we are init or a subreaper
+            while True:
+                os.waitpid(-self.process.pid, 0)
+        return returncode
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+def run(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    seconds: float,
+    limits: Limits = Limits(),
+    filtered: bool = True,
+) -> Finished:
+    """Run `command` for at most `seconds`, then kill its group; see Child for the rest."""
+    with tempfile.TemporaryFile(dir=cwd) as out, tempfile.TemporaryFile(dir=cwd) as err:
+        with Child(command, cwd=cwd, env=env, limits=limits, stdout=out, stderr=err, filtered=filtered) as started:
+            ended = started.wait(seconds)
+            returncode = started.kill()
+        stdout, stderr = (_contents(file) for file in (out, err))
+    flooded = max(len(stdout), len(stderr)) >= limits.fsize
+    return Finished(returncode, stdout, stderr, timed_out=not ended, flooded=flooded)
+
+
+def _contents(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read()

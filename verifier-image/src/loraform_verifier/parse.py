@@ -1,0 +1,188 @@
+"""Reads one program into a model of blocks, attributes and comments, by tree-sitter's HCL grammar.
+
+The grammar accepts a little more than Terraform does; what matters of that (an argument set twice, two items on one
+line) is checked here, so that "parses" means the same in both. Programs are hostile: no recursion without a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import tree_sitter_hcl
+from tree_sitter import Language, Node, Parser
+
+from loraform_api.verification import Diagnostic
+
+LANGUAGE = Language(tree_sitter_hcl.language())
+MAX_DEPTH = 400
+"""Levels of the syntax tree; the deepest program of the AWS provider's documentation has about 60."""
+MAX_ERRORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An argument of a block: `name = value`."""
+
+    name: str
+    line: int
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block with its labels, arguments and nested blocks."""
+
+    type: str
+    labels: tuple[str, ...]
+    line: int
+    node: Node
+    attributes: tuple[Attribute, ...]
+    blocks: tuple[Block, ...]
+
+    def attribute(self, name: str) -> Attribute | None:
+        """Return the argument called `name`."""
+        return next((a for a in self.attributes if a.name == name), None)
+
+    @property
+    def address(self) -> str:
+        """The block as a reader names it, for example `aws_vpc.main`."""
+        return ".".join(self.labels) or self.type
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A program that was read. With `problems` it is not a program, and `blocks` is empty."""
+
+    source: bytes
+    root: Node
+    blocks: tuple[Block, ...]
+    comments: dict[int, tuple[int, str]]
+    """Comments that have their lines for themselves: last line to (first line, text)."""
+    problems: tuple[Diagnostic, ...]
+
+    def resources(self) -> Iterator[Block]:
+        """Yield the resource blocks that have a type and a name."""
+        return (b for b in self.blocks if b.type == "resource" and len(b.labels) == 2)
+
+
+def parse(text: str) -> Document:
+    """Read a program. Errors become `problems`, each with its line; nothing is raised for any text."""
+    source = text.encode("utf-8", errors="surrogatepass")
+    root = Parser(LANGUAGE).parse(source).root_node
+    problems = tuple(_unreadable(text, root)) or tuple(_syntax_errors(root))
+    if problems:
+        return Document(source, root, (), {}, problems)
+    blocks = tuple(_block(node) for node in _body_items(root) if node.type == "block")
+    return Document(source, root, blocks, _comments(source, root), tuple(_beyond_grammar(root))[:MAX_ERRORS])
+
+
+def walk(root: Node) -> Iterator[Node]:
+    """Yield every node below and including `root`, in source order, without recursion."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(reversed(node.children))
+
+
+def text_of(node: Node) -> str:
+    """Return the source text of a node."""
+    return (node.text or b"").decode("utf-8", errors="replace")
+
+
+def line_of(node: Node) -> int:
+    """Return the 1-based line on which a node starts."""
+    return node.start_point.row + 1
+
+
+def children(node: Node, kind: str) -> list[Node]:
+    """Return the direct children of one type."""
+    return [child for child in node.children if child.type == kind]
+
+
+def _unreadable(text: str, root: Node) -> Iterator[Diagnostic]:
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        yield Diagnostic(code="InvalidCharacter", message="The program is not valid Unicode text.", line=1)
+    level = [root]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in node.children]
+        if not level:
+            return
+    yield Diagnostic(
+        code="NestingTooDeep",
+        message=f"The program nests deeper than {MAX_DEPTH} levels.",
+        line=line_of(level[0]),
+        hint="Split the expression with local values.",
+    )
+
+
+def _syntax_errors(root: Node) -> Iterator[Diagnostic]:
+    if not root.has_error:
+        return
+    seen: set[int] = set()
+    for node in walk(root):
+        line = line_of(node)
+        if (node.is_error or node.is_missing) and line not in seen and len(seen) < MAX_ERRORS:
+            seen.add(line)
+            if node.is_missing:
+                yield Diagnostic(code="SyntaxError", message=f"Missing {node.type!r}.", line=line)
+            else:
+                near = text_of(node).strip().split("\n")[0][:60]
+                yield Diagnostic(code="SyntaxError", message=f"Unexpected text: {near!r}.", line=line)
+
+
+def _body_items(parent: Node) -> list[Node]:
+    return [item for body in children(parent, "body") for item in body.children if item.type in ("attribute", "block")]
+
+
+def _block(node: Node) -> Block:
+    head = [c for c in node.children if c.type in ("identifier", "string_lit")]
+    items = _body_items(node)
+    return Block(
+        type=text_of(head[0]),
+        labels=tuple(text_of(label).strip('"') for label in head[1:]),
+        line=line_of(node),
+        node=node,
+        attributes=tuple(_attribute(item) for item in items if item.type == "attribute"),
+        blocks=tuple(_block(item) for item in items if item.type == "block"),
+    )
+
+
+def _attribute(node: Node) -> Attribute:
+    return Attribute(text_of(node.children[0]), line_of(node), node.children[-1])
+
+
+def _comments(source: bytes, root: Node) -> dict[int, tuple[int, str]]:
+    lines = source.split(b"\n")
+    found = {}
+    for node in walk(root):
+        if node.type == "comment" and not lines[node.start_point.row][: node.start_point.column].strip():
+            # Some comments swallow their newline: the last line is where the text ends.
+            text = text_of(node).rstrip()
+            first = line_of(node)
+            found[first + text.count("\n")] = (first, text)
+    return found
+
+
+def _beyond_grammar(root: Node) -> Iterator[Diagnostic]:
+    """Yield what the grammar lets pass and Terraform refuses as a syntax error."""
+    for node in walk(root):
+        if node.type != "body":
+            continue
+        names: set[str] = set()
+        previous: Node | None = None
+        for item in node.children:
+            if item.type not in ("attribute", "block"):
+                continue
+            if previous is not None and item.start_point.row == previous.end_point.row:
+                yield _problem(item, "MissingNewline", "An argument or block must begin on a line of its own.")
+            previous = item
+            name = text_of(item.children[0])
+            if item.type == "attribute" and name in names:
+                yield _problem(item, "AttributeRedefined", f'The argument "{name}" was already set in this block.')
+            names.add(name if item.type == "attribute" else "")
+
+
+def _problem(node: Node, code: str, message: str) -> Diagnostic:
+    return Diagnostic(code=code, message=message, line=line_of(node))

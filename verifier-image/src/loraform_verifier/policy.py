@@ -1,0 +1,128 @@
+"""The house policy judged on the syntax tree: a comment above each resource, tags on each resource that can have them.
+
+A tag counts only where its value can be read off the program. `tags = var.tags` may well hold it, so such a resource
+is undecided, which makes the program inconclusive unless something else is plainly wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tree_sitter import Node
+
+from loraform_api.verification import Diagnostic, HousePolicy
+from loraform_verifier.literals import Element, as_string, inner, literal, object_elements
+from loraform_verifier.parse import Block, Document, children, text_of
+from loraform_verifier.taggable import Tagging, tagging_of
+
+TAGS_HINT = "Write the tags as an object, or as the last argument of merge(…)."
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFindings:
+    """What a program breaks, and what could not be decided."""
+
+    broken: list[Diagnostic] = field(default_factory=list)
+    undecided: list[Diagnostic] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The tags that can be read off a resource."""
+
+    values: dict[str, Node]
+    """Tag to the expression of its value."""
+    complete: bool
+    """There can be no others."""
+
+    def value(self, key: str) -> str | None:
+        """Return a tag's literal value; None when it is absent or must be evaluated."""
+        return as_string(literal(self.values[key])) if key in self.values else None
+
+
+def judge(document: Document, policy: HousePolicy) -> PolicyFindings:
+    """Hold a parsed program against the house policy."""
+    findings = PolicyFindings()
+    for resource in document.resources():
+        if not has_comment(document, resource, policy.comment):
+            message = f"{resource.address}: the comment directly above the resource is missing."
+            findings.broken.append(_found("CommentMissing", message, resource, policy.comment))
+        tagging = tagging_of(resource.labels[0])
+        if tagging is not None:
+            _judge_tags(resource, tags_of(resource, tagging), policy, findings)
+    return findings
+
+
+def has_comment(document: Document, resource: Block, comment: str) -> bool:
+    """Say whether `comment` is one of the comments that stand directly above a resource."""
+    if not comment:
+        return True
+    last = resource.line - 1
+    while last in document.comments:
+        first, text = document.comments[last]
+        if text.strip() == comment.strip():
+            return True
+        last = first - 1
+    return False
+
+
+def tags_of(resource: Block, tagging: Tagging) -> Tags:
+    """Read a resource's tags."""
+    if tagging is Tagging.BLOCKS:
+        dynamic = any(b.type == "dynamic" and b.labels == ("tag",) for b in resource.blocks)
+        return Tags(dict(_tag_blocks(resource)), complete=not dynamic)
+    tags = resource.attribute("tags")
+    if tags is None or literal(tags.value) is None:
+        return Tags({}, complete=True)
+    elements = deciding_elements(tags.value)
+    if elements is None:
+        return Tags({}, complete=False)
+    values = {e.key: e.value for e in elements if e.key is not None}
+    return Tags(values, complete=inner(tags.value).type == "object")
+
+
+def deciding_object(value: Node) -> Node | None:
+    """Return the object that `tags` is, or that its `merge` ends in: the last argument wins over the others."""
+    value = inner(value)
+    if value.type == "function_call" and text_of(value.children[0]) == "merge":
+        arguments = [n for a in children(value, "function_arguments") for n in a.named_children if n.type != "comment"]
+        value = inner(arguments[-1]) if arguments else value  # an ellipsis at the end is no object either
+    return value if value.type == "object" else None
+
+
+def deciding_elements(value: Node) -> list[Element] | None:
+    """Return the elements of the deciding object; None when there is none or a key must be evaluated."""
+    holder = deciding_object(value)
+    elements = object_elements(holder) if holder is not None else None
+    return elements if elements is not None and all(e.key is not None for e in elements) else None
+
+
+def _tag_blocks(resource: Block) -> Iterator[tuple[str, Node]]:
+    for block in resource.blocks:
+        key, value = block.attribute("key"), block.attribute("value")
+        if block.type == "tag" and key is not None and value is not None:
+            name = as_string(literal(key.value))
+            if name is not None:
+                yield name, value.value
+
+
+def _judge_tags(resource: Block, tags: Tags, policy: HousePolicy, findings: PolicyFindings) -> None:
+    for key, wanted in policy.tags.items():
+        found = tags.value(key)
+        hint = f'tags = {{ {key} = "{wanted}" }}'
+        if found == wanted:
+            continue
+        if found is not None:
+            message = f"{resource.address}: tag {key} is {found[:60]!r}; it must be {wanted!r}."
+            findings.broken.append(_found("TagWrong", message, resource, hint))
+        elif key in tags.values or not tags.complete:
+            message = f"{resource.address}: tag {key} must be evaluated; it cannot be read off the program."
+            findings.undecided.append(_found("TagUndecided", message, resource, TAGS_HINT))
+        else:
+            message = f"{resource.address}: tag {key} is missing; it must be {wanted!r}."
+            findings.broken.append(_found("TagMissing", message, resource, hint))
+
+
+def _found(code: str, message: str, resource: Block, hint: str) -> Diagnostic:
+    return Diagnostic(code=code, message=message, line=resource.line, hint=hint)

@@ -1,0 +1,150 @@
+"""Makes a program keep the house policy by editing its text where the syntax tree says, and nowhere else.
+
+The result satisfies `policy.judge`, and rewriting it again changes nothing. It is what preparation teaches and what
+serving sends when the model forgot.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tree_sitter import Node
+
+from loraform_api.verification import HousePolicy
+from loraform_verifier.literals import escape, literal
+from loraform_verifier.parse import Block, Document, children
+from loraform_verifier.policy import Tags, deciding_elements, deciding_object, has_comment, tags_of
+from loraform_verifier.taggable import Tagging, tagging_of
+
+STEP = "  "
+_BARE_KEY = re.compile(r"^(?!(?:for|null|true|false)$)[A-Za-z_][A-Za-z0-9_-]*$")
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replace the bytes from `start` to `end`."""
+
+    start: int
+    end: int
+    text: str
+
+
+def rewrite(document: Document, policy: HousePolicy) -> str:
+    """Return the program with the policy's comment and tags. The document has no problems."""
+    source = document.source
+    newline = "\r\n" if b"\r\n" in source else "\n"
+    edits = [edit for resource in document.resources() for edit in _edits(document, resource, policy)]
+    for edit in sorted(edits, key=lambda e: e.start, reverse=True):
+        source = source[: edit.start] + edit.text.replace("\n", newline).encode() + source[edit.end :]
+    return source.decode("utf-8")
+
+
+def _edits(document: Document, resource: Block, policy: HousePolicy) -> Iterator[Edit]:
+    source = document.source
+    if not has_comment(document, resource, policy.comment):
+        start = max(_line_start(source, resource.node), len(_BOM) if source.startswith(_BOM) else 0)
+        yield Edit(start, start, f"{_indent(source, resource.node)}{policy.comment.strip()}\n")
+    tagging = tagging_of(resource.labels[0])
+    if tagging is None:
+        return
+    tags = tags_of(resource, tagging)
+    wrong = {key: value for key, value in policy.tags.items() if tags.value(key) != value}
+    if not wrong:
+        return
+    if tagging is Tagging.BLOCKS:
+        yield from _in_tag_blocks(source, resource, tags, wrong)
+    else:
+        yield from _in_argument(source, resource, tags, wrong)
+
+
+def _in_tag_blocks(source: bytes, resource: Block, tags: Tags, wrong: dict[str, str]) -> Iterator[Edit]:
+    yield from _corrected(tags, wrong)
+    new = [
+        f"tag {{\n{STEP}key                 = {_quoted(key)}\n{STEP}value               = {_quoted(value)}\n"
+        f"{STEP}propagate_at_launch = true\n}}"
+        for key, value in wrong.items()
+        if key not in tags.values
+    ]
+    if new:
+        yield from _added_to_block(source, resource, "\n\n".join(new))
+
+
+def _in_argument(source: bytes, resource: Block, tags: Tags, wrong: dict[str, str]) -> Iterator[Edit]:
+    argument = resource.attribute("tags")
+    if argument is None:
+        yield from _added_to_block(source, resource, f"tags = {_object(wrong, '')}")
+        return
+    indent = _indent(source, argument.value)
+    if literal(argument.value) is None:
+        yield Edit(argument.value.start_byte, argument.value.end_byte, _object(wrong, indent))
+    elif deciding_elements(argument.value) is None:
+        yield Edit(argument.value.start_byte, argument.value.start_byte, "merge(")
+        yield Edit(argument.value.end_byte, argument.value.end_byte, f", {_object(wrong, indent)})")
+    else:
+        yield from _corrected(tags, wrong)
+        new = {key: value for key, value in wrong.items() if key not in tags.values}
+        holder = deciding_object(argument.value)
+        if new and holder is not None:
+            yield _added_to_object(source, holder, new)
+
+
+def _corrected(tags: Tags, wrong: dict[str, str]) -> Iterator[Edit]:
+    for key, value in wrong.items():
+        if key in tags.values:
+            yield Edit(tags.values[key].start_byte, tags.values[key].end_byte, _quoted(value))
+
+
+def _added_to_object(source: bytes, holder: Node, new: dict[str, str]) -> Edit:
+    elements = children(holder, "object_elem")
+    closing = children(holder, "object_end")[0]
+    start = _line_start(source, closing)
+    if not elements:
+        return Edit(holder.start_byte, holder.end_byte, _object(new, _indent(source, holder)))
+    if source[start : closing.start_byte].strip():  # something stands before the brace on its line
+        end = elements[-1].end_byte
+        return Edit(end, end, "".join(f", {_pair(*item)}" for item in new.items()))
+    indent = _indent(source, closing) + STEP
+    return Edit(start, start, "".join(f"{indent}{_pair(*item)}\n" for item in new.items()))
+
+
+def _added_to_block(source: bytes, block: Block, text: str) -> Iterator[Edit]:
+    opening, closing = (children(block.node, kind)[0] for kind in ("block_start", "block_end"))
+    base = _indent(source, block.node)
+    text = "".join(f"{base}{STEP}{line}\n" if line else "\n" for line in text.split("\n"))
+    gap = "\n" if block.attributes or block.blocks else ""
+    start = _line_start(source, closing)
+    if not source[start : closing.start_byte].strip():
+        yield Edit(start, start, gap + text)
+        return
+    # `{ name = "x" }`: one line can hold one argument only, so the block is opened up.
+    inside = source[opening.end_byte : closing.start_byte]
+    if opening.end_point.row == closing.start_point.row and inside.strip():
+        spaces = len(inside) - len(inside.lstrip())
+        yield Edit(opening.end_byte, opening.end_byte + spaces, f"\n{base}{STEP}")
+    end = opening.end_byte + len(inside.rstrip()) if inside.strip() else opening.end_byte
+    yield Edit(end, closing.start_byte, f"\n{gap}{text}{base}")
+
+
+def _object(tags: dict[str, str], indent: str) -> str:
+    lines = "".join(f"{indent}{STEP}{_pair(*item)}\n" for item in tags.items())
+    return f"{{\n{lines}{indent}}}"
+
+
+def _pair(key: str, value: str) -> str:
+    return f"{key if _BARE_KEY.match(key) else _quoted(key)} = {_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    return f'"{escape(value)}"'
+
+
+def _line_start(source: bytes, node: Node) -> int:
+    return source.rfind(b"\n", 0, node.start_byte) + 1
+
+
+def _indent(source: bytes, node: Node) -> str:
+    line = source[_line_start(source, node) : node.start_byte]
+    return line[: len(line) - len(line.lstrip())].decode("utf-8", errors="ignore").replace("\ufeff", "")

@@ -1,0 +1,128 @@
+"""Lays programs out for one terraform run: child modules of a root of ours, or one program as the root itself.
+
+There is no `terraform init`: the module manifest, the lock file and the link to the providers are written by hand.
+The lock file names versions without checksums, so that terraform does not hash 700 MB at each start; the mirror is
+part of our image. All of ours is JSON, so that no name in a program can break out of its place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from loraform_verifier.normalise import Normalised
+from loraform_verifier.toolchain import Provider, Terraform, write_cli_config
+
+PROGRAM_FILE = "main.tf"
+OUR_FILE = "loraform.tf.json"
+CANARY = "canary"
+CANARY_TEXT = 'output "canary" {\n  value = local.canary\n}\n'
+"""Terraform reports its undeclared local value only once it really judges modules. Loading errors and graph errors
+come earlier and hide all that follows; when the canary is silent, so may be other errors."""
+UNKNOWN_INPUT = "unknown"
+CONFIGURATION = {
+    "aws": {
+        "region": "us-east-1",
+        "skip_credentials_validation": True,
+        "skip_requesting_account_id": True,
+        "skip_metadata_api_check": "true",
+        "skip_region_validation": True,
+    }
+}
+"""Provider arguments of ours; a provider that is not here is configured with none."""
+
+
+def lay_out_batch(root: Path, terraform: Terraform, programs: Mapping[str, Normalised]) -> None:
+    """Write `root` so that each program is a child module in the folder of its key, and the canary another."""
+    used = {name for program in programs.values() for name in program.providers}
+    providers = {name: found for name in sorted(used) if (found := terraform.provider(name))}
+    modules: dict[str, Any] = {CANARY: {"source": f"./{CANARY}"}}
+    for key, program in programs.items():
+        modules[key] = {"source": f"./{key}"} | dict.fromkeys(sorted(program.inputs), f"${{var.{UNKNOWN_INPUT}}}")
+        _write_program(root / key, program)
+        if aliases := _known_aliases(program, terraform):
+            own, passed = _alias_words(aliases, providers, terraform)
+            _write_json(root / key / OUR_FILE, {"terraform": {"required_providers": own}})
+            modules[key]["providers"] = passed
+    _write_program(root / CANARY, CANARY_TEXT.encode())
+    settings: dict[str, Any] = {"module": modules, "variable": {UNKNOWN_INPUT: {}}}
+    _write_json(root / OUR_FILE, settings | _own_providers(providers, terraform))
+    _write_manifest(root, modules)
+    _write_installation(root, terraform)
+
+
+def lay_out_alone(root: Path, terraform: Terraform, program: Normalised) -> None:
+    """Write `root` so that the program is the root module itself, as its author would run it."""
+    names = program.providers | {name for name, _ in program.aliases}
+    providers = {name: found for name in sorted(names) if (found := terraform.provider(name))}
+    settings = _own_providers(providers, terraform)
+    for name, alias in sorted(_known_aliases(program, terraform)):
+        own = CONFIGURATION.get(name, {})
+        first = settings["provider"].get(name, {})
+        settings["provider"][name] = [*(first if isinstance(first, list) else [first]), own | {"alias": alias}]
+    _write_program(root, program)
+    _write_json(root / OUR_FILE, settings)
+    _write_manifest(root, {})
+    _write_installation(root, terraform)
+
+
+def _own_providers(providers: Mapping[str, Provider], terraform: Terraform) -> dict[str, Any]:
+    required = {name: {"source": _source(provider, terraform)} for name, provider in providers.items()}
+    configured = {name: CONFIGURATION[name] for name in providers if name in CONFIGURATION}
+    return {"terraform": {"required_providers": required}, "provider": configured}
+
+
+def _known_aliases(program: Normalised, terraform: Terraform) -> set[tuple[str, str]]:
+    return {(name, alias) for name, alias in program.aliases if terraform.provider(name)}
+
+
+def _alias_words(
+    aliases: set[tuple[str, str]], providers: dict[str, Provider], terraform: Terraform
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the child's `required_providers` and the root's `providers`; every alias gets the one configuration."""
+    own: dict[str, Any] = {}
+    passed: dict[str, str] = {}
+    for name, alias in sorted(aliases):
+        found = terraform.provider(name)
+        if found is None:
+            continue
+        providers.setdefault(name, found)
+        entry = own.setdefault(name, {"source": _source(found, terraform), "configuration_aliases": []})
+        entry["configuration_aliases"].append(f"{name}.{alias}")
+        passed |= {name: name, f"{name}.{alias}": name}
+    return own, passed
+
+
+def _source(provider: Provider, terraform: Terraform) -> str:
+    return f"{terraform.registry}/{provider.source}"
+
+
+def _write_program(folder: Path, program: Normalised | bytes) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / PROGRAM_FILE).write_bytes(program if isinstance(program, bytes) else program.text)
+
+
+def _write_manifest(root: Path, modules: Mapping[str, Any]) -> None:
+    entries = [{"Key": "", "Source": "", "Dir": "."}]
+    entries += [{"Key": key, "Source": f"./{key}", "Dir": key} for key in modules]
+    folder = root / ".terraform/modules"
+    folder.mkdir(parents=True)
+    _write_json(folder / "modules.json", {"Modules": entries})
+
+
+def _write_installation(root: Path, terraform: Terraform) -> None:
+    locks = []
+    for provider in terraform.providers:
+        place = f"{terraform.registry}/{provider.source}"
+        version = root / ".terraform/providers" / place / provider.version
+        version.mkdir(parents=True)
+        (version / provider.folder.name).symlink_to(provider.folder)
+        locks.append(f'provider "{place}" {{\n  version = "{provider.version}"\n}}\n')
+    (root / ".terraform.lock.hcl").write_text("\n".join(locks))
+    write_cli_config(root)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value))
