@@ -1,0 +1,1 @@
+"""The IaCModel kind: which candidate goes live, and everything that serves it."""

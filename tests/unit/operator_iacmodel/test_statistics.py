@@ -1,0 +1,78 @@
+"""Tango's interval against published values, and by simulation."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from loraform_operator.iacmodel.statistics import (
+    Pairs,
+    lower_bound,
+    smallest_visible_difference,
+    upper_bound,
+)
+
+Z_TWO_SIDED_95 = 1.959963984540054
+
+
+@pytest.mark.parametrize(
+    ("pairs", "z", "expected"),
+    [
+        # Airway hyper-responsiveness (Bentur et al. 2009), as worked by Fagerland, Lydersen and Laake (2014), table 5.
+        (Pairs(21, gained=1, lost=7), Z_TWO_SIDED_95, (-0.517, -0.026)),
+        # R, PropCIs::scoreci.mp(25, 28, 618, conf.level = 0.90).
+        (Pairs(618, gained=28, lost=25), 1.6448536269514722, (-0.0148, 0.0247)),
+        # No discordant pair: the closed form is z^2 / (n + z^2).
+        (Pairs(200, gained=0, lost=0), 1.6448536269514722, (-0.01335, 0.01335)),
+    ],
+)
+def test_published_intervals(pairs: Pairs, z: float, expected: tuple[float, float]) -> None:
+    digits = len(str(abs(expected[0]))) - 2
+    assert (round(lower_bound(pairs, z), digits), round(upper_bound(pairs, z), digits)) == expected
+
+
+@pytest.mark.parametrize(("gained", "lost", "better"), [(2, 0, False), (3, 0, True), (4, 1, False), (6, 1, True)])
+def test_at_zero_it_is_mcnemars_test(gained: int, lost: int, better: bool) -> None:
+    assert (lower_bound(Pairs(300, gained, lost)) > 0) is better
+
+
+def test_extremes_stay_inside_the_scale() -> None:
+    assert lower_bound(Pairs(10, 10, 0)) == pytest.approx(0.5741, abs=1e-4)  # (n - z^2) / (n + z^2)
+    assert upper_bound(Pairs(10, 10, 0)) == pytest.approx(1.0)
+    assert lower_bound(Pairs(1, 0, 1)) == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("lost", [0, 1, 5, 50])
+def test_smallest_visible_difference_is_the_edge(lost: int) -> None:
+    net = round(smallest_visible_difference(400, lost) * 400)
+    assert lower_bound(Pairs(400, lost + net, lost)) > 0
+    assert lower_bound(Pairs(400, lost + net - 1, lost)) <= 1e-9
+
+
+def test_an_adapter_against_itself_is_called_better_in_no_more_than_the_nominal_share() -> None:
+    """Sampled at temperature > 0 an A/A test has discordant rows of both kinds alike (at 0 it has none at all)."""
+    generator = random.Random(7)
+    trials, better = 3000, 0
+    for _ in range(trials):
+        discordant = sum(generator.random() < 0.1 for _ in range(250))
+        gained = sum(generator.random() < 0.5 for _ in range(discordant))
+        better += lower_bound(Pairs(250, gained, discordant - gained)) > 0
+    # 5 % nominal and three standard errors of the simulation.
+    assert better / trials <= 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
+
+
+def test_a_bound_covers_the_true_difference_in_the_nominal_share() -> None:
+    """True difference 4 points: 7 % gained, 3 % lost."""
+    generator = random.Random(11)
+    trials, covered = 1500, 0
+    for _ in range(trials):
+        draws = [generator.random() for _ in range(300)]
+        pairs = Pairs(300, gained=sum(d < 0.07 for d in draws), lost=sum(0.07 <= d < 0.10 for d in draws))
+        covered += lower_bound(pairs) <= 0.04
+    assert 0.93 <= covered / trials <= 0.97
+
+
+def test_impossible_outcomes_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 gained and 0 lost of 2 rows"):
+        Pairs(2, 3, 0)
