@@ -1,0 +1,98 @@
+"""`loraform verify` from its command line on; Parse and Policy alone, which need no Terraform."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loraform_cli.__main__ import main
+from loraform_cli.verify import InputError, default_stages, read_policy, read_program
+
+GOOD = '# ours\nresource "aws_sqs_queue" "main" {\n  name = "a"\n  tags = { by = "us" }\n}\n'
+BARE = 'resource "aws_sqs_queue" "main" {\n  name = "a"\n}\n'
+POLICY = 'comment: "# ours"\ntags: {by: us}\n'
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    """A policy file."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    return str(path)
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    """Write a file and return its path."""
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_program_that_passes_exits_0(tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, "main.tf", GOOD)
+    assert main(["verify", path, "--policy", policy, "--stages", "Parse", "Policy"]) == 0
+    assert "1 of 1 passed" in capsys.readouterr().out
+
+
+def test_a_program_that_fails_exits_1_and_says_why(
+    tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, "main.tf", BARE)
+    assert main(["verify", path, "--policy", policy, "--stages", "Parse", "Policy"]) == 1
+    out = capsys.readouterr().out
+    assert f"FAILED  {path}  Parse=passed Policy=failed" in out
+    assert "CommentMissing: aws_sqs_queue.main" in out
+
+
+def test_json_is_the_verifiers_own_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, broken = write(tmp_path, "good.tf", GOOD), write(tmp_path, "broken.tf", "resource {")
+    assert main(["verify", good, broken, "--stages", "Parse", "-o", "json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert [verdict["passed"] for verdict in answer["verdicts"]] == [True, False]
+
+
+@pytest.mark.parametrize("arguments", [["/nowhere/main.tf"], ["{tmp}"], ["-", "--policy", "/nowhere/policy.yaml"]])
+def test_what_cannot_be_read_exits_2(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = [word.replace("{tmp}", str(tmp_path)) for word in arguments]
+    assert main(["verify", *words, "--stages", "Parse"]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_policy_without_a_policy_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", write(tmp_path, "main.tf", GOOD), "--stages", "Policy"]) == 2
+    assert "policy" in capsys.readouterr().err
+
+
+def test_a_folder_is_one_program(tmp_path: Path) -> None:
+    write(tmp_path, "b.tf", "# b\n")
+    write(tmp_path, "a.tf", "# a\n")
+    write(tmp_path, "notes.txt", "no")
+    assert read_program(str(tmp_path)).text == "# a\n\n# b\n"
+
+
+def test_a_policy_may_stand_in_a_manifest(tmp_path: Path) -> None:
+    manifest = write(
+        tmp_path, "model.yaml", f"kind: IaCModel\nspec:\n  policy:\n    {POLICY.replace(chr(10), chr(10) + '    ')}"
+    )
+    assert read_policy(Path(manifest)).tags == {"by": "us"}
+    with pytest.raises(InputError, match="no house policy"):
+        read_policy(Path(write(tmp_path, "empty.yaml", "kind: IaCModel\nspec: {}\n")))
+
+
+def test_policy_is_checked_where_one_is_given(policy: str) -> None:
+    assert default_stages(None) == ["Parse", "Validate"]
+    assert default_stages(read_policy(Path(policy))) == ["Parse", "Validate", "Policy"]
+
+
+def test_help_names_both_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert "verify" in out
+    assert "watch" in out
+
+
+def test_a_reference_that_is_none_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["watch", "pod/x"]) == 2
+    assert "finetunejob/NAME" in capsys.readouterr().err
