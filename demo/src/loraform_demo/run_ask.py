@@ -15,9 +15,10 @@ METRICS_SERVICE, METRICS_PORT = "loraform-operator-metrics", 8080
 SHOWN_METRICS = ("loraform_", "workqueue_", "controller_runtime_reconcile_total")
 
 
-def held_out_rows(count: int) -> list[dict[str, Any]]:
-    """Return the suite's first rows; their names and values occur in no training row."""
-    return [json.loads(line) for line in (DATA / "suite.jsonl").read_text().splitlines()[:count]]
+def held_out_prompts(count: int) -> list[str]:
+    """Return the suite's first prompts that are one sentence; their names and values occur in no training row."""
+    rows = [json.loads(line) for line in (DATA / "suite.jsonl").read_text().splitlines()]
+    return [row["instruction"] for row in rows if not row.get("input")][:count]
 
 
 def ask(base_url: str, model: str, prompt: str) -> dict[str, Any]:
@@ -41,8 +42,7 @@ def answers(kube: Kube, model: str, count: int) -> list[dict[str, Any]]:
     """Ask `count` held-out prompts through the model's Service; return prompt, answer and verdict of each."""
     found = []
     with kube.forwarded(model, NAMESPACE, 80) as url:
-        for row in held_out_rows(count):
-            prompt = "\n\n".join(part for part in (row["instruction"], row.get("input", "")) if part)
+        for prompt in held_out_prompts(count):
             answer = ask(url, model, prompt)
             text = answer["choices"][0]["message"]["content"]
             found.append({"prompt": prompt, "answer": text, "loraform": answer.get("loraform", {})})
