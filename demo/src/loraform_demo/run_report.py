@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from loraform_api.finetunejob import ArmStatus, FineTuneJob
+from loraform_api.finetunejob import ArmName, ArmStatus, FineTuneJob
 from loraform_cli.progress import stage_seconds
 
 
@@ -45,11 +45,11 @@ def samples(rows: str) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for line in rows.splitlines():
         row = json.loads(line)
-        fresh = {key: row[key] for key in ("id", "prompt", "asked")} | {"raw": {}, "adapterDigest": None}
-        sample = found.setdefault(row["id"], fresh)
+        sample = found.setdefault(row["id"], {"id": row["id"], "asked": row["asked"], "raw": {}})
         sample["raw"][row["arm"]] = row["raw"]
-        if row["arm"] == "Candidate":
-            sample["adapterDigest"] = row["adapterDigest"]
+        if row["arm"] == ArmName.CANDIDATE:  # BaseWithPolicy's prompt has the policy in it
+            words = (row["prompt"]["instruction"], row["prompt"]["input"])
+            sample |= {"prompt": "\n\n".join(filter(None, words)), "adapterDigest": row["adapterDigest"]}
     return list(found.values())
 
 
