@@ -62,12 +62,13 @@ class Cache:
         return sorted(found, key=lambda c: str(c["metadata"]["name"]))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Context:
     settings: Settings
     cluster: Cluster
     cache: Cache
     endpoint: Endpoint
+    """Replaced when the CA was made anew."""
     events: Recorder
     progress: ProgressStore
     heartbeats: HeartbeatStore

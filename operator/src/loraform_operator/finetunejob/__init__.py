@@ -1,0 +1,3 @@
+"""The FineTuneJob kind: one bounded run of four stages."""
+
+from loraform_operator.finetunejob.reconcile import reconcile as reconcile

@@ -80,6 +80,11 @@ class Observed:
     def jobs(self) -> list[Object]:
         return [c for c in self.children if c["kind"] == "Job"]
 
+    @property
+    def existing(self) -> list[Object]:
+        """What need not be created again. Of Jobs only the one read live: an index may not know that one is gone."""
+        return [*(c for c in self.children if c["kind"] != "Job"), *([self.stage_job] if self.stage_job else [])]
+
 
 def current_stage(status: FineTuneJobStatus) -> RunStage | None:
     """Return the first stage that is not recorded as finished; None when all are."""

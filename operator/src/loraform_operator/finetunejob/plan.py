@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from loraform_api import names
@@ -34,7 +33,7 @@ OFFLINE = (RunStage.TRAIN, RunStage.EVALUATE)
 ONLINE = (RunStage.PREPARE, RunStage.PUBLISH)
 
 
-def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endpoint: Endpoint, now: datetime) -> Plan:
+def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endpoint: Endpoint) -> Plan:
     """Return what to create, keep and delete, given the status just derived.
 
     Jobs are deleted by what is *recorded*, never by what this pass derived: a report must be safe in status first.

@@ -1,0 +1,185 @@
+"""The running operator: its parts, how they start and stop, its two web servers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from loraform_api.names import PORT_METRICS, PORT_OPERATOR, Kind
+from loraform_operator import endpoint, finetunejob, publication
+from loraform_operator.cluster import Cluster
+from loraform_operator.context import Cache, Context, Key
+from loraform_operator.errors import ClusterError
+from loraform_operator.events import Recorder
+from loraform_operator.heartbeats import HeartbeatStore, RouteStore
+from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
+from loraform_operator.progress import ProgressStore
+from loraform_operator.queue import Queue
+from loraform_operator.settings import Settings
+from loraform_operator.tokens import TokenVerifier
+
+log = logging.getLogger(__name__)
+
+Reconcile = Callable[[Context, Key], Awaitable[float | None]]
+RECONCILERS: dict[Kind, Reconcile] = {Kind.FINE_TUNE_JOB: finetunejob.reconcile}
+UPKEEP_SECONDS = 300.0
+TICK_SECONDS = 1.0
+LONGEST_LAG = 10.0
+"""Seconds that the event loop may be late before the process counts as unhealthy."""
+STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where this process runs and how it is reached."""
+
+    operator_namespace: str
+    advertise_address: str
+    """IP address under which pods reach this process."""
+    namespaces: tuple[str, ...] = ()
+    """Namespaces to watch; empty means all."""
+    kubeconfig: str | None = None
+    context: str | None = None
+    endpoint_port: int = PORT_OPERATOR
+    metrics_port: int = PORT_METRICS
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class App:
+    """Wires everything. kopf calls `start` once its credentials work and `stop` at the end."""
+
+    def __init__(self, options: Options, settings: Settings) -> None:
+        self.options = options
+        self.settings = settings
+        self.namespaced = bool(options.namespaces)
+        self.registry = CollectorRegistry()
+        self.requests = RequestMetrics(self.registry)
+        add_build_info(self.registry)
+        self.queue = Queue(
+            self._work, QueueMetrics(self.registry), concurrency=settings.concurrency, resync=settings.resync_seconds
+        )
+        self.ready = False
+        self._ticked = self._last_event = time.monotonic()
+        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._runners: list[web.AppRunner] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, cache: Cache) -> None:
+        """Connect, publish the endpoint, start servers and workers."""
+        await self._serve(self._observability(), self.options.metrics_port, None)
+        options = self.options
+        self.cluster = await Cluster.connect(options.kubeconfig, options.context, self.requests)
+        published = await self._publish()
+        timeout = timedelta(seconds=self.settings.heartbeat_timeout_seconds)
+        self.context = Context(
+            settings=self.settings,
+            cluster=self.cluster,
+            cache=cache,
+            endpoint=published.endpoint,
+            events=Recorder(self.cluster, now),
+            progress=ProgressStore(),
+            heartbeats=HeartbeatStore(timeout),
+            routes=RouteStore(),
+            clock=now,
+            wake=self.queue.wake,
+        )
+        self.registry.register(ResourceCollector(cache, self.context.progress))
+        await self._serve(endpoint.application(self._receiver()), options.endpoint_port, self._tls)
+        for task in (self.queue.run(), self._upkeep(), self._tick()):
+            self._tasks.append(asyncio.create_task(task))
+        self.ready = True
+        log.info("ready: pods reach the endpoint at %s", published.endpoint.base_url)
+
+    async def stop(self) -> None:
+        """Take no new work, finish the current keys, close everything."""
+        self.ready = False
+        self.queue.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1], timeout=STOP_SECONDS)
+            for task in self._tasks:
+                task.cancel()
+            await self.cluster.close()
+        for runner in self._runners:
+            await runner.cleanup()
+
+    def seen(self, key: Key | None) -> None:
+        """Note that a watch is alive, and wake what it told of."""
+        self._last_event = time.monotonic()
+        if key is not None:
+            self.queue.wake(key)
+
+    async def _work(self, key: Key) -> float | None:
+        return await RECONCILERS[key.kind](self.context, key)
+
+    async def _publish(self) -> publication.Published:
+        options = self.options
+        published = await publication.publish(
+            self.cluster, options.operator_namespace, options.advertise_address, options.endpoint_port, now()
+        )
+        publication.load_into(self._tls, published.leaf)
+        return published
+
+    def _receiver(self) -> endpoint.Receiver:
+        ctx = self.context
+        return endpoint.Receiver(
+            cache=ctx.cache,
+            tokens=TokenVerifier(lambda path: self.cluster.request("GET", path)),
+            rate=endpoint.RateLimit(time.monotonic),
+            progress=ctx.progress,
+            heartbeats=ctx.heartbeats,
+            routes=ctx.routes,
+            clock=now,
+            wake=self.queue.wake,
+        )
+
+    async def _upkeep(self) -> None:
+        """Keep Service, EndpointSlice and certificates as they must be."""
+        while True:
+            await asyncio.sleep(UPKEEP_SECONDS)
+            try:
+                self.context.endpoint = (await self._publish()).endpoint
+            except ClusterError as error:
+                log.warning("cannot refresh the endpoint's objects: %s", error)
+
+    async def _tick(self) -> None:
+        while True:
+            self._ticked = time.monotonic()
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _observability(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        return app
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        """Unhealthy when the loop lags or a part has died; the age of the last watch event is told, not judged."""
+        lag = max(0.0, time.monotonic() - self._ticked - TICK_SECONDS) if self.ready else 0.0
+        dead = any(t.done() for t in self._tasks) and self.ready
+        told = {"loopLagSeconds": round(lag, 3), "lastWatchEventSeconds": round(time.monotonic() - self._last_event)}
+        return web.json_response(told, status=503 if dead or lag > LONGEST_LAG else 200)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return web.json_response({"ready": self.ready}, status=200 if self.ready else 503)
+
+    async def _serve(self, app: web.Application, port: int, tls: ssl.SSLContext | None) -> None:
+        runner = web.AppRunner(app, access_log=None)
+        self._runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, None, port, ssl_context=tls).start()

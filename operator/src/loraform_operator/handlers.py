@@ -1,0 +1,145 @@
+"""Every kopf decorator: login, start, stop, indexes, and events that only wake the queue. No business here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import kopf
+
+from loraform_api.names import GROUP, LABEL_JOB, LABEL_MANAGED_BY, LABEL_MODEL, MANAGER, VERSION, Kind
+from loraform_operator.context import Cache, Key
+
+CHILDREN = (
+    ("batch", "v1", "jobs"),
+    ("apps", "v1", "deployments"),
+    ("apps", "v1", "controllerrevisions"),
+    ("networking.k8s.io", "v1", "networkpolicies"),
+    ("", "v1", "pods"),
+    ("", "v1", "persistentvolumeclaims"),
+    ("", "v1", "configmaps"),
+    ("", "v1", "serviceaccounts"),
+    ("", "v1", "services"),
+)
+"""Kinds of our children; of each, only objects with our label are watched."""
+OURS = {LABEL_MANAGED_BY: MANAGER}
+LONGEST_BACKOFF = 30.0
+
+
+class Operator(Protocol):
+    """What the handlers need of the running operator (`app.App`); kopf hands it over as `memo.app`."""
+
+    namespaced: bool
+
+    async def start(self, cache: Cache) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def seen(self, key: Key | None) -> None: ...
+
+
+class Backoffs:
+    """Seconds between attempts, for ever: a watch that cannot connect must not end the process."""
+
+    def __iter__(self) -> Iterator[float]:
+        pause = 1.0
+        while True:
+            yield pause
+            pause = min(LONGEST_BACKOFF, pause * 2)
+
+
+def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
+    """Set what kopf's defaults leave unsafe or unbounded."""
+    settings.posting.enabled = False
+    settings.networking.connect_timeout = 10
+    settings.networking.request_timeout = 60
+    settings.networking.error_backoffs = Backoffs()
+    settings.queueing.error_delays = Backoffs()
+    settings.queueing.worker_limit = None  # a limit below the number of indexed objects locks up at start
+    settings.watching.server_timeout = 600
+    settings.watching.chunk_size = 500
+    settings.scanning.disabled = namespaced  # else kopf lists namespaces and CRDs, which a Role cannot allow
+    for group, version, plural in CHILDREN:
+        selector = f"{LABEL_MANAGED_BY}={MANAGER}"
+        settings.watching.label_selectors[group, version, plural] = selector
+
+
+@kopf.on.login()
+async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """Log in as the client does: by kubeconfig where one is named, else as the pod's service account."""
+    if os.environ.get("KUBECONFIG"):
+        return kopf.login_with_kubeconfig(**kwargs)
+    return kopf.login_with_service_account(**kwargs)
+
+
+@kopf.on.startup()
+async def start(settings: kopf.OperatorSettings, memo: Any, **indexes: Any) -> None:
+    app: Operator = memo.app
+    configure(settings, namespaced=app.namespaced)
+    await app.start(Cache(indexes["objects"], indexes["children"]))
+
+
+@kopf.on.cleanup()
+async def stop(memo: Any, **_: Any) -> None:
+    app: Operator = memo.app
+    await app.stop()
+
+
+@kopf.index(GROUP, VERSION, Kind.FINE_TUNE_JOB.plural)
+@kopf.index(GROUP, VERSION, Kind.IAC_MODEL.plural)
+async def objects(body: kopf.Body, **_: Any) -> dict[Key, dict[str, Any]]:
+    obj = _trimmed(body)
+    return {_key(obj): obj}
+
+
+@kopf.on.event(GROUP, VERSION, Kind.FINE_TUNE_JOB.plural)
+async def on_run(body: kopf.Body, memo: Any, **_: Any) -> None:
+    """Wake the run, and the model for which it is a candidate."""
+    key = _key(body)
+    memo.app.seen(key)
+    model = (body.get("spec") or {}).get("modelRef")
+    if model:
+        memo.app.seen(Key(Kind.IAC_MODEL, key.namespace, model["name"]))
+
+
+@kopf.on.event(GROUP, VERSION, Kind.IAC_MODEL.plural)
+async def on_model(body: kopf.Body, memo: Any, **_: Any) -> None:
+    memo.app.seen(_key(body))
+
+
+async def children(body: kopf.Body, **_: Any) -> dict[Key, dict[str, Any]]:
+    """Index a child by the custom resource that owns it."""
+    owner = owner_of(body)
+    return {} if owner is None else {owner: _trimmed(body)}
+
+
+async def on_child(body: kopf.Body, memo: Any, **_: Any) -> None:
+    """Wake the owner."""
+    memo.app.seen(owner_of(body))
+
+
+for _group, _version, _plural in CHILDREN:
+    kopf.index(_group, _version, _plural, labels=OURS)(children)
+    kopf.on.event(_group, _version, _plural, labels=OURS)(on_child)
+
+
+def owner_of(body: Any) -> Key | None:
+    """Return the custom resource whose labels the object carries."""
+    meta = body["metadata"]
+    labels = meta.get("labels") or {}
+    for label, kind in ((LABEL_JOB, Kind.FINE_TUNE_JOB), (LABEL_MODEL, Kind.IAC_MODEL)):
+        if label in labels:
+            return Key(kind, meta["namespace"], labels[label])
+    return None
+
+
+def _key(body: Any) -> Key:
+    return Key(Kind(body["kind"]), body["metadata"]["namespace"], body["metadata"]["name"])
+
+
+def _trimmed(body: Any) -> dict[str, Any]:
+    """Return the object as a plain dict without `managedFields`, which nobody reads and which fill the memory."""
+    obj = dict(body)
+    obj["metadata"] = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
+    return obj

@@ -1,0 +1,185 @@
+"""Metrics: controller-runtime's and workqueue's names for the operator itself, `loraform_*` for custom resources.
+
+Series of a custom resource are computed at scrape time from the indexes, so they die with the object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from pydantic import TypeAdapter, ValidationError
+
+from loraform_api.finetunejob import FineTuneJobStatus
+from loraform_api.meta import Condition
+from loraform_api.names import Kind
+from loraform_operator.context import Cache, Key
+from loraform_operator.progress import ProgressStore
+
+QUEUE = "loraform"
+STATUSES = ("True", "False", "Unknown")
+CONDITIONS = TypeAdapter(list[Condition])
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class QueueMetrics:
+    """Counters of the queue, under the names that stock dashboards know."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        controller, name = ["controller"], ["name"]
+        self._reconciles = Counter(
+            "controller_runtime_reconcile_total", "Reconciles by result.", [*controller, "result"], registry=registry
+        )
+        self._errors = Counter(
+            "controller_runtime_reconcile_errors_total", "Reconciles that failed.", controller, registry=registry
+        )
+        self._time = Histogram(
+            "controller_runtime_reconcile_time_seconds",
+            "Duration of a reconcile.",
+            controller,
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._depth = Gauge("workqueue_depth", "Keys that wait for a worker.", name, registry=registry).labels(QUEUE)
+        self._adds = Counter("workqueue_adds_total", "Keys put into the queue.", name, registry=registry).labels(QUEUE)
+        self._retries = Counter(
+            "workqueue_retries_total", "Keys put back after a failure.", name, registry=registry
+        ).labels(QUEUE)
+        self._waited = Histogram(
+            "workqueue_queue_duration_seconds",
+            "Time of a key in the queue.",
+            name,
+            buckets=SECONDS,
+            registry=registry,
+        ).labels(QUEUE)
+        self._worked = Histogram(
+            "workqueue_work_duration_seconds", "Time to work on a key.", name, buckets=SECONDS, registry=registry
+        ).labels(QUEUE)
+        self._unfinished = Gauge(
+            "workqueue_unfinished_work_seconds", "Seconds of work that is running now, in all.", name, registry=registry
+        ).labels(QUEUE)
+        self._longest = Gauge(
+            "workqueue_longest_running_processor_seconds", "Age of the longest running work.", name, registry=registry
+        ).labels(QUEUE)
+
+    def observe_running(self, running: Callable[[], list[float]]) -> None:
+        """Take the seconds of running work from `running` at each scrape."""
+        self._unfinished.set_function(lambda: sum(running()))
+        self._longest.set_function(lambda: max(running(), default=0.0))
+
+    def added(self, depth: int) -> None:
+        self._adds.inc()
+        self._depth.set(depth)
+
+    def started(self, depth: int, waited: float) -> None:
+        self._depth.set(depth)
+        self._waited.observe(waited)
+
+    def finished(self, kind: Kind, result: str, seconds: float) -> None:
+        controller = kind.value.lower()
+        self._reconciles.labels(controller, result).inc()
+        if result == "error":
+            self._errors.labels(controller).inc()
+        self._time.labels(controller).observe(seconds)
+        self._worked.observe(seconds)
+
+    def retried(self) -> None:
+        self._retries.inc()
+
+
+class RequestMetrics:
+    """Requests to the API server."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "rest_client_requests_total",
+            "Requests to the API server by method, host and code (`<error>`: no answer).",
+            ["code", "method", "host"],
+            registry=registry,
+        )
+
+    def __call__(self, method: str, host: str, status: int) -> None:
+        code = str(status) if status else "<error>"
+        self._requests.labels(code, method, host.removeprefix("https://")).inc()
+
+
+class ResourceCollector(Collector):
+    """Conditions, progress and rates of all custom resources, as the indexes know them now."""
+
+    def __init__(self, cache: Cache, progress: ProgressStore) -> None:
+        self._cache = cache
+        self._progress = progress
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families; an object whose status cannot be read is left out."""
+        for kind in Kind:
+            yield self._conditions(kind)
+        yield from self._runs()
+
+    def _conditions(self, kind: Kind) -> Metric:
+        family = GaugeMetricFamily(
+            f"loraform_{kind.value.lower()}_condition",
+            f"Conditions of each {kind.value}: 1 for the status that holds.",
+            labels=["namespace", "name", "type", "status"],
+        )
+        for key, body in self._cache.all(kind):
+            try:
+                conditions = CONDITIONS.validate_python((body.get("status") or {}).get("conditions") or [])
+            except ValidationError:
+                continue
+            for condition in conditions:
+                for status in STATUSES:
+                    labels = [key.namespace, key.name, condition.type, status]
+                    family.add_metric(labels, float(condition.status == status))
+        return family
+
+    def _runs(self) -> Iterator[Metric]:
+        labels = ["namespace", "name"]
+        ratio = GaugeMetricFamily(
+            "loraform_finetunejob_progress_ratio", "Progress of the running stage, 0 to 1.", labels=labels
+        )
+        loss = GaugeMetricFamily("loraform_finetunejob_loss", "Training loss as last reported.", labels=labels)
+        rates = GaugeMetricFamily(
+            "loraform_evaluation_rate",
+            "Share of the suite's rows that passed, by arm, stage and form (raw, served).",
+            labels=[*labels, "arm", "stage", "form"],
+        )
+        for key, body in self._cache.all(Kind.FINE_TUNE_JOB):
+            try:
+                status = FineTuneJobStatus.model_validate(body.get("status") or {})
+            except ValidationError:
+                continue
+            self._add_progress(key, ratio, loss)
+            for arm in status.evaluation.arms if status.evaluation else []:
+                for rate in arm.rates:
+                    where = [key.namespace, key.name, arm.name.value, rate.stage]
+                    rates.add_metric([*where, "raw"], float(rate.raw))
+                    rates.add_metric([*where, "served"], float(rate.served))
+        yield from (ratio, loss, rates)
+
+    def _add_progress(self, key: Key, ratio: GaugeMetricFamily, loss: GaugeMetricFamily) -> None:
+        report = self._progress.get((key.namespace, key.name))
+        if report is None:
+            return
+        labels = [key.namespace, key.name]
+        ratio.add_metric(labels, (report.status.progress_percentage or 0) / 100)
+        told = [m.get("value", "") for m in report.status.metrics if m.get("name") == "loss"]
+        if told:
+            try:
+                loss.add_metric(labels, float(told[-1]))
+            except ValueError:
+                return
+
+
+def add_build_info(registry: CollectorRegistry) -> None:
+    """Tell the version of the running operator."""
+    info = Gauge("loraform_build_info", "Version of the operator; always 1.", ["version"], registry=registry)
+    info.labels(version("loraform")).set(1)
