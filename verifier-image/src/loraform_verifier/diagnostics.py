@@ -10,6 +10,8 @@ from loraform_api.verification import Diagnostic
 MAX_MESSAGE = 1000
 MAX_PER_PROGRAM = 20
 _PLAIN_SUMMARY = re.compile(r"^[A-Z][A-Za-z-]*(?: [A-Za-z-]+){0,7}$")
+_QUOTED = re.compile(r'\s*"[^"]*"')
+_OUR_PLACES = re.compile(r"\bmodule\.r\d+\.|\br\d+/(?=main\.tf)")
 _SUGGESTION = re.compile(r"Did you mean [^?]+\?")
 
 
@@ -18,7 +20,7 @@ def diagnostic_of(found: dict[str, Any]) -> Diagnostic:
     summary, detail = str(found.get("summary", "")), str(found.get("detail", ""))
     suggestion = _SUGGESTION.search(detail)
     start = (found.get("range") or {}).get("start") or {}
-    message = " ".join(f"{summary}: {detail}".split()) if detail else summary
+    message = _OUR_PLACES.sub("", " ".join(f"{summary}: {detail}".split()) if detail else summary)
     return Diagnostic(
         code=code_of(summary),
         message=message[:MAX_MESSAGE],
@@ -29,6 +31,7 @@ def diagnostic_of(found: dict[str, Any]) -> Diagnostic:
 
 def code_of(summary: str) -> str:
     """Return a CamelCase class: terraform's own summaries are fixed words, a provider's may quote the program."""
-    if not _PLAIN_SUMMARY.match(summary):
+    words = _QUOTED.sub("", summary.partition(":")[0])
+    if not _PLAIN_SUMMARY.match(words):
         return "InvalidValue"
-    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[ -]", summary))
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[ -]", words))

@@ -59,9 +59,7 @@ def lay_out_alone(root: Path, terraform: Terraform, program: Normalised) -> None
     providers = {name: found for name in sorted(names) if (found := terraform.provider(name))}
     settings = _own_providers(providers, terraform)
     for name, alias in sorted(_known_aliases(program, terraform)):
-        own = CONFIGURATION.get(name, {})
-        first = settings["provider"].get(name, {})
-        settings["provider"][name] = [*(first if isinstance(first, list) else [first]), own | {"alias": alias}]
+        settings.setdefault("provider", {}).setdefault(name, []).append(CONFIGURATION.get(name, {}) | {"alias": alias})
     _write_program(root, program)
     _write_json(root / OUR_FILE, settings)
     _write_manifest(root, {})
@@ -70,8 +68,9 @@ def lay_out_alone(root: Path, terraform: Terraform, program: Normalised) -> None
 
 def _own_providers(providers: Mapping[str, Provider], terraform: Terraform) -> dict[str, Any]:
     required = {name: {"source": _source(provider, terraform)} for name, provider in providers.items()}
-    configured = {name: CONFIGURATION[name] for name in providers if name in CONFIGURATION}
-    return {"terraform": {"required_providers": required}, "provider": configured}
+    configured = {name: [CONFIGURATION[name]] for name in providers if name in CONFIGURATION}
+    settings: dict[str, Any] = {"terraform": {"required_providers": required}}
+    return settings | ({"provider": configured} if configured else {})  # an empty `provider` is an error
 
 
 def _known_aliases(program: Normalised, terraform: Terraform) -> set[tuple[str, str]]:

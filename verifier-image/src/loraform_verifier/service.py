@@ -1,0 +1,89 @@
+"""The verifier as an HTTP service: `POST /v1/verify` and `GET /healthz`.
+
+It judges one request at a time (a terraform run already uses all processors); others wait their turn. Requests and
+answers are the words of `loraform_api.verification` in JSON; refusals are `{"error": {"code", "message"}}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from loraform_api.verification import VerifyRequest, VerifyResponse
+from loraform_verifier.verify import RequestError, Verifier
+
+LOG = logging.getLogger(__name__)
+MAX_BODY = 32 * 1024 * 1024
+MAX_WAITING = 64
+"""Requests in the building; one more is told to come back."""
+
+_VERIFIER = web.AppKey("verifier", Verifier)
+_TURN = web.AppKey("turn", asyncio.Lock)
+_INSIDE: web.AppKey[set[object]] = web.AppKey("inside", set)
+
+
+def application(verifier: Verifier) -> web.Application:
+    """Return the service around one verifier."""
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[_explain])
+    app[_VERIFIER], app[_TURN], app[_INSIDE] = verifier, asyncio.Lock(), set()
+    app.router.add_post("/v1/verify", _verify)
+    app.router.add_get("/healthz", _healthz)
+    return app
+
+
+async def _verify(http: web.Request) -> web.Response:
+    request = VerifyRequest.model_validate_json(await http.read())
+    inside, ticket = http.app[_INSIDE], object()
+    if len(inside) >= MAX_WAITING:
+        return _refusal(503, "Busy", f"{MAX_WAITING} requests are waiting; try again later")
+    inside.add(ticket)
+    try:
+        # Shielded: when a client goes away its run still has the turn until the terraform in it has ended.
+        response = await asyncio.shield(_in_turn(http.app, request))
+    finally:
+        inside.discard(ticket)
+    LOG.info("verified programs=%d passed=%d seconds=%.2f", *_figures(response))
+    return web.Response(text=response.model_dump_json(by_alias=True), content_type="application/json")
+
+
+async def _in_turn(app: web.Application, request: VerifyRequest) -> VerifyResponse:
+    async with app[_TURN]:
+        return await asyncio.to_thread(app[_VERIFIER].verify, request)
+
+
+async def _healthz(http: web.Request) -> web.Response:
+    return web.json_response({"status": "ok", "toolchain": http.app[_VERIFIER].toolchain.model_dump(by_alias=True)})
+
+
+@web.middleware
+async def _explain(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ValidationError as error:
+        return _refusal(400, "InvalidRequest", _first_mistake(error))
+    except RequestError as error:
+        return _refusal(400, "InvalidRequest", str(error))
+    except web.HTTPRequestEntityTooLarge:
+        return _refusal(413, "TooLarge", f"the body may have at most {MAX_BODY} bytes; send fewer programs at a time")
+    except web.HTTPException as error:
+        return _refusal(error.status, error.reason.replace(" ", ""), f"{request.method} {request.path}: {error.reason}")
+
+
+def _first_mistake(error: ValidationError) -> str:
+    # The offending value is left out: it may be a whole program.
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"
+
+
+def _refusal(status: int, code: str, message: str) -> web.Response:
+    return web.json_response({"error": {"code": code, "message": message}}, status=status)
+
+
+def _figures(response: VerifyResponse) -> tuple[int, int, float]:
+    return len(response.verdicts), sum(v.passed for v in response.verdicts), response.seconds
