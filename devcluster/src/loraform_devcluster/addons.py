@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from . import config
+from loraform_devcluster import config
 
 STORAGE_CLASS = "loraform-local"
 PROVISIONER = "loraform.dev/devcluster"

@@ -1,7 +1,7 @@
-"""Knows the programs a node is made of: which version, and how each is got (PATH, Debian's archive, or built from its Go module).
+"""Knows the programs a node is made of, and how each is got: from PATH, Debian's archive, or built from its module.
 
-Go programs are pinned by the go.mod and go.sum under devcluster/go and kept in the cache under a key of all that decides
-their bytes, so a second clone on the same machine builds nothing.
+Go programs are pinned by the go.mod and go.sum under devcluster/go and kept in the cache under a key of all that
+decides their bytes, so a second clone on the same machine builds nothing.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from .layout import Layout
-from .progress import Progress
-from .shell import DevclusterError, run, succeeds
+from loraform_devcluster.layout import Layout
+from loraform_devcluster.progress import Progress
+from loraform_devcluster.shell import DevclusterError, run, succeeds
 
 
 @dataclass(frozen=True)
 class GoProgram:
-    """A command built from a committed module: `package` names it, `pin` is the required module that gives its version."""
+    """A command built from a committed module: `pin` is the required module that gives its version."""
 
     name: str
     module: str
@@ -65,7 +65,13 @@ PROGRAMS: tuple[GoProgram | DebianProgram, ...] = (
     _containerd("containerd-shim-runc-v2"),
     _containerd("ctr"),
     GoProgram(
-        "runc", "runc", "github.com/opencontainers/runc", "github.com/opencontainers/runc", ("main.version",), "seccomp", True
+        "runc",
+        "runc",
+        "github.com/opencontainers/runc",
+        "github.com/opencontainers/runc",
+        ("main.version",),
+        "seccomp",
+        True,
     ),
     GoProgram("pause", "pause", "."),
     GoProgram("coredns", "coredns", "."),
@@ -73,7 +79,9 @@ PROGRAMS: tuple[GoProgram | DebianProgram, ...] = (
 """What `up` needs, in the order in which it is needed."""
 
 TOOLS: tuple[GoProgram | DebianProgram, ...] = (
-    GoProgram("helm", "helm", "helm.sh/helm/v4/cmd/helm", "helm.sh/helm/v4", ("helm.sh/helm/v4/internal/version.version",)),
+    GoProgram(
+        "helm", "helm", "helm.sh/helm/v4/cmd/helm", "helm.sh/helm/v4", ("helm.sh/helm/v4/internal/version.version",)
+    ),
     DebianProgram("promtool", "prometheus", "usr/bin/promtool"),
 )
 """What people and tests use beside the cluster."""

@@ -8,14 +8,15 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from . import config
-from .api import Api
-from .binaries import Binaries
-from .credentials import NODE_NAME, component_kubeconfig, token
-from .layout import Layout
-from .processes import Daemon
-from .shell import succeeds
+from loraform_devcluster import config
+from loraform_devcluster.api import Api
+from loraform_devcluster.binaries import Binaries
+from loraform_devcluster.credentials import NODE_NAME, component_kubeconfig, token
+from loraform_devcluster.layout import Layout
+from loraform_devcluster.processes import Daemon
+from loraform_devcluster.shell import succeeds
 
+Command = list[str | Path]
 ETCD = "http://127.0.0.1:12379"
 
 
@@ -45,7 +46,7 @@ def api_certificate(layout: Layout) -> Path:
 
 def etcd(layout: Layout, binaries: Binaries) -> Daemon:
     peer = "http://127.0.0.1:12380"
-    command = [
+    command: Command = [
         binaries.path("etcd"),
         f"--data-dir={layout.state / 'etcd'}",
         f"--listen-client-urls={ETCD}",
@@ -64,14 +65,14 @@ def registry(layout: Layout, binaries: Binaries) -> Daemon:
     folder = layout.state / "registry"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yml").write_text(config.registry_config(layout.cache / "registry"))
-    command = [binaries.path("docker-registry"), "serve", folder / "config.yml"]
+    command: Command = [binaries.path("docker-registry"), "serve", folder / "config.yml"]
     return Daemon("registry", command, serves(f"http://{config.REGISTRY}/v2/"))
 
 
 def api_server(layout: Layout, binaries: Binaries) -> Daemon:
     keys = layout.credentials
     issuer = "https://kubernetes.default.svc.cluster.local"
-    command = [
+    command: Command = [
         binaries.path("kube-apiserver"),
         f"--etcd-servers={ETCD}",
         f"--bind-address={config.NODE_ADDRESS}",
@@ -100,7 +101,7 @@ def api_server(layout: Layout, binaries: Binaries) -> Daemon:
 
 def controller_manager(layout: Layout, binaries: Binaries) -> Daemon:
     own = component_kubeconfig(layout, "system:kube-controller-manager")
-    command = [
+    command: Command = [
         binaries.path("kube-controller-manager"),
         f"--kubeconfig={own}",
         f"--authentication-kubeconfig={own}",
@@ -120,7 +121,7 @@ def controller_manager(layout: Layout, binaries: Binaries) -> Daemon:
 
 def scheduler(layout: Layout, binaries: Binaries) -> Daemon:
     own = component_kubeconfig(layout, "system:kube-scheduler")
-    command = [
+    command: Command = [
         binaries.path("kube-scheduler"),
         f"--kubeconfig={own}",
         f"--authentication-kubeconfig={own}",
@@ -134,7 +135,7 @@ def scheduler(layout: Layout, binaries: Binaries) -> Daemon:
 def containerd(layout: Layout, binaries: Binaries) -> Daemon:
     names = ("containerd", "containerd-shim-runc-v2", "runc")
     search = [str(binaries.path(name).parent) for name in names]
-    command = [binaries.path("containerd"), "--config", layout.config / "containerd.toml", "--log-level", "warn"]
+    command: Command = [binaries.path("containerd"), "--config", layout.config / "containerd.toml", "--log-level=warn"]
     path = ":".join([*search, "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"])
 
     def ready() -> bool:
@@ -144,7 +145,7 @@ def containerd(layout: Layout, binaries: Binaries) -> Daemon:
 
 
 def kubelet(layout: Layout, binaries: Binaries) -> Daemon:
-    command = [
+    command: Command = [
         binaries.path("kubelet"),
         f"--config={layout.config / 'kubelet.yaml'}",
         f"--kubeconfig={component_kubeconfig(layout, f'system:node:{NODE_NAME}')}",
@@ -163,17 +164,17 @@ def kubelet(layout: Layout, binaries: Binaries) -> Daemon:
 
 
 def kube_proxy(layout: Layout, binaries: Binaries) -> Daemon:
-    command = [binaries.path("kube-proxy"), f"--config={layout.config / 'kube-proxy.yaml'}"]
+    command: Command = [binaries.path("kube-proxy"), f"--config={layout.config / 'kube-proxy.yaml'}"]
     return Daemon("kube-proxy", command, serves("http://127.0.0.1:10256/healthz"))
 
 
 def coredns(layout: Layout, binaries: Binaries) -> Daemon:
-    command = [binaries.path("coredns"), "-conf", layout.config / "Corefile"]
+    command: Command = [binaries.path("coredns"), "-conf", layout.config / "Corefile"]
     return Daemon("coredns", command, serves("http://127.0.0.1:10055/ready"))
 
 
 def provisioner(layout: Layout) -> Daemon:
-    command = [sys.executable, "-m", "loraform_devcluster.provisioner", layout.state]
+    command: Command = [sys.executable, "-m", "loraform_devcluster.provisioner", layout.state]
     source = str(Path(__file__).resolve().parents[1])
     return Daemon("provisioner", command, lambda: True, env={"PYTHONPATH": source})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from .credentials import NODE_NAME
+from loraform_devcluster.credentials import NODE_NAME
 
 NODE_ADDRESS = "198.51.100.1"
 """The node's own address (TEST-NET-2, so nobody's), on a bridge device of ours: pods reach host processes by it."""
@@ -24,7 +24,7 @@ NFT_TABLE = "loraform_devcluster"
 
 
 def containerd_config(root: Path, runtime: Path, cni_bin: Path, config: Path) -> str:
-    """Render containerd's config.toml: pinned pause image, our CNI folders, no OOM-score changes that need CAP_SYS_RESOURCE."""
+    """Render containerd's config.toml: our pause image and CNI folders, no OOM scores that need CAP_SYS_RESOURCE."""
     return f"""version = 3
 root = "{root}"
 state = "{runtime}"

@@ -1,4 +1,4 @@
-"""Knows who may speak to the API server: static tokens for the cluster's parts, keys for service accounts and kubelet."""
+"""Knows who may speak to the API server: static tokens for its parts, keys for service accounts and kubelet."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from .layout import Layout
-from .shell import run
+from loraform_devcluster.layout import Layout
+from loraform_devcluster.shell import run
 
 NODE_NAME = "loraform-devcluster"
 
@@ -34,7 +34,9 @@ def ensure_credentials(layout: Layout) -> None:
         _write_private(tokens, "\n".join(rows) + "\n")
     if not (folder / "service-account.pub").exists():
         run(["openssl", "genrsa", "-out", folder / "service-account.key", "2048"])
-        run(["openssl", "rsa", "-in", folder / "service-account.key", "-pubout", "-out", folder / "service-account.pub"])
+        run(
+            ["openssl", "rsa", "-in", folder / "service-account.key", "-pubout", "-out", folder / "service-account.pub"]
+        )
     if not (folder / "kubelet-client.crt").exists():
         _kubelet_client(folder)
 
@@ -43,11 +45,11 @@ def _kubelet_client(folder: Path) -> None:
     """Make the CA that the kubelet trusts and the API server's client certificate for logs, exec and port-forward."""
     ca_key, ca = folder / "kubelet-ca.key", folder / "kubelet-ca.crt"
     key, request = folder / "kubelet-client.key", folder / "kubelet-client.csr"
-    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
+    new: list[str | Path] = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
     run([*new, "-x509", "-days", "3650", "-subj", "/CN=devcluster-kubelet-ca", "-keyout", ca_key, "-out", ca])
     run([*new, "-subj", "/O=system:masters/CN=kube-apiserver", "-keyout", key, "-out", request])
-    sign = ["openssl", "x509", "-req", "-days", "3650", "-CA", ca, "-CAkey", ca_key, "-CAcreateserial"]
-    run([*sign, "-in", request, "-out", folder / "kubelet-client.crt"])
+    sign: list[str | Path] = ["openssl", "x509", "-req", "-days", "3650", "-CA", ca, "-CAkey", ca_key]
+    run([*sign, "-CAcreateserial", "-in", request, "-out", folder / "kubelet-client.crt"])
 
 
 def token(layout: Layout, user: str) -> str:

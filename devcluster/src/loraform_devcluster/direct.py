@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import addons, components, config, credentials, network, pause
-from .binaries import HOST_PACKAGES, Binaries, install
-from .layout import Layout
-from .processes import Daemon, Processes, command_lines, end
-from .progress import Progress
-from .shell import DevclusterError, run, succeeds
+from loraform_devcluster import addons, components, config, credentials, network, pause
+from loraform_devcluster.binaries import HOST_PACKAGES, Binaries, install
+from loraform_devcluster.buildah import free_gigabytes
+from loraform_devcluster.layout import Layout
+from loraform_devcluster.processes import Daemon, Processes, command_lines, end
+from loraform_devcluster.progress import Progress
+from loraform_devcluster.shell import DevclusterError, run, succeeds
 
 RESOLV = Path("/etc/resolv.conf")
 ORDER = (
@@ -42,12 +44,14 @@ class DirectCluster:
         self._processes = Processes(layout)
 
     def up(self) -> None:
-        """Bring the cluster up, or complete one that is partly up. Raises DevclusterError naming the step that failed."""
+        """Bring the cluster up, or complete one that is partly up; raises DevclusterError saying what failed."""
         require_root()
         building = self._binaries.missing_builds()
         require_space(self._layout.cache, BUILD_GIGABYTES if building else RUN_GIGABYTES)
         if building:
-            self._progress.note(f"first run on this machine: {len(building)} programs are built once (about 10 minutes on 2 cores)")
+            self._progress.note(
+                f"first run on this machine: {len(building)} programs are built once (about 10 minutes on 2 cores)"
+            )
         install(HOST_PACKAGES, self._progress)
         self._layout.state.mkdir(parents=True, exist_ok=True)
         with self._progress.step("network device and addresses"):
@@ -74,7 +78,9 @@ class DirectCluster:
         self._ensure("kubelet", lambda: components.kubelet(layout, binaries))
         self._ensure("kube-proxy", lambda: components.kube_proxy(layout, binaries))
         with self._progress.step("cluster DNS service and StorageClass"):
-            command = components.kubectl(layout, binaries, "apply", "--server-side", "--force-conflicts", "--filename=-")
+            command = components.kubectl(
+                layout, binaries, "apply", "--server-side", "--force-conflicts", "--filename=-"
+            )
             run(command, stdin=addons.manifests())
         self._ensure("coredns", lambda: components.coredns(layout, binaries))
         self._ensure("provisioner", lambda: components.provisioner(layout))
@@ -117,10 +123,14 @@ class DirectCluster:
             run([*ctr, "images", "import", archive])
             archive.unlink()
 
-    def pull(self, reference: str) -> None:
-        """Make an image of the loopback registry present on the node, so that its pods start at once."""
+    def pull(self, references: Mapping[str, str]) -> None:
+        """Make images of the loopback registry present on the node, so that their pods start at once."""
         ctr = components.ctr(self._layout, self._binaries)
-        run([*ctr, "images", "pull", "--hosts-dir", self._layout.config / "registries", reference])
+        present = set(run([*ctr, "images", "list", "--quiet"]).split())
+        for name, reference in references.items():
+            if reference not in present:
+                with self._progress.step(f"pull image {name} to the node"):
+                    run([*ctr, "images", "pull", "--hosts-dir", self._layout.config / "registries", reference])
 
     def node_running(self) -> bool:
         """Return whether containerd runs, so that images can be put on the node."""
@@ -136,6 +146,12 @@ class DirectCluster:
             print(f"kubeconfig: {self._layout.kubeconfig}")
         return all(alive.values())
 
+    def kubeconfig(self) -> str:
+        """Return the administrator's kubeconfig; raises DevclusterError while there is none."""
+        if not self._layout.kubeconfig.exists():
+            raise DevclusterError("there is no cluster yet; run `loraform-devcluster up`")
+        return self._layout.kubeconfig.read_text()
+
     def down(self) -> None:
         """Remove processes, mounts, devices and state; the caches stay. Works as well on what a killed run left."""
         require_root()
@@ -147,7 +163,7 @@ class DirectCluster:
                 self._processes.stop(name)
             self._remove_pods()
         with self._progress.step("stop the other processes"):
-            for name in reversed([*self._processes.names()]):
+            for name in reversed(ORDER):
                 self._processes.stop(name)
             for pid in self._left_over():
                 end(pid)
@@ -186,10 +202,11 @@ def require_root() -> None:
 
 def require_space(folder: Path, gigabytes: int) -> None:
     """Raise DevclusterError when the disk of `folder` has less free than is needed."""
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
-    free = shutil.disk_usage(existing).free / 1e9
+    free = free_gigabytes(folder)
     if free < gigabytes:
-        raise DevclusterError(f"{existing} has {free:.0f} GB free and {gigabytes} GB are needed; free some, or name another --cache")
+        raise DevclusterError(
+            f"{folder} has {free:.0f} GB free and {gigabytes} GB are needed: free some, or name another --cache"
+        )
 
 
 def remove_cgroups() -> None:
@@ -201,7 +218,5 @@ def remove_cgroups() -> None:
 
 
 def _remove_empty(folder: Path) -> None:
-    try:
+    with contextlib.suppress(OSError):  # in use by a process that is ending; an empty group costs nothing
         folder.rmdir()
-    except OSError:  # still in use by a process that is ending; an empty group costs nothing
-        pass

@@ -13,7 +13,7 @@ DEFAULT_STATE = Path("/var/lib/loraform-devcluster")
 
 
 def default_cache() -> Path:
-    """Return `${XDG_CACHE_HOME:-~/.cache}/loraform`: binaries, images and the node's image store, shared by all clones."""
+    """Return `${XDG_CACHE_HOME:-~/.cache}/loraform`: binaries and images, shared by all clones."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "loraform"
 
 

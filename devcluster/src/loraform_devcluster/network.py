@@ -1,11 +1,11 @@
-"""Knows what the cluster leaves in the kernel: a bridge, packet-filter tables, links and mounts; makes and removes them."""
+"""Knows what the cluster leaves in the kernel: a bridge, packet-filter tables and mounts; makes and removes them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from . import config
-from .shell import DevclusterError, run, succeeds
+from loraform_devcluster import config
+from loraform_devcluster.shell import DevclusterError, run, succeeds
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .layout import Layout
-from .shell import DevclusterError, tail
+from loraform_devcluster.layout import Layout
+from loraform_devcluster.shell import DevclusterError, tail
 
 STOP_SECONDS = 10.0
 
@@ -60,12 +61,8 @@ class Processes:
             return None
         return int(pid) if start_time(int(pid)) == started else None
 
-    def names(self) -> list[str]:
-        """Return the names of all daemons with a pid file, alive or not."""
-        return sorted(p.name for p in self._layout.pids.glob("*")) if self._layout.pids.is_dir() else []
-
     def ensure(self, daemon: Daemon) -> None:
-        """Start the daemon unless it runs, and wait until it is ready; raises DevclusterError with the end of its log."""
+        """Start the daemon unless it runs and wait until it is ready; DevclusterError shows the end of its log."""
         log = self._layout.logs / f"{daemon.name}.log"
         if self.running(daemon.name) is None:
             self._start(daemon, log)
@@ -77,7 +74,9 @@ class Processes:
         if self.running(daemon.name) is None:
             raise DevclusterError(f"{daemon.name} ended; the end of {log}:\n{tail(log)}")
         if not in_time:
-            raise DevclusterError(f"{daemon.name} is not ready after {daemon.ready_seconds:.0f} s; {log} ends:\n{tail(log)}")
+            raise DevclusterError(
+                f"{daemon.name} is not ready after {daemon.ready_seconds:.0f} s; {log} ends:\n{tail(log)}"
+            )
 
     def _start(self, daemon: Daemon, log: Path) -> None:
         for folder in (self._layout.logs, self._layout.pids):
@@ -113,10 +112,8 @@ def end(pid: int) -> None:
 
 
 def _gone(pid: int, started: str) -> bool:
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # reap it when it is our own child
-    except ChildProcessError:
-        pass
     return start_time(pid) != started
 
 

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .addons import PROVISIONER, STORAGE_CLASS
-from .api import Api, ApiError
-from .components import api_client
-from .layout import CHECKOUT, Layout, default_cache
+from loraform_devcluster.addons import PROVISIONER, STORAGE_CLASS
+from loraform_devcluster.api import Api, ApiError
+from loraform_devcluster.components import api_client
+from loraform_devcluster.layout import CHECKOUT, Layout, default_cache
 
 INTERVAL_SECONDS = 0.5
 VOLUMES = "/api/v1/persistentvolumes"
@@ -61,7 +61,7 @@ def to_delete(volume: dict[str, Any]) -> bool:
     ours = volume["metadata"].get("annotations", {}).get(PROVISIONED_BY) == PROVISIONER
     spec = volume["spec"]
     released = volume.get("status", {}).get("phase") == "Released"
-    return ours and released and spec["persistentVolumeReclaimPolicy"] == "Delete"
+    return bool(ours and released and spec["persistentVolumeReclaimPolicy"] == "Delete")
 
 
 def reconcile(api: Api, folder: Path) -> None:

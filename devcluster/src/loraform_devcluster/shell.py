@@ -31,13 +31,22 @@ def run(
     full_env = {**os.environ, **(env or {})}
     try:
         if log is None:
-            done = subprocess.run(words, capture_output=True, text=True, env=full_env, cwd=cwd, input=stdin, check=False)
+            done = subprocess.run(
+                words, capture_output=True, text=True, env=full_env, cwd=cwd, input=stdin, check=False
+            )
             stdout, shown = done.stdout, done.stdout + done.stderr
         else:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a") as sink:
                 done = subprocess.run(
-                    words, stdout=sink, stderr=subprocess.STDOUT, text=True, env=full_env, cwd=cwd, input=stdin, check=False
+                    words,
+                    stdout=sink,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    env=full_env,
+                    cwd=cwd,
+                    input=stdin,
+                    check=False,
                 )
             stdout, shown = "", tail(log)
     except FileNotFoundError as missing:

@@ -1,0 +1,149 @@
+"""Knows how our images come about in a registry: base, dependencies, then sources; what is there is not built."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from loraform_devcluster import buildenv, images, toolchain
+from loraform_devcluster.binaries import BUILD_PACKAGES, install
+from loraform_devcluster.buildah import Buildah, free_gigabytes
+from loraform_devcluster.images import ENGINE, Image
+from loraform_devcluster.layout import Layout
+from loraform_devcluster.progress import Progress
+from loraform_devcluster.registry import Registry
+from loraform_devcluster.shell import DevclusterError, run
+
+FIRST_BUILD_GIGABYTES = 35
+KEEP_STORAGE_GIGABYTES = 30
+"""With less free disk than this the build storage is emptied after the push."""
+
+
+class Builder:
+    """Builds the real Dockerfiles and pushes to one registry."""
+
+    def __init__(self, layout: Layout, registry: Registry, progress: Progress) -> None:
+        self._layout = layout
+        self._registry = registry
+        self._progress = progress
+        self._buildah = Buildah(layout.cache / "buildah", layout.cache / "build.log")
+        self._built = False
+
+    def load(self, names: list[str]) -> dict[str, str]:
+        """Build and push the named images as far as they are missing; return name to reference with digest.
+
+        Raises DevclusterError for an unknown name, a failed build, too little disk or a missing toolchain.
+        """
+        unknown = set(names) - set(images.NAMES)
+        if unknown:
+            raise DevclusterError(f"no image named {', '.join(sorted(unknown))}; there are {', '.join(images.NAMES)}")
+        install(BUILD_PACKAGES, self._progress)
+        chosen = [image for image in images.IMAGES if image.name in names]
+        found = {image.name: self._image(image) for image in chosen}
+        if ENGINE in names:
+            found[ENGINE] = self._engine()
+        if self._built:
+            self._tidy()
+        return found
+
+    def _image(self, image: Image) -> str:
+        dependencies = self._dependencies(image)
+        context, key = toolchain.prepare(self._layout.cache) if image.toolchain else (None, "")
+        tag = images.image_key(image, self._layout.checkout, dependencies, key)
+        options = ["--build-context", f"deps=docker://{dependencies}", "--build-arg", f"BASE={self._base()}"]
+        if context:
+            options += ["--build-context", f"toolchain={context}"]
+        return self._ensure(image.name, tag, lambda ref: self._build(image.dockerfile, ref, options))
+
+    def _dependencies(self, image: Image) -> str:
+        """Return the tagged reference of an image's stage `deps`."""
+        name = f"{image.name}-deps"
+        tag = images.dependency_key(image, self._layout.checkout, self._locked(image.extra))
+        options = ["--target", "deps", "--build-arg", f"BASE={self._base()}"]
+        self._ensure(name, tag, lambda ref: self._build(image.dockerfile, ref, options))
+        return self._registry.tag(name, tag)
+
+    def _engine(self) -> str:
+        base = self._dependencies(images.TRAINER)
+        tag = images.engine_key(self._layout.checkout, base)
+        options = ["--build-arg", f"BASE={base}"]
+        return self._ensure(ENGINE, tag, lambda ref: self._build(images.ENGINE_DOCKERFILE, ref, options))
+
+    def _base(self) -> str:
+        """Return the tagged reference of the base image, made by debootstrap when the registry lacks it."""
+        tag = images.base_key()
+        self._ensure("base", tag, self._debootstrap)
+        return self._registry.tag("base", tag)
+
+    def _debootstrap(self, reference: str) -> None:
+        self._buildah.temporary.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._buildah.temporary) as folder:
+            root = Path(folder) / "root"
+            packages = ",".join(images.BASE_PACKAGES)
+            log = self._layout.cache / "build.log"
+            run(["nice", "debootstrap", "--variant=minbase", f"--include={packages}", images.BASE_SUITE, root], log=log)
+            for pattern in ("var/cache/apt/archives/*.deb", "var/cache/apt/*.bin", "var/lib/apt/lists/*Packages"):
+                for path in root.glob(pattern):
+                    path.unlink()
+            self._buildah.from_folder(root, reference)
+
+    def _build(self, dockerfile: str, reference: str, options: list[str]) -> None:
+        self._buildah.temporary.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._buildah.temporary) as folder:
+            secrets = buildenv.secret_options(os.environ, Path(folder))
+            checkout = self._layout.checkout
+            self._buildah.build(checkout / dockerfile, checkout, reference, [*secrets, *options])
+
+    def _ensure(self, name: str, key: str, build: Callable[[str], None]) -> str:
+        """Return the reference with digest of name:key, building and pushing it when the registry lacks it."""
+        pinned = self._registry.pinned(name, key)
+        if pinned:
+            return pinned
+        self._require_space()
+        reference = self._registry.tag(name, key)
+        with self._progress.step(f"build image {name}"):
+            build(reference)
+        with self._progress.step(f"push image {name}"):
+            self._buildah.push(reference, plain=self._registry.plain)
+        self._built = True
+        pinned = self._registry.pinned(name, key)
+        if pinned is None:
+            raise DevclusterError(f"{reference} was pushed, but {self._registry.host} does not tell its digest")
+        return pinned
+
+    def _require_space(self) -> None:
+        trainer = Path(self._layout.cache / "registry" / "docker/registry/v2/repositories/loraform/trainer-deps")
+        needed = 10 if trainer.exists() else FIRST_BUILD_GIGABYTES
+        free = free_gigabytes(self._layout.cache)
+        if free < needed:
+            raise DevclusterError(
+                f"building images needs {needed} GB of free disk under {self._layout.cache}, there are {free:.0f}: "
+                "free some, or name another disk with --cache"
+            )
+
+    def _locked(self, extra: str) -> str:
+        """Return the lock's excerpt for an extra: an unrelated change of the lock rebuilds nothing."""
+        if shutil.which("uv") is None:
+            raise DevclusterError("uv is needed to read uv.lock: install it with `pip install uv`")
+        command = [
+            "uv",
+            "export",
+            "--frozen",
+            "--quiet",
+            "--no-emit-project",
+            "--no-annotate",
+            "--no-header",
+            "--extra",
+            extra,
+        ]
+        return run([*command, "--project", self._layout.checkout])
+
+    def _tidy(self) -> None:
+        with self._progress.step("tidy the build storage"):
+            if free_gigabytes(self._layout.cache) < KEEP_STORAGE_GIGABYTES:
+                self._buildah.forget_everything()
+            else:
+                self._buildah.forget_unused()

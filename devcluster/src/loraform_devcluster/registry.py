@@ -1,0 +1,36 @@
+"""Knows how to ask a registry what it holds, without downloading it."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+ACCEPT = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """One registry by host and port."""
+
+    host: str
+
+    @property
+    def plain(self) -> bool:
+        """Whether it speaks HTTP: loopback registries do, as container tools assume."""
+        return self.host.partition(":")[0] in {"127.0.0.1", "localhost"}
+
+    def tag(self, name: str, key: str) -> str:
+        """Return the reference under which an image is pushed."""
+        return f"{self.host}/loraform/{name}:{key}"
+
+    def pinned(self, name: str, key: str) -> str | None:
+        """Return the reference with digest of a pushed image, None when the registry does not show it."""
+        url = f"{'http' if self.plain else 'https'}://{self.host}/v2/loraform/{name}/manifests/{key}"
+        request = urllib.request.Request(url, method="HEAD", headers={"Accept": ACCEPT})  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+                digest = answer.headers.get("Docker-Content-Digest")
+        except urllib.error.HTTPError:  # absent, or only readable after a login: then it is pushed again
+            return None
+        return f"{self.host}/loraform/{name}@{digest}" if digest else None
