@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,7 +17,7 @@ from loraform_api.names import LABEL_JOB, LABEL_MODEL
 from loraform_cli.cluster import ClusterError
 from loraform_cli.progress import said
 from loraform_demo import run_ask, run_cluster, run_report, run_store
-from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE, RELEASE, ROOT
+from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE, RELEASE, ROOT, Place
 from loraform_demo.run_console import Phases
 from loraform_demo.run_diagnose import diagnosis
 from loraform_demo.run_kube import DemoError, Kube
@@ -143,12 +142,12 @@ Figures: build/demo.json; every answer of every arm: build/demo-samples.jsonl. W
     )
 
 
-def down(demo: Demo, context: str | None) -> None:
+def down(demo: Demo) -> None:
     """Remove all but the caches: the whole devcluster, or in a given context what the demo put there."""
-    if context is None:
+    if demo.place.context is None:
         run_cluster.devcluster("down", timeout=300)
         return
-    kube = run_cluster.given_cluster(context)
+    kube = run_cluster.given_cluster(demo.place.context)
     forget(kube, JOBS, MODELS)
     kube.run("delete", "namespace", NAMESPACE, "--ignore-not-found", timeout=DELETE_SECONDS)
     kube.uninstall(RELEASE, OPERATOR_NAMESPACE)
@@ -159,25 +158,20 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(prog="python -m loraform_demo.run", description="The main job on a real Kubernetes.")
     top.add_argument("command", choices=["up", "reject", "down"])
-    top.add_argument("--context", help="use this kubeconfig context instead of a cluster of our own (needs --values)")
-    top.add_argument(
-        "--values", type=Path, help="Helm values naming images that the cluster can pull and profile `cpu`"
-    )
+    top.add_argument("--context", help="use this kubeconfig context instead of a cluster of our own")
+    top.add_argument("--registry", help="with --context: push images there, where its nodes can pull, e.g. ghcr.io/you")
     return top
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status."""
     arguments = parser().parse_args(argv)
-    if arguments.context and arguments.command != "down" and not arguments.values:
-        parser().error("--context needs --values: devcluster loads images only into its own cluster")
+    if arguments.context and arguments.command != "down" and not arguments.registry:
+        parser().error("--context needs --registry: a cluster of yours cannot pull from this machine")
     phases = Phases(Console())
-    demo = Demo(phases, arguments.context, arguments.values)
+    demo = Demo(phases, Place(arguments.context, arguments.registry))
     try:
-        if arguments.command == "down":
-            down(demo, arguments.context)
-        else:
-            {"up": up, "reject": reject}[arguments.command](demo)
+        {"up": up, "reject": reject, "down": down}[arguments.command](demo)
     except (DemoError, ClusterError) as error:
         phases.say(f"\nfailed after {phases.total:.0f} s: {error}")
         if demo.kube is not None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,27 @@ def devcluster(*words: str, timeout: float) -> str:
     return done.stdout
 
 
-def make_cluster() -> Kube:
-    """Bring the one-machine cluster up (or find it up) and return it."""
-    devcluster("up", timeout=3600)
-    tools: dict[str, str] = json.loads(devcluster("tools", timeout=1800))
-    return Kube(tools["kubectl"], tools["helm"], kubeconfig=devcluster("kubeconfig", timeout=60).strip())
+@dataclass(frozen=True)
+class Place:
+    """Where the demo runs: a cluster of its own, or the user's `context`, whose nodes can pull from `registry`."""
+
+    context: str | None = None
+    registry: str | None = None
+
+    def words(self) -> list[str]:
+        """Return what every devcluster command begins with."""
+        return [f"--context={self.context}"] if self.context else []
+
+
+def make_cluster(place: Place) -> Kube:
+    """Bring the one-machine cluster up (or find it up), or check that the given one answers; return it."""
+    devcluster(*place.words(), "up", timeout=3600)
+    if place.context:
+        return given_cluster(place.context)
+    kubectl, helm = devcluster("tools", "kubectl", "helm", timeout=1800).split()
+    kubeconfig = BUILD / "kubeconfig"
+    devcluster("kubeconfig", f"--output={kubeconfig}", timeout=60)
+    return Kube(kubectl, helm, kubeconfig=str(kubeconfig))
 
 
 def given_cluster(context: str) -> Kube:
@@ -59,9 +76,11 @@ def given_cluster(context: str) -> Kube:
     return Kube("kubectl", "helm", context=context)
 
 
-def load_images() -> dict[str, str]:
-    """Build the images, put them on the node, and return each one's reference by name."""
-    images: dict[str, str] = json.loads(devcluster("load-images", timeout=3600))
+def load_images(place: Place) -> dict[str, str]:
+    """Build the images, put them where the nodes pull from, and return each one's reference by name."""
+    registry = [f"--registry={place.registry}"] if place.registry else []
+    text = devcluster(*place.words(), "load-images", "--output=json", *registry, timeout=3600)
+    images: dict[str, str] = json.loads(text)
     return images
 
 
@@ -82,21 +101,8 @@ def chart_values(images: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def write_values() -> Path:
-    """Load the images and write the Helm values that name them; return the file."""
-    values = BUILD / "demo-values.yaml"
-    values.write_text(yaml.safe_dump(chart_values(load_images()), sort_keys=False))
-    return values
-
-
-def trainer_image(values: Path) -> str:
-    """Return the trainer's image reference out of Helm values."""
-    image = yaml.safe_load(values.read_text())["images"]["trainer"]
-    tag = f":{image['tag']}" if "tag" in image else ""
-    digest = f"@{image['digest']}" if "digest" in image else ""
-    return f"{image['registry']}/{image['repository']}{tag}{digest}"
-
-
-def install_chart(kube: Kube, values: Path) -> None:
+def install_chart(kube: Kube, images: dict[str, str]) -> None:
     """Install or upgrade the operator by its chart."""
+    values = BUILD / "demo-values.yaml"
+    values.write_text(yaml.safe_dump(chart_values(images), sort_keys=False))
     kube.install(RELEASE, CHART, OPERATOR_NAMESPACE, values, timeout=180)

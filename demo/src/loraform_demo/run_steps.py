@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.iacmodel import Decision, IaCModel, VersionStatus
 from loraform_cli.cluster import Cluster
 from loraform_cli.progress import Outcome, is_true
 from loraform_cli.watch import Watch
 from loraform_demo import run_cluster, run_store
-from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE
+from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE, Place
 from loraform_demo.run_console import Phases
 from loraform_demo.run_kube import DemoError, Kube
 from loraform_demo.run_store import NAMESPACE
@@ -22,26 +20,24 @@ JOB_DEADLINE, DECISION_DEADLINE = 2400.0, 600.0
 class Demo:
     """One run of the demo on one cluster."""
 
-    def __init__(self, phases: Phases, context: str | None, values: Path | None) -> None:
+    def __init__(self, phases: Phases, place: Place) -> None:
         self.phases = phases
-        self._context = context
-        self._values = values
+        self.place = place
         self.kube: Kube | None = None
 
     def stand_up(self) -> Kube:
         """Bring up cluster, images, operator and the user's data; each step finds what is already there."""
         BUILD.mkdir(exist_ok=True)
         with self.phases.phase("cluster", "A real Kubernetes cluster"):
-            kube = run_cluster.given_cluster(self._context) if self._context else run_cluster.make_cluster()
-            self.kube = kube
+            kube = self.kube = run_cluster.make_cluster(self.place)
         with self.phases.phase("images", "Images, from the repository's Dockerfiles"):
-            values = self._values or run_cluster.write_values()
+            images = run_cluster.load_images(self.place)
         with self.phases.phase("chart", "The operator, by its Helm chart"):
-            run_cluster.install_chart(kube, values)
+            run_cluster.install_chart(kube, images)
             self.phases.say(kube.run("get", "pods", f"--namespace={OPERATOR_NAMESPACE}").rstrip())
         with self.phases.phase("store", "Base model and data, copied to a volume that the user owns"):
             rows = run_store.make_data()
-            copied = run_store.fill(kube, run_cluster.trainer_image(values))
+            copied = run_store.fill(kube, images["trainer"])
             self.phases.say(f"{copied / 2**20:.1f} MiB copied; rows: {rows}")
         return kube
 
