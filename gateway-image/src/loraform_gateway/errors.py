@@ -1,0 +1,62 @@
+"""Errors that callers see, in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+LOG = logging.getLogger(__name__)
+
+
+class ApiError(Exception):
+    """An answer other than 200. `message` says what is wrong, what is allowed, and never holds a prompt."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, param: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.param, self.retry_after = status, code, message, param, retry_after
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON body."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> web.Response:
+        """Return the HTTP response."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return web.json_response(self.body(), status=self.status, headers=headers)
+
+
+def bad_request(message: str, param: str | None = None) -> ApiError:
+    return ApiError(400, "invalid_request", message, param=param)
+
+
+def unavailable(code: str, message: str, retry_after: int = 5) -> ApiError:
+    return ApiError(503, code, message, retry_after=retry_after)
+
+
+@web.middleware
+async def shape_errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Give every error the one shape; unknown ones are logged by type only (their text could hold a prompt)."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return error.response()
+    except web.HTTPRequestEntityTooLarge:
+        return ApiError(413, "body_too_large", "the body is too large; send a shorter instruction").response()
+    except web.HTTPException as error:
+        return ApiError(error.status, "not_found" if error.status == 404 else "http_error", error.reason).response()
+    except (ConnectionResetError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        if isinstance(error, ConnectionResetError):
+            raise  # the caller left: nothing to answer
+        return bad_request("the body must be JSON").response()
+    except Exception as error:
+        LOG.error("%s %s failed: %s", request.method, request.path, type(error).__name__)
+        return ApiError(500, "internal_error", "the gateway failed; its log names the kind of error").response()

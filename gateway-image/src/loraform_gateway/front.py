@@ -1,0 +1,130 @@
+"""The gateway's HTTP surface: OpenAI's paths, health and metrics. Logs no body."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from aiohttp import web
+
+from loraform_api.heartbeat import Heartbeat
+from loraform_gateway.agent import healthy
+from loraform_gateway.answering import Answerer
+from loraform_gateway.errors import ApiError, shape_errors
+from loraform_gateway.metrics import Metrics
+from loraform_gateway.openai import Answer, Asked, Shape, parse_chat, parse_completion
+from loraform_gateway.route import RouteFollower, live_adapter
+from loraform_gateway.streaming import stream_raw, stream_verified
+
+BODY_LIMIT = 512 << 10
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+VerifierUp = Callable[[], Awaitable[bool]]
+
+
+class Front:
+    """The web application of one gateway."""
+
+    def __init__(self, answerer: Answerer, metrics: Metrics, verifier_up: VerifierUp, max_in_flight: int) -> None:
+        self._answerer, self._metrics, self._verifier_up = answerer, metrics, verifier_up
+        self._free = max_in_flight
+
+    def heartbeat(self, pod: str, revision: str) -> Heartbeat:
+        """Return what to tell the operator."""
+        return Heartbeat(role="gateway", pod=pod, route_revision=revision, counters=self._metrics.counters())
+
+    def application(self, follower: RouteFollower) -> web.Application:
+        """Return the web application; it follows the route while it serves."""
+        self._follower = follower
+        app = web.Application(middlewares=[self._count, shape_errors], client_max_size=BODY_LIMIT)
+        app.cleanup_ctx.append(self._follow)
+        app.router.add_get("/healthz", healthy)
+        app.router.add_get("/readyz", self._ready)
+        app.router.add_get("/metrics", self._expose)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/completions", self._completions)
+        return app
+
+    async def _follow(self, app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._follower.run())
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, parse_chat(await request.read()))
+
+    async def _completions(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, parse_completion(await request.read()))
+
+    async def _answer(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+        with self._slot():
+            job = await self._answerer.prepare(asked, self._follower.route)
+            if asked.stream:
+                stream = stream_verified if asked.verify else stream_raw
+                return await stream(request, self._answerer, job, self._given)
+            answer = await self._answerer.answer(job)
+            self._given(answer)
+            return web.json_response(Shape(asked).whole(answer))
+
+    def _given(self, answer: Answer) -> None:
+        self._metrics.count_answer(answer.loraform)
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """Take one of the places for requests in work; ApiError 429 when all are taken."""
+        if self._free < 1:
+            raise ApiError(429, "too_many_requests", "the gateway is busy; try again", retry_after=1)
+        self._free -= 1
+        self._metrics.in_flight.inc()
+        try:
+            yield
+        finally:
+            self._free += 1
+            self._metrics.in_flight.dec()
+
+    async def _models(self, request: web.Request) -> web.Response:
+        """List the one model once a version of it is live."""
+        route = self._follower.route
+        live = live_adapter(route)
+        models = []
+        if route and live:
+            about = {"version": live.version, "adapterDigest": live.digest}
+            models = [{"id": route.model, "object": "model", "created": 0, "owned_by": "loraform", "loraform": about}]
+        return web.json_response({"object": "list", "data": models})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        """Ready: a version is live, its template is this base model's, and the verifier answers.
+
+        The engine does not count: while it restarts, callers get 503 with Retry-After instead of no connection.
+        """
+        route = self._follower.route
+        live = live_adapter(route)
+        if route is None or live is None:
+            return web.Response(text="no version is live yet\n", status=503)
+        await self._answerer.prompter(route.base_path, live)
+        if not await self._verifier_up():
+            return web.Response(text="the verifier does not answer\n", status=503)
+        return web.Response(text="ok\n")
+
+    async def _expose(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.text(), headers={"Content-Type": METRICS_TYPE})
+
+    @web.middleware
+    async def _count(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Count requests for answers; a caller who left counts as 499."""
+        if not request.path.startswith("/v1/") or request.method != "POST":
+            return await handler(request)
+        began, code = time.monotonic(), 499
+        try:
+            response = await handler(request)
+            code = response.status
+            return response
+        finally:
+            path = request.path if request.match_info.http_exception is None else "other"
+            self._metrics.count_request(path, code, time.monotonic() - began)

@@ -1,0 +1,151 @@
+"""Keeps the route's adapters in one engine, and lets only those answer that passed parity in this very engine.
+
+vLLM can answer 200 to a load and still serve the base model, and it forgets every adapter when it restarts. So each
+load is: digest of the files, load, parity (`loraform_api.parity`); and each look compares with what the engine lists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE, adapter_digest
+from loraform_api.heartbeat import AdapterState, LoadedAdapter, Route, RouteAdapter, adapter_name
+from loraform_api.parity import ParityFile, compare, read_logprobs, request_body
+from loraform_gateway.engine import BASE, Engine, EngineRefused, EngineUnreachable
+
+LOG = logging.getLogger(__name__)
+UNLOAD_AFTER_SECONDS = 60
+"""How long an adapter stays after it left the route: gateways follow within seconds, streams end within a minute."""
+
+
+class NotServable(Exception):  # noqa: N818 (the cause is the name)
+    """This adapter must not answer; trying again would not help."""
+
+
+class Keeper:
+    """The state of each adapter in the engine. `step` is called again and again; nothing else changes the state."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine, self._clock = engine, clock
+        self._states: dict[str, LoadedAdapter] = {}
+        self._left: dict[str, float] = {}
+        """When an adapter that the engine holds was first seen outside the route, by name."""
+        self.engine_up = False
+
+    def states(self) -> list[LoadedAdapter]:
+        """Return every adapter of the route as it stands here."""
+        return list(self._states.values())
+
+    def may_answer(self, name: str) -> bool:
+        """Say whether the adapter named `name` passed parity in the engine that runs now."""
+        return any(adapter_name(s.digest) == name and s.state is AdapterState.READY for s in self._states.values())
+
+    def ready(self, route: Route | None) -> bool:
+        """Say whether this pod can answer: the live adapter is Ready; with none live yet, the engine is up."""
+        if route is None or route.live is None:
+            return self.engine_up
+        return self.may_answer(adapter_name(route.live))
+
+    async def step(self, route: Route) -> None:
+        """Bring the engine one look closer to `route`."""
+        try:
+            loaded = set(await self._engine.models()) - {BASE}
+        except (EngineUnreachable, EngineRefused) as error:
+            self.engine_up = False
+            # Whatever runs next has loaded nothing and proved nothing.
+            self._states = {a.digest: _state(a, AdapterState.LOADING, str(error)) for a in route.adapters}
+            return
+        self.engine_up = True
+        for adapter in route.adapters:
+            await self._keep(adapter, loaded)
+        await self._drop(route, loaded)
+
+    async def _keep(self, adapter: RouteAdapter, loaded: set[str]) -> None:
+        name, known = adapter_name(adapter.digest), self._states.get(adapter.digest)
+        self._left.pop(name, None)
+        if known is not None and known.state is AdapterState.NOT_SERVABLE:
+            return
+        if known is not None and known.state is AdapterState.READY and name in loaded:
+            return
+        self._set(_state(adapter, AdapterState.LOADING))
+        try:
+            message = await self._prove(adapter, name, is_loaded=name in loaded)
+        except (NotServable, EngineRefused) as error:
+            self._set(_state(adapter, AdapterState.NOT_SERVABLE, str(error)))
+        except (EngineUnreachable, OSError) as error:
+            self._set(_state(adapter, AdapterState.LOADING, str(error)))
+        else:
+            self._set(_state(adapter, AdapterState.READY, message))
+
+    async def _prove(self, adapter: RouteAdapter, name: str, *, is_loaded: bool) -> str:
+        """Check the files, load them and compare the engine with the trainer; return the figures."""
+        folder = Path(adapter.path)
+        parity = await asyncio.to_thread(check_files, folder, adapter)
+        if not is_loaded:
+            await self._engine.load(name, adapter.path)
+        answers = []
+        for row in parity.rows:
+            try:
+                answers.append(read_logprobs(row, await self._engine.complete(request_body(row, name))))
+            except ValueError as error:
+                raise NotServable(str(error)) from error
+        result = compare(parity, answers)
+        if not result.passed:
+            await self._engine.unload(name)
+            raise NotServable(result.message)
+        return result.message
+
+    async def _drop(self, route: Route, loaded: set[str]) -> None:
+        wanted = {adapter_name(a.digest) for a in route.adapters}
+        for name in loaded - wanted:
+            if self._clock() - self._left.setdefault(name, self._clock()) < UNLOAD_AFTER_SECONDS:
+                continue
+            try:
+                await self._engine.unload(name)
+                LOG.info("unloaded %s", name)
+            except (EngineUnreachable, EngineRefused) as error:
+                LOG.warning("cannot unload %s: %s", name, error)
+        kept = loaded | wanted
+        self._left = {n: since for n, since in self._left.items() if n in loaded}
+        self._states = {d: s for d, s in self._states.items() if adapter_name(d) in kept}
+
+    def _set(self, state: LoadedAdapter) -> None:
+        before = self._states.get(state.digest)
+        if before is None or before.state is not state.state:
+            LOG.info("%s is %s %s", adapter_name(state.digest), state.state, state.message)
+        self._states[state.digest] = state
+
+
+def check_files(folder: Path, adapter: RouteAdapter) -> ParityFile:
+    """Return the parity rows of the artifact in `folder`.
+
+    Raises NotServable when the files are not those of `adapter.digest`, and FileNotFoundError while they are missing
+    (a volume may come late).
+    """
+    sums = {}
+    for name in ADAPTER_FILES:
+        with (folder / name).open("rb") as file:
+            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    found = adapter_digest(sums)
+    if found != adapter.digest:
+        raise NotServable(
+            f"the files in {folder} have digest {found[:16]}, not {adapter.digest[:16]}: they were changed"
+        )
+    try:
+        parity = ParityFile.model_validate_json((folder / PARITY_FILE).read_bytes())
+    except ValidationError as error:
+        raise NotServable(f"{folder / PARITY_FILE} cannot be read: {error.error_count()} errors") from error
+    if parity.template_hash != adapter.template_hash:
+        raise NotServable(f"{folder / PARITY_FILE} was made with another prompt template than the version's")
+    return parity
+
+
+def _state(adapter: RouteAdapter, state: AdapterState, message: str = "") -> LoadedAdapter:
+    return LoadedAdapter(digest=adapter.digest, state=state, message=message[:512])

@@ -1,0 +1,78 @@
+"""What a gateway counts: for Prometheus, and the totals that go to the operator with each heartbeat."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from loraform_api.heartbeat import Counter as Name
+from loraform_gateway.openai import LoraformField, Verdict
+
+LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
+
+
+class Metrics:
+    """One registry for each process, so that tests and processes share nothing."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._tally: Tally[str] = Tally()
+        self.requests = Counter(
+            "loraform_gateway_requests_total",
+            "Requests for an answer, by path and HTTP status.",
+            ["path", "code"],
+            registry=self._registry,
+        )
+        self.latency = Histogram(
+            "loraform_gateway_request_duration_seconds",
+            "Time from a request's arrival to the end of its answer.",
+            ["path"],
+            buckets=LATENCY_BUCKETS,
+            registry=self._registry,
+        )
+        self.verification = Histogram(
+            "loraform_gateway_verification_duration_seconds",
+            "Time to verify one answer.",
+            buckets=LATENCY_BUCKETS,
+            registry=self._registry,
+        )
+        self.in_flight = Gauge(
+            "loraform_gateway_requests_in_flight", "Requests being answered.", registry=self._registry
+        )
+        self._answers = Counter(
+            "loraform_gateway_answers_total",
+            "Answers by verdict of the served text, and whether the text passed as the model wrote it.",
+            ["verdict", "raw_passed"],
+            registry=self._registry,
+        )
+        self._tokens = Counter(
+            "loraform_gateway_tokens_total", "Tokens of prompts and answers.", ["kind"], registry=self._registry
+        )
+        for verdict in Verdict:
+            self._answers.labels(verdict.value, "false")
+
+    def count_request(self, path: str, code: int, seconds: float) -> None:
+        self.requests.labels(path, str(code)).inc()
+        self.latency.labels(path).observe(seconds)
+        self._tally[Name.REQUESTS] += 1
+        if code >= 500 or code == 429:
+            self._tally[Name.ERRORS] += 1
+
+    def count_answer(self, loraform: LoraformField) -> None:
+        """Count one answer that was given."""
+        self._answers.labels(loraform.verdict.value, str(loraform.raw_passed).lower()).inc()
+        self._tally[Name.VERIFIED_RAW] += loraform.raw_passed
+        self._tally[Name.VERIFIED_SERVED if loraform.verified else Name.UNVERIFIED] += 1
+
+    def count_tokens(self, prompt: int, completion: int) -> None:
+        self._tokens.labels("prompt").inc(prompt)
+        self._tokens.labels("completion").inc(completion)
+
+    def counters(self) -> dict[str, int]:
+        """Return the totals for the heartbeat, every one of them."""
+        return {name.value: self._tally[name] for name in Name}
+
+    def text(self) -> bytes:
+        """Return the exposition text."""
+        return generate_latest(self._registry)

@@ -1,0 +1,229 @@
+"""OpenAI's wire shapes: what of a request we take, what we refuse by name, and the bodies that we answer."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from loraform_api.meta import Sha256, WireModel
+from loraform_api.verification import StageResult
+from loraform_gateway.errors import bad_request
+
+INSTRUCTION_LIMIT = 100_000
+"""Characters of one instruction; the engine's context length is checked in tokens."""
+
+
+class Verify(StrEnum):
+    ON = "on"
+    OFF = "off"
+
+
+class LoraformOptions(BaseModel):
+    """The request's own field `loraform`."""
+
+    model_config = ConfigDict(extra="forbid")
+    verify: Verify = Verify.ON
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+
+
+class Common(BaseModel):
+    """Fields of both kinds of request. Others are refused: ignoring `tools` or `stop` would answer another question."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: Annotated[str, Field(max_length=200)]
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    n: Literal[1] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    loraform: LoraformOptions = LoraformOptions()
+
+
+class TextPart(BaseModel):
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    role: str
+    content: str | list[TextPart]
+    name: str | None = None
+
+
+class ChatRequest(Common):
+    messages: Annotated[list[Message], Field(max_length=1000)]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+
+
+class CompletionRequest(Common):
+    prompt: str
+
+
+RequestT = TypeVar("RequestT", bound=Common)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, whichever its kind: what the rest of the gateway reads."""
+
+    instruction: str
+    chat: bool
+    model: str
+    max_tokens: int | None
+    temperature: float
+    top_p: float
+    seed: int | None
+    stream: bool
+    include_usage: bool
+    verify: bool
+
+
+def parse_chat(body: bytes) -> Asked:
+    """Read a body of /v1/chat/completions; ApiError 400 names the field."""
+    request = _parse(ChatRequest, body)
+    roles = [m.role for m in request.messages]
+    if roles != ["user"]:
+        raise bad_request(
+            "`messages` must hold exactly one message, of role 'user': the model was trained on single instructions; "
+            f"found roles: {', '.join(repr(r[:20]) for r in roles[:5]) or 'none'}",
+            "messages",
+        )
+    content = request.messages[0].content
+    text = content if isinstance(content, str) else "\n".join(part.text for part in content)
+    return _asked(request, text, "messages", request.max_completion_tokens or request.max_tokens, chat=True)
+
+
+def parse_completion(body: bytes) -> Asked:
+    """Read a body of /v1/completions; its prompt is the instruction. ApiError 400 names the field."""
+    request = _parse(CompletionRequest, body)
+    return _asked(request, request.prompt, "prompt", request.max_tokens, chat=False)
+
+
+def _asked(request: Common, text: str, param: str, max_tokens: int | None, *, chat: bool) -> Asked:
+    if not text.strip():
+        raise bad_request(f"`{param}` must hold an instruction", param)
+    if len(text) > INSTRUCTION_LIMIT:
+        raise bad_request(f"`{param}` must have at most {INSTRUCTION_LIMIT} characters", param)
+    return Asked(
+        instruction=text,
+        chat=chat,
+        model=request.model,
+        max_tokens=max_tokens,
+        temperature=request.temperature or 0.0,
+        top_p=1.0 if request.top_p is None else request.top_p,
+        seed=request.seed,
+        stream=bool(request.stream),
+        include_usage=bool(request.stream_options and request.stream_options.include_usage),
+        verify=request.loraform.verify is Verify.ON,
+    )
+
+
+def _parse(kind: type[RequestT], body: bytes) -> RequestT:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]  # never the input: it may be a prompt
+        place = ".".join(str(p) for p in first["loc"])
+        what = "is not supported by this gateway" if first["type"] == "extra_forbidden" else first["msg"]
+        raise bad_request(f"`{place}`: {what}" if place else "the body must be a JSON object", place or None) from None
+
+
+class Verdict(StrEnum):
+    """What is known of an answer. Only `Passed` is verified."""
+
+    PASSED = "Passed"
+    FAILED = "Failed"
+    TRUNCATED = "Truncated"
+    """The answer reached its length limit and was not verified."""
+    INCONCLUSIVE = "Inconclusive"
+    """A stage could not decide (time-out, provider missing)."""
+    UNVERIFIED = "Unverified"
+    """Asked for with `verify: off`."""
+
+
+class LoraformField(WireModel):
+    """The answer's own field `loraform`: who wrote it and what was verified."""
+
+    verified: bool
+    verdict: Verdict
+    version: int
+    adapter_digest: Sha256
+    raw_passed: bool = False
+    """The answer passed every check as the model wrote it."""
+    rewritten: bool = False
+    """The house policy was applied to the answer."""
+    stages: list[StageResult] = []
+    """Checks of the served text, in order, with diagnostics; a stage that is absent was not reached."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    finish_reason: str
+    usage: dict[str, int]
+    loraform: LoraformField
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Writes the bodies of one answer."""
+
+    asked: Asked
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def whole(self, answer: Answer) -> dict[str, Any]:
+        """Return the body of an answer that is not streamed."""
+        text: dict[str, Any] = {"text": answer.text}
+        if self.asked.chat:
+            text = {"message": {"role": "assistant", "content": answer.text}}
+        choice = {"index": 0, **text, "logprobs": None, "finish_reason": answer.finish_reason}
+        return {
+            **self._head("chat.completion"),
+            "choices": [choice],
+            "usage": answer.usage,
+            "loraform": dump(answer.loraform),
+        }
+
+    def piece(self, text: str, *, first: bool = False) -> dict[str, Any]:
+        """Return a chunk of streamed text."""
+        if not self.asked.chat:
+            return self._chunk({"text": text}, None)
+        role = {"role": "assistant"} if first else {}
+        return self._chunk({"delta": {**role, "content": text}}, None)
+
+    def last(self, finish_reason: str, loraform: LoraformField) -> dict[str, Any]:
+        """Return the final chunk, which carries the verdict."""
+        end: dict[str, Any] = {"delta": {}} if self.asked.chat else {"text": ""}
+        return {**self._chunk(end, finish_reason), "loraform": dump(loraform)}
+
+    def usage(self, usage: dict[str, int]) -> dict[str, Any]:
+        """Return the chunk asked for by `stream_options.include_usage`."""
+        return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage}
+
+    def _chunk(self, content: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
+        choice = {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
+        return {**self._head("chat.completion.chunk"), "choices": [choice]}
+
+    def _head(self, chat_object: str) -> dict[str, Any]:
+        prefix, kind = ("chatcmpl", chat_object) if self.asked.chat else ("cmpl", "text_completion")
+        return {"id": f"{prefix}-{self.id}", "object": kind, "created": self.created, "model": self.asked.model}
+
+
+def dump(loraform: LoraformField) -> dict[str, Any]:
+    """Return the field as JSON."""
+    return loraform.model_dump(mode="json", by_alias=True, exclude_none=True)

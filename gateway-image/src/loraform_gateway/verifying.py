@@ -1,0 +1,66 @@
+"""Asks the verifier about one answer and says what to serve: the rewritten text with its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from loraform_api.verification import (
+    HousePolicy,
+    Program,
+    ProgramVerdict,
+    Stage,
+    VerifyRequest,
+    VerifyResponse,
+)
+from loraform_gateway.openai import Verdict
+
+Verify = Callable[[VerifyRequest], Awaitable[VerifyResponse]]
+
+SERVED_STAGES = (Stage.PARSE, Stage.VALIDATE, Stage.POLICY)
+"""Intent needs to be told what was asked, which only a suite knows."""
+CHEAP_STAGES = (Stage.PARSE, Stage.POLICY)
+"""Those that start no terraform."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    text: str
+    """What to serve."""
+    verdict: Verdict
+    raw_passed: bool
+    rewritten: bool
+    served: ProgramVerdict
+
+
+async def judge(verify: Verify, text: str, policy: HousePolicy | None) -> Judged:
+    """Rewrite `text` to the policy, verify the result, and find out whether the rewrite was needed."""
+    stages = [s for s in SERVED_STAGES if policy is not None or s is not Stage.POLICY]
+    served = await _verdict(verify, text, stages, policy, rewrite=policy is not None)
+    rewritten = served.rewritten is not None and served.rewritten != text
+    if not rewritten:
+        raw_passed = served.passed
+    else:
+        # A text that needed the rewrite mostly fails Policy; terraform is asked again only when it does not.
+        raw_passed = (await _verdict(verify, text, CHEAP_STAGES, policy)).passed and (
+            await _verdict(verify, text, stages, policy)
+        ).passed
+    return Judged(served.rewritten or text, _word(served), raw_passed, rewritten, served)
+
+
+async def _verdict(
+    verify: Verify,
+    text: str,
+    stages: list[Stage] | tuple[Stage, ...],
+    policy: HousePolicy | None,
+    rewrite: bool = False,
+) -> ProgramVerdict:
+    program = Program(id="answer", text=text)
+    request = VerifyRequest(programs=[program], stages=list(stages), policy=policy, rewrite=rewrite)
+    return (await verify(request)).verdicts[0]
+
+
+def _word(verdict: ProgramVerdict) -> Verdict:
+    if verdict.passed:
+        return Verdict.PASSED
+    return Verdict.INCONCLUSIVE if any(s.inconclusive for s in verdict.stages) else Verdict.FAILED

@@ -1,0 +1,246 @@
+"""Stand-ins for what has no place in a unit test: the engine (vLLM), the operator, the verifier."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from loraform_api.artifact import ADAPTER_FILES, adapter_digest
+from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
+from loraform_api.parity import ParityFile, ParityRow
+from loraform_api.verification import HousePolicy, ProgramVerdict, StageResult, Toolchain, VerifyRequest, VerifyResponse
+from loraform_gateway.prompting import load_prompter
+
+POLICY = HousePolicy(comment="# house", tags={"created_by": "PiCloud"})
+VALID = 'resource "aws_s3_bucket" "b" {\n}\n'
+ADAPTER_LOGPROB, BASE_LOGPROB = -0.25, -4.0
+
+
+@dataclass
+class StubEngine:
+    """Speaks vLLM's paths; serves `text`, and log-probabilities that say whether an adapter is applied."""
+
+    text: str = VALID
+    finish_reason: str = "stop"
+    applies_adapters: bool = True
+    loaded: dict[str, str] = field(default_factory=dict)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    refuse_load: str = ""
+    gate: asyncio.Event | None = None
+    """Completions wait for it."""
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
+    url: str = ""
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/load_lora_adapter", self._load)
+        app.router.add_post("/v1/unload_lora_adapter", self._unload)
+        app.router.add_post("/v1/completions", self._complete)
+        app.router.add_post("/pause", self._pause)
+        return app
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        self.calls.append("pause")
+        return web.Response()
+
+    async def _models(self, request: web.Request) -> web.Response:
+        names = ["base", *self.loaded]
+        return web.json_response({"data": [{"id": n, "max_model_len": 64} for n in names]})
+
+    async def _load(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.calls.append(f"load {body['lora_name']}")
+        if self.refuse_load:
+            return web.json_response({"error": {"message": self.refuse_load}}, status=400)
+        self.loaded[body["lora_name"]] = body["lora_path"]
+        return web.Response(text=f"Success: LoRA adapter '{body['lora_name']}' added successfully.")
+
+    async def _unload(self, request: web.Request) -> web.Response:
+        name = (await request.json())["lora_name"]
+        self.calls.append(f"unload {name}")
+        self.loaded.pop(name, None)
+        return web.Response(text="Success")
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.requests.append(body)
+        if body["model"] != "base" and body["model"] not in self.loaded:
+            return web.json_response({"error": {"message": "The model does not exist."}}, status=404)
+        self.entered.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": 7, "total_tokens": len(body["prompt"]) + 7}
+        if body.get("stream"):
+            return await self._stream(request, usage)
+        choice: dict[str, Any] = {"index": 0, "text": self.text, "finish_reason": self.finish_reason}
+        if "prompt_logprobs" in body:
+            value = ADAPTER_LOGPROB if self.applies_adapters else BASE_LOGPROB
+            choice["prompt_logprobs"] = [None, *({str(i): {"logprob": value}} for i in body["prompt"][1:])]
+        return web.json_response({"choices": [choice], "usage": usage})
+
+    async def _stream(self, request: web.Request, usage: dict[str, int]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        halves = [self.text[:5], self.text[5:]]
+        events = [{"choices": [{"index": 0, "text": half, "finish_reason": None}]} for half in halves]
+        events[-1]["choices"][0]["finish_reason"] = self.finish_reason
+        for event in [*events, {"choices": [], "usage": usage}]:
+            await response.write(f"data: {json.dumps(event)}\n\n".encode())
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+
+@dataclass
+class StubVerifier:
+    """Judges by `passes` and rewrites by `rewrite`; keeps what it was asked."""
+
+    passes: Callable[[str, str], bool] = lambda stage, text: True
+    rewrite: Callable[[str], str] = lambda text: text
+    asked: list[VerifyRequest] = field(default_factory=list)
+    down: bool = False
+
+    async def verify(self, request: VerifyRequest) -> VerifyResponse:
+        self.asked.append(request)
+        if self.down:
+            raise ConnectionRefusedError
+        verdicts = []
+        for program in request.programs:
+            text = self.rewrite(program.text) if request.rewrite else program.text
+            stages = []
+            for stage in request.stages:
+                stages.append(StageResult(stage=stage, passed=self.passes(stage, text)))
+                if not stages[-1].passed:
+                    break
+            passed = all(s.passed for s in stages)
+            rewritten = text if request.rewrite else None
+            verdicts.append(ProgramVerdict(id=program.id, passed=passed, stages=stages, rewritten=rewritten))
+        return VerifyResponse(verdicts=verdicts, seconds=0.0, toolchain=Toolchain(terraform="terraform 1.11.4"))
+
+    async def healthy(self) -> bool:
+        return not self.down
+
+
+@dataclass
+class StubOperator:
+    """Answers heartbeats with `route`, or with an error while there is none."""
+
+    route: Route | None = None
+    beats: list[dict[str, Any]] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    url: str = ""
+
+    async def heartbeat(self, request: web.Request) -> web.Response:
+        self.beats.append(await request.json())
+        self.tokens.append(request.headers["Authorization"])
+        if self.route is None:
+            return web.Response(status=503)
+        return web.Response(text=self.route.model_dump_json(by_alias=True), content_type="application/json")
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[StubEngine]:
+    stub = StubEngine()
+    async with TestServer(stub.application()) as server:
+        stub.url = str(server.make_url(""))
+        yield stub
+
+
+@pytest.fixture
+async def operator() -> AsyncIterator[StubOperator]:
+    stub = StubOperator()
+    app = web.Application()
+    app.router.add_post("/heartbeat", stub.heartbeat)
+    async with TestServer(app) as server:
+        stub.url = str(server.make_url("/heartbeat"))
+        yield stub
+
+
+@pytest.fixture
+def verifier() -> StubVerifier:
+    return StubVerifier()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A base model's folder, as far as the gateway reads it: a byte-level tokenizer with one special token."""
+    folder = tmp_path_factory.mktemp("base")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<eos>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text(json.dumps({"eos_token_id": tokenizer.token_to_id("<eos>")}))
+    yield folder
+
+
+@pytest.fixture
+def make_adapter(tmp_path: Path, base: Path) -> Callable[..., RouteAdapter]:
+    """Write an artifact folder and return it as a route's adapter."""
+
+    def make(version: int = 1) -> RouteAdapter:
+        folder = tmp_path / f"artifact-{version}"
+        folder.mkdir()
+        sums = {}
+        for name in ADAPTER_FILES:
+            content = f"{name} of version {version}".encode()
+            (folder / name).write_bytes(content)
+            sums[name] = hashlib.sha256(content).hexdigest()
+        row = ParityRow(
+            prompt_ids=[1, 2],
+            response_ids=[3, 4],
+            adapter_logprobs=[ADAPTER_LOGPROB] * 2,
+            base_logprobs=[BASE_LOGPROB] * 2,
+        )
+        hash_ = load_prompter(base).template_hash
+        parity = ParityFile(template_hash=hash_, dtype="float32", rows=[row])
+        (folder / "parity.json").write_text(parity.model_dump_json(by_alias=True))
+        return RouteAdapter(version=version, digest=adapter_digest(sums), path=str(folder), template_hash=hash_)
+
+    return make
+
+
+@pytest.fixture
+def make_route(base: Path) -> Callable[..., Route]:
+    """Return a route over adapters; the first is live unless told otherwise."""
+
+    def make(*adapters: RouteAdapter, live: bool = True, revision: str = "r1") -> Route:
+        return Route(
+            revision=revision,
+            model="house",
+            base_path=str(base),
+            live=adapters[0].digest if adapters and live else None,
+            adapters=list(adapters),
+            policy=POLICY,
+        )
+
+    return make
+
+
+@pytest.fixture
+def loaded(engine: StubEngine) -> Callable[[RouteAdapter], None]:
+    """Make the engine serve an adapter already."""
+
+    def load(adapter: RouteAdapter) -> None:
+        engine.loaded[adapter_name(adapter.digest)] = adapter.path
+
+    return load

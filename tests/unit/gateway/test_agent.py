@@ -1,0 +1,110 @@
+"""What the engine's door lets through, against a stub of the engine."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from loraform_api.heartbeat import adapter_name
+from loraform_gateway.agent import Agent
+from loraform_gateway.route import Operator, RouteFollower
+
+
+@pytest.fixture
+async def serve(engine, operator, session, tmp_path):
+    """Start an agent that follows `route`; its own loops are driven by hand."""
+    (tmp_path / "token").write_text("t")
+    clients = []
+
+    async def start(route) -> tuple[Agent, TestClient]:
+        operator.route = route
+        agent = Agent(session, engine.url)
+        where = Operator(operator.url, tmp_path / "ca", tmp_path / "token")
+        follower = RouteFollower(tmp_path / "none", where, lambda r: agent.heartbeat("pod-a", r), period=3600)
+        app = agent.application(follower)
+        app.cleanup_ctx.clear()
+        await follower.beat(session)
+        await agent.keeper.step(route)
+        client = TestClient(TestServer(app))
+        await client.start_server()
+        clients.append(client)
+        return agent, client
+
+    yield start
+    for client in clients:
+        await client.close()
+
+
+async def test_completions_of_a_proved_adapter_pass(serve, engine, make_adapter, make_route) -> None:
+    adapter = make_adapter()
+    _, client = await serve(make_route(adapter))
+    reply = await client.post(
+        "/v1/completions", json={"model": adapter_name(adapter.digest), "prompt": [1, 2], "max_tokens": 5}
+    )
+    assert reply.status == 200
+    assert (await reply.json())["choices"][0]["text"] == engine.text
+
+
+async def test_streams_pass_as_they_come(serve, make_adapter, make_route) -> None:
+    adapter = make_adapter()
+    _, client = await serve(make_route(adapter))
+    body = {"model": adapter_name(adapter.digest), "prompt": [1], "stream": True}
+    reply = await client.post("/v1/completions", json=body)
+    assert reply.content_type == "text/event-stream"
+    assert (await reply.text()).endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("model", ["base", "adapter-0000000000000000", 7, None])
+async def test_nothing_else_answers(serve, engine, make_adapter, make_route, model) -> None:
+    _, client = await serve(make_route(make_adapter()))
+    before = len(engine.requests)
+    reply = await client.post("/v1/completions", json={"model": model, "prompt": [1]})
+    assert reply.status == 503
+    assert reply.headers["Retry-After"] == "5"
+    assert len(engine.requests) == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/load_lora_adapter"),
+        ("POST", "/v1/unload_lora_adapter"),
+        ("POST", "/pause"),
+        ("POST", "/tokenize"),
+        ("POST", "/invocations"),
+        ("POST", "/v1/chat/completions"),
+        ("GET", "/metrics"),
+        ("POST", "/v1/completions/../../pause"),
+        ("POST", "/v1%2Fload_lora_adapter"),
+    ],
+)
+async def test_every_other_path_is_not_found(serve, engine, make_route, method, path) -> None:
+    _, client = await serve(make_route())
+    reply = await client.request(method, path, json={})
+    assert reply.status == 404
+    assert engine.calls == []
+
+
+async def test_bodies_must_be_json(serve, make_route) -> None:
+    _, client = await serve(make_route())
+    assert (await client.post("/v1/completions", data=b"\xff{")).status == 400
+    assert (await client.post("/v1/completions", json=[1])).status == 400
+
+
+async def test_ready_when_the_live_adapter_is(serve, engine, make_adapter, make_route) -> None:
+    engine.applies_adapters = False
+    _, client = await serve(make_route(make_adapter()))
+    assert (await client.get("/readyz")).status == 503
+    assert (await client.get("/healthz")).status == 200
+    engine.applies_adapters = True
+    engine.loaded.clear()
+    _, client = await serve(make_route(make_adapter(2)))
+    assert (await client.get("/readyz")).status == 200
+
+
+async def test_heartbeats_tell_what_is_loaded(serve, operator, make_adapter, make_route) -> None:
+    adapter = make_adapter()
+    agent, _ = await serve(make_route(adapter))
+    beat = agent.heartbeat("pod-a", "r1")
+    assert (beat.role, beat.route_revision) == ("agent", "r1")
+    assert [(a.digest, a.state.value) for a in beat.adapters] == [(adapter.digest, "Ready")]

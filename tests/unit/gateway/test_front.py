@@ -1,0 +1,307 @@
+"""The gateway's answers, against stubs of engine and verifier."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from loraform_api.heartbeat import adapter_name
+from loraform_gateway import streaming
+from loraform_gateway.answering import Answerer
+from loraform_gateway.engine import Engine
+from loraform_gateway.front import Front
+from loraform_gateway.metrics import Metrics
+from loraform_gateway.route import Operator, RouteFollower
+
+CHAT = {"model": "house", "messages": [{"role": "user", "content": "a bucket"}]}
+PROMPT = {"model": "house", "prompt": "a bucket"}
+TAGGED = "# house\n" + 'resource "aws_s3_bucket" "b" {\n  tags = {}\n}\n'
+
+
+class World:
+    """One gateway and its surroundings."""
+
+    def __init__(self, engine, verifier, adapter, front: Front, client: TestClient) -> None:
+        self.engine, self.verifier, self.adapter, self.front, self.client = engine, verifier, adapter, front, client
+
+    async def post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        reply = await self.client.post(path, json=body)
+        return reply.status, await reply.json()
+
+    async def events(self, path: str, body: dict[str, Any]) -> tuple[list[Any], str]:
+        reply = await self.client.post(path, json={**body, "stream": True})
+        assert reply.status == 200
+        assert reply.content_type == "text/event-stream"
+        text = await reply.text()
+        data = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+        assert data[-1] == "[DONE]"
+        return [json.loads(d) for d in data[:-1]], text
+
+
+@pytest.fixture
+def limit() -> int:
+    return 4
+
+
+@pytest.fixture
+async def world(engine, verifier, session, tmp_path, make_adapter, make_route, loaded, limit):  # noqa: PLR0917
+    adapter, metrics = make_adapter(), Metrics()
+    loaded(adapter)
+    file = tmp_path / "route.json"
+    file.write_text(make_route(adapter).model_dump_json(by_alias=True))
+    front = Front(Answerer(Engine(session, engine.url), verifier.verify, metrics), metrics, verifier.healthy, limit)
+    operator = Operator("http://127.0.0.1:1/", tmp_path / "ca", tmp_path / "token")
+    app = front.application(RouteFollower(file, operator, lambda r: front.heartbeat("pod-g", r), period=3600))
+    async with TestClient(TestServer(app)) as client:
+        yield World(engine, verifier, adapter, front, client)
+
+
+async def test_a_chat_is_answered_and_verified(world: World) -> None:
+    status, body = await world.post("/v1/chat/completions", CHAT)
+    assert status == 200
+    assert body["object"] == "chat.completion"
+    assert body["model"] == "house"
+    (choice,) = body["choices"]
+    assert choice["message"] == {"role": "assistant", "content": world.engine.text}
+    assert choice["finish_reason"] == "stop"
+    assert body["usage"]["completion_tokens"] == 7
+    assert body["loraform"] == {
+        "verified": True,
+        "verdict": "Passed",
+        "version": 1,
+        "adapterDigest": world.adapter.digest,
+        "rawPassed": True,
+        "rewritten": False,
+        "stages": [
+            {"stage": s, "passed": True, "inconclusive": False, "diagnostics": []}
+            for s in ("Parse", "Validate", "Policy")
+        ],
+    }
+
+
+async def test_the_engine_gets_token_ids_and_explicit_sampling(world: World, base) -> None:
+    await world.post("/v1/completions", {**PROMPT, "prompt": "a <eos> b", "max_tokens": 3})
+    (request,) = world.engine.requests
+    eos = json.loads((base / "config.json").read_text())["eos_token_id"]
+    assert eos not in request["prompt"]  # a prompt cannot spell a special token
+    assert {k: v for k, v in request.items() if k != "prompt"} == {
+        "model": adapter_name(world.adapter.digest),
+        "max_tokens": 3,
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "n": 1,
+        "stop_token_ids": [eos],
+    }
+
+
+async def test_what_is_served_is_the_rewritten_text(world: World) -> None:
+    world.verifier.rewrite = lambda text: TAGGED
+    world.verifier.passes = lambda stage, text: stage != "Policy" or "tags" in text
+    _, body = await world.post("/v1/completions", PROMPT)
+    assert body["object"] == "text_completion"
+    assert body["choices"][0]["text"] == TAGGED
+    assert (body["loraform"]["verified"], body["loraform"]["rawPassed"], body["loraform"]["rewritten"]) == (
+        True,
+        False,
+        True,
+    )
+
+
+async def test_terraform_is_not_asked_about_a_raw_text_that_breaks_the_policy(world: World) -> None:
+    world.verifier.rewrite = lambda text: TAGGED
+    world.verifier.passes = lambda stage, text: stage != "Policy" or "tags" in text
+    await world.post("/v1/completions", PROMPT)
+    assert [[s.value for s in r.stages] for r in world.verifier.asked] == [
+        ["Parse", "Validate", "Policy"],
+        ["Parse", "Policy"],
+    ]
+
+
+async def test_a_failed_answer_is_200_with_its_verdict(world: World) -> None:
+    world.verifier.passes = lambda stage, text: stage == "Parse"
+    status, body = await world.post("/v1/chat/completions", CHAT)
+    assert status == 200
+    assert body["loraform"]["verdict"] == "Failed"
+    assert body["loraform"]["verified"] is False
+    assert [s["stage"] for s in body["loraform"]["stages"]] == ["Parse", "Validate"]
+
+
+async def test_an_answer_that_was_cut_is_truncated(world: World) -> None:
+    world.engine.finish_reason = "length"
+    _, body = await world.post("/v1/chat/completions", CHAT)
+    assert body["choices"][0]["finish_reason"] == "length"
+    assert body["loraform"]["verdict"] == "Truncated"
+    assert world.verifier.asked == []
+
+
+async def test_streaming_sends_the_verified_text_then_the_verdict(world: World) -> None:
+    chunks, _ = await world.events("/v1/chat/completions", {**CHAT, "stream_options": {"include_usage": True}})
+    *pieces, last, usage = chunks
+    assert pieces[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert "".join(p["choices"][0]["delta"]["content"] for p in pieces) == world.engine.text
+    assert len(pieces) == 2
+    assert last["choices"][0]["finish_reason"] == "stop"
+    assert last["loraform"]["verified"] is True
+    assert usage["choices"] == []
+    assert usage["usage"]["completion_tokens"] == 7
+    assert len({c["id"] for c in chunks}) == 1
+
+
+async def test_streaming_keeps_the_connection_alive(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.01)
+    world.engine.gate = asyncio.Event()
+    reply = await world.client.post("/v1/completions", json={**PROMPT, "stream": True})
+    assert await reply.content.readline() == b": keep-alive\n"
+    world.engine.gate.set()
+    assert (await reply.text()).rstrip().endswith("data: [DONE]")
+
+
+async def test_raw_streaming_is_marked_unverified(world: World) -> None:
+    chunks, _ = await world.events("/v1/completions", {**PROMPT, "loraform": {"verify": "off"}})
+    assert [c["choices"][0]["text"] for c in chunks] == [world.engine.text[:5], world.engine.text[5:], ""]
+    assert chunks[-1]["loraform"]["verdict"] == "Unverified"
+    assert world.verifier.asked == []
+
+
+async def test_errors_of_a_stream_are_statuses_while_they_can_be(world: World) -> None:
+    world.verifier.down = True
+    status, body = await world.post("/v1/completions", {**PROMPT, "stream": True})
+    assert (status, body["error"]["code"]) == (503, "verifier_unavailable")
+
+
+async def test_late_errors_stand_in_the_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "PATIENCE_SECONDS", 0.0)
+    world.verifier.down = True
+    chunks, _ = await world.events("/v1/completions", PROMPT)
+    assert chunks == [{"error": chunks[0]["error"]}]
+    assert chunks[0]["error"]["code"] == "verifier_unavailable"
+
+
+async def test_an_engine_without_the_adapter_is_try_again(world: World) -> None:
+    world.engine.loaded.clear()
+    reply = await world.client.post("/v1/completions", json=PROMPT)
+    assert reply.status == 503
+    assert reply.headers["Retry-After"] == "5"
+    assert (await reply.json())["error"] == {
+        "message": "the engine is starting, restarting or loading the version; try again",
+        "type": "server_error",
+        "param": None,
+        "code": "engine_unreachable",
+    }
+
+
+@pytest.mark.parametrize("limit", [1])
+async def test_too_many_requests(world: World) -> None:
+    world.engine.gate = asyncio.Event()
+    first = asyncio.create_task(world.post("/v1/completions", PROMPT))
+    await world.engine.entered.wait()
+    status, body = await world.post("/v1/completions", PROMPT)
+    assert (status, body["error"]["code"]) == (429, "too_many_requests")
+    world.engine.gate.set()
+    assert (await first)[0] == 200
+    assert (await world.post("/v1/completions", PROMPT))[0] == 200
+
+
+async def test_another_model_is_not_found(world: World) -> None:
+    status, body = await world.post("/v1/chat/completions", {**CHAT, "model": "gpt-4"})
+    assert (status, body["error"]["message"]) == (404, "the model is 'house'")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"prompt": "x" * 100}, "tokens, the model's context 64"),
+        ({"max_tokens": 60}, "`max_tokens` must be at most "),
+    ],
+)
+async def test_the_context_is_a_limit(world: World, fields: dict[str, Any], message: str) -> None:
+    status, body = await world.post("/v1/completions", {**PROMPT, **fields})
+    assert status == 400
+    assert message in body["error"]["message"]
+
+
+async def test_a_large_body_is_refused(world: World) -> None:
+    reply = await world.client.post("/v1/completions", data=b"x" * (600 << 10))
+    assert reply.status == 413
+    assert (await reply.json())["error"]["code"] == "body_too_large"
+
+
+async def test_another_template_is_not_served(world: World, make_route) -> None:
+    other = world.adapter.model_copy(update={"template_hash": "0" * 64})
+    world.front._follower.route = make_route(other)
+    status, body = await world.post("/v1/completions", PROMPT)
+    assert (status, body["error"]["code"]) == (503, "template_mismatch")
+    assert (await world.client.get("/readyz")).status == 503
+
+
+async def test_no_live_version_is_said(world: World, make_route) -> None:
+    world.front._follower.route = make_route(world.adapter, live=False)
+    status, body = await world.post("/v1/completions", PROMPT)
+    assert (status, body["error"]["code"]) == (503, "no_live_version")
+    assert (await (await world.client.get("/v1/models")).json())["data"] == []
+    assert (await world.client.get("/readyz")).status == 503
+
+
+async def test_models_and_health(world: World) -> None:
+    (model,) = (await (await world.client.get("/v1/models")).json())["data"]
+    assert (model["id"], model["loraform"]["version"]) == ("house", 1)
+    assert (await world.client.get("/readyz")).status == 200
+    assert (await world.client.get("/healthz")).status == 200
+    world.verifier.down = True
+    assert (await world.client.get("/readyz")).status == 503
+
+
+async def test_unknown_paths_have_openais_error_shape(world: World) -> None:
+    reply = await world.client.get("/v1/embeddings")
+    assert reply.status == 404
+    assert (await reply.json())["error"]["code"] == "not_found"
+
+
+async def test_heartbeats_carry_totals(world: World) -> None:
+    await world.post("/v1/completions", PROMPT)
+    await world.post("/v1/completions", {**PROMPT, "loraform": {"verify": "off"}})
+    await world.post("/v1/completions", {**PROMPT, "model": "x"})
+    world.engine.loaded.clear()
+    await world.post("/v1/completions", PROMPT)
+    assert world.front.heartbeat("pod-g", "r1").counters == {
+        "requests": 4,
+        "errors": 1,
+        "verified_raw": 1,
+        "verified_served": 1,
+        "unverified": 1,
+    }
+
+
+async def test_no_prompt_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="loraform_gateway")
+    world.verifier.passes = lambda stage, text: 1 / 0 > 0  # an error nobody foresaw
+    status, body = await world.post("/v1/completions", {**PROMPT, "prompt": "hunter2"})
+    assert (status, body["error"]["code"]) == (500, "internal_error")
+    assert "ZeroDivisionError" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_metrics(world: World) -> None:
+    await world.post("/v1/completions", PROMPT)
+    await world.client.post("/v1/nothing")
+    reply = await world.client.get("/metrics")
+    text = await reply.text()
+    assert 'loraform_gateway_requests_total{code="200",path="/v1/completions"} 1.0' in text
+    assert 'loraform_gateway_requests_total{code="404",path="other"} 1.0' in text
+    assert 'loraform_gateway_answers_total{raw_passed="true",verdict="Passed"} 1.0' in text
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian: prometheus)")
+def test_metrics_pass_promtool() -> None:
+    metrics = Metrics()
+    metrics.count_request("/v1/completions", 200, 0.5)
+    checked = subprocess.run(["promtool", "check", "metrics"], input=metrics.text(), capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
