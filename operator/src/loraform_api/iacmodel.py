@@ -100,6 +100,8 @@ class VersionRecord(ApiModel):
     version: int
     job: str
     job_uid: str
+    completion_time: str
+    """When the run's last stage ended; candidates are decided in this order."""
     base_model_uri: PvcUri
     base_digest: Sha256
     template_hash: Sha256

@@ -15,12 +15,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from loraform_api.names import PORT_METRICS, PORT_OPERATOR, Kind
-from loraform_operator import endpoint, finetunejob, publication
+from loraform_operator import endpoint, finetunejob, iacmodel, publication
 from loraform_operator.cluster import Cluster
 from loraform_operator.context import Cache, Context, Key
 from loraform_operator.errors import ClusterError
 from loraform_operator.events import Recorder
 from loraform_operator.heartbeats import HeartbeatStore, RouteStore
+from loraform_operator.iacmodel.metrics import ModelCollector
 from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
 from loraform_operator.progress import ProgressStore
 from loraform_operator.queue import Queue
@@ -30,7 +31,7 @@ from loraform_operator.tokens import TokenVerifier
 log = logging.getLogger(__name__)
 
 Reconcile = Callable[[Context, Key], Awaitable[float | None]]
-RECONCILERS: dict[Kind, Reconcile] = {Kind.FINE_TUNE_JOB: finetunejob.reconcile}
+RECONCILERS: dict[Kind, Reconcile] = {Kind.FINE_TUNE_JOB: finetunejob.reconcile, Kind.IAC_MODEL: iacmodel.reconcile}
 UPKEEP_SECONDS = 300.0
 TICK_SECONDS = 1.0
 LONGEST_LAG = 10.0
@@ -96,6 +97,7 @@ class App:
             wake=self.queue.wake,
         )
         self.registry.register(ResourceCollector(cache, self.context.progress))
+        self.registry.register(ModelCollector(cache, self.context.heartbeats, now))
         await self._serve(endpoint.application(self._receiver()), options.endpoint_port, self._tls)
         for task in (self.queue.run(), self._upkeep(), self._tick()):
             self._tasks.append(asyncio.create_task(task))

@@ -1,0 +1,142 @@
+"""What is there: the model's objects and candidates from the indexes, and what its pods last said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from loraform_api import names
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.heartbeat import Heartbeat, Route
+from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
+from loraform_api.names import Kind
+from loraform_operator.context import Context, Key
+from loraform_operator.iacmodel.versions import newest_accepted, read_versions, undecided
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Observed:
+    model: IaCModel
+    children: tuple[Object, ...] = ()
+    """Everything of this model: labels and owner uid are ours."""
+    route: Route | None = None
+    """The route ConfigMap: the truth of what is live."""
+    versions: tuple[VersionRecord, ...] = ()
+    """Newest first."""
+    candidates: tuple[FineTuneJob, ...] = ()
+    """Succeeded jobs for this model that have no version yet, in order of completion."""
+    agents: Mapping[str, Heartbeat] = field(default_factory=dict)
+    """By pod uid; those heard of lately."""
+    refused: str = ""
+    """The API server's answer to an object that it did not accept in this pass."""
+
+    @property
+    def live(self) -> VersionRecord | None:
+        """The version that answers, by the route."""
+        digest = self.route.live if self.route else None
+        same = [v for v in self.versions if digest is not None and v.artifact_digest == digest]
+        return newest_accepted(same) or next(iter(same), None)
+
+    @property
+    def target(self) -> VersionRecord | None:
+        """The version that should answer: the newest accepted one."""
+        return newest_accepted(self.versions)
+
+    def child(self, kind: str, name: str) -> Object | None:
+        mine = (c for c in self.children if c["kind"] == kind and c["metadata"]["name"] == name)
+        return next(mine, None)
+
+    @property
+    def engine(self) -> Object | None:
+        return self.child("Deployment", names.engine_name(self.model.metadata.name))
+
+    @property
+    def gateway(self) -> Object | None:
+        return self.child("Deployment", names.gateway_name(self.model.metadata.name))
+
+    @property
+    def replicas(self) -> int:
+        """Engine pods that are wanted: by the spec, else by whoever scaled the Deployment."""
+        asked = self.model.spec.serving.replicas
+        scaled = self.engine["spec"].get("replicas") if self.engine else None
+        return next((n for n in (asked, scaled) if n is not None), 1)
+
+
+async def observe(ctx: Context, key: Key, model: IaCModel) -> Observed:
+    """Gather everything that status and plan are derived from."""
+    children = tuple(c for c in ctx.cache.children.get(key, ()) if _owned(c, model.metadata.uid))
+    pods = {c["metadata"]["uid"] for c in children if c["kind"] == "Pod"}
+    ctx.heartbeats.keep_pods((key.namespace, key.name), pods)
+    observed = _observed(ctx, key, model, children)
+    if not observed.candidates:
+        return observed
+    # A decision is made once and for ever: it may not rest on what a watch has not told yet.
+    selector = f"{names.LABEL_OWNER_UID}={model.metadata.uid}"
+    revisions = await ctx.cluster.list("ControllerRevision", key.namespace, labels=selector)
+    route = await ctx.cluster.get("ConfigMap", key.namespace, names.route_name(key.name))
+    rest = [c for c in children if c["kind"] != "ControllerRevision" and not _is_route(c, key.name)]
+    return _observed(ctx, key, model, (*rest, *revisions, *([_with_kind(route, "ConfigMap")] if route else [])))
+
+
+def _observed(ctx: Context, key: Key, model: IaCModel, children: tuple[Object, ...]) -> Observed:
+    versions = read_versions(c for c in children if c["kind"] == "ControllerRevision")
+    known = ctx.routes.get((key.namespace, key.name))  # what we wrote last; the index may still tell what was before
+    route = known or next((read_route(c) for c in children if _is_route(c, key.name)), None)
+    return Observed(
+        model=model,
+        children=children,
+        route=route,
+        versions=versions,
+        candidates=tuple(undecided(_jobs(ctx, key), versions, key.name, route.live if route else None)),
+        agents=ctx.heartbeats.agents((key.namespace, key.name), ctx.clock()),
+    )
+
+
+def read_route(config_map: Object) -> Route | None:
+    """Return the route in its ConfigMap; None when somebody made it unreadable (it is then written anew)."""
+    try:
+        return Route.model_validate_json((config_map.get("data") or {}).get(names.ROUTE_FILE, ""))
+    except ValidationError:
+        return None
+
+
+def not_servable(observed: Observed, digest: str) -> str | None:
+    """Return an agent's reason why the adapter must not answer, or None."""
+    told = (a for beat in observed.agents.values() for a in beat.adapters if a.digest == digest)
+    return next((a.message for a in told if a.state == "NotServable"), None)
+
+
+def accepted_records(observed: Observed) -> list[VersionRecord]:
+    return [v for v in observed.versions if v.decision is Decision.ACCEPTED]
+
+
+def _jobs(ctx: Context, key: Key) -> list[FineTuneJob]:
+    """Return the readable FineTuneJobs of the namespace that name this model."""
+    found = []
+    for other, body in ctx.cache.all(Kind.FINE_TUNE_JOB):
+        named = ((body.get("spec") or {}).get("modelRef") or {}).get("name") == key.name
+        if other.namespace == key.namespace and named and body.get("status"):
+            try:
+                found.append(FineTuneJob.model_validate(body))
+            except ValidationError:
+                continue
+    return found
+
+
+def _owned(child: Object, uid: str) -> bool:
+    labels = child["metadata"].get("labels") or {}
+    owners = child["metadata"].get("ownerReferences") or []
+    return labels.get(names.LABEL_OWNER_UID) == uid or any(o["uid"] == uid for o in owners)
+
+
+def _is_route(child: Object, model: str) -> bool:
+    return bool(child["kind"] == "ConfigMap" and child["metadata"]["name"] == names.route_name(model))
+
+
+def _with_kind(obj: Object, kind: str) -> Object:
+    return {"kind": kind, **obj}

@@ -1,0 +1,261 @@
+"""The objects that serve a model. Pure.
+
+A pod template depends on the base, on the claims that hold accepted versions, on profile and placement: not on which
+adapter is live. So a new version is loaded into running engines; only the route changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loraform_api import names
+from loraform_api.finetunejob import PlacementSpec
+from loraform_api.heartbeat import Route
+from loraform_api.iacmodel import IaCModel
+from loraform_api.names import Kind
+from loraform_operator.apply import Plan
+from loraform_operator.context import Endpoint
+from loraform_operator.engine import engine_container
+from loraform_operator.iacmodel.observe import Observed, accepted_records
+from loraform_operator.iacmodel.versions import expired, revision_name
+from loraform_operator.networkpolicy import egress_to_operator, network_policy
+from loraform_operator.podspec import (
+    CA_PATH,
+    CONTAINER_SECURITY,
+    TOKEN_MOUNT,
+    TOKEN_PATH,
+    base_labels,
+    claim_volume,
+    environment,
+    owner_reference,
+    pod_base,
+    resources,
+    split_claim_uri,
+    tmp_mount,
+    tmp_volume,
+    token_volume,
+    verifier_container,
+)
+from loraform_operator.settings import Settings
+
+Object = dict[str, Any]
+ENGINE, GATEWAY = "engine", "gateway"
+ENGINE_GRACE_SECONDS = 60
+"""Time for streams in work after SIGTERM."""
+CA_MOUNT = {"name": "ca", "mountPath": names.RUN_DIR, "readOnly": True}
+ROUTE_MOUNT = {"name": "route", "mountPath": names.ROUTE_DIR, "readOnly": True}
+BASE_MOUNT = {"name": "base", "mountPath": names.BASE_MOUNT, "readOnly": True}
+
+
+def plan(observed: Observed, settings: Settings, endpoint: Endpoint) -> Plan:
+    """Return what serves the route in force, and the versions that history no longer keeps."""
+    model, route = observed.model, observed.route
+    if route is None:
+        return Plan(delete=_expired(observed, None))
+    return Plan(
+        apply=[
+            _account(model),
+            _config_map(model, f"{model.metadata.name}-ca", {names.CA_FILE: endpoint.ca}),
+            *network_policies(model, endpoint),
+            _service(model, names.engine_name(model.metadata.name), ENGINE, names.PORT_AGENT, names.PORT_AGENT),
+            _service(model, model.metadata.name, GATEWAY, 80, names.PORT_GATEWAY),
+            engine_deployment(observed, route, settings, endpoint),
+            gateway_deployment(observed, route, settings, endpoint),
+        ],
+        delete=_expired(observed, route),
+    )
+
+
+def route_config_map(model: IaCModel, route: Route) -> Object:
+    """Return the route as it is kept: the truth of what is live, and the pods' cold start."""
+    data = {names.ROUTE_FILE: route.model_dump_json(by_alias=True, exclude_none=True)}
+    return _config_map(model, names.route_name(model.metadata.name), data)
+
+
+def engine_deployment(observed: Observed, route: Route, settings: Settings, endpoint: Endpoint) -> Object:
+    """Return the engine with its agent. One pod goes before the next comes: a GPU or an RWO claim is not had twice."""
+    model, serving = observed.model, observed.model.spec.serving
+    profile = settings.profiles[serving.placement.profile]
+    stores = sorted({split_claim_uri(v.artifact_uri)[0] for v in accepted_records(observed)})
+    store_mounts = [
+        {"name": f"store-{i}", "mountPath": f"{names.STORE_MOUNT}/{claim}", "readOnly": True}
+        for i, claim in enumerate(stores)
+    ]
+    engine = engine_container(
+        profile,
+        serving.placement,
+        image=profile.engine_image,
+        model_path=route.base_path,
+        max_lora_rank=serving.lora.max_rank,
+        mounts=[BASE_MOUNT, *store_mounts],
+    )
+    agent = _container(model, names.CONTAINER_AGENT, names.PORT_AGENT, settings, endpoint, mounts=store_mounts)
+    pod = {
+        **_pod(model, serving.placement, observed, route, (names.CONTAINER_ENGINE, names.CONTAINER_AGENT)),
+        "terminationGracePeriodSeconds": ENGINE_GRACE_SECONDS,
+        "containers": [engine, agent],
+    }
+    pod["volumes"] += [claim_volume(f"store-{i}", claim, read_only=True) for i, claim in enumerate(stores)]
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+    return _deployment(model, ENGINE, pod, strategy, serving.replicas)
+
+
+def gateway_deployment(observed: Observed, route: Route, settings: Settings, endpoint: Endpoint) -> Object:
+    """Return the gateway with the verifier as its native sidecar."""
+    model, placement = observed.model, observed.model.spec.serving.placement
+    engine_url = f"http://{names.engine_name(model.metadata.name)}.{model.metadata.namespace}.svc:{names.PORT_AGENT}"
+    gateway = _container(
+        model,
+        names.CONTAINER_GATEWAY,
+        names.PORT_GATEWAY,
+        settings,
+        endpoint,
+        mounts=[BASE_MOUNT],
+        env={names.ENV_ENGINE_URL: engine_url},
+    )
+    pod = {
+        **_pod(model, placement, observed, route, (names.CONTAINER_GATEWAY, names.CONTAINER_VERIFIER)),
+        "initContainers": [{**verifier_container(settings.images.verifier), "restartPolicy": "Always"}],
+        "containers": [gateway],
+    }
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    return _deployment(model, GATEWAY, pod, strategy, 1)
+
+
+def network_policies(model: IaCModel, endpoint: Endpoint) -> list[Object]:
+    """Return who may talk to whom: anybody to the gateway, it alone to the engine, both to the operator."""
+    operator = egress_to_operator(endpoint)
+    to_engine = {"to": [{"podSelector": _selector(model, ENGINE)}], "ports": [_tcp(names.PORT_AGENT)]}
+    names_service = {"to": [{"namespaceSelector": {}}], "ports": [{"port": 53, "protocol": "UDP"}, _tcp(53)]}
+    from_gateway = {"from": [{"podSelector": _selector(model, GATEWAY)}], "ports": [_tcp(names.PORT_AGENT)]}
+    rules = {
+        ENGINE: network_policy(_selector(model, ENGINE), egress=operator, ingress=[from_gateway]),
+        GATEWAY: network_policy(
+            _selector(model, GATEWAY),
+            egress=[*operator, to_engine, names_service],
+            ingress=[{"ports": [_tcp(names.PORT_GATEWAY)]}],
+        ),
+    }
+    return [
+        {**_child(model, "networking.k8s.io/v1", "NetworkPolicy", f"{model.metadata.name}-{part}", part), "spec": spec}
+        for part, spec in rules.items()
+    ]
+
+
+def engine_selector(model: IaCModel) -> str:
+    """Return the label selector of the engine pods as text, for autoscalers."""
+    return ",".join(f"{k}={v}" for k, v in sorted(_selector(model, ENGINE)["matchLabels"].items()))
+
+
+def _expired(observed: Observed, route: Route | None) -> list[Object]:
+    in_use = {a.digest for a in route.adapters} if route else set()
+    old = expired(observed.versions, observed.model.spec.revision_history_limit, in_use)
+    found = (observed.child("ControllerRevision", revision_name(observed.model, v)) for v in old)
+    return [c for c in found if c is not None]
+
+
+def _pod(
+    model: IaCModel, placement: PlacementSpec, observed: Observed, route: Route, containers: tuple[str, ...]
+) -> Object:
+    """Return the part that both pods share: account, placement, base, route, CA and token."""
+    first = next(v for v in observed.versions if v.artifact_digest == route.adapters[0].digest)
+    claim, _ = split_claim_uri(first.base_model_uri)
+    return {
+        **pod_base(f"{model.metadata.name}-serving", placement),
+        "volumes": [
+            claim_volume("base", claim, read_only=True),
+            {"name": "route", "configMap": {"name": names.route_name(model.metadata.name)}},
+            {"name": "ca", "configMap": {"name": f"{model.metadata.name}-ca"}},
+            token_volume(model.metadata),
+            *(tmp_volume(c) for c in containers),
+        ],
+    }
+
+
+def _container(
+    model: IaCModel,
+    role: str,
+    port: int,
+    settings: Settings,
+    endpoint: Endpoint,
+    *,
+    mounts: list[Object],
+    env: dict[str, str] | None = None,
+) -> Object:
+    heartbeat = {
+        names.ENV_HEARTBEAT_URL: endpoint.base_url
+        + names.heartbeat_path(model.metadata.namespace, model.metadata.name),
+        names.ENV_HEARTBEAT_CA: CA_PATH,
+        names.ENV_HEARTBEAT_TOKEN: TOKEN_PATH,
+    }
+    return {
+        "name": role,
+        "image": settings.images.gateway,
+        "args": [role],
+        "env": environment(**heartbeat, **(env or {})),
+        "ports": [{"name": "http", "containerPort": port, "protocol": "TCP"}],
+        "readinessProbe": _probe("/readyz", 3),
+        "livenessProbe": _probe("/healthz", 10),
+        "resources": resources("50m", "128Mi", limit="1Gi"),
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [ROUTE_MOUNT, CA_MOUNT, TOKEN_MOUNT, tmp_mount(role), *mounts],
+    }
+
+
+def _deployment(model: IaCModel, part: str, pod: Object, strategy: Object, replicas: int | None) -> Object:
+    """Return a Deployment; without `replicas` the number stays with whoever set it (an autoscaler)."""
+    name = f"{model.metadata.name}-{part}"
+    spec: Object = {
+        "selector": _selector(model, part),
+        "strategy": strategy,
+        "revisionHistoryLimit": 2,
+        "template": {"metadata": {"labels": base_labels(names.LABEL_MODEL, model.metadata, part)}, "spec": pod},
+    }
+    if replicas is not None:
+        spec["replicas"] = replicas
+    return {**_child(model, "apps/v1", "Deployment", name, part), "spec": spec}
+
+
+def _service(model: IaCModel, name: str, part: str, port: int, target: int) -> Object:
+    spec = {
+        "selector": _selector(model, part)["matchLabels"],
+        "ports": [{"name": "http", "port": port, "targetPort": target, "protocol": "TCP"}],
+    }
+    return {**_child(model, "v1", "Service", name, part), "spec": spec}
+
+
+def _account(model: IaCModel) -> Object:
+    """Return the account of the serving pods; it has no rights, its tokens only say who calls."""
+    child = _child(model, "v1", "ServiceAccount", f"{model.metadata.name}-serving", "serving")
+    return {**child, "automountServiceAccountToken": False}
+
+
+def _config_map(model: IaCModel, name: str, data: dict[str, str]) -> Object:
+    return {**_child(model, "v1", "ConfigMap", name, "serving"), "data": data}
+
+
+def _child(model: IaCModel, api_version: str, kind: str, name: str, part: str) -> Object:
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": name,
+            "namespace": model.metadata.namespace,
+            "labels": base_labels(names.LABEL_MODEL, model.metadata, part),
+            "ownerReferences": [owner_reference(Kind.IAC_MODEL, model.metadata)],
+        },
+    }
+
+
+def _selector(model: IaCModel, part: str) -> Object:
+    uid, name = model.metadata.uid, model.metadata.name
+    labels = {names.LABEL_OWNER_UID: uid, names.LABEL_MODEL: name, names.LABEL_COMPONENT: part}
+    return {"matchLabels": labels}
+
+
+def _probe(path: str, period: int) -> Object:
+    return {"httpGet": {"path": path, "port": "http"}, "periodSeconds": period, "timeoutSeconds": 5}
+
+
+def _tcp(port: int) -> Object:
+    return {"port": port, "protocol": "TCP"}

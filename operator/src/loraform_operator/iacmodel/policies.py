@@ -1,0 +1,140 @@
+"""May a candidate go live? Named rules in an order; the first that objects decides. Pure.
+
+`RULES` at the end is the specification. A candidate is judged once, on the evaluation in its job's status, against what
+was live when it was judged; the answer is recorded for good in its version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from loraform_api.finetunejob import ArmName, ArmStatus, EvaluationStatus
+from loraform_api.iacmodel import Decision, PromotionSpec
+from loraform_api.verification import Stage
+from loraform_operator.iacmodel.statistics import Pairs, lower_bound, smallest_visible_difference, upper_bound
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a decision rests on."""
+
+    evaluation: EvaluationStatus
+    live_digest: str | None
+    """Adapter that is live now."""
+    live_version: int | None
+    policy_in_force: bool
+    """The run was made for a house policy."""
+
+    @property
+    def pairs(self) -> Pairs:
+        paired = self.evaluation.paired
+        gained, lost = paired.candidate_only, paired.reference_only
+        return Pairs(paired.both_passed + gained + lost + paired.neither_passed, gained, lost)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    decision: Decision
+    message: str
+
+
+def enough_rows(evidence: Evidence, promotion: PromotionSpec) -> Refusal | None:
+    """`minRows`: a decision needs that many suite rows."""
+    paired = evidence.evaluation.paired
+    rows = paired.both_passed + paired.candidate_only + paired.reference_only + paired.neither_passed
+    if rows >= promotion.min_rows:
+        return None
+    return Refusal(
+        Decision.TOO_FEW_ROWS,
+        f"the suites have {rows} rows, `promotion.minRows` asks for {promotion.min_rows}: add rows in a new job",
+    )
+
+
+def live_is_what_was_measured(evidence: Evidence, promotion: PromotionSpec) -> Refusal | None:
+    """The candidate was compared with what is live now."""
+    measured = evidence.evaluation.live_digest
+    if measured == evidence.live_digest:
+        return None
+    then = f"adapter {measured[:16]}" if measured else "the base, as nothing was live"
+    now = f"version {evidence.live_version} ({evidence.live_digest[:16]})" if evidence.live_digest else "nothing"
+    return Refusal(
+        Decision.LIVE_CHANGED,
+        f"measured against {then}, but {now} is live now: create the FineTuneJob again to measure against it",
+    )
+
+
+def minimums_are_met(evidence: Evidence, promotion: PromotionSpec) -> Refusal | None:
+    """Absolute floors: each of `minimums`, raw; and where a policy is in force, every served row conforms to it."""
+    rates = {r.stage: r for r in _candidate(evidence.evaluation).rates}
+    short = []
+    for minimum in promotion.minimums:
+        rate = rates.get(minimum.stage)
+        if minimum.stage is Stage.POLICY and not evidence.policy_in_force:
+            continue
+        if rate is None:
+            short.append(f"{minimum.stage}: not measured, at least {minimum.rate} is asked")
+        elif Decimal(rate.raw) < Decimal(minimum.rate):
+            short.append(f"{minimum.stage}: raw {rate.raw}, at least {minimum.rate} is asked")
+    policy = rates.get(Stage.POLICY)
+    if evidence.policy_in_force and (policy is None or Decimal(policy.served) < 1):
+        found = policy.served if policy else "not measured"
+        short.append(f"{Stage.POLICY}: served {found}, must be 1: every answer conforms after the rewrite")
+    if not short:
+        return None
+    return Refusal(Decision.MINIMUMS_NOT_MET, f"{'; '.join(short)} ({numbers(evidence)})")
+
+
+def better_than_live(evidence: Evidence, promotion: PromotionSpec) -> Refusal | None:
+    """The one-sided 95 % bound of the paired difference is above 0, or above the regression that is allowed."""
+    floor = 0.0 if promotion.require_better_than_live else -promotion.max_regression_points / 100
+    if lower_bound(evidence.pairs) > floor:
+        return None
+    asked = (
+        "better than" if promotion.require_better_than_live else f"worse by less than {-floor * 100:.0f} points than"
+    )
+    against = _reference(evidence.evaluation)
+    return Refusal(
+        Decision.NOT_BETTER_THAN_LIVE,
+        f"not shown to be {asked} {against} at 95 % confidence: {numbers(evidence)}",
+    )
+
+
+RULES: tuple[Callable[[Evidence, PromotionSpec], Refusal | None], ...] = (
+    enough_rows,
+    live_is_what_was_measured,
+    minimums_are_met,
+    better_than_live,
+)
+"""Why a candidate does not go live; the first that objects is recorded."""
+
+
+def decide(evidence: Evidence, promotion: PromotionSpec) -> tuple[Decision, str]:
+    """Return the decision and its message, with the numbers."""
+    for rule in RULES:
+        refusal = rule(evidence, promotion)
+        if refusal is not None:
+            return refusal.decision, refusal.message
+    return Decision.ACCEPTED, numbers(evidence)
+
+
+def numbers(evidence: Evidence) -> str:
+    """Return the figures that a decision rests on, in words."""
+    pairs, both = evidence.pairs, evidence.evaluation.paired.both_passed
+    low, high = lower_bound(pairs), upper_bound(pairs)
+    return (
+        f"raw, all stages: candidate {(both + pairs.gained) / pairs.rows:.4f}, "
+        f"{_reference(evidence.evaluation)} {(both + pairs.lost) / pairs.rows:.4f}, n={pairs.rows}, "
+        f"difference {pairs.difference * 100:+.1f} points, 90 % interval {low * 100:+.1f} to {high * 100:+.1f} "
+        f"(each bound one-sided 95 %), {pairs.gained} rows gained and {pairs.lost} lost; the smallest difference "
+        f"that this suite can show is {smallest_visible_difference(pairs.rows, pairs.lost) * 100:.1f} points"
+    )
+
+
+def _candidate(evaluation: EvaluationStatus) -> ArmStatus:
+    return next(a for a in evaluation.arms if a.name is ArmName.CANDIDATE)
+
+
+def _reference(evaluation: EvaluationStatus) -> str:
+    return evaluation.paired.reference.lower()

@@ -1,0 +1,63 @@
+"""What the route should be: which adapters are loaded, and when the newest accepted one takes over. Pure.
+
+    accepted -> in `adapters` -> every running agent reports it Ready (files, load, parity) -> `live`
+
+The old version answers until then, and for good when an agent reports NotServable.
+"""
+
+from __future__ import annotations
+
+from loraform_api import names
+from loraform_api.heartbeat import AdapterState, Route, RouteAdapter
+from loraform_api.iacmodel import VersionRecord
+from loraform_operator.iacmodel.observe import Observed
+from loraform_operator.podspec import split_claim_uri
+
+
+def derive_route(observed: Observed) -> Route | None:
+    """Return the route in force now; None while no version was accepted: nothing is deployed then."""
+    target = observed.target
+    if target is None:
+        return None
+    live = target if is_served_everywhere(observed, target) else observed.live
+    adapters = {v.artifact_digest: v for v in (live, target) if v is not None}
+    route = Route(
+        revision="",
+        model=observed.model.metadata.name,
+        base_path=base_path((live or target).base_model_uri),
+        live=live.artifact_digest if live else None,
+        adapters=[_adapter(v) for v in adapters.values()],
+        policy=observed.model.spec.policy,
+    )
+    return route.model_copy(update={"revision": names.short_hash(route.model_dump_json(by_alias=True))})
+
+
+def is_served_everywhere(observed: Observed, version: VersionRecord) -> bool:
+    """Say whether the version answers already, or could from every engine pod that runs."""
+    digest = version.artifact_digest
+    if (observed.route and observed.route.live == digest) or observed.replicas == 0:
+        return True
+    states = [{a.digest: a.state for a in beat.adapters}.get(digest) for beat in observed.agents.values()]
+    # After a restart of the operator the agents report one by one: those that serve now must all have spoken.
+    serving = ((observed.engine or {}).get("status") or {}).get("readyReplicas") or 0
+    return len(states) >= max(1, serving) and all(s is AdapterState.READY for s in states)
+
+
+def base_path(uri: str) -> str:
+    """Return the folder of the base model in serving pods."""
+    return f"{names.BASE_MOUNT}/{split_claim_uri(uri)[1]}".rstrip("/")
+
+
+def store_path(uri: str) -> str:
+    """Return the folder of an artifact in serving pods."""
+    claim, folder = split_claim_uri(uri)
+    return f"{names.STORE_MOUNT}/{claim}/{folder}".rstrip("/")
+
+
+def _adapter(version: VersionRecord) -> RouteAdapter:
+    return RouteAdapter(
+        version=version.version,
+        digest=version.artifact_digest,
+        path=store_path(version.artifact_uri),
+        template_hash=version.template_hash,
+    )

@@ -1,0 +1,188 @@
+"""The whole status of a model from what was observed. Pure: `derive_status` is the only writer, `now` is given.
+
+state                        Ready    CandidateAccepted           Serving   Reconciling  Stalled
+no version accepted yet      False    Unknown, False if refused   False      -            -
+accepted, none live yet      False    True                        False     True          -
+first adapter not servable   False    True                        False      -           True
+live                         True     True, False if the newest   True       -            -
+                                      candidate was refused
+live, next one loading       True     True                        True      True          -
+live, next one not servable  True     True                        True       -            -
+live, pods not ready         False    any                         False     True          -
+scaled to zero               True     any                         False      -            -
+object refused by the API    False    any                         as above   -           True
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from loraform_api.iacmodel import (
+    ConditionType,
+    Decision,
+    IaCModelStatus,
+    VersionRecord,
+    VersionStatus,
+)
+from loraform_api.meta import Condition, ConditionStatus, merge_conditions, timestamp
+from loraform_operator.iacmodel.observe import Object, Observed, not_servable
+from loraform_operator.iacmodel.plan import engine_selector
+from loraform_operator.iacmodel.pods import trouble
+
+TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
+VERSIONS_SHOWN = 101
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How serving stands."""
+
+    status: ConditionStatus
+    reason: str
+    message: str
+    ready: bool = False
+    """What the spec asks for is there."""
+    moving: bool = False
+    """We are at work on it."""
+    stalled: bool = False
+    """Nothing but the user can change it."""
+
+
+def derive_status(observed: Observed, now: datetime) -> IaCModelStatus:
+    """Return the status that the model should have now. `observed.route` is the route in force."""
+    model, live = observed.model, observed.live
+    serving = derive_serving(observed)
+    engine_status = (observed.engine or {}).get("status") or {}
+    return IaCModelStatus(
+        observed_generation=model.metadata.generation,
+        conditions=merge_conditions(model.status.conditions, _conditions(observed, serving, now)),
+        live_version=live.version if live else None,
+        url=f"http://{model.metadata.name}.{model.metadata.namespace}.svc/v1" if observed.route else "",
+        replicas=engine_status.get("replicas") or 0,
+        selector=engine_selector(model),
+        versions=[_summary(v) for v in observed.versions[:VERSIONS_SHOWN]],
+    )
+
+
+def derive_serving(observed: Observed) -> Serving:
+    """Return how serving stands; the first case that applies."""
+    live, target = observed.live, observed.target
+    if observed.refused:
+        return Serving(FALSE if live is None else _pods_answer(observed), "Refused", observed.refused, stalled=True)
+    if target is None:
+        return Serving(FALSE, "NoVersion", "no candidate was accepted yet: create a FineTuneJob with `modelRef`")
+    return _first(observed, target) if live is None else _rolling(observed, live, target)
+
+
+def _first(observed: Observed, target: VersionRecord) -> Serving:
+    """The first version on its way: nothing answers yet."""
+    refusal = not_servable(observed, target.artifact_digest)
+    if refusal is not None:
+        return Serving(FALSE, "AdapterNotServable", _refusal(target, refusal), stalled=True)
+    why = trouble(observed.children) or _loading(observed, target)
+    return Serving(FALSE, "Deploying", f"{_name(target)} was accepted; {why}", moving=True)
+
+
+def _rolling(observed: Observed, live: VersionRecord, target: VersionRecord) -> Serving:
+    """A version is live, and perhaps a newer one is on its way."""
+    if observed.replicas == 0:
+        return Serving(FALSE, "ScaledToZero", f"{_name(live)} is live; `serving.replicas` is 0", ready=True)
+    if _pods_answer(observed) is FALSE:
+        why = trouble(observed.children) or f"{_name(live)} is live; {_counts(observed)}"
+        return Serving(FALSE, "PodsNotReady", why, moving=True)
+    if live.artifact_digest == target.artifact_digest:
+        return Serving(TRUE, "VersionLive", f"{_name(live)} answers", ready=True)
+    refusal = not_servable(observed, target.artifact_digest)
+    if refusal is not None:
+        return Serving(TRUE, "AdapterNotServable", f"{_refusal(target, refusal)}; {_name(live)} answers on", ready=True)
+    message = f"{_name(live)} answers until {_name(target)} is loaded and proved; {_loading(observed, target)}"
+    return Serving(TRUE, "AdapterLoading", message, ready=True, moving=True)
+
+
+def invalid_status(generation: int, old: IaCModelStatus, message: str, now: datetime) -> IaCModelStatus:
+    """Return the status of an object whose spec we cannot use; what it said of versions stays."""
+    stays = {c.type: c for c in old.conditions if c.type in (ConditionType.CANDIDATE_ACCEPTED, ConditionType.SERVING)}
+    rows = [_condition(ConditionType.READY, FALSE, "InvalidSpec", message, generation, now)]
+    for type_ in (ConditionType.CANDIDATE_ACCEPTED, ConditionType.SERVING):
+        unknown = _condition(type_, UNKNOWN, "InvalidSpec", "the spec cannot be used", generation, now)
+        rows.append(stays.get(type_, unknown).model_copy(update={"observed_generation": generation}))
+    rows.append(_condition(ConditionType.STALLED, TRUE, "InvalidSpec", message, generation, now))
+    conditions = merge_conditions(old.conditions, rows)
+    return old.model_copy(update={"observed_generation": generation, "conditions": conditions})
+
+
+def _conditions(observed: Observed, serving: Serving, now: datetime) -> list[Condition]:
+    generation = observed.model.metadata.generation
+    why = (serving.reason, serving.message)
+    rows = [
+        (ConditionType.READY, TRUE if serving.ready else FALSE, *why),
+        (ConditionType.CANDIDATE_ACCEPTED, *_candidate(observed)),
+        (ConditionType.SERVING, serving.status, *why),
+    ]
+    if serving.moving:
+        rows.append((ConditionType.RECONCILING, TRUE, *why))
+    if serving.stalled:
+        rows.append((ConditionType.STALLED, TRUE, *why))
+    return [_condition(type_, state, reason, message, generation, now) for type_, state, reason, message in rows]
+
+
+def _candidate(observed: Observed) -> tuple[ConditionStatus, str, str]:
+    newest = next(iter(observed.versions), None)
+    if newest is None:
+        return UNKNOWN, "NoCandidate", "no FineTuneJob with `modelRef` to this model has succeeded yet"
+    accepted = newest.decision is Decision.ACCEPTED
+    return TRUE if accepted else FALSE, newest.decision.value, f"{_name(newest)}: {newest.message}"
+
+
+def _pods_answer(observed: Observed) -> ConditionStatus:
+    return TRUE if _ready(observed.engine) and _ready(observed.gateway) else FALSE
+
+
+def _ready(deployment: Object | None) -> int:
+    return int(((deployment or {}).get("status") or {}).get("readyReplicas") or 0)
+
+
+def _counts(observed: Observed) -> str:
+    return f"ready pods: {_ready(observed.engine)} engine, {_ready(observed.gateway)} gateway"
+
+
+def _loading(observed: Observed, target: VersionRecord) -> str:
+    """Say what the agents do with the version."""
+    if not observed.agents:
+        return "no engine pod has reported yet"
+    told = [a for beat in observed.agents.values() for a in beat.adapters if a.digest == target.artifact_digest]
+    ready = sum(a.state == "Ready" for a in told)
+    reasons = sorted({a.message for a in told if a.state == "Loading" and a.message})
+    return "; ".join([f"{ready} of {len(observed.agents)} engine pods are ready with it", *reasons[:1]])
+
+
+def _refusal(target: VersionRecord, why: str) -> str:
+    return f"{_name(target)} was accepted but must not answer: {why}"
+
+
+def _name(version: VersionRecord) -> str:
+    return f"version {version.version} (job {version.job})"
+
+
+def _summary(version: VersionRecord) -> VersionStatus:
+    return VersionStatus(
+        version=version.version,
+        job=version.job,
+        digest=version.artifact_digest,
+        decision=version.decision,
+        message=version.message,
+    )
+
+
+def _condition(
+    type_: ConditionType, state: ConditionStatus, reason: str, message: str, generation: int, now: datetime
+) -> Condition:
+    return Condition(
+        type=type_.value,
+        status=state.value,
+        reason=reason,
+        message=message[:4096],
+        observed_generation=generation,
+        last_transition_time=timestamp(now),
+    )

@@ -1,0 +1,144 @@
+"""Versions as immutable ControllerRevisions: how candidates become them, and which of them are kept. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from loraform_api import names
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
+from loraform_api.meta import find_condition
+from loraform_api.names import Kind, RunStage
+from loraform_operator.iacmodel.policies import Evidence, decide
+from loraform_operator.podspec import base_labels, owner_reference
+
+Object = dict[str, Any]
+
+
+def read_versions(revisions: Iterable[Object]) -> tuple[VersionRecord, ...]:
+    """Return the records of ControllerRevisions, newest first; what cannot be read is left out."""
+    found = []
+    for revision in revisions:
+        try:
+            found.append(VersionRecord.model_validate(revision.get("data")))
+        except ValidationError:
+            continue
+    return tuple(sorted(found, key=lambda v: v.version, reverse=True))
+
+
+def completion_time(job: FineTuneJob) -> str:
+    """Return when the run's last stage ended; empty while it has not."""
+    return next((s.completion_time for s in job.status.stages if s.name is RunStage.PUBLISH), "")
+
+
+def is_candidate(job: FineTuneJob, model: str) -> bool:
+    """Say whether the job succeeded for this model and left everything that a version needs."""
+    reference, status = job.spec.model_ref, job.status
+    succeeded = find_condition(status.conditions, "Succeeded")
+    provenance = status.provenance
+    return bool(
+        reference is not None
+        and reference.name == model
+        and succeeded is not None
+        and succeeded.status == "True"
+        and status.artifact
+        and status.evaluation
+        and provenance
+        and provenance.base_digest
+        and provenance.template_hash
+    )
+
+
+def undecided(
+    jobs: Iterable[FineTuneJob], versions: Sequence[VersionRecord], model: str, live: str | None
+) -> list[FineTuneJob]:
+    """Return the candidates that have no version yet, in order of completion.
+
+    A job whose version was pruned must not be judged a second time. Versions are pruned from the oldest, and their
+    numbers have no gap before that: so where there is a gap, whatever completed before the oldest one kept is history.
+    """
+    decided = {v.job_uid for v in versions}
+    kept = [v for v in versions if v.artifact_digest != live]
+    pruned = bool(versions) and versions[0].version > len(versions)
+    oldest = min((v.completion_time for v in kept or versions), default="") if pruned else ""
+    waiting = (j for j in jobs if is_candidate(j, model) and j.metadata.uid not in decided)
+    return sorted(
+        (j for j in waiting if completion_time(j) >= oldest), key=lambda j: (completion_time(j), j.metadata.uid)
+    )
+
+
+def judge(
+    model: IaCModel, candidates: Iterable[FineTuneJob], versions: Sequence[VersionRecord], live: VersionRecord | None
+) -> tuple[VersionRecord, ...]:
+    """Return the new versions that `candidates` become, oldest first."""
+    number = versions[0].version if versions else 0
+    new: list[VersionRecord] = []
+    for job in candidates:
+        number += 1
+        new.append(_record(model, job, number, live))
+    return tuple(new)
+
+
+def _record(model: IaCModel, job: FineTuneJob, number: int, live: VersionRecord | None) -> VersionRecord:
+    status = job.status
+    assert status.evaluation and status.artifact and status.provenance  # noqa: S101 (`is_candidate` saw to it)
+    assert status.provenance.base_digest and status.provenance.template_hash  # noqa: S101
+    evidence = Evidence(
+        evaluation=status.evaluation,
+        live_digest=live.artifact_digest if live else None,
+        live_version=live.version if live else None,
+        policy_in_force=bool(job.spec.policy or model.spec.policy),
+    )
+    decision, message = decide(evidence, model.spec.promotion)
+    return VersionRecord(
+        version=number,
+        job=job.metadata.name,
+        job_uid=job.metadata.uid,
+        completion_time=completion_time(job),
+        base_model_uri=job.spec.base_model.storage_uri,
+        base_digest=status.provenance.base_digest,
+        template_hash=status.provenance.template_hash,
+        artifact_uri=status.artifact.uri,
+        artifact_digest=status.artifact.digest,
+        rank=job.spec.lora.rank,
+        decision=decision,
+        message=message[:1024],
+        replaced_digest=evidence.live_digest,
+    )
+
+
+def revision_name(model: IaCModel, version: VersionRecord) -> str:
+    """Return the name of a version's ControllerRevision: by job, so that no job can ever have two."""
+    return f"{model.metadata.name}-{names.short_hash(version.job_uid)}"
+
+
+def revision(model: IaCModel, version: VersionRecord) -> Object:
+    """Return a version as the object that keeps it."""
+    meta = model.metadata
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": revision_name(model, version),
+            "namespace": meta.namespace,
+            "labels": base_labels(names.LABEL_MODEL, meta, "version"),
+            "ownerReferences": [owner_reference(Kind.IAC_MODEL, meta)],
+        },
+        "revision": version.version,
+        "data": version.model_dump(mode="json", by_alias=True, exclude_none=True),
+    }
+
+
+def expired(versions: Sequence[VersionRecord], limit: int, in_use: set[str]) -> list[VersionRecord]:
+    """Return what goes beyond `revisionHistoryLimit`; adapters in use and the newest accepted version stay."""
+    target = newest_accepted(versions)
+    others = [v for v in versions if v.artifact_digest not in in_use and v is not target]
+    return others[limit:]
+
+
+def newest_accepted(versions: Iterable[VersionRecord]) -> VersionRecord | None:
+    """Return the version that should be live; `versions` are newest first."""
+    return next((v for v in versions if v.decision is Decision.ACCEPTED), None)
