@@ -71,7 +71,7 @@ profiles:
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
+- apiGroups: [""] # list: the Job controller's events alone say why a Job has no pod
   resources: [events]
-  verbs: [create, patch]
+  verbs: [list, create, patch]
 {{- end }}
