@@ -1,0 +1,112 @@
+"""The chain of promotion rules, one table row each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loraform_api.finetunejob import EvaluationStatus
+from loraform_api.iacmodel import Decision, PromotionSpec
+from loraform_operator.iacmodel.policies import Evidence, decide
+
+
+@pytest.fixture
+def judge(build):
+    def run(
+        promotion: dict[str, Any] | None = None, *, live: int | None = None, policy: bool = True, **rows: Any
+    ) -> tuple[Decision, str]:
+        evaluation = EvaluationStatus.model_validate(build.evaluation(**rows))
+        digest = build.digest(live) if live else None
+        return decide(Evidence(evaluation, digest, live, policy), PromotionSpec.model_validate(promotion or {}))
+
+    return run
+
+
+def test_a_better_candidate_is_accepted_with_the_numbers(judge) -> None:
+    decision, message = judge()
+    assert decision is Decision.ACCEPTED
+    assert message == (
+        "raw, all stages: candidate 0.9750, base 0.7550, n=400, difference +22.0 points, 90 % interval +18.7 to +25.7 "
+        "(each bound one-sided 95 %), 90 rows gained and 2 lost; the smallest difference that this suite can show is "
+        "1.2 points"
+    )
+
+
+def test_too_few_rows(judge) -> None:
+    decision, message = judge(gained=90, lost=0, both=100, neither=9)
+    assert decision is Decision.TOO_FEW_ROWS
+    assert message == "the suites have 199 rows, `promotion.minRows` asks for 200: add rows in a new job"
+    assert judge({"minRows": 199}, gained=90, lost=0, both=100, neither=9)[0] is Decision.ACCEPTED
+
+
+def test_another_version_became_live(judge) -> None:
+    decision, message = judge(live=2)
+    assert decision is Decision.LIVE_CHANGED
+    assert message.startswith(
+        "measured against the base, as nothing was live, but version 2 (2222222222222222) is live"
+    )
+
+
+def test_the_live_version_must_be_the_one_that_was_measured(build) -> None:
+    evaluation = EvaluationStatus.model_validate(build.evaluation(live=build.digest(2)))
+    for live, expected in ((2, Decision.ACCEPTED), (3, Decision.LIVE_CHANGED), (None, Decision.LIVE_CHANGED)):
+        digest = build.digest(live) if live else None
+        assert decide(Evidence(evaluation, digest, live, True), PromotionSpec())[0] is expected
+
+
+@pytest.mark.parametrize(
+    ("promotion", "rows", "message"),
+    [
+        ({}, {"Policy": "0.9499"}, "Policy: raw 0.9499, at least 0.95 is asked (raw, all stages: "),
+        ({"minimums": [{"stage": "Intent", "rate": "0.98"}]}, {}, "Intent: raw 0.9700, at least 0.98 is asked ("),
+        ({"minimums": [{"stage": "Intent", "rate": "0.1"}]}, {"Intent": ""}, "Intent: not measured, at least 0.1"),
+        ({}, {"served_Policy": "0.9999"}, "Policy: served 0.9999, must be 1: every answer conforms"),
+        ({"minimums": []}, {"Policy": ""}, "Policy: served not measured, must be 1"),
+        ({}, {"Policy": "0.1", "served_Policy": "0.2"}, "asked; Policy: served 0.2, must be 1"),
+    ],
+)
+def test_minimums(judge, promotion, rows, message) -> None:
+    decision, text = judge(promotion, **rows)
+    assert decision is Decision.MINIMUMS_NOT_MET
+    assert message in text
+
+
+def test_without_a_policy_nothing_is_asked_of_it(judge) -> None:
+    assert judge(policy=False, Policy="")[0] is Decision.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "decision"),
+    [
+        (0, 0, Decision.NOT_BETTER_THAN_LIVE),  # A/A at temperature 0: no row differs
+        (2, 0, Decision.NOT_BETTER_THAN_LIVE),
+        (3, 0, Decision.ACCEPTED),
+        (20, 12, Decision.NOT_BETTER_THAN_LIVE),
+        (26, 12, Decision.ACCEPTED),
+        (0, 30, Decision.NOT_BETTER_THAN_LIVE),
+    ],
+)
+def test_better_than_live(judge, gained, lost, decision) -> None:
+    assert judge(gained=gained, lost=lost, both=350, neither=10)[0] is decision
+
+
+@pytest.mark.parametrize(
+    ("lost", "points", "decision"),
+    [
+        (0, 5, Decision.ACCEPTED),
+        (10, 5, Decision.ACCEPTED),
+        (14, 5, Decision.NOT_BETTER_THAN_LIVE),
+        (0, 0, Decision.NOT_BETTER_THAN_LIVE),
+    ],
+)
+def test_an_allowed_regression(judge, lost, points, decision) -> None:
+    promotion = {"requireBetterThanLive": False, "maxRegressionPoints": points}
+    assert judge(promotion, gained=0, lost=lost, both=386 - lost, neither=14)[0] is decision
+
+
+def test_a_refusal_for_the_difference_names_the_reference(judge) -> None:
+    _, message = judge(gained=1, lost=1)
+    assert message.startswith("not shown to be better than base at 95 % confidence: raw, all stages: candidate ")
+    _, message = judge({"requireBetterThanLive": False}, gained=0, lost=40)
+    assert message.startswith("not shown to be worse by less than 5 points than base at 95 % confidence: ")

@@ -1,0 +1,67 @@
+"""Which jobs are candidates, how they become versions, and which versions are kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from loraform_api.iacmodel import Decision
+from loraform_operator.iacmodel.versions import expired, is_candidate, judge, read_versions, revision, undecided
+
+
+def test_candidates_are_succeeded_jobs_of_this_model(build) -> None:
+    assert is_candidate(build.job(1), "house")
+    assert not is_candidate(build.job(1, reference="other"), "house")
+    assert not is_candidate(build.job(1, reference=None), "house")
+    assert not is_candidate(build.job(1, succeeded="False"), "house")
+    assert not is_candidate(build.job(1, evaluation=None), "house")
+
+
+def test_candidates_come_in_order_of_completion_and_only_once(build) -> None:
+    jobs = [build.job(3, minute=30), build.job(1, minute=40), build.job(2, minute=20)]
+    assert [j.metadata.name for j in undecided(jobs, [], "house", None)] == ["job-2", "job-3", "job-1"]
+    assert [j.metadata.name for j in undecided(jobs, [build.version(3)], "house", None)] == ["job-2", "job-1"]
+
+
+def test_a_job_whose_version_was_pruned_is_history(build) -> None:
+    versions = [build.version(6), build.version(5), build.version(1)]  # 2 to 4 are pruned, 1 is live
+    jobs = [build.job(n) for n in range(1, 8)]
+    assert [j.metadata.name for j in undecided(jobs, versions, "house", build.digest(1))] == ["job-7"]
+
+
+def test_numbers_go_on_and_all_facts_are_kept(build) -> None:
+    live = build.version(4)
+    better = build.evaluation(live=live.artifact_digest)
+    jobs = [build.job(5, evaluation=better), build.job(6)]
+    first, second = judge(build.model(), jobs, [live], live)
+    assert (first.version, first.decision, first.replaced_digest) == (5, Decision.ACCEPTED, live.artifact_digest)
+    assert (second.version, second.decision) == (6, Decision.LIVE_CHANGED)
+    assert (first.base_model_uri, first.artifact_uri, first.rank) == (
+        "pvc://bases/tiny",
+        "pvc://store/adapters/job-5",
+        32,
+    )
+
+
+def test_a_revision_is_named_by_its_job_and_reads_back(build) -> None:
+    record = build.version(7)
+    obj = revision(build.model(), record)
+    assert obj["metadata"]["name"].startswith("house-")
+    assert (
+        obj["metadata"]["name"] == revision(build.model(), record.model_copy(update={"version": 9}))["metadata"]["name"]
+    )
+    assert obj["revision"] == 7
+    assert obj["metadata"]["ownerReferences"][0]["uid"] == "model-uid"
+    assert read_versions([obj, {"data": {"someone": "else"}}, {}]) == (record,)
+
+
+@pytest.mark.parametrize(
+    ("limit", "in_use", "gone"),
+    [(10, [], []), (2, [1], [2]), (1, [1], [3, 2]), (1, [1, 4], [2]), (1, [], [3, 2, 1])],
+)
+def test_history_keeps_the_newest_and_what_is_in_use(build, limit, in_use, gone) -> None:
+    refused = Decision.NOT_BETTER_THAN_LIVE
+    versions = [build.version(n, Decision.ACCEPTED if n == 1 else refused) for n in (4, 3, 2, 1)]
+    if not in_use:  # a newer accepted version is the target: it stays although no route names it yet
+        versions.insert(0, build.version(5))
+    found = expired(versions, limit, {build.digest(n) for n in in_use})
+    assert [v.version for v in found] == gone
