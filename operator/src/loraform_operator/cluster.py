@@ -195,7 +195,7 @@ class Cluster:
     async def _once(
         self, method: str, path: str, body: Object | None, query: Mapping[str, str], content_type: str
     ) -> Object:
-        headers = {"Content-Type": content_type, "Accept": "application/json"}
+        headers = {"Content-Type": content_type, "Accept": "application/json, */*;q=0.1"}
         call = await self._api.param_serialize(
             method, path, {}, list(query.items()), headers, body, auth_settings=["BearerToken"]
         )

@@ -1,0 +1,117 @@
+"""Life cycle of a FineTuneJob as golden cases: what is observed in, status and objects out.
+
+A case is a folder: `input.yaml` (the FineTuneJob), `observed.yaml` (what else is there, see `observed_of`), `now`;
+`status.yaml` and `objects.yaml` are what the code must answer. After a wanted change make those two again, and read
+the diff: `python tests/cases/finetunejob/test_finetunejob_cases.py`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.meta import parse_timestamp
+from loraform_api.run import TrainerStatus
+from loraform_operator.apply import Plan
+from loraform_operator.context import Endpoint
+from loraform_operator.finetunejob.observe import Observed, model_of
+from loraform_operator.finetunejob.plan import plan, render
+from loraform_operator.finetunejob.status import derive_status
+from loraform_operator.progress import Report
+from loraform_operator.settings import Settings, load_settings
+
+HERE = Path(__file__).parent
+CASES = sorted(p.parent.name for p in HERE.glob("*/input.yaml"))
+ENDPOINT = Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7", "10.88.0.9"), "loraform-system")
+
+
+def observed_of(folder: Path, settings: Settings, now: datetime) -> Observed:
+    """Build `Observed`. Keys of observed.yaml: rendered (the run ConfigMap exists), jobs, job (name of the one that
+    is current), pods, model {spec, children}, missingClaims, podsRefused, refused, progress {podUid, …}."""
+    job = FineTuneJob.model_validate(_read(folder / "input.yaml"))
+    told = _read(folder / "observed.yaml") or {}
+    jobs, pods = told.get("jobs", []), told.get("pods", [])
+    model = told.get("model")
+    progress = told.get("progress")
+    observed = Observed(
+        job=job,
+        children=(*jobs, *pods),
+        stage_job=next((j for j in jobs if j["metadata"]["name"] == told.get("job")), None),
+        pods=tuple(pods),
+        model=model and model_of(model, model.get("children", [])),
+        missing_claims=tuple(told.get("missingClaims", ())),
+        pods_refused=told.get("podsRefused", ""),
+        refused=told.get("refused", ""),
+        progress=progress and Report(TrainerStatus.model_validate(progress["status"]), progress["podUid"], now),
+    )
+    if not told.get("rendered"):
+        return observed
+    return Observed(**{**observed.__dict__, "run": render(observed, settings)})
+
+
+def outcome(name: str) -> tuple[Any, Any]:
+    """Return status and objects that the code answers to a case."""
+    folder = HERE / name
+    settings = load_settings(HERE / "settings.yaml")
+    now = parse_timestamp((folder / "now").read_text().strip())
+    observed = observed_of(folder, settings, now)
+    status = derive_status(observed, settings, now)
+    wanted = plan(observed, status, settings, ENDPOINT)
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True), _objects(wanted)
+
+
+def _objects(wanted: Plan) -> dict[str, Any]:
+    deleted = [f"{o['kind']}/{o['metadata']['name']}" for o in wanted.delete]
+    return {"apply": wanted.apply, "create": wanted.create, "delete": deleted}
+
+
+def _read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_case(name: str) -> None:
+    status, objects = outcome(name)
+    assert status == _read(HERE / name / "status.yaml")
+    assert objects == _read(HERE / name / "objects.yaml")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_changes_when_the_outcome_is_observed_again(name: str) -> None:
+    """The hot-loop guard: a status that was written is derived again from itself, apart from stages just recorded."""
+    folder = HERE / name
+    settings = load_settings(HERE / "settings.yaml")
+    now = parse_timestamp((folder / "now").read_text().strip())
+    observed = observed_of(folder, settings, now)
+    status = derive_status(observed, settings, now)
+    stage_moved = len(status.stages) != len(observed.job.status.stages) or "LostReport" in str(status.attempts)
+    again = Observed(
+        **{
+            **observed.__dict__,
+            "job": observed.job.model_copy(update={"status": status}),
+            "stage_job": None if stage_moved else observed.stage_job,
+        }
+    )
+    assert derive_status(again, settings, now) == status
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes no anchors and shows long text as a block."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def regenerate() -> None:
+    for name in CASES:
+        for file, content in zip(("status.yaml", "objects.yaml"), outcome(name), strict=True):
+            text = yaml.dump(content, Dumper=Dumper, sort_keys=False, width=120)
+            (HERE / name / file).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    regenerate()
