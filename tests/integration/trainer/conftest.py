@@ -1,0 +1,172 @@
+"""A pod's file system on a temporary folder, with a tiny random Llama made on the fly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from loraform_api.names import RunStage
+from loraform_api.run import RunConfig, StageReport
+from loraform_trainer.paths import Paths
+
+POLICY = {"comment": "# This resource is generated using PiCloud tool", "tags": {"created_by": "PiCloud"}}
+
+
+def program(name: str) -> str:
+    """A bucket that keeps no policy."""
+    return f'resource "aws_s3_bucket" "{name}" {{\n  bucket = "{name}"\n}}\n'
+
+
+def row(name: str) -> dict[str, str]:
+    """A training row."""
+    return {"instruction": f"Create an S3 bucket named {name}.", "input": "", "response": program(name)}
+
+
+def suite_row(name: str) -> dict[str, Any]:
+    """A held-out row."""
+    asked = {"types": ["aws_s3_bucket"], "names": [name], "values": [name]}
+    return {"id": name, "instruction": f"Make a bucket, {name} its name.", "input": "", "asked": asked}
+
+
+def write_lines(path: Path, rows: Iterable[object]) -> None:
+    """Write JSON lines; text is written as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows), encoding="utf-8")
+
+
+def tiny_base(folder: Path) -> None:
+    """Write a random Llama of a few thousand weights with a byte-level tokenizer."""
+    folder.mkdir(parents=True)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|pad|>", "<|end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([program("bucket")] * 4, trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True,
+        bos_token_id=None, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+@dataclass
+class Pod:
+    """The mounts of one run, and its config as a dictionary to be changed before a stage is run."""
+
+    root: Path
+    config: dict[str, Any]
+
+    @property
+    def paths(self) -> Paths:
+        mounts = ("base", "output", "live", "sources", "suites", "ca")
+        return Paths(
+            run_config=self.root / "run.json",
+            workspace=self.root / "workspace",
+            termination_log=self.root / "termination-log",
+            **{f"{name}_mount": self.root / name for name in mounts},
+        )
+
+    def write_config(self) -> None:
+        """Put the config where the stages read it."""
+        self.paths.run_config.write_text(json.dumps(self.config), encoding="utf-8")
+
+    def run_config(self) -> RunConfig:
+        return RunConfig.model_validate(self.config)
+
+    def report(self) -> StageReport:
+        """What the kubelet would read."""
+        return StageReport.model_validate_json(self.paths.termination_log.read_text(encoding="utf-8"))
+
+    def write_source(self, rows: Iterable[object]) -> None:
+        """Fill the dataset's ConfigMap."""
+        write_lines(self.paths.sources_mount / "data" / "rows.jsonl", rows)
+
+    def write_suite(self, rows: Iterable[object]) -> None:
+        """Fill the suite's ConfigMap."""
+        write_lines(self.paths.suites_mount / "held-out" / "suite.jsonl", rows)
+
+    def workspace_report(self, stage: RunStage) -> StageReport:
+        return StageReport.model_validate_json(self.paths.report(stage).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model, made once."""
+    folder = tmp_path_factory.mktemp("base") / "tiny"
+    tiny_base(folder)
+    return folder
+
+
+@pytest.fixture
+def pod(tmp_path: Path, base_model: Path) -> Pod:
+    """A run that would succeed: forty rows, three held-out ones."""
+    spec = {
+        "baseModel": {"storageUri": "pvc://models/tiny"},
+        "dataset": {
+            "sources": [{"name": "data", "configMap": {"name": "rows", "key": "rows.jsonl"}}],
+            "minRows": 10,
+            "validationPercent": 10,
+        },
+        "lora": {"rank": 4, "alpha": 8},
+        "training": {
+            "epochs": 2, "batchSize": 4, "microBatchSize": 2, "maxSequenceLength": 400, "learningRate": "5e-3",
+        },
+        "checkpoint": {"everySteps": 4},
+        "evaluation": {
+            "suites": [{"name": "held-out", "configMap": {"name": "suite", "key": "suite.jsonl"}}],
+            "maxNewTokens": 32,
+        },
+        "output": {"storageUri": "pvc://artifacts/team/adapters"},
+    }  # fmt: skip
+    config = {
+        "namespace": "default", "name": "job", "uid": "1234", "spec": spec, "policy": POLICY,
+        "images": {"trainer": "t", "verifier": "v", "engine": "e"}, "engineDtype": "float32", "maxLoraRank": 16,
+    }  # fmt: skip
+    made = Pod(tmp_path, config)
+    (made.paths.base_mount).mkdir()
+    (made.paths.base_mount / "tiny").mkdir()
+    for file in base_model.iterdir():
+        (made.paths.base_mount / "tiny" / file.name).write_bytes(file.read_bytes())
+    for folder in (made.paths.output_mount, made.paths.workspace):
+        folder.mkdir()
+    made.write_source(row(f"bucket-{i}") for i in range(40))
+    made.write_suite(suite_row(f"held-{i}") for i in range(3))
+    made.write_config()
+    return made
+
+
+@pytest.fixture
+def stage(pod: Pod) -> Callable[..., int]:
+    """Run a stage as its container does; returns the exit code."""
+    from dataclasses import fields
+
+    from loraform_trainer.__main__ import main
+
+    def run(name: str, *extra: str) -> int:
+        pod.write_config()
+        arguments = [f"--{f.name.replace('_', '-')}={getattr(pod.paths, f.name)}" for f in fields(Paths)]
+        return main([name, *arguments, "--mount-wait-seconds=0", *extra])
+
+    return run
+
+
+@pytest.fixture
+def training_row() -> Callable[[str], dict[str, str]]:
+    """Make a good training row by name."""
+    return row

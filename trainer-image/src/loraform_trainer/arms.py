@@ -1,0 +1,138 @@
+"""What is compared and how it is counted. Pure: no engine, no verifier, no files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loraform_api.finetunejob import ArmName
+from loraform_api.heartbeat import adapter_name
+from loraform_api.run import ArmResult, Counts, PairedResult
+from loraform_api.verification import Asked, HousePolicy, ProgramVerdict, Stage
+
+ALL = "All"
+BASE = "base"
+"""The engine's served name of the base model."""
+
+_FENCED = re.compile(r"\s*```[\w-]*[ \t]*\n(?P<body>.*?)\n?[ \t]*```\s*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One held-out question."""
+
+    id: str
+    suite: str
+    instruction: str
+    input: str
+    asked: Asked | None
+    stages: tuple[Stage, ...]
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Row:
+        """Read a line of `data/suite.jsonl`."""
+        asked = None if row["asked"] is None else Asked.model_validate(row["asked"])
+        stages = tuple(Stage(s) for s in row["stages"])
+        return cls(row["id"], row["suite"], row["instruction"], row["input"], asked, stages)
+
+
+@dataclass(frozen=True)
+class Arm:
+    name: ArmName
+    model: str
+    """Name in the engine."""
+    digest: str | None = None
+    """The adapter's digest."""
+    policy: HousePolicy | None = None
+    """A policy to state in the prompt."""
+
+    def instruction(self, row: Row) -> str:
+        """Return what this arm is asked."""
+        return row.instruction if self.policy is None else f"{row.instruction.strip()} {state(self.policy)}".strip()
+
+
+def arms(candidate: str, live: str | None, policy: HousePolicy | None) -> list[Arm]:
+    """Return the arms of a run; adapters are given by digest."""
+    chosen = [Arm(ArmName.BASE, BASE)]
+    if policy is not None:
+        chosen.append(Arm(ArmName.BASE_WITH_POLICY, BASE, policy=policy))
+    if live is not None:
+        chosen.append(Arm(ArmName.LIVE, adapter_name(live), live))
+    return [*chosen, Arm(ArmName.CANDIDATE, adapter_name(candidate), candidate)]
+
+
+def state(policy: HousePolicy) -> str:
+    """Return the policy as a sentence for a prompt."""
+    comment = policy.comment.removeprefix("#").strip()
+    sentences = [f'Put the comment "{comment}" above each resource.'] if comment else []
+    sentences += [f"Add the tag {key} with the value {value}." for key, value in policy.tags.items()]
+    return " ".join(sentences)
+
+
+def unfenced(text: str) -> str:
+    """Return the program in `text`: what a single surrounding Markdown fence holds, else the text itself."""
+    match = _FENCED.fullmatch(text)
+    return match["body"] + "\n" if match else text
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One arm's answer to one row with its verdicts; a truncated answer has none, and failed."""
+
+    arm: Arm
+    row: Row
+    text: str
+    truncated: bool = False
+    raw: ProgramVerdict | None = None
+    served: ProgramVerdict | None = None
+
+    @property
+    def passed(self) -> bool:
+        """The row's outcome: every stage passed by what the model wrote."""
+        return self.raw is not None and self.raw.passed
+
+    @property
+    def served_text(self) -> str:
+        """What serving would send."""
+        rewritten = None if self.served is None else self.served.rewritten
+        return self.text if rewritten is None else rewritten
+
+
+def count(name: ArmName, scored: Sequence[Scored]) -> ArmResult:
+    """Count one arm's outcomes. Every row counts in every figure's denominator."""
+    stages = sorted({stage for s in scored for stage in s.row.stages}, key=list(Stage).index)
+    counts = {
+        str(stage): Counts(
+            raw=sum(_passed(s.raw, stage) for s in scored), served=sum(_passed(s.served, stage) for s in scored)
+        )
+        for stage in stages
+    }
+    counts[ALL] = Counts(
+        raw=sum(s.passed for s in scored), served=sum(s.served is not None and s.served.passed for s in scored)
+    )
+    return ArmResult(
+        name=name,
+        rows=len(scored),
+        counts=counts,
+        truncated=sum(s.truncated for s in scored),
+        inconclusive=sum(s.raw is not None and any(r.inconclusive for r in s.raw.stages) for s in scored),
+        distinct_answers=len({s.text for s in scored}),
+    )
+
+
+def _passed(verdict: ProgramVerdict | None, stage: Stage) -> bool:
+    return verdict is not None and verdict.stage_passed(stage)
+
+
+def pair(reference: Sequence[Scored], candidate: Sequence[Scored]) -> PairedResult:
+    """Compare raw outcomes row by row; both sequences hold the same rows in the same order."""
+    outcomes = [(r.passed, c.passed) for r, c in zip(reference, candidate, strict=True)]
+    return PairedResult(
+        reference=reference[0].arm.name,
+        both_passed=outcomes.count((True, True)),
+        candidate_only=outcomes.count((False, True)),
+        reference_only=outcomes.count((True, False)),
+        neither_passed=outcomes.count((False, False)),
+    )

@@ -1,0 +1,110 @@
+"""The vLLM sidecar as evaluation uses it: token ids in, text or log-probabilities out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from loraform_api.parity import ParityFile, ParityResult, compare, read_logprobs, request_body
+from loraform_trainer.errors import AdapterNotServableError, TransientError
+
+POLL_SECONDS = 1.0
+TRIES = 3
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=900)
+TROUBLE = (aiohttp.ClientError, OSError)
+
+
+async def wait_until_up(session: aiohttp.ClientSession, url: str, what: str, seconds: float) -> None:
+    """Return once GET `url` answers 200; raises TransientError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    last = "no answer"
+    while time.monotonic() < deadline:
+        try:
+            async with session.get(url) as reply:
+                if reply.status == 200:
+                    return
+                last = f"status {reply.status}"
+        except TROUBLE as error:
+            last = type(error).__name__
+        await asyncio.sleep(POLL_SECONDS)
+    raise TransientError(f"{what} was not ready after {seconds:.0f} s ({last}); look at its container's log")
+
+
+async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any], what: str) -> Any:
+    """Return the JSON (or text) that `url` answers; tries again where that can help; raises TransientError."""
+    last = ""
+    for attempt in range(TRIES):
+        try:
+            async with session.post(url, json=body) as reply:
+                if reply.status == 200:
+                    return await (reply.json() if reply.content_type == "application/json" else reply.text())
+                last = f"{what} answered {reply.status}: {(await reply.text())[:300]}"
+                if reply.status < 500:
+                    break
+        except TROUBLE as error:
+            last = f"{what} did not answer: {type(error).__name__}"
+        await asyncio.sleep(attempt * POLL_SECONDS)
+    raise TransientError(last)
+
+
+@dataclass(frozen=True)
+class Generated:
+    text: str
+    truncated: bool
+    """The answer has no end of its own: it reached the token limit."""
+
+
+class Engine:
+    """One engine with the base model and any number of loaded adapters."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url.rstrip("/")
+
+    async def max_length(self) -> int:
+        """Return the longest sequence in tokens, prompt and answer together."""
+        async with self._session.get(f"{self._url}/v1/models") as reply:
+            models = (await reply.json())["data"]
+        return int(models[0]["max_model_len"])
+
+    async def load(self, name: str, folder: Path) -> None:
+        """Load the adapter in `folder`; raises AdapterNotServableError with the engine's reason."""
+        try:
+            body = {"lora_name": name, "lora_path": str(folder)}
+            await post(
+                self._session, f"{self._url}/v1/load_lora_adapter", body, "the engine, asked to load the adapter,"
+            )
+        except TransientError as error:
+            raise AdapterNotServableError(error.message) from error
+
+    async def parity(self, name: str, file: ParityFile) -> ParityResult:
+        """Compare what the engine serves as `name` with what the trainer measured."""
+        found = []
+        for row in file.rows:
+            answer = await post(self._session, f"{self._url}/v1/completions", request_body(row, name), "the engine")
+            try:
+                found.append(read_logprobs(row, answer))
+            except ValueError as error:
+                raise AdapterNotServableError(str(error)) from error
+        return compare(file, found)
+
+    async def generate(self, name: str, prompt: list[int], *, max_tokens: int, eos: int, seed: int) -> Generated:
+        """Return the greedy answer; every sampling value is said, so that no default of the engine decides."""
+        body = {
+            "model": name,
+            "prompt": prompt,
+            "max_tokens": max_tokens,
+            "temperature": 0.0,
+            "top_p": 1.0,
+            "seed": seed,
+            "stop_token_ids": [eos],
+            "skip_special_tokens": True,
+        }
+        answer = await post(self._session, f"{self._url}/v1/completions", body, "the engine")
+        choice = answer["choices"][0]
+        return Generated(choice["text"], truncated=choice["finish_reason"] == "length")

@@ -1,0 +1,221 @@
+"""Stage `evaluate`: parity first, then every arm answers every held-out row, then the verifier judges all answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import aiohttp
+
+from loraform_api.artifact import PARITY_FILE
+from loraform_api.finetunejob import ArmName
+from loraform_api.heartbeat import adapter_name
+from loraform_api.names import RunStage
+from loraform_api.parity import ParityFile
+from loraform_api.run import EvaluateResult, StageReport
+from loraform_api.verification import Program, ProgramVerdict, Stage, Toolchain, VerifyRequest, VerifyResponse
+from loraform_trainer import arms, tokens
+from loraform_trainer.arms import Arm, Row, Scored
+from loraform_trainer.context import Context
+from loraform_trainer.engine import TIMEOUT, Engine, post, wait_until_up
+from loraform_trainer.errors import AdapterNotServableError, DatasetInvalidError
+from loraform_trainer.files import read_jsonl, write_jsonl
+from loraform_trainer.progress import Countdown
+from loraform_trainer.staging import digest_of
+
+CONCURRENCY = 32
+VERIFY_CHUNK = 500
+"""Programs in one request to the verifier: enough to fill its batches, few enough to show progress."""
+GENERATING = 0.8
+"""Share of the progress that generation takes."""
+
+
+def run(context: Context) -> StageReport:
+    """Measure the candidate; raises StageError, AdapterNotServableError among them."""
+    return asyncio.run(_run(context))
+
+
+async def _run(context: Context) -> StageReport:
+    config, paths = context.config, context.paths
+    rows = [Row.from_json(row) for row in read_jsonl(paths.suite_rows)]
+    if not rows:
+        raise DatasetInvalidError("spec.evaluation.suites: the suites have no rows")
+    candidate = digest_of(paths.adapter)
+    live = None if config.live is None else config.live.digest
+    async with _sidecars(context) as session:
+        engine = Engine(session, context.engine_url)
+        difference = await _load(context, engine, candidate, live)
+        compared = arms.arms(candidate, live, config.policy)
+        answered = await _Generation(context, engine, len(rows) * len(compared)).answers(compared, rows)
+        scored, toolchain = await _Verification(context, session).judge(answered)
+    write_jsonl(paths.evaluation_rows, (_record(s) for s in scored))
+    by_arm = {arm.name: [s for s in scored if s.arm == arm] for arm in compared}
+    reference = ArmName.BASE if live is None else ArmName.LIVE
+    result = EvaluateResult(
+        arms=[arms.count(name, answers) for name, answers in by_arm.items()],
+        paired=arms.pair(by_arm[reference], by_arm[ArmName.CANDIDATE]),
+        live_digest=live,
+        parity_max_difference=f"{difference:.3g}",
+        toolchain=_words(toolchain),
+    )
+    passed = ", ".join(f"{a.name} {a.counts[arms.ALL].raw}" for a in result.arms)
+    return StageReport(stage=RunStage.EVALUATE, message=f"of {len(rows)} rows passed raw: {passed}", evaluate=result)
+
+
+@asynccontextmanager
+async def _sidecars(context: Context) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=2 * CONCURRENCY)
+    async with aiohttp.ClientSession(timeout=TIMEOUT, connector=connector) as session:
+        seconds = context.sidecar_wait_seconds
+        await wait_until_up(session, f"{context.verifier_url}/healthz", "the verifier", seconds)
+        await wait_until_up(session, f"{context.engine_url}/health", "the engine", seconds)
+        yield session
+
+
+async def _load(context: Context, engine: Engine, candidate: str, live: str | None) -> float:
+    """Load the adapters and prove that each is what was trained; return the candidate's largest difference."""
+    difference = 0.0
+    folders = {candidate: context.paths.adapter}
+    if live is not None:
+        folders.setdefault(live, context.paths.live)
+    for digest, folder in folders.items():
+        name = adapter_name(digest)
+        await engine.load(name, folder)
+        file = ParityFile.model_validate_json((folder / PARITY_FILE).read_text(encoding="utf-8"))
+        result = await engine.parity(name, file)
+        if not result.passed:
+            raise AdapterNotServableError(f"{name}: {result.message}")
+        if digest == candidate:
+            difference = result.max_difference
+    return difference
+
+
+class _Generation:
+    """Asks the engine, many questions at a time, one arm after the other."""
+
+    def __init__(self, context: Context, engine: Engine, total: int) -> None:
+        self._context = context
+        self._engine = engine
+        self._total = total
+        self._done = 0
+        self._countdown = Countdown(0)
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._vocabulary = tokens.load(context.paths.base)
+
+    async def answers(self, compared: Sequence[Arm], rows: Sequence[Row]) -> list[Scored]:
+        """Return every arm's answers, in the order of arms and rows."""
+        longest = await self._engine.max_length()
+        found: list[Scored] = []
+        for arm in compared:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._answer(arm, row, longest)) for row in rows]
+            found += [task.result() for task in tasks]
+        return found
+
+    async def _answer(self, arm: Arm, row: Row, longest: int) -> Scored:
+        spec = self._context.config.spec
+        prompt = self._vocabulary.prompt(arm.instruction(row), row.input)
+        allowed = min(spec.evaluation.max_new_tokens, longest - len(prompt))
+        scored = Scored(arm, row, "", truncated=True)  # no room for an answer
+        if allowed > 0:
+            async with self._slots:
+                got = await self._engine.generate(
+                    arm.model, prompt, max_tokens=allowed, eos=self._vocabulary.eos, seed=spec.training.seed
+                )
+            scored = Scored(arm, row, arms.unfenced(got.text), truncated=got.truncated)
+        self._done += 1
+        self._context.progress.update(
+            GENERATING * self._done / self._total,
+            remaining_seconds=self._countdown.remaining_seconds(self._done, self._total / GENERATING),
+            metrics={"answers": self._done, "answers_total": self._total},
+        )
+        return scored
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What the verifier is asked about one text; equal questions are asked once."""
+
+    text: str
+    asked: str
+    stages: tuple[Stage, ...]
+
+
+class _Verification:
+    """Asks the verifier about all answers, as the model wrote them and as they would be served."""
+
+    def __init__(self, context: Context, session: aiohttp.ClientSession) -> None:
+        self._context = context
+        self._session = session
+        self._toolchain = Toolchain(terraform="none")
+
+    async def judge(self, answered: Sequence[Scored]) -> tuple[list[Scored], Toolchain]:
+        """Return the answers with their verdicts, and what judged them."""
+        whole = [s for s in answered if not s.truncated]
+        programs = {_question(s): Program(id="?", text=s.text, asked=s.row.asked) for s in whole}
+        raw = await self._verdicts(programs, rewrite=False, share=(GENERATING, 0.9))
+        served = raw
+        if self._context.config.policy is not None:
+            served = await self._verdicts(programs, rewrite=True, share=(0.9, 1.0))
+        scored = [
+            s if s.truncated else replace(s, raw=raw[_question(s)], served=served[_question(s)]) for s in answered
+        ]
+        return scored, self._toolchain
+
+    async def _verdicts(
+        self, programs: dict[_Question, Program], *, rewrite: bool, share: tuple[float, float]
+    ) -> dict[_Question, ProgramVerdict]:
+        found: dict[_Question, ProgramVerdict] = {}
+        for stages in dict.fromkeys(question.stages for question in programs):
+            questions = [q for q in programs if q.stages == stages]
+            for start in range(0, len(questions), VERIFY_CHUNK):
+                chunk = questions[start : start + VERIFY_CHUNK]
+                verdicts = await self._ask([programs[q] for q in chunk], stages, rewrite)
+                found.update(zip(chunk, verdicts, strict=True))
+                begin, end = share
+                self._context.progress.update(begin + (end - begin) * len(found) / len(programs))
+        return found
+
+    async def _ask(self, programs: list[Program], stages: Sequence[Stage], rewrite: bool) -> list[ProgramVerdict]:
+        numbered = [program.model_copy(update={"id": str(i)}) for i, program in enumerate(programs)]
+        request = VerifyRequest(
+            programs=numbered, stages=list(stages), policy=self._context.config.policy, rewrite=rewrite
+        )
+        url = f"{self._context.verifier_url}/v1/verify"
+        answer = await post(self._session, url, request.model_dump(mode="json", by_alias=True), "the verifier")
+        response = VerifyResponse.model_validate(answer)
+        self._toolchain = response.toolchain
+        by_id = {verdict.id: verdict for verdict in response.verdicts}
+        return [by_id[program.id] for program in numbered]
+
+
+def _question(scored: Scored) -> _Question:
+    asked = "" if scored.row.asked is None else scored.row.asked.model_dump_json()
+    return _Question(scored.text, asked, scored.row.stages)
+
+
+def _words(toolchain: Toolchain) -> str:
+    providers = (f"{name.removeprefix('registry.terraform.io/')} {v}" for name, v in toolchain.providers.items())
+    return ", ".join((toolchain.terraform, *list(providers)[:5]))
+
+
+def _record(scored: Scored) -> dict[str, object]:
+    row = scored.row
+    return {
+        "id": row.id,
+        "suite": row.suite,
+        "arm": str(scored.arm.name),
+        "adapterDigest": scored.arm.digest,
+        "prompt": {"instruction": scored.arm.instruction(row), "input": row.input},
+        "asked": None if row.asked is None else row.asked.model_dump(mode="json"),
+        "raw": scored.text,
+        "served": scored.served_text,
+        "truncated": scored.truncated,
+        "passed": scored.passed,
+        "rawVerdict": None if scored.raw is None else scored.raw.model_dump(mode="json", by_alias=True),
+        "servedVerdict": None
+        if scored.served is None
+        else scored.served.model_dump(mode="json", by_alias=True, exclude={"rewritten"}),
+    }
