@@ -1,0 +1,140 @@
+"""A run survives the loss of its train pod and of the operator, and deletion needs no operator."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from loraform_demo.run_cluster import OPERATOR_NAMESPACE
+from loraform_demo.run_kube import DemoError, Kube
+from loraform_demo.run_store import DATA, NAMESPACE
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
+JOBS = "finetunejobs.loraform.dev"
+SUITE_ROWS = 16
+
+
+def small_job(name: str) -> dict[str, Any]:
+    """The quickstart's job without a model, on one epoch and a few suite rows of a ConfigMap."""
+    body: dict[str, Any] = yaml.safe_load((QUICKSTART / "finetunejob.yaml").read_text())
+    model = yaml.safe_load((QUICKSTART / "iacmodel.yaml").read_text())
+    body = copy.deepcopy(body)
+    body["metadata"]["name"] = name
+    spec = body["spec"]
+    del spec["modelRef"]
+    spec["policy"] = model["spec"]["policy"]
+    spec["training"]["epochs"] = 1
+    spec["checkpoint"] = {"everySteps": 4}
+    spec["evaluation"]["suites"] = [{"name": "few", "configMap": {"name": f"{name}-suite", "key": "suite.jsonl"}}]
+    return body
+
+
+def few_rows(name: str) -> dict[str, Any]:
+    lines = (DATA / "suite.jsonl").read_text().splitlines()[:SUITE_ROWS]
+    metadata = {"name": f"{name}-suite", "namespace": NAMESPACE}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"suite.jsonl": "\n".join(lines)}}
+
+
+def wait(kube: Kube, name: str, done: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
+    """Wait until the job's status satisfies `done`; a Stalled job ends the wait with its message."""
+    deadline = time.monotonic() + seconds
+    while True:
+        job = kube.get(JOBS, NAMESPACE, name) or {}
+        status: dict[str, Any] = job.get("status", {})
+        if done(status):
+            return status
+        stalled = [c for c in status.get("conditions", []) if c["type"] == "Stalled"]
+        assert not stalled, stalled
+        assert time.monotonic() < deadline, json.dumps(status, indent=1)
+
+
+@contextmanager
+def recorded_jobs(kube: Kube) -> Iterator[dict[str, set[str]]]:
+    """Record the uid of every Kubernetes Job seen, by name, from a watch."""
+    words = (
+        "get",
+        "jobs",
+        f"--namespace={NAMESPACE}",
+        "--watch",
+        "--output=jsonpath={.metadata.name} {.metadata.uid}{'\\n'}",
+    )
+    process = subprocess.Popen(kube.kubectl_command(*words), stdout=subprocess.PIPE, text=True)
+    seen: dict[str, set[str]] = {}
+    try:
+        yield seen
+    finally:
+        process.terminate()
+        for line in process.communicate(timeout=10)[0].splitlines():
+            if len(words := line.split()) == 2:
+                seen.setdefault(words[0], set()).add(words[1])
+
+
+def kill_operator(kube: Kube) -> None:
+    pods = "--selector=app.kubernetes.io/component=operator"
+    kube.run("delete", "pods", pods, f"--namespace={OPERATOR_NAMESPACE}", "--grace-period=0", "--force", timeout=60)
+
+
+def phase_is(phase: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda status: status.get("phase") == phase
+
+
+def test_a_run_survives_the_loss_of_its_pod_and_of_the_operator(kube: Kube) -> None:
+    name = "survivor"
+    kube.apply(few_rows(name))
+    with recorded_jobs(kube) as seen:
+        kube.apply(small_job(name))
+        wait(kube, name, phase_is("Preparing"), 120)
+        kill_operator(kube)
+        wait(
+            kube, name, lambda s: s.get("phase") == "Training" and s.get("progress", {}).get("percentage", 0) >= 20, 600
+        )
+        kube.run(
+            "delete",
+            "pods",
+            f"--selector=loraform.dev/finetunejob={name},loraform.dev/stage=train",
+            f"--namespace={NAMESPACE}",
+            timeout=120,
+        )
+        kill_operator(kube)
+        wait(kube, name, phase_is("Evaluating"), 600)
+        kill_operator(kube)
+        wait(kube, name, phase_is("Publishing"), 600)
+        kill_operator(kube)
+        status = wait(kube, name, phase_is("Succeeded"), 300)
+    stopped = [a for a in status["attempts"] if a["reason"] == "SavedAndStopped"]
+    print(f"\nattempts: {status['attempts']}\nstages: {status['stages']}")
+    assert len(stopped) == 1
+    train = next(s for s in status["stages"] if s["name"] == "train")
+    assert "resumed from step" in train["summary"]
+    mine = {job: uids for job, uids in seen.items() if job.startswith(f"{name}-")}
+    assert sorted(job.rsplit("-", 1)[1] for job in mine) == ["evaluate", "prepare", "publish", "train"]
+    assert all(len(uids) == 1 for uids in mine.values()), mine
+
+
+@pytest.fixture
+def without_operator(kube: Kube) -> Iterator[None]:
+    """The operator scaled to nothing for one test."""
+    deployment = kube.items("deployments", OPERATOR_NAMESPACE)[0]["metadata"]["name"]
+    where = f"--namespace={OPERATOR_NAMESPACE}"
+    kube.run("scale", f"deployment/{deployment}", "--replicas=0", where)
+    kube.run("wait", "pods", "--all", "--for=delete", "--timeout=60s", where, timeout=70)
+    yield
+    kube.run("scale", f"deployment/{deployment}", "--replicas=1", where)
+    kube.run("rollout", "status", f"deployment/{deployment}", "--timeout=120s", where, timeout=130)
+
+
+def test_deletion_needs_no_operator(kube: Kube, without_operator: None) -> None:
+    kube.apply(small_job("orphan"))
+    try:
+        kube.run("delete", JOBS, "orphan", f"--namespace={NAMESPACE}", "--timeout=5s", timeout=10)
+    except DemoError as error:
+        pytest.fail(f"deletion waited for an operator that is not there: {error}")
