@@ -12,7 +12,7 @@ from loraform_api.finetunejob import EvaluationStatus, FineTuneJob
 from loraform_api.iacmodel import IaCModel
 from loraform_api.names import RunStage
 from loraform_api.verification import Stage
-from loraform_cli.progress import minutes, progress_words, running_stage, said, stage_seconds
+from loraform_cli.progress import condition_lines, is_true, minutes, progress_words, running_stage, stage_seconds
 
 RATE_COLUMNS = (*[stage.value for stage in Stage], "All")
 
@@ -24,8 +24,8 @@ def view(resource: FineTuneJob | IaCModel, elapsed: float) -> RenderableType:
     head = f"[bold]{kind}/{escape(resource.metadata.name)}[/]  {minutes(elapsed)}"
     if isinstance(resource, FineTuneJob) and resource.status.phase:
         head += f"  [cyan]{escape(resource.status.phase)}[/]"
-    conditions = [Text(said(c), style="red" if c.type == "Stalled" else "dim") for c in resource.status.conditions]
-    return Group(head, body, *conditions)
+    style = "red" if is_true(resource, "Stalled") else "dim"
+    return Group(head, body, *(Text(line, style) for line in condition_lines(resource.status.conditions)))
 
 
 def _stages(job: FineTuneJob) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
 from loraform_api.finetunejob import FineTuneJob
@@ -76,18 +76,24 @@ def changes(before: FineTuneJob | IaCModel | None, now: FineTuneJob | IaCModel) 
     known = {c.type: c for c in before.status.conditions} if before else {}
     if isinstance(now, FineTuneJob):
         yield from _job_changes(before if isinstance(before, FineTuneJob) else None, now)
-    for condition in now.status.conditions:
-        if said(condition) != said(known.get(condition.type)):
-            yield said(condition)
+    new = [c for c in now.status.conditions if _told(c) != _told(known.get(c.type))]
+    yield from condition_lines(new)
     gone = known.keys() - {c.type for c in now.status.conditions}
     yield from (f"{type_} is gone" for type_ in sorted(gone))
 
 
-def said(condition: Condition | None) -> str:
-    """Return a condition as one line."""
-    if condition is None:
-        return ""
-    return f"{condition.type}={condition.status} ({condition.reason}): {condition.message}"
+def condition_lines(conditions: Sequence[Condition]) -> list[str]:
+    """Return conditions as text, those of one reason and message in one line."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for condition in conditions:
+        words = groups.setdefault((condition.reason, condition.message), [])
+        words.append(f"{condition.type}={condition.status}")
+    return [f"{' '.join(words)} ({reason}): {message}" for (reason, message), words in groups.items()]
+
+
+def _told(condition: Condition | None) -> tuple[str, str, str] | None:
+    """Return what a reader would notice of a condition."""
+    return None if condition is None else (condition.status, condition.reason, condition.message)
 
 
 def _job_changes(before: FineTuneJob | None, now: FineTuneJob) -> Iterator[str]:

@@ -15,7 +15,7 @@ from loraform_api.finetunejob import FineTuneJob
 from loraform_api.iacmodel import Decision, VersionStatus
 from loraform_api.names import LABEL_JOB, LABEL_MODEL
 from loraform_cli.cluster import ClusterError
-from loraform_cli.progress import said
+from loraform_cli.progress import condition_lines
 from loraform_demo import run_ask, run_cluster, run_report, run_store
 from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE, RELEASE, ROOT, Place
 from loraform_demo.run_console import Phases
@@ -68,8 +68,7 @@ def reject(demo: Demo) -> None:
     name = manifest["metadata"]["name"]
     job = demo.run_job(kube, name)
     model, version = demo.decision(kube, name)
-    for condition in model.status.conditions:
-        demo.phases.say(said(condition))
+    demo.phases.say("\n".join(condition_lines(model.status.conditions)))
     result = run_report.figures(job, demo.phases.seconds)
     verdict = {"version": version.version, "decision": version.decision.value, "message": version.message}
     run_report.write(BUILD / "demo-reject.json", {**result, **verdict, "liveVersion": model.status.live_version})

@@ -75,6 +75,8 @@ class Kube:
     def install(self, release: str, chart: Path, namespace: str, values: Path, timeout: int) -> None:
         """Install or upgrade a Helm release and wait until it serves."""
         words = ["upgrade", "--install", release, str(chart), "--create-namespace", f"--values={values}"]
+        if self.context is None:  # a cluster of our own, where tests may have applied the CRDs before
+            words += ["--take-ownership", "--force-conflicts"]
         self._helm(*words, "--wait", f"--timeout={timeout}s", f"--namespace={namespace}", timeout=timeout + 30)
 
     def uninstall(self, release: str, namespace: str) -> None:

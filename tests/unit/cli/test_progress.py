@@ -86,3 +86,9 @@ def test_a_log_gets_ten_lines_of_progress_and_not_a_hundred(make_job: Job) -> No
 def test_a_condition_that_vanishes_is_told(make_job: Job) -> None:
     before = make_job(conditions=[condition("Reconciling", "True")])
     assert list(changes(before, make_job())) == ["Reconciling is gone"]
+
+
+def test_conditions_of_one_cause_are_one_line(make_job: Job) -> None:
+    shared = [condition(type_, "Unknown", "Pending", "waiting") for type_ in ("Ready", "Succeeded")]
+    told = list(changes(None, make_job(conditions=[*shared, condition("DatasetReady", "True", "Prepared", "done")])))
+    assert told == ["Ready=Unknown Succeeded=Unknown (Pending): waiting", "DatasetReady=True (Prepared): done"]
