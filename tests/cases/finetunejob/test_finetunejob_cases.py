@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.meta import parse_timestamp
 from loraform_api.run import TrainerStatus
