@@ -18,6 +18,7 @@ from loraform_api import names
 from loraform_devcluster.binaries import Binaries
 from loraform_devcluster.layout import CHECKOUT, DEFAULT_STATE, Layout, default_cache
 from loraform_devcluster.progress import Progress
+from loraform_operator.networkpolicy import OPERATOR_NAME
 from loraform_operator.publication import SECRET
 from loraform_operator.settings import ImageSettings, Profile, Settings
 
@@ -139,6 +140,11 @@ def test_the_service_of_the_endpoint_has_no_selector() -> None:
     service = one("Service", objects("--set=crds.enabled=false"), names.SERVICE_OPERATOR)
     assert "selector" not in service["spec"]
     assert [port["port"] for port in service["spec"]["ports"]] == [names.PORT_OPERATOR]
+
+
+def test_pods_egress_policies_find_the_operator_by_its_label() -> None:
+    labels = one("Deployment", objects("--set=crds.enabled=false"))["spec"]["template"]["metadata"]["labels"]
+    assert labels[names.LABEL_NAME] == OPERATOR_NAME
 
 
 def rules(rendered: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:

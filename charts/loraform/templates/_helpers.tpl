@@ -5,7 +5,7 @@
 {{- define "loraform.clusterName" -}}loraform-operator-{{ .Release.Namespace }}{{- end }}
 
 {{- define "loraform.selector" -}}
-app.kubernetes.io/name: loraform
+app.kubernetes.io/name: loraform-operator
 app.kubernetes.io/component: operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
