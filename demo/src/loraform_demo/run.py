@@ -105,9 +105,12 @@ def show_answer(phases: Phases, answer: dict[str, Any]) -> None:
     """Print prompt, program and verdict; raises DemoError when the answer was not verified."""
     phases.say(f"\n> {answer['prompt']}\n")
     phases.console.print(Syntax(answer["answer"], "terraform", background_color="default"))
-    phases.say(f"loraform: {answer['loraform']}")
-    if not answer["loraform"].get("verified"):
-        raise DemoError("the gateway's own verification did not pass this answer")
+    told = answer["loraform"]
+    stages = ", ".join(stage["stage"] for stage in told.get("stages", []) if stage["passed"])
+    form = "as the model wrote it" if told.get("rawPassed") else "after the house-policy rewrite"
+    phases.say(f"loraform: {told.get('verdict')}: {stages}; {form}; version {told.get('version')}")
+    if not told.get("verified"):
+        raise DemoError(f"the gateway's own verification did not pass this answer: {told}")
 
 
 def published_samples(kube: Kube, job: FineTuneJob) -> list[dict[str, Any]]:
