@@ -126,20 +126,11 @@ class Builder:
 
     def _locked(self, extra: str) -> str:
         """Return the lock's excerpt for an extra: an unrelated change of the lock rebuilds nothing."""
-        if shutil.which("uv") is None:
-            raise DevclusterError("uv is needed to read uv.lock: install it with `pip install uv`")
-        command = [
-            "uv",
-            "export",
-            "--frozen",
-            "--quiet",
-            "--no-emit-project",
-            "--no-annotate",
-            "--no-header",
-            "--extra",
-            extra,
-        ]
-        return run([*command, "--project", self._layout.checkout])
+        uv = shutil.which("uv") or shutil.which("uv", path=self._layout.checkout / ".tools" / "bin")
+        if uv is None:
+            raise DevclusterError("uv is needed to read uv.lock: run `make setup`, or install it with `pip install uv`")
+        words = ["--frozen", "--quiet", "--no-emit-project", "--no-annotate", "--no-header", "--extra", extra]
+        return run([uv, "export", *words, "--project", self._layout.checkout])
 
     def _tidy(self) -> None:
         with self._progress.step("tidy the build storage"):

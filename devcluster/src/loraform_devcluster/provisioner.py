@@ -16,7 +16,7 @@ from loraform_devcluster.api import Api, ApiError
 from loraform_devcluster.components import api_client
 from loraform_devcluster.layout import CHECKOUT, Layout, default_cache
 
-INTERVAL_SECONDS = 0.5
+INTERVAL_SECONDS = 1.0
 VOLUMES = "/api/v1/persistentvolumes"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 MODES = {"ReadWriteOnce", "ReadWriteOncePod"}
