@@ -18,6 +18,7 @@ LANGUAGE = Language(tree_sitter_hcl.language())
 MAX_DEPTH = 400
 """Levels of the syntax tree; the deepest program of the AWS provider's documentation has about 60."""
 MAX_ERRORS = 20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,8 @@ def _comments(source: bytes, root: Node) -> dict[int, tuple[int, str]]:
     lines = source.split(b"\n")
     found = {}
     for node in walk(root):
-        if node.type == "comment" and not lines[node.start_point.row][: node.start_point.column].strip():
+        before = lines[node.start_point.row][: node.start_point.column].removeprefix(BYTE_ORDER_MARK)
+        if node.type == "comment" and not before.strip():
             # Some comments swallow their newline: the last line is where the text ends.
             text = text_of(node).rstrip()
             first = line_of(node)
@@ -168,21 +170,60 @@ def _comments(source: bytes, root: Node) -> dict[int, tuple[int, str]]:
 def _beyond_grammar(root: Node) -> Iterator[Diagnostic]:
     """Yield what the grammar lets pass and Terraform refuses as a syntax error."""
     for node in walk(root):
-        if node.type != "body":
+        if node.type == "body":
+            yield from _body_problems(node)
+        elif node.type == "block":
+            yield from _block_problems(node)
+        elif node.type in ("string_lit", "quoted_template") and _breaks_line(node):
+            yield _problem(node, "MultiLineString", "A quoted string must end on its line.", "Use \\n or a heredoc.")
+        elif node.type == "object":
+            yield from _object_problems(node)
+
+
+def _breaks_line(string: Node) -> bool:
+    if string.type == "string_lit":
+        return string.start_point.row != string.end_point.row
+    return any(b"\n" in (part.text or b"") for part in children(string, "template_literal"))
+
+
+def _body_problems(body: Node) -> Iterator[Diagnostic]:
+    names: set[str] = set()
+    previous: Node | None = None
+    for item in body.children:
+        if item.type not in ("attribute", "block"):
             continue
-        names: set[str] = set()
-        previous: Node | None = None
-        for item in node.children:
-            if item.type not in ("attribute", "block"):
-                continue
-            if previous is not None and item.start_point.row == previous.end_point.row:
-                yield _problem(item, "MissingNewline", "An argument or block must begin on a line of its own.")
-            previous = item
-            name = text_of(item.children[0])
-            if item.type == "attribute" and name in names:
-                yield _problem(item, "AttributeRedefined", f'The argument "{name}" was already set in this block.')
-            names.add(name if item.type == "attribute" else "")
+        if previous is not None and item.start_point.row == previous.end_point.row:
+            yield _problem(item, "MissingNewline", "An argument or block must begin on a line of its own.")
+        previous = item
+        name = text_of(item.children[0])
+        if item.type == "attribute" and name in names:
+            yield _problem(item, "AttributeRedefined", f'The argument "{name}" was already set in this block.')
+        if item.type == "attribute":
+            names.add(name)
 
 
-def _problem(node: Node, code: str, message: str) -> Diagnostic:
-    return Diagnostic(code=code, message=message, line=line_of(node))
+def _block_problems(block: Node) -> Iterator[Diagnostic]:
+    opening, closing = children(block, "block_start")[0], children(block, "block_end")[0]
+    items = _body_items(block)
+    if opening.start_point.row != block.start_point.row:
+        yield _problem(block, "MissingBrace", "The opening brace must stand on the line of the block's type.")
+    if not items:
+        return
+    one_line = items[0].start_point.row == opening.start_point.row
+    if one_line and (len(items) > 1 or items[0].type == "block" or closing.start_point.row != items[0].end_point.row):
+        yield _problem(block, "SingleLineBlock", "A block on one line can hold a single argument only.")
+    elif not one_line and items[-1].end_point.row == closing.start_point.row:
+        yield _problem(items[-1], "MissingNewline", "The closing brace must stand on a line of its own.")
+
+
+def _object_problems(value: Node) -> Iterator[Diagnostic]:
+    before: Node | None = None
+    for part in value.children:
+        if part.type == "object_elem" and before is not None and before.end_point.row == part.start_point.row:
+            yield _problem(part, "MissingSeparator", "Elements of an object need a comma or a new line between them.")
+        if part.type != "comment":
+            before = part if part.type == "object_elem" else None
+
+
+def _problem(node: Node, code: str, message: str, hint: str | None = None) -> Diagnostic:
+    return Diagnostic(code=code, message=message, line=line_of(node), hint=hint)

@@ -14,13 +14,12 @@ from tree_sitter import Node
 
 from loraform_api.verification import HousePolicy
 from loraform_verifier.literals import escape, literal
-from loraform_verifier.parse import Block, Document, children
+from loraform_verifier.parse import BYTE_ORDER_MARK, Block, Document, children
 from loraform_verifier.policy import Tags, deciding_elements, deciding_object, has_comment, tags_of
 from loraform_verifier.taggable import Tagging, tagging_of
 
 STEP = "  "
 _BARE_KEY = re.compile(r"^(?!(?:for|null|true|false)$)[A-Za-z_][A-Za-z0-9_-]*$")
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,9 @@ def rewrite(document: Document, policy: HousePolicy) -> str:
 def _edits(document: Document, resource: Block, policy: HousePolicy) -> Iterator[Edit]:
     source = document.source
     if not has_comment(document, resource, policy.comment):
-        start = max(_line_start(source, resource.node), len(_BOM) if source.startswith(_BOM) else 0)
+        start = max(
+            _line_start(source, resource.node), len(BYTE_ORDER_MARK) if source.startswith(BYTE_ORDER_MARK) else 0
+        )
         yield Edit(start, start, f"{_indent(source, resource.node)}{policy.comment.strip()}\n")
     tagging = tagging_of(resource.labels[0])
     if tagging is None:

@@ -1,0 +1,173 @@
+"""The verifier's wire: its own client against its own service, and what other clients are told."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from loraform_api.verification import (
+    Asked,
+    HousePolicy,
+    Program,
+    Stage,
+    VerifyRequest,
+    VerifyResponse,
+)
+from loraform_verifier import client, service
+from loraform_verifier.client import VerifierClient, VerifierRefused, VerifierUnavailable
+from loraform_verifier.verify import Verifier
+
+STATIC = [Stage.PARSE, Stage.POLICY, Stage.INTENT]
+POLICY = HousePolicy(comment="# by PiCloud", tags={"created_by": "PiCloud"})
+BARE = Program(id="bare", text='resource "aws_vpc" "main" {\n}\n', asked=Asked(types=["aws_vpc"], names=["main"]))
+BROKEN = Program(id="broken", text='resource "aws_vpc" "main" {\n')
+
+
+async def serve(verifier: Verifier) -> AsyncIterator[str]:
+    runner = web.AppRunner(service.application(verifier))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    async for address in serve(Verifier()):
+        yield address
+
+
+async def test_verdicts_come_back_as_they_were_given(url: str) -> None:
+    request = VerifyRequest(programs=[BARE, BROKEN], stages=STATIC, policy=POLICY)
+    async with VerifierClient(url) as verifier:
+        answer = await verifier.verify(request)
+    assert answer.model_copy(update={"seconds": 0}) == Verifier().verify(request).model_copy(update={"seconds": 0})
+    bare, broken = answer.verdicts
+    assert [r.stage for r in bare.stages] == [Stage.PARSE, Stage.POLICY]
+    assert [d.code for d in bare.stages[1].diagnostics] == ["CommentMissing", "TagMissing"]
+    assert not broken.passed
+    assert broken.stages[0].diagnostics[0].line == 2
+
+
+async def test_rewriting_gives_the_served_form(url: str) -> None:
+    request = VerifyRequest(programs=[BARE, BROKEN], stages=STATIC, policy=POLICY, rewrite=True)
+    async with VerifierClient(url) as verifier:
+        bare, broken = (await verifier.verify(request)).verdicts
+    assert bare.passed
+    assert bare.rewritten is not None
+    assert bare.rewritten.startswith("# by PiCloud\nresource")
+    assert broken.rewritten is None
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        ("{", 400, "body: Invalid JSON"),
+        ('{"programs": [], "unknown": 1}', 400, "unknown: Extra inputs are not permitted"),
+        ('{"programs": [{"id": "", "text": "SECRET"}]}', 400, "programs.0.id: String should have at least 1 character"),
+        ('{"programs": [], "stages": ["Plan"]}', 400, "stages.0: Input should be"),
+        ('{"programs": [], "stages": ["Validate"]}', 400, "stages: Validate needs a terraform binary"),
+        ('{"programs": [], "stages": ["Policy"]}', 400, "policy: the Policy stage and `rewrite` need a policy"),
+        ("[" * 100_000, 400, "body: Invalid JSON"),
+    ],
+)
+async def test_wrong_requests_are_told_what_to_change(url: str, body: str, status: int, told: str) -> None:
+    async with aiohttp.ClientSession() as session, session.post(f"{url}/v1/verify", data=body) as answer:
+        assert answer.status == status
+        error = (await answer.json())["error"]
+    assert error["code"] == "InvalidRequest"
+    assert error["message"].startswith(told)
+    assert "SECRET" not in error["message"]
+
+
+async def test_other_paths_methods_and_sizes_are_refused_in_json(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_BODY", 1000)
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{url}/v1/verify") as answer:
+            assert (answer.status, (await answer.json())["error"]["code"]) == (405, "MethodNotAllowed")
+        async with session.get(f"{url}/other") as answer:
+            assert (answer.status, (await answer.json())["error"]["code"]) == (404, "NotFound")
+    async for small in serve(Verifier()):
+        async with aiohttp.ClientSession() as session, session.post(f"{small}/v1/verify", data="x" * 2000) as answer:
+            assert (answer.status, (await answer.json())["error"]["code"]) == (413, "TooLarge")
+
+
+async def test_health_names_the_toolchain(url: str) -> None:
+    async with VerifierClient(url) as verifier:
+        assert await verifier.healthy()
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/healthz") as answer:
+        assert (await answer.json())["toolchain"]["terraform"] == "none"
+
+
+class _Slow(Verifier):
+    """A verifier that waits to be told to go on and counts how many requests it is in at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+        self.inside = self.most = 0
+
+    def verify(self, request: VerifyRequest) -> VerifyResponse:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        self.go_on.wait(30)
+        self.inside -= 1
+        return super().verify(request)
+
+
+async def test_one_request_at_a_time_and_a_bounded_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_WAITING", 2)
+    slow = _Slow()
+    request = VerifyRequest(programs=[BARE], stages=[Stage.PARSE])
+    async for address in serve(slow):
+        async with VerifierClient(address) as verifier:
+            pending = {asyncio.create_task(verifier.verify(request)) for _ in range(3)}
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            with pytest.raises(VerifierUnavailable, match="Busy"):
+                await done.pop()
+            slow.go_on.set()
+            answers = await asyncio.gather(*pending)
+    assert [a.verdicts[0].passed for a in answers] == [True, True]
+    assert slow.most == 1
+
+
+async def test_a_client_that_gives_up_does_not_free_the_turn() -> None:
+    slow = _Slow()
+    request = VerifyRequest(programs=[BARE], stages=[Stage.PARSE])
+    async for address in serve(slow):
+        async with VerifierClient(address) as verifier:
+            with pytest.raises(VerifierUnavailable, match="TimeoutError"):
+                await verifier.verify(request, seconds=0.2)
+            second = asyncio.create_task(verifier.verify(request))
+            slow.go_on.set()
+            assert (await second).verdicts[0].passed
+    assert slow.most == 1
+
+
+async def test_the_client_says_when_nobody_answers() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        async with VerifierClient(url) as verifier:
+            assert not await verifier.healthy()
+            with pytest.raises(VerifierUnavailable, match=url):
+                await verifier.verify(VerifyRequest(programs=[]))
+
+
+async def test_the_client_tells_refusal_from_failure(url: str) -> None:
+    async with VerifierClient(url) as verifier:
+        with pytest.raises(VerifierRefused, match="Validate needs a terraform binary"):
+            await verifier.verify(VerifyRequest(programs=[BARE], policy=POLICY))
+
+
+async def test_the_client_without_a_loop(url: str) -> None:
+    request = VerifyRequest(programs=[BARE], stages=[Stage.PARSE])
+    answer = await asyncio.to_thread(client.verify, url, request)
+    assert answer.verdicts[0].passed

@@ -1,0 +1,130 @@
+"""Batches against the real terraform: each program gets the verdict that it gets alone, whatever its neighbours do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loraform_api.verification import Diagnostic, Program, Stage, VerifyRequest
+from loraform_verifier.normalise import Normalised, normalise
+from loraform_verifier.parse import parse
+from loraform_verifier.toolchain import Terraform, ToolchainError, discover
+from loraform_verifier.validate import Deadlines, Outcome, Validator
+from loraform_verifier.verify import Verifier
+
+VPC = 'resource "aws_vpc" "a" {\n  cidr_block = "10.0.0.0/16"\n}\n'
+SECRET = 'variable "p" {\n  sensitive = true\n}\n'
+HANG = """locals {
+  a = [for x in range(1024) : [for y in range(1024) : x]]
+  b = [for x in flatten(local.a) : [for y in flatten(local.a) : x]]
+  c = [for x in flatten(local.b) : [for y in flatten(local.b) : x]]
+}
+"""
+# Programs whose errors Terraform finds in different phases: while loading, building the graph, judging.
+CASES: dict[str, tuple[str, set[tuple[int | None, str]]]] = {
+    "valid": (VPC, set()),
+    "empty": ("", set()),
+    "argument": (VPC.replace("cidr_block", "cidr_blok"), {(2, "UnsupportedArgument")}),
+    "reference": (VPC.replace('"10.0.0.0/16"', "local.x"), {(2, "ReferenceToUndeclaredLocalValue")}),
+    "type": (VPC.replace("aws_vpc", "aws_vpcc"), {(1, "InvalidResourceType")}),
+    "duplicate": (VPC + VPC, {(4, "DuplicateResourceConfiguration")}),
+    "cycle": ("locals {\n  a = local.b\n  b = local.a\n}\n", {(None, "Cycle")}),
+    "undeclared alias": (
+        VPC.replace("cidr", "provider = aws.west\n  cidr"),
+        {(None, "ProviderConfigurationNotPresent")},
+    ),
+    "alias": ('provider "aws" {\n  alias = "west"\n}\n' + VPC.replace("cidr", "provider = aws.west\n  cidr"), set()),
+    "input": ('variable "c" {\n  type = string\n}\n' + VPC.replace('"10.0.0.0/16"', "var.c"), set()),
+    "reserved input": ('variable "source" {\n}\n', {(1, "InvalidVariableName")}),
+    "variable type": ('variable "c" {\n  type = strin\n}\n', {(2, "InvalidTypeSpecification")}),
+    "sensitive output": (SECRET + 'output "x" {\n  value = var.p\n}\n', {(4, "OutputRefersToSensitiveValues")}),
+    "marked output": (SECRET + 'output "x" {\n  value = var.p\n  sensitive = true\n}\n', set()),
+    "output without value": ('output "x" {\n}\n', {(1, "MissingRequiredArgument")}),
+    "unknown block": ('resourc "aws_vpc" "a" {\n}\n', {(1, "UnsupportedBlockType")}),
+    "one label": ('resource "aws_vpc" {\n}\n', {(1, "MissingNameForResource")}),
+    "lifecycle": (
+        VPC.replace("cidr", "lifecycle {\n    prevent_destory = true\n  }\n  cidr"),
+        {(3, "UnsupportedArgument")},
+    ),
+    "provider's own check": (VPC.replace("/16", "/99"), {(2, "InvalidValue")}),
+    "function": ("locals {\n  a = nofunc(1)\n}\n", {(2, "CallToUnknownFunction")}),
+    "attribute": (VPC + 'output "o" {\n  value = aws_vpc.a.nope\n}\n', {(5, "UnsupportedAttribute")}),
+    "own settings": ('terraform {\n  required_version = ">= 99"\n}\nprovider "aws" {\n  nope = 1\n}\n' + VPC, set()),
+    "several": (
+        'resource "aws_instance" "a" {\n  amii = 1\n  foo {\n  }\n}\nresource "aws_subnet" "a" {\n}\n',
+        {(2, "UnsupportedArgument"), (3, "UnsupportedBlockType"), (6, "MissingRequiredArgument")},
+    ),
+    "depends on": (VPC.replace("cidr", "depends_on = [aws_vpc.zz]\n  cidr"), {(2, "ReferenceToUndeclaredResource")}),
+    "built-in provider": ('resource "terraform_data" "b" {\n  input = 2\n}\n', set()),
+}
+
+
+@pytest.fixture(scope="module")
+def terraform() -> Terraform:
+    try:
+        return discover()
+    except ToolchainError as error:
+        pytest.skip(str(error))
+
+
+def program(text: str) -> Normalised:
+    document = parse(text)
+    assert document.problems == ()
+    return normalise(document)
+
+
+def places(outcome: Outcome) -> set[tuple[int | None, str]]:
+    assert outcome.undecided is None, outcome
+    return {(d.line, d.code) for d in outcome.errors}
+
+
+def test_each_program_of_a_batch_gets_its_own_verdict(terraform: Terraform) -> None:
+    outcomes = Validator(terraform).validate([program(text) for text, _ in CASES.values()])
+    assert {name: places(o) for name, o in zip(CASES, outcomes, strict=True)} == {
+        name: wanted for name, (_, wanted) in CASES.items()
+    }
+
+
+def test_the_verdict_alone_is_the_same(terraform: Terraform) -> None:
+    # Three from different phases; the whole table alone takes a minute and is part of the long tests.
+    for name in ("argument", "duplicate", "undeclared alias"):
+        text, wanted = CASES[name]
+        (outcome,) = Validator(terraform).validate([program(text)])
+        assert places(outcome) == wanted, name
+
+
+def test_a_program_that_hangs_takes_nobody_with_it(terraform: Terraform) -> None:
+    validator = Validator(terraform, Deadlines(run=25, program=0))
+    good, hanging, bad = validator.validate([program(VPC), program(HANG), program(CASES["type"][0])])
+    assert (good.errors, good.undecided) == ([], None)
+    assert hanging.undecided is not None
+    assert hanging.undecided.code in ("Timeout", "TerraformFailed")  # out of time, or out of memory
+    assert places(bad) == {(1, "InvalidResourceType")}
+
+
+def test_a_missing_provider_and_a_denial_are_inconclusive(terraform: Terraform) -> None:
+    texts = {
+        "random": 'resource "random_id" "b" {\n  byte_length = 2\n}\n',
+        "file": 'locals {\n  a = file("/etc/passwd")\n}\n',
+    }
+    request = VerifyRequest(programs=[Program(id=k, text=t) for k, t in texts.items()], stages=[Stage.VALIDATE])
+    answer = Verifier(terraform).verify(request)
+    found = {v.id: (v.passed, v.stages[0].inconclusive, v.stages[0].diagnostics[0].code) for v in answer.verdicts}
+    assert found == {"random": (False, True, "ProviderMissing"), "file": (False, True, "BlockedByPolicy")}
+    assert answer.toolchain == terraform.words()
+
+
+def test_nothing_is_left_behind(terraform: Terraform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (outcome,) = Validator(terraform).validate([program(CASES["type"][0])])
+    assert outcome.errors == [
+        Diagnostic(
+            code="InvalidResourceType",
+            message='Invalid resource type: The provider hashicorp/aws does not support resource type "aws_vpcc". '
+            'Did you mean "aws_vpc"?',
+            line=1,
+            hint='Did you mean "aws_vpc"?',
+        )
+    ]
+    assert list(tmp_path.iterdir()) == []
