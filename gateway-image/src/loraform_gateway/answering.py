@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
+from loraform_api.prompt import unfenced
 from loraform_gateway.engine import BASE, Engine, EngineRefused, EngineUnreachable
 from loraform_gateway.errors import ApiError, bad_request, unavailable
 from loraform_gateway.metrics import Metrics
@@ -96,7 +97,7 @@ class Answerer:
             return Answer(text, finish, usage, self.field(job, Verdict.TRUNCATED))
         try:
             with self._metrics.verification.time():
-                judged = await judge(self._verify, text, job.route.policy)
+                judged = await judge(self._verify, unfenced(text), job.route.policy)
         except (OSError, RuntimeError, ValueError) as error:
             raise unavailable(
                 "verifier_unavailable", f"the verifier does not answer ({type(error).__name__})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ Encode = Callable[[str], Sequence[int]]
 INSTRUCTION_HEADER = "### Instruction:\n"
 INPUT_HEADER = "\n\n### Input:\n"
 RESPONSE_HEADER = "\n\n### Response:\n"
+
+_FENCED = re.compile(r"\s*```[\w-]*[ \t]*\n(?P<body>.*?)\n?[ \t]*```\s*", re.DOTALL)
 
 
 def render(instruction: str, input_text: str = "") -> list[str]:
@@ -40,6 +43,12 @@ def prompt_tokens(encode: Encode, instruction: str, input_text: str = "", *, bos
 def response_tokens(encode: Encode, response: str, *, eos: int) -> list[int]:
     """Return the token ids of a training response, ending in `eos` (learnt, so that generation stops)."""
     return [*encode(response.strip() + "\n"), eos]
+
+
+def unfenced(answer: str) -> str:
+    """Return the program in a model's answer: what a single surrounding Markdown fence holds, else the text itself."""
+    match = _FENCED.fullmatch(answer)
+    return match["body"] + "\n" if match else answer
 
 
 def special_ids(config: Mapping[str, Any], encoded_nothing: Sequence[int]) -> tuple[int | None, int]:

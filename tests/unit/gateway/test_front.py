@@ -124,6 +124,13 @@ async def test_terraform_is_not_asked_about_a_raw_text_that_breaks_the_policy(wo
     ]
 
 
+async def test_a_markdown_fence_is_taken_off_as_in_evaluation(world: World) -> None:
+    program, world.engine.text = world.engine.text, f"```hcl\n{world.engine.text}```\n"
+    _, body = await world.post("/v1/completions", PROMPT)
+    assert body["choices"][0]["text"] == program
+    assert (body["loraform"]["rawPassed"], body["loraform"]["rewritten"]) == (True, False)
+
+
 async def test_a_failed_answer_is_200_with_its_verdict(world: World) -> None:
     world.verifier.passes = lambda stage, text: stage == "Parse"
     status, body = await world.post("/v1/chat/completions", CHAT)

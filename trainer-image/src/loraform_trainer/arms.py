@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,6 @@ from loraform_api.verification import Asked, HousePolicy, ProgramVerdict, Stage
 ALL = "All"
 BASE = "base"
 """The engine's served name of the base model."""
-
-_FENCED = re.compile(r"\s*```[\w-]*[ \t]*\n(?P<body>.*?)\n?[ \t]*```\s*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -69,12 +66,6 @@ def state(policy: HousePolicy) -> str:
     sentences = [f'Put the comment "{comment}" above each resource.'] if comment else []
     sentences += [f"Add the tag {key} with the value {value}." for key, value in policy.tags.items()]
     return " ".join(sentences)
-
-
-def unfenced(text: str) -> str:
-    """Return the program in `text`: what a single surrounding Markdown fence holds, else the text itself."""
-    match = _FENCED.fullmatch(text)
-    return match["body"] + "\n" if match else text
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,23 +17,17 @@ from loraform_trainer.errors import AdapterNotServableError, TransientError
 POLL_SECONDS = 1.0
 TRIES = 3
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=900)
+SHORT = aiohttp.ClientTimeout(total=10)
 TROUBLE = (aiohttp.ClientError, OSError)
 
 
-async def wait_until_up(session: aiohttp.ClientSession, url: str, what: str, seconds: float) -> None:
-    """Return once GET `url` answers 200; raises TransientError after `seconds`."""
+async def wait_until(healthy: Callable[[], Awaitable[bool]], what: str, seconds: float) -> None:
+    """Return once `healthy` answers True; raises TransientError after `seconds`."""
     deadline = time.monotonic() + seconds
-    last = "no answer"
-    while time.monotonic() < deadline:
-        try:
-            async with session.get(url) as reply:
-                if reply.status == 200:
-                    return
-                last = f"status {reply.status}"
-        except TROUBLE as error:
-            last = type(error).__name__
+    while not await healthy():
+        if time.monotonic() >= deadline:
+            raise TransientError(f"{what} was not ready after {seconds:.0f} s; look at its container's log")
         await asyncio.sleep(POLL_SECONDS)
-    raise TransientError(f"{what} was not ready after {seconds:.0f} s ({last}); look at its container's log")
 
 
 async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any], what: str) -> Any:
@@ -65,6 +60,14 @@ class Engine:
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
         self._url = url.rstrip("/")
+
+    async def healthy(self) -> bool:
+        """Say whether the engine answers requests."""
+        try:
+            async with self._session.get(f"{self._url}/health", timeout=SHORT) as reply:
+                return reply.status == 200
+        except TROUBLE:
+            return False
 
     async def max_length(self) -> int:
         """Return the longest sequence in tokens, prompt and answer together."""

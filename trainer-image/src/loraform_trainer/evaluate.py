@@ -14,16 +14,18 @@ from loraform_api.finetunejob import ArmName
 from loraform_api.heartbeat import adapter_name
 from loraform_api.names import RunStage
 from loraform_api.parity import ParityFile
+from loraform_api.prompt import unfenced
 from loraform_api.run import EvaluateResult, StageReport
-from loraform_api.verification import Program, ProgramVerdict, Stage, Toolchain, VerifyRequest, VerifyResponse
+from loraform_api.verification import Program, ProgramVerdict, Stage, Toolchain, VerifyRequest
 from loraform_trainer import arms, tokens
 from loraform_trainer.arms import Arm, Row, Scored
 from loraform_trainer.context import Context
-from loraform_trainer.engine import TIMEOUT, Engine, post, wait_until_up
-from loraform_trainer.errors import AdapterNotServableError, DatasetInvalidError
+from loraform_trainer.engine import TIMEOUT, Engine, wait_until
+from loraform_trainer.errors import AdapterNotServableError, DatasetInvalidError, StageError, TransientError
 from loraform_trainer.files import read_jsonl, write_jsonl
 from loraform_trainer.progress import Countdown
 from loraform_trainer.staging import digest_of
+from loraform_verifier.client import VerifierClient, VerifierRefused, VerifierUnavailable
 
 CONCURRENCY = 32
 VERIFY_CHUNK = 500
@@ -44,12 +46,11 @@ async def _run(context: Context) -> StageReport:
         raise DatasetInvalidError("spec.evaluation.suites: the suites have no rows")
     candidate = digest_of(paths.adapter)
     live = None if config.live is None else config.live.digest
-    async with _sidecars(context) as session:
-        engine = Engine(session, context.engine_url)
+    async with _sidecars(context) as (engine, verifier):
         difference = await _load(context, engine, candidate, live)
         compared = arms.arms(candidate, live, config.policy)
         answered = await _Generation(context, engine, len(rows) * len(compared)).answers(compared, rows)
-        scored, toolchain = await _Verification(context, session).judge(answered)
+        scored, toolchain = await _Verification(context, verifier).judge(answered)
     write_jsonl(paths.evaluation_rows, (_record(s) for s in scored))
     by_arm = {arm.name: [s for s in scored if s.arm == arm] for arm in compared}
     reference = ArmName.BASE if live is None else ArmName.LIVE
@@ -65,13 +66,16 @@ async def _run(context: Context) -> StageReport:
 
 
 @asynccontextmanager
-async def _sidecars(context: Context) -> AsyncIterator[aiohttp.ClientSession]:
+async def _sidecars(context: Context) -> AsyncIterator[tuple[Engine, VerifierClient]]:
     connector = aiohttp.TCPConnector(limit=2 * CONCURRENCY)
-    async with aiohttp.ClientSession(timeout=TIMEOUT, connector=connector) as session:
-        seconds = context.sidecar_wait_seconds
-        await wait_until_up(session, f"{context.verifier_url}/healthz", "the verifier", seconds)
-        await wait_until_up(session, f"{context.engine_url}/health", "the engine", seconds)
-        yield session
+    async with (
+        aiohttp.ClientSession(timeout=TIMEOUT, connector=connector) as session,
+        VerifierClient(context.verifier_url) as verifier,
+    ):
+        engine = Engine(session, context.engine_url)
+        await wait_until(verifier.healthy, "the verifier", context.sidecar_wait_seconds)
+        await wait_until(engine.healthy, "the engine", context.sidecar_wait_seconds)
+        yield engine, verifier
 
 
 async def _load(context: Context, engine: Engine, candidate: str, live: str | None) -> float:
@@ -124,7 +128,7 @@ class _Generation:
                 got = await self._engine.generate(
                     arm.model, prompt, max_tokens=allowed, eos=self._vocabulary.eos, seed=spec.training.seed
                 )
-            scored = Scored(arm, row, arms.unfenced(got.text), truncated=got.truncated)
+            scored = Scored(arm, row, unfenced(got.text), truncated=got.truncated)
         self._done += 1
         self._context.progress.update(
             GENERATING * self._done / self._total,
@@ -146,9 +150,9 @@ class _Question:
 class _Verification:
     """Asks the verifier about all answers, as the model wrote them and as they would be served."""
 
-    def __init__(self, context: Context, session: aiohttp.ClientSession) -> None:
+    def __init__(self, context: Context, verifier: VerifierClient) -> None:
         self._context = context
-        self._session = session
+        self._verifier = verifier
         self._toolchain = Toolchain(terraform="none")
 
     async def judge(self, answered: Sequence[Scored]) -> tuple[list[Scored], Toolchain]:
@@ -183,9 +187,12 @@ class _Verification:
         request = VerifyRequest(
             programs=numbered, stages=list(stages), policy=self._context.config.policy, rewrite=rewrite
         )
-        url = f"{self._context.verifier_url}/v1/verify"
-        answer = await post(self._session, url, request.model_dump(mode="json", by_alias=True), "the verifier")
-        response = VerifyResponse.model_validate(answer)
+        try:
+            response = await self._verifier.verify(request)
+        except VerifierUnavailable as error:
+            raise TransientError(str(error)) from error
+        except VerifierRefused as error:
+            raise StageError(str(error)) from error
         self._toolchain = response.toolchain
         by_id = {verdict.id: verdict for verdict in response.verdicts}
         return [by_id[program.id] for program in numbered]
