@@ -1,0 +1,350 @@
+"""A FineTuneJob on the real API server with the real operator process and the real Job controller.
+
+No node ever fits the pods (an impossible node selector), so that the tests can end them by hand: each writes the
+status that a kubelet would have written.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import yaml
+from kubernetes import client
+
+from loraform_api import names
+
+GROUP = (names.GROUP, names.VERSION)
+JOBS = "finetunejobs"
+PREPARED: dict[str, Any] = {
+    "stage": "prepare",
+    "message": "100 rows",
+    "prepare": {
+        "datasetDigest": "d" * 64,
+        "rows": {"Read": 120, "Duplicate": 20, "Train": 95, "Validation": 5},
+        "baseDigest": "b" * 64,
+        "templateHash": "c" * 64,
+        "suiteRows": 200,
+    },
+}
+TRAINED: dict[str, Any] = {
+    "stage": "train",
+    "message": "10 steps",
+    "train": {
+        "steps": 10,
+        "resumedFromStep": 5,
+        "finalLoss": "0.1",
+        "trainedTokens": 1000,
+        "adapterDigest": "a" * 64,
+    },
+}
+COUNTS = {"raw": 190, "served": 195}
+EVALUATED: dict[str, Any] = {
+    "stage": "evaluate",
+    "message": "190 of 200",
+    "evaluate": {
+        "arms": [{"name": "Candidate", "rows": 200, "counts": {"Policy": COUNTS, "All": COUNTS}}],
+        "paired": {
+            "reference": "Base",
+            "bothPassed": 0,
+            "candidateOnly": 190,
+            "referenceOnly": 0,
+            "neitherPassed": 10,
+        },
+        "parityMaxDifference": "0.001",
+        "toolchain": "terraform 1.11.4",
+    },
+}
+Found = TypeVar("Found")
+
+
+def wait_for(what: str, look: Callable[[], Found | None], seconds: float = 60) -> Found:
+    """Return the first truthy answer of `look`, asked again and again until the deadline."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with suppress(client.ApiException, KeyError):  # not there yet
+            found = look()
+            if found:
+                return found
+        time.sleep(0.2)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+class Operator:
+    """The operator as a process on this host."""
+
+    def __init__(self, kubeconfig: Path, namespace: str, address: str, folder: Path) -> None:
+        self.endpoint_port, self.metrics_port = free_port(), free_port()
+        config = folder / "config.yaml"
+        images = {role: f"registry.invalid/{role}:1" for role in ("trainer", "verifier", "gateway")}
+        profiles = {"default": {"engineImage": "registry.invalid/engine:1", "engineDtype": "float32"}}
+        config.write_text(yaml.safe_dump({"images": images, "profiles": profiles, "resyncSeconds": 30}))
+        options = {
+            "config": config,
+            "kubeconfig": kubeconfig,
+            "namespace": namespace,
+            "operator-namespace": namespace,
+            "advertise-address": address,
+            "endpoint-port": self.endpoint_port,
+            "metrics-port": self.metrics_port,
+        }
+        flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        self.command = [sys.executable, "-m", "loraform_operator", *flags]
+        self.log = folder / "operator.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stderr=log)
+        wait_for("the operator's readiness", lambda: self.fetch("/readyz"))
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(sign)
+        return self.process.wait(30)
+
+    def fetch(self, path: str) -> str | None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return None
+
+
+class Run:
+    """One FineTuneJob and what a kubelet would do to its pods."""
+
+    def __init__(self, api: client.ApiClient, namespace: str) -> None:
+        self.core, self.batch = client.CoreV1Api(api), client.BatchV1Api(api)
+        self.custom = client.CustomObjectsApi(api)
+        self.namespace = namespace
+
+    def create(self, **spec: Any) -> None:
+        text = "# This resource is generated using PiCloud tool"
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": "FineTuneJob",
+            "metadata": {"name": "style"},
+            "spec": {
+                "baseModel": {"storageUri": "pvc://models/tiny"},
+                "dataset": {"sources": [{"name": "pairs", "configMap": {"name": "pairs", "key": "rows.jsonl"}}]},
+                "policy": {"comment": text},
+                "evaluation": {"suites": [{"name": "held", "configMap": {"name": "held", "key": "s.jsonl"}}]},
+                "output": {"storageUri": "pvc://models/adapters"},
+                "placement": {"nodeSelector": {"loraform.dev/test": "no-such-node"}},
+                **spec,
+            },
+        }
+        self.custom.create_namespaced_custom_object(*GROUP, self.namespace, JOBS, body)
+
+    def create_claim(self, name: str = "models") -> None:
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+        body = {"metadata": {"name": name}, "spec": spec}
+        self.core.create_namespaced_persistent_volume_claim(self.namespace, body)
+
+    def get(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.custom.get_namespaced_custom_object(*GROUP, self.namespace, JOBS, "style")
+        return found
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return self.get().get("status") or {}
+
+    def condition(self, type_: str) -> dict[str, Any]:
+        return next((c for c in self.status.get("conditions", []) if c["type"] == type_), {})
+
+    def await_condition(self, type_: str, status: str, reason: str) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            found = self.condition(type_)
+            return found if (found.get("status"), found.get("reason")) == (status, reason) else None
+
+        return wait_for(f"condition {type_}={status} {reason}", look)
+
+    def pod(self, stage: str) -> Any:
+        """Return the stage's newest pod that has not ended yet."""
+
+        def look() -> Any:
+            pods = self.core.list_namespaced_pod(self.namespace, label_selector=f"{names.LABEL_STAGE}={stage}").items
+            return next((p for p in pods if p.status.phase in ("Pending", "Running")), None)
+
+        return wait_for(f"a pod of stage {stage}", look)
+
+    def end(self, stage: str, report: dict[str, Any], code: int = 0) -> str:
+        """Let the stage's pod end with this report; returns its name."""
+        pod = self.pod(stage)
+        ended = {
+            "exitCode": code,
+            "reason": "Completed" if code == 0 else "Error",
+            "startedAt": "2026-01-01T00:00:00Z",
+            "finishedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "message": json.dumps(report),
+        }
+        container = {
+            "name": stage,
+            "image": "x",
+            "imageID": "x",
+            "ready": False,
+            "restartCount": 0,
+            "state": {"terminated": ended},
+        }
+        status = {"phase": "Failed" if code else "Succeeded", "containerStatuses": [container]}
+        self.core.patch_namespaced_pod_status(pod.metadata.name, self.namespace, {"status": status})
+        return str(pod.metadata.name)
+
+    def jobs(self) -> dict[str, str]:
+        """Return uid by name of all Jobs."""
+        return {j.metadata.name: j.metadata.uid for j in self.batch.list_namespaced_job(self.namespace).items}
+
+
+@pytest.fixture
+def operator(kubeconfig: Path, api: client.ApiClient, namespace: str, tmp_path: Path) -> Iterator[Operator]:
+    node = client.CoreV1Api(api).list_node().items[0]
+    address = next(a.address for a in node.status.addresses if a.type == "InternalIP")
+    process = Operator(kubeconfig, namespace, address, tmp_path)
+    process.start()
+    yield process
+    if process.process is not None and process.process.poll() is None:
+        process.stop()
+
+
+@pytest.fixture
+def run(api: client.ApiClient, namespace: str) -> Run:
+    return Run(api, namespace)
+
+
+def test_a_run_goes_through_its_stages_and_survives_kills_of_the_operator(operator: Operator, run: Run) -> None:
+    run.create_claim()
+    run.create()
+    run.await_condition("Ready", "False", "Unschedulable")
+    prefix = names.run_prefix("style", run.get()["metadata"]["uid"])
+
+    operator.stop(signal.SIGKILL)  # during prepare, which ends meanwhile
+    run.end("prepare", PREPARED)
+    operator.start()
+    run.await_condition("DatasetReady", "True", "Prepared")
+    stopped = {"stage": "train", "exitCode": 85, "message": "saved at step 5", "resumedFromStep": 0}
+    wait_for("the end of the prepare Job", lambda: f"{prefix}-prepare" not in run.jobs())
+    train = run.jobs()
+    first = run.end("train", stopped, code=85)
+    wait_for("the attempt", lambda: [a["pod"] for a in run.status["attempts"]] == [first])
+    operator.stop(signal.SIGKILL)
+    operator.start()
+    assert run.jobs() == train, "the same Job goes on with another pod"
+    run.end("train", TRAINED)
+    run.end("evaluate", EVALUATED)
+    path = f"adapters/{prefix}"
+    published = {"path": path, "digest": "a" * 64, "sizeBytes": 5}
+    run.end("publish", {"stage": "publish", "message": "published", "publish": published})
+    run.await_condition("Succeeded", "True", "Succeeded")
+
+    status = run.status
+    assert [s["name"] for s in status["stages"]] == ["prepare", "train", "evaluate", "publish"]
+    assert status["artifact"]["uri"] == f"pvc://models/{path}"
+    assert status["evaluation"]["arms"][0]["rates"][1] == {"stage": "All", "raw": "0.9500", "served": "0.9750"}
+    assert [(a["reason"], a["exitCode"]) for a in status["attempts"]] == [("SavedAndStopped", 85)]
+    assert {c["type"] for c in status["conditions"]} == {"Ready", "Succeeded", "DatasetReady"}
+    wait_for("the end of all Jobs", lambda: not run.jobs())
+    reasons = {e.reason for e in run.core.list_namespaced_event(run.namespace).items}
+    assert {"PrepareFinished", "TrainFinished", "SavedAndStopped", "Succeeded"} <= reasons
+    assert 'loraform_evaluation_rate{arm="Candidate",form="raw",name="style"' in (operator.fetch("/metrics") or "")
+
+
+def test_a_missing_claim_is_named_and_the_run_goes_on_when_it_comes(operator: Operator, run: Run) -> None:
+    run.create()
+    found = run.await_condition("Ready", "False", "VolumeNotBound")
+    assert "`models` (spec.baseModel.storageUri) does not exist" in found["message"]
+    assert run.jobs() == {}
+    run.create_claim()
+    run.pod("prepare")
+
+
+def test_invalid_rows_fail_the_run_at_once(operator: Operator, run: Run) -> None:
+    run.create_claim()
+    run.create()
+    message = "0 of 10 rows remain"
+    run.end("prepare", {"stage": "prepare", "exitCode": 65, "message": message}, code=65)
+    found = run.await_condition("Stalled", "True", "DatasetInvalid")
+    assert message in found["message"]
+    assert (run.condition("Succeeded")["status"], run.condition("DatasetReady")["status"]) == ("False", "False")
+    assert len(run.core.list_namespaced_pod(run.namespace).items) == 1, "the failed pod stays, no other came"
+
+
+def test_progress_needs_a_token_of_the_runs_own_pod(operator: Operator, run: Run) -> None:
+    run.create_claim()
+    run.create()
+    pod = run.pod("prepare")
+    meta = run.get()["metadata"]
+    config = run.core.read_namespaced_config_map(f"{names.run_prefix('style', meta['uid'])}-run", run.namespace)
+    context = ssl.create_default_context(cadata=config.data["ca.crt"])
+    service = run.core.read_namespaced_service(names.SERVICE_OPERATOR, run.namespace)
+    url = f"https://{service.spec.cluster_ip}:9443{names.progress_path(run.namespace, 'style')}"
+
+    def token(audience: str) -> str:
+        reference = {"kind": "Pod", "apiVersion": "v1", "name": pod.metadata.name, "uid": pod.metadata.uid}
+        spec = {"audiences": [audience], "boundObjectRef": reference}
+        account = pod.spec.service_account_name
+        made = run.core.create_namespaced_service_account_token(account, run.namespace, {"spec": spec})
+        return str(made.status.token)
+
+    def post(bearer: str, percentage: int) -> int:
+        told = {"trainerStatus": {"progressPercentage": percentage, "metrics": [{"name": "loss", "value": "0.5"}]}}
+        request = urllib.request.Request(url, json.dumps(told).encode(), {"Authorization": f"Bearer {bearer}"})
+        try:
+            with urllib.request.urlopen(request, timeout=5, context=context) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def reachable() -> bool:
+        with suppress(OSError):
+            socket.create_connection((service.spec.cluster_ip, 9443), timeout=1).close()
+            return True
+        return False
+
+    wait_for("kube-proxy to know the Service", reachable)
+    good = token(names.audience(run.namespace, "style", meta["uid"]))
+    assert post(token("https://kubernetes.default.svc"), 1) == 401
+    assert post(good[:-4] + "AAAA", 1) == 401
+    assert post(good, 42) == 200
+    assert post(good, 43) == 429
+    wait_for("progress in status", lambda: run.status["progress"]["percentage"] == 42)
+    assert "loraform_finetunejob_progress_ratio" in (operator.fetch("/metrics") or "")
+
+
+def test_deleting_needs_no_operator(operator: Operator, run: Run) -> None:
+    run.create_claim()
+    run.create()
+    run.pod("prepare")
+    assert operator.stop() == 0
+    run.custom.delete_namespaced_custom_object(*GROUP, run.namespace, JOBS, "style")
+    with pytest.raises(client.ApiException, match="404"):
+        run.get()
+    wait_for("garbage collection of the run's objects", lambda: not run.jobs())
+
+
+def test_a_refused_pod_is_told(operator: Operator, run: Run) -> None:
+    hard = {"spec": {"hard": {"pods": "0"}}, "metadata": {"name": "none"}}
+    run.core.create_namespaced_resource_quota(run.namespace, hard)
+    run.create_claim()
+    wait_for("the quota", lambda: run.core.read_namespaced_resource_quota("none", run.namespace).status.hard)
+    run.create()
+    found = run.await_condition("Ready", "False", "PodsNotCreated")
+    assert "exceeded quota: none" in found["message"]
