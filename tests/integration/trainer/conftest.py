@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from loraform_api.names import RunStage
 from loraform_api.run import RunConfig, StageReport
+from loraform_trainer.__main__ import main
 from loraform_trainer.paths import Paths
 
 POLICY = {"comment": "# This resource is generated using PiCloud tool", "tags": {"created_by": "PiCloud"}}
@@ -154,9 +155,6 @@ def pod(tmp_path: Path, base_model: Path) -> Pod:
 @pytest.fixture
 def stage(pod: Pod) -> Callable[..., int]:
     """Run a stage as its container does; returns the exit code."""
-    from dataclasses import fields
-
-    from loraform_trainer.__main__ import main
 
     def run(name: str, *extra: str) -> int:
         pod.write_config()

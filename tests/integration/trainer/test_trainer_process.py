@@ -37,7 +37,7 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) ->
 
 
 def test_sigterm_saves_and_the_next_pod_goes_on(pod: Any, stage: Callable[..., int]) -> None:
-    pod.config["spec"]["training"]["epochs"] = 60
+    pod.config["spec"]["training"]["epochs"] = 12
     pod.config["spec"]["checkpoint"]["everySteps"] = 5
     assert stage("prepare") == 0
     process = start(pod, "train")
@@ -46,9 +46,8 @@ def test_sigterm_saves_and_the_next_pod_goes_on(pod: Any, stage: Callable[..., i
     _, log = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == ExitCode.SAVED_AND_STOPPED, log
     saved = int(pod.report().message.removeprefix("asked to stop; saved at step "))
-    assert 5 <= saved < 540
+    assert 5 <= saved < 108
 
-    pod.config["spec"]["training"]["epochs"] = 60
     again = start(pod, "train")
     _, log = again.communicate(timeout=DEADLINE_SECONDS)
     assert again.returncode == 0, log
@@ -62,7 +61,7 @@ def test_sigterm_ends_a_waiting_prepare(pod: Any) -> None:
     wait_for(lambda: pod.paths.base.is_dir() and any(pod.paths.base.iterdir()), process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode in (128 + signal.SIGTERM, ExitCode.MISSING_REFERENCE)
+    assert process.returncode == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize("stage_name", [str(s) for s in RunStage])

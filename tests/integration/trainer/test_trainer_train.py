@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 from loraform_api.artifact import adapter_digest
@@ -149,8 +149,6 @@ def test_a_changed_base_is_noticed(prepared: Any, stage: Stage, monkeypatch: pyt
 
 
 def test_a_base_without_all_its_weights_is_refused(prepared: Any, stage: Stage) -> None:
-    from safetensors.torch import save_file
-
     file = prepared.paths.base / "model.safetensors"
     tensors = load_file(file)
     del tensors["model.norm.weight"]

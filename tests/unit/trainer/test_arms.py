@@ -1,0 +1,88 @@
+"""Arms, their prompts, and what is counted."""
+
+from __future__ import annotations
+
+from loraform_api.finetunejob import ArmName
+from loraform_api.run import TERMINATION_LIMIT, EvaluateResult, StageReport
+from loraform_api.verification import HousePolicy, ProgramVerdict, Stage, StageResult
+from loraform_trainer.arms import Arm, Row, Scored, arms, count, pair, state
+
+POLICY = HousePolicy(comment="# Made by us", tags={"created_by": "PiCloud"})
+CANDIDATE, LIVE = "c" * 64, "d" * 64
+
+
+def row(name: str, *stages: Stage) -> Row:
+    return Row(name, "suite", f"Create {name}", "", None, stages or tuple(Stage))
+
+
+def verdict(*passed: Stage, failed: Stage | None = None, inconclusive: bool = False) -> ProgramVerdict:
+    results = [StageResult(stage=s, passed=True) for s in passed]
+    if failed is not None:
+        results.append(StageResult(stage=failed, passed=False, inconclusive=inconclusive))
+    return ProgramVerdict(id="1", passed=failed is None, stages=results)
+
+
+def test_arms_of_a_first_run_and_of_a_later_one() -> None:
+    assert [a.name for a in arms(CANDIDATE, None, POLICY)] == ["Base", "BaseWithPolicy", "Candidate"]
+    later = arms(CANDIDATE, LIVE, POLICY)
+    assert [(a.name, a.model) for a in later] == [
+        ("Base", "base"), ("BaseWithPolicy", "base"), ("Live", "adapter-dddddddddddddddd"),
+        ("Candidate", "adapter-cccccccccccccccc"),
+    ]  # fmt: skip
+    assert [a.name for a in arms(CANDIDATE, None, None)] == ["Base", "Candidate"]
+
+
+def test_only_the_policy_arm_is_told_the_policy() -> None:
+    base, told, candidate = arms(CANDIDATE, None, POLICY)
+    question = row("a bucket")
+    assert base.instruction(question) == candidate.instruction(question) == "Create a bucket"
+    assert told.instruction(question) == (
+        'Create a bucket Put the comment "Made by us" above each resource. '
+        "Add the tag created_by with the value PiCloud."
+    )
+    assert state(HousePolicy()) == ""
+
+
+def test_every_rate_is_over_all_rows() -> None:
+    arm = Arm(ArmName.CANDIDATE, "x", CANDIDATE)
+    passed = verdict(*Stage)
+    scored = [
+        Scored(arm, row("a"), "A", raw=passed, served=passed),
+        Scored(arm, row("b"), "B", raw=verdict(Stage.PARSE, Stage.VALIDATE, failed=Stage.POLICY), served=passed),
+        Scored(arm, row("c"), "B", raw=verdict(Stage.PARSE, failed=Stage.VALIDATE, inconclusive=True),
+               served=verdict(Stage.PARSE, failed=Stage.VALIDATE, inconclusive=True)),
+        Scored(arm, row("d"), "", truncated=True),
+    ]  # fmt: skip
+    result = count(arm.name, scored)
+    raw = {name: counts.raw for name, counts in result.counts.items()}
+    served = {name: counts.served for name, counts in result.counts.items()}
+    assert raw == {"Parse": 3, "Validate": 2, "Policy": 1, "Intent": 1, "All": 1}
+    assert served == {"Parse": 3, "Validate": 2, "Policy": 2, "Intent": 2, "All": 2}
+    assert (result.rows, result.truncated, result.inconclusive, result.distinct_answers) == (4, 1, 1, 3)
+
+
+def test_pairs_compare_raw_outcomes_row_by_row() -> None:
+    good, bad = verdict(Stage.PARSE), verdict(failed=Stage.PARSE)
+
+    def side(arm: ArmName, *outcomes: ProgramVerdict) -> list[Scored]:
+        return [Scored(Arm(arm, "m"), row(str(i)), "x", raw=o, served=good) for i, o in enumerate(outcomes)]
+
+    paired = pair(side(ArmName.LIVE, good, good, bad, bad, bad), side(ArmName.CANDIDATE, good, bad, good, good, bad))
+    assert paired.reference is ArmName.LIVE
+    assert (paired.both_passed, paired.candidate_only, paired.reference_only, paired.neither_passed) == (1, 2, 1, 1)
+
+
+def test_the_largest_report_fits_a_termination_message() -> None:
+    good = verdict(*Stage)
+    compared = arms(CANDIDATE, LIVE, POLICY)
+    by_arm = [[Scored(arm, row(str(i)), "x", raw=good, served=good) for i in range(3)] for arm in compared]
+    results = [count(scored[0].arm.name, scored) for scored in by_arm]
+    for result in results:
+        for counts in result.counts.values():
+            object.__setattr__(counts, "raw", 10_000_000)
+    paired = pair(by_arm[2], by_arm[3])
+    evaluated = EvaluateResult(
+        arms=results, paired=paired, live_digest=LIVE, parity_max_difference="0.000123", toolchain="t" * 300
+    )
+    report = StageReport(stage="evaluate", message="m" * 1000, evaluate=evaluated)
+    assert len(report.encode()) <= TERMINATION_LIMIT
