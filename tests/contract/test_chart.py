@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from loraform_api import names
+from loraform_api import __version__, names
 from loraform_devcluster.binaries import Binaries
 from loraform_devcluster.layout import CHECKOUT, DEFAULT_STATE, Layout, default_cache
 from loraform_devcluster.progress import Progress
@@ -126,6 +127,12 @@ def test_a_digest_wins_over_a_tag_and_a_tag_over_the_version() -> None:
     assert settings["images"]["verifier"].endswith(
         ":" + yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     )
+
+
+def test_chart_images_and_distribution_have_one_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    assert chart["version"] == chart["appVersion"] == project["version"] == __version__
 
 
 @pytest.mark.parametrize("path", sorted((CHECKOUT / "crds").glob("*.yaml")), ids=lambda p: p.name)

@@ -6,13 +6,13 @@ Series of a custom resource are computed at scrape time from the indexes, so the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from pydantic import TypeAdapter, ValidationError
 
+from loraform_api import __version__
 from loraform_api.finetunejob import FineTuneJobStatus
 from loraform_api.meta import Condition
 from loraform_api.names import Kind
@@ -182,4 +182,4 @@ class ResourceCollector(Collector):
 def add_build_info(registry: CollectorRegistry) -> None:
     """Tell the version of the running operator."""
     info = Gauge("loraform_build_info", "Version of the operator; always 1.", ["version"], registry=registry)
-    info.labels(version("loraform")).set(1)
+    info.labels(__version__).set(1)
