@@ -15,7 +15,7 @@ Object = dict[str, Any]
 
 MESSAGE_LIMIT = 1000
 SECRETS = re.compile(
-    r"(?P<keep>(?:authorization:?\s*(?:bearer|basic)|password|passwd|secret|token|api[_-]?key)['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&]+"
+    r"(?P<keep>\b(?:bearer|basic)\s+|(?:password|passwd|secret|token|api[_-]?key)['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&]+"
     r"|(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]+@"
     r"|\b(?:hf_[A-Za-z0-9]{10,}|gh[a-z]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,}\.[\w-]+\.[\w-]+)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*",

@@ -1,0 +1,172 @@
+"""The API client against a real HTTP server that stands in for the API server: it answers as it is told."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes.aio import client
+
+from loraform_operator import errors
+from loraform_operator.cluster import ATTEMPTS, Cluster, path_of
+
+MAP = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "m", "namespace": "ns", "ownerReferences": [{"uid": "u1", "controller": True}]},
+}
+
+
+class ApiServer:
+    """Answers with the next of `answers` (status, body, headers), and 200 with an empty object after the last."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, Any, dict[str, str]]] = []
+        self.requests: list[tuple[str, str, str, Any]] = []
+
+    def will(self, status: int, body: Any = None, **headers: str) -> None:
+        self.answers.append((status, body or {}, {k.replace("_", "-"): v for k, v in headers.items()}))
+
+    async def handle(self, request: web.Request) -> web.Response:
+        text = await request.text()
+        body = json.loads(text) if text else None
+        self.requests.append((request.method, request.path_qs, request.content_type, body))
+        status, answer, headers = self.answers.pop(0) if self.answers else (200, {}, {})
+        return web.json_response(answer, status=status, headers=headers)
+
+
+class Sleeps(list[float]):
+    async def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[tuple[ApiServer, Cluster, Sleeps, Counter[int]]]:
+    api = ApiServer()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", api.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    settings = client.Configuration(host=f"http://{host}:{port}")
+    sleeps, codes = Sleeps(), Counter[int]()
+    cluster = Cluster(client.ApiClient(settings), lambda method, host, code: codes.update([code]), sleeps)
+    yield api, cluster, sleeps, codes
+    await cluster.close()
+    await runner.cleanup()
+
+
+Server = tuple[ApiServer, Cluster, Sleeps, Counter[int]]
+
+
+def test_paths() -> None:
+    assert path_of("Pod", "ns") == "/api/v1/namespaces/ns/pods"
+    assert path_of("Job", None) == "/apis/batch/v1/jobs"
+    status = path_of("FineTuneJob", "ns", "j", "status")
+    assert status == "/apis/loraform.dev/v1alpha1/namespaces/ns/finetunejobs/j/status"
+
+
+async def test_too_many_requests_waits_as_asked_for_every_verb(server: Server) -> None:
+    api, cluster, sleeps, codes = server
+    api.will(429, Retry_After="7")
+    await cluster.create(MAP)
+    assert sleeps == [7.0]
+    assert codes == {429: 1, 200: 1}
+
+
+async def test_a_broken_server_is_asked_again_but_a_create_is_not(server: Server) -> None:
+    api, cluster, sleeps, _ = server
+    api.will(503)
+    api.will(500)
+    await cluster.apply(MAP)
+    assert len(sleeps) == 2
+    api.will(500, {"message": "etcd is away"})
+    with pytest.raises(errors.ClusterError, match="etcd is away"):
+        await cluster.create(MAP)
+
+
+async def test_it_gives_up_in_the_end(server: Server) -> None:
+    api, cluster, sleeps, _ = server
+    for _ in range(ATTEMPTS):
+        api.will(503)
+    with pytest.raises(errors.ClusterError):
+        await cluster.get("Job", "ns", "j")
+    assert len(sleeps) == ATTEMPTS - 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(403, errors.Forbidden), (409, errors.Conflict), (422, errors.Invalid), (400, errors.ClusterError)],
+)
+async def test_refusals_carry_the_servers_words(server: Server, status: int, error: type[Exception]) -> None:
+    api, cluster, sleeps, _ = server
+    api.will(status, {"message": "quota exceeded"})
+    with pytest.raises(error, match="quota exceeded"):
+        await cluster.apply(MAP)
+    assert sleeps == []
+
+
+async def test_missing_is_none(server: Server) -> None:
+    api, cluster, _, _ = server
+    api.will(404)
+    assert await cluster.get("Job", "ns", "j") is None
+
+
+@pytest.mark.parametrize(("owner", "mine"), [("u1", True), ("u2", False), (None, False)])
+async def test_a_taken_name_is_ours_or_foreign(server: Server, owner: str | None, mine: bool) -> None:
+    api, cluster, _, _ = server
+    there = {"metadata": {"ownerReferences": [{"uid": owner, "controller": True}] if owner else []}}
+    api.will(409)
+    api.will(200, there)
+    if mine:
+        assert await cluster.create(MAP) == there
+    else:
+        with pytest.raises(errors.ForeignObject, match="belongs to something else"):
+            await cluster.create(MAP)
+
+
+async def test_status_is_written_whole_on_the_version_that_was_seen(server: Server) -> None:
+    api, cluster, _, _ = server
+    obj = {
+        "apiVersion": "loraform.dev/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": {"name": "j", "namespace": "ns", "uid": "u", "resourceVersion": "7", "labels": {"a": "b"}},
+    }
+    await cluster.write_status(obj, {"phase": "Pending"})
+    method, path, content_type, body = api.requests[0]
+    assert (method, content_type) == ("PATCH", "application/apply-patch+yaml")
+    assert path.endswith("/finetunejobs/j/status?fieldManager=loraform-operator&force=true")
+    assert body["metadata"] == {"name": "j", "namespace": "ns", "resourceVersion": "7"}
+
+
+async def test_delete_names_the_uid_and_forgives_what_is_gone(server: Server) -> None:
+    api, cluster, _, _ = server
+    api.will(404)
+    await cluster.delete("Job", "ns", "j", "uid-1")
+    api.will(409)
+    await cluster.delete("Job", "ns", "j", "uid-1")
+    assert api.requests[0][3] == {"propagationPolicy": "Background", "preconditions": {"uid": "uid-1"}}
+
+
+async def test_listed_items_get_back_their_kind(server: Server) -> None:
+    api, cluster, _, _ = server
+    api.will(200, {"items": [{"metadata": {"name": "p"}}]})
+    found = await cluster.list("Pod", "ns", labels="a=b", fields="c=d")
+    assert found == [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}]
+    assert api.requests[0][1] == "/api/v1/namespaces/ns/pods?labelSelector=a%3Db&fieldSelector=c%3Dd"
+
+
+async def test_no_answer_is_counted_and_retried(unused_tcp_port: int = 1) -> None:
+    codes, sleeps = Counter[int](), Sleeps()
+    settings = client.Configuration(host=f"http://127.0.0.1:{unused_tcp_port}")
+    cluster = Cluster(client.ApiClient(settings), lambda method, host, code: codes.update([code]), sleeps)
+    with pytest.raises(errors.ClusterError) as caught:
+        await cluster.get("Job", "ns", "j")
+    await cluster.close()
+    assert (caught.value.status, codes) == (0, {0: ATTEMPTS})

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from loraform_operator import errors
+from loraform_operator.events import Note, Recorder
+
+OBJ = {
+    "apiVersion": "loraform.dev/v1alpha1",
+    "kind": "FineTuneJob",
+    "metadata": {"name": "j", "namespace": "ns", "uid": "u"},
+}
+
+
+class Recorded:
+    """Stands where the API client stands; raises what it is told to."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.error: Exception | None = None
+
+    async def request(self, method: str, path: str, body: dict[str, Any]) -> None:
+        await self._take(method, body)
+
+    async def patch_merge(self, kind: str, namespace: str, name: str, body: dict[str, Any]) -> None:
+        await self._take("PATCH", body)
+
+    async def _take(self, method: str, body: dict[str, Any]) -> None:
+        self.calls.append((method, body))
+        if self.error is not None:
+            raise self.error
+
+
+def recorder(cluster: Recorded) -> Recorder:
+    return Recorder(cluster, lambda: datetime(2026, 11, 24, tzinfo=UTC))  # type: ignore[arg-type]
+
+
+async def test_a_repeated_event_is_counted_not_posted() -> None:
+    cluster = Recorded()
+    events = recorder(cluster)
+    for message in ("a", "a", "b"):
+        await events.record(OBJ, Note("Unschedulable", message, "Warning"))
+    assert [m for m, _ in cluster.calls] == ["POST", "PATCH", "POST"]
+    assert cluster.calls[1][1]["count"] == 2
+    assert cluster.calls[0][1]["involvedObject"]["uid"] == "u"
+
+
+async def test_one_that_was_told_before_a_restart_is_counted_next() -> None:
+    cluster = Recorded()
+    events = recorder(cluster)
+    cluster.error = errors.Conflict("exists", 409)
+    await events.record(OBJ, Note("Training", "m"))
+    cluster.error = None
+    await events.record(OBJ, Note("Training", "m"))
+    assert [m for m, _ in cluster.calls] == ["POST", "PATCH"]
+
+
+async def test_a_failure_is_swallowed_and_an_expired_event_posted_anew() -> None:
+    cluster = Recorded()
+    events = recorder(cluster)
+    cluster.error = errors.Forbidden("no", 403)
+    await events.record(OBJ, Note("Training", "m"))
+    cluster.error = None
+    await events.record(OBJ, Note("Training", "m"))
+    cluster.error = errors.NotFound("expired", 404)
+    await events.record(OBJ, Note("Training", "m"))
+    cluster.error = None
+    await events.record(OBJ, Note("Training", "m"))
+    assert [m for m, _ in cluster.calls] == ["POST", "POST", "PATCH", "POST"]

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+
+from loraform_api.names import Kind
+from loraform_api.run import TrainerStatus
+from loraform_operator.context import Cache, Key
+from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
+from loraform_operator.progress import ProgressStore, Report
+
+RUN = Key(Kind.FINE_TUNE_JOB, "ns", "job")
+CONDITION = {
+    "type": "Ready",
+    "status": "False",
+    "reason": "Training",
+    "message": "",
+    "lastTransitionTime": "2026-11-24T10:00:00Z",
+}
+ARM = {"name": "Candidate", "rows": 200, "rates": [{"stage": "All", "raw": "0.9500", "served": "1.0000"}]}
+STATUS = {
+    "conditions": [CONDITION],
+    "evaluation": {
+        "arms": [ARM],
+        "paired": {
+            "reference": "Base",
+            "bothPassed": 0,
+            "candidateOnly": 0,
+            "referenceOnly": 0,
+            "neitherPassed": 0,
+        },
+        "parityMaxDifference": "0",
+    },
+}
+
+
+def text_of(objects: dict[Key, list[dict[str, Any]]], progress: ProgressStore) -> str:
+    registry = CollectorRegistry()
+    queue = QueueMetrics(registry)
+    queue.added(1)
+    queue.started(0, 0.1)
+    queue.finished(Kind.FINE_TUNE_JOB, "error", 0.2)
+    queue.retried()
+    queue.observe_running(lambda: [1.0, 2.0])
+    RequestMetrics(registry)("GET", "https://10.0.0.1:443", 200)
+    add_build_info(registry)
+    registry.register(ResourceCollector(Cache(objects, {}), progress))
+    return generate_latest(registry).decode()
+
+
+@pytest.fixture
+def progress() -> ProgressStore:
+    store = ProgressStore()
+    status = TrainerStatus(progress_percentage=42, metrics=[{"name": "loss", "value": "0.31"}])
+    store.record(("ns", "job"), Report(status, "pod-1", datetime(2026, 11, 24, tzinfo=UTC)))
+    return store
+
+
+def test_series_of_a_run(progress: ProgressStore) -> None:
+    text = text_of({RUN: [{"status": STATUS}]}, progress)
+    for line in (
+        'loraform_finetunejob_condition{name="job",namespace="ns",status="False",type="Ready"} 1.0',
+        'loraform_finetunejob_condition{name="job",namespace="ns",status="True",type="Ready"} 0.0',
+        'loraform_finetunejob_progress_ratio{name="job",namespace="ns"} 0.42',
+        'loraform_finetunejob_loss{name="job",namespace="ns"} 0.31',
+        'loraform_evaluation_rate{arm="Candidate",form="raw",name="job",namespace="ns",stage="All"} 0.95',
+        'workqueue_unfinished_work_seconds{name="loraform"} 3.0',
+        'rest_client_requests_total{code="200",host="10.0.0.1:443",method="GET"} 1.0',
+        'controller_runtime_reconcile_errors_total{controller="finetunejob"} 1.0',
+    ):
+        assert line in text
+
+
+def test_series_die_with_the_object_and_a_broken_status_is_left_out(progress: ProgressStore) -> None:
+    assert 'name="job"' not in text_of({}, progress)
+    assert 'name="job",namespace="ns",status' not in text_of({RUN: [{"status": {"conditions": "x"}}]}, progress)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_finds_nothing(progress: ProgressStore) -> None:
+    text = text_of({RUN: [{"status": STATUS}]}, progress)
+    done = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from loraform_api.names import Kind
+from loraform_operator import errors
+from loraform_operator.context import Key
+from loraform_operator.metrics import QueueMetrics
+from loraform_operator.queue import GONE, LAST_RETRY, Queue, backoff
+
+A, B = (Key(Kind.FINE_TUNE_JOB, "ns", name) for name in "ab")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Worker:
+    """Work that tells what it was asked and ends when told to."""
+
+    def __init__(self) -> None:
+        self.seen: list[Key] = []
+        self.results: list[float | Exception | None] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.running = self.most = 0
+
+    async def __call__(self, key: Key) -> float | None:
+        self.seen.append(key)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await self.hold.wait()
+        self.running -= 1
+        result = self.results.pop(0) if self.results else None
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
+
+
+@asynccontextmanager
+async def running(worker: Worker, clock: Clock, concurrency: int = 4) -> AsyncIterator[Queue]:
+    work: Callable[[Key], Awaitable[float | None]] = worker
+    metrics = QueueMetrics(CollectorRegistry())
+    queue = Queue(work, metrics, concurrency=concurrency, resync=600, clock=clock)
+    task = asyncio.create_task(queue.run())
+    yield queue
+    queue.stop()
+    worker.hold.set()
+    await asyncio.wait_for(task, 5)
+
+
+async def settle() -> None:
+    """Let everything that is due run: a fixed number of turns of the loop, no time."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def at(queue: Queue, clock: Clock, seconds: float) -> None:
+    clock.now += seconds
+    queue.poke()
+    await settle()
+
+
+async def test_wakes_of_a_waiting_key_are_one(worker: Worker, clock: Clock) -> None:
+    async with running(worker, clock) as queue:
+        for _ in range(5):
+            queue.wake(A)
+        await settle()
+        assert worker.seen == [A]
+
+
+async def test_a_key_woken_while_it_runs_runs_once_more_and_never_twice_at_once(worker: Worker, clock: Clock) -> None:
+    async with running(worker, clock) as queue:
+        worker.hold.clear()
+        queue.wake(A)
+        await settle()
+        queue.wake(A)
+        queue.wake(A)
+        await settle()
+        assert worker.seen == [A]
+        worker.hold.set()
+        await settle()
+        assert (worker.seen, worker.most) == ([A, A], 1)
+
+
+async def test_concurrency_is_bounded(worker: Worker, clock: Clock) -> None:
+    async with running(worker, clock, concurrency=1) as queue:
+        worker.hold.clear()
+        queue.wake(A)
+        queue.wake(B)
+        await settle()
+        assert worker.seen == [A]
+        worker.hold.set()
+        await settle()
+        assert (worker.seen, worker.most) == ([A, B], 1)
+
+
+async def test_a_failed_key_is_tried_again_later_and_later(worker: Worker, clock: Clock) -> None:
+    worker.results = [errors.ClusterError("down"), RuntimeError("bug"), None]
+    async with running(worker, clock) as queue:
+        queue.wake(A)
+        await settle()
+        await at(queue, clock, 0.5)
+        assert len(worker.seen) == 1
+        await at(queue, clock, 0.6)
+        assert len(worker.seen) == 2
+        await at(queue, clock, 1.1)
+        assert len(worker.seen) == 2
+        await at(queue, clock, 1.0)
+        assert len(worker.seen) == 3
+
+
+async def test_waiting_requeue_and_resync(worker: Worker, clock: Clock) -> None:
+    worker.results = [errors.Waiting("claim", 10), 20.0, None, GONE]
+    async with running(worker, clock) as queue:
+        queue.wake(A)
+        await settle()
+        for count, pause in enumerate((10, 20, 600, 100_000), start=1):
+            assert len(worker.seen) == count
+            await at(queue, clock, pause + 0.1)
+        assert len(worker.seen) == 4, "a key that is gone has no resync"
+
+
+async def test_a_wake_replaces_the_resync(worker: Worker, clock: Clock) -> None:
+    async with running(worker, clock) as queue:
+        queue.wake(A)
+        await settle()
+        await at(queue, clock, 500)
+        queue.wake(A)
+        await settle()
+        await at(queue, clock, 150)  # the first resync would have been due by now
+        assert len(worker.seen) == 2
+
+
+def test_backoff_grows_to_its_limit() -> None:
+    assert 0.8 <= backoff(1) <= 1
+    assert 6.4 <= backoff(4) <= 8
+    assert 0.8 * LAST_RETRY <= backoff(50) <= LAST_RETRY
