@@ -44,8 +44,8 @@ class Buildah:
         self.run("commit", "--rm", "--quiet", container, reference)
 
     def push(self, reference: str, *, plain: bool) -> None:
-        """Push an image; on loopback without compression, which would cost more than it saves."""
-        options = ["--tls-verify=false", "--disable-compression"] if plain else []
+        """Push an image. Layers are zstd: packing and unpacking 6 GB of torch by gzip takes minutes more."""
+        options = ["--compression-format=zstd", "--compression-level=1", *(["--tls-verify=false"] if plain else [])]
         self.run("push", "--quiet", *options, reference, f"docker://{reference}")
 
     def forget_unused(self) -> None:

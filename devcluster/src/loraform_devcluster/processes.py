@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -64,8 +65,11 @@ class Processes:
     def ensure(self, daemon: Daemon) -> None:
         """Start the daemon unless it runs and wait until it is ready; DevclusterError shows the end of its log."""
         log = self._layout.logs / f"{daemon.name}.log"
-        if self.running(daemon.name) is None:
-            self._start(daemon, log)
+        self._layout.pids.mkdir(parents=True, exist_ok=True)
+        with (self._layout.pids / f".{daemon.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # `up` and `load-images` may run at the same time
+            if self.running(daemon.name) is None:
+                self._start(daemon, log)
 
         def settled() -> bool:
             return self.running(daemon.name) is None or daemon.ready()
@@ -79,8 +83,7 @@ class Processes:
             )
 
     def _start(self, daemon: Daemon, log: Path) -> None:
-        for folder in (self._layout.logs, self._layout.pids):
-            folder.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as sink:
             child = subprocess.Popen(
                 [str(word) for word in daemon.command],

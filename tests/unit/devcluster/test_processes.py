@@ -23,7 +23,7 @@ def layout(tmp_path: Path) -> Iterator[Layout]:
     layout = Layout(tmp_path, tmp_path / "cache", tmp_path / "state")
     yield layout
     if layout.pids.is_dir():
-        for path in layout.pids.iterdir():
+        for path in layout.pids.glob("[!.]*"):
             Processes(layout).stop(path.name)
 
 
