@@ -21,7 +21,7 @@ from loraform_operator.finetunejob.observe import (
     retry_of,
 )
 from loraform_operator.finetunejob.policies import first_block
-from loraform_operator.finetunejob.reports import finish_time, phase, stage_of
+from loraform_operator.finetunejob.reports import phase, stage_of
 from loraform_operator.finetunejob.status import failed, finished
 from loraform_operator.networkpolicy import egress_to_operator, egress_to_world, network_policy
 from loraform_operator.podspec import base_labels, owner_reference, split_claim_uri
@@ -146,11 +146,9 @@ def _superseded(job: Object, observed: Observed) -> bool:
 
 
 def _leftovers(observed: Observed) -> list[Object]:
-    """Return what a finished run no longer needs; a failed Job stays with its last failed pod, for the log."""
+    """Return the Jobs that a finished run no longer needs; a failed one stays with its pods, for their logs."""
     if not failed(observed.job.status):
         return observed.jobs
     stage = current_stage(observed.job.status)
-    broken = sorted((p for p in observed.pods if phase(p) == "Failed"), key=finish_time)
     active = any(phase(p) in ("Pending", "Running") for p in observed.pods)
-    jobs = [j for j in observed.jobs if active or stage_of(j) != stage]
-    return [*jobs, *broken[:-1]]
+    return [j for j in observed.jobs if active or stage_of(j) != stage]
