@@ -60,9 +60,10 @@ def metrics(kube: Kube) -> str:
 
 
 def excerpt(page: str) -> list[str]:
-    """Return the samples worth showing: no comments, no buckets."""
-    return [
+    """Return the samples worth showing: ours first, without comments, buckets and what is 0."""
+    shown = [
         line
         for line in page.splitlines()
-        if line.startswith(SHOWN_METRICS) and "_bucket" not in line and "_created" not in line
+        if line.startswith(SHOWN_METRICS) and "_bucket" not in line and not line.endswith(" 0.0")
     ]
+    return sorted(shown, key=lambda line: not line.startswith("loraform_"))

@@ -126,9 +126,11 @@ def test_the_figures_hold_rates_by_arm_stage_and_form() -> None:
     assert found["paired"]["candidateOnly"] == 2
 
 
-def test_metrics_are_shown_without_comments_and_buckets() -> None:
-    page = '# HELP loraform_x y\nloraform_x 1\nworkqueue_depth 0\npython_info 1\nloraform_t_bucket{le="1"} 2\n'
-    assert excerpt(page) == ["loraform_x 1", "workqueue_depth 0"]
+def test_metrics_are_shown_without_comments_buckets_and_zeros() -> None:
+    page = (
+        '# HELP loraform_x y\nworkqueue_adds_total 3.0\nloraform_x 1.0\nloraform_y 0.0\nloraform_t_bucket{le="1"} 2.0\n'
+    )
+    assert excerpt(page) == ["loraform_x 1.0", "workqueue_adds_total 3.0"]
 
 
 def test_conditions_are_told_in_a_diagnosis() -> None:
