@@ -27,7 +27,10 @@ async def carry_out(cluster: Cluster, plan: Plan, existing: Iterable[Object]) ->
     """Do what of `plan` is not done yet. `existing` are the children as observed; raises `ClusterError`."""
     known = {(o["kind"], o["metadata"]["name"]): o for o in existing}
     for obj in plan.apply:
-        if not covers(known.get((obj["kind"], obj["metadata"]["name"])), obj):
+        found = known.get((obj["kind"], obj["metadata"]["name"]))
+        if found is None:
+            await cluster.refuse_foreign(obj)  # an apply would take over whatever stands there
+        if not covers(found, obj):
             await cluster.apply(obj)
     for obj in plan.create:
         if (obj["kind"], obj["metadata"]["name"]) not in known:

@@ -128,12 +128,14 @@ class Cluster:
             found = await self.get(kind, meta["namespace"], meta["name"])
         if found is None:  # being deleted at this very moment
             raise errors.Conflict(f"{kind} {meta['name']} vanished while it was created", 409)
-        if _owner_uid(found) != _owner_uid(obj):
-            raise errors.ForeignObject(
-                f"{kind} {meta['namespace']}/{meta['name']} exists and belongs to something else: remove or rename it",
-                409,
-            )
+        _same_owner(found, obj)
         return found
+
+    async def refuse_foreign(self, obj: Object) -> None:
+        """Raise `ForeignObject` when the name is taken by something of another owner."""
+        found = await self.get(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
+        if found is not None:
+            _same_owner(found, obj)
 
     async def apply(self, obj: Object) -> Object:
         """Server-side apply as our field manager, taking over the fields that we send."""
@@ -222,6 +224,15 @@ def _failure(method: str, path: str, status: int, raw: bytes, headers: Mapping[s
     asked = headers.get("Retry-After", "")
     pause = min(float(asked), LONGEST_PAUSE) if asked.isdigit() else 0.0
     return ERRORS.get(status, errors.ClusterError)(f"{method} {path}: {message}", status, pause)
+
+
+def _same_owner(found: Object, obj: Object) -> None:
+    if _owner_uid(found) != _owner_uid(obj):
+        meta = obj["metadata"]
+        raise errors.ForeignObject(
+            f"{obj['kind']} {meta['namespace']}/{meta['name']} exists and belongs to something else: remove or rename it",
+            409,
+        )
 
 
 def _owner_uid(obj: Object) -> str | None:
