@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from loraform_api.names import PORT_METRICS, PORT_OPERATOR, Kind
 from loraform_operator import endpoint, finetunejob, iacmodel, publication
+from loraform_operator.backoffs import Backoffs
 from loraform_operator.cluster import Cluster
 from loraform_operator.context import Cache, Context, Key
 from loraform_operator.errors import ClusterError
@@ -82,7 +83,7 @@ class App:
         await self._serve(self._observability(), self.options.metrics_port, None)
         options = self.options
         self.cluster = await Cluster.connect(options.kubeconfig, options.context, self.requests)
-        published = await self._publish()
+        published = await self._publish_in_the_end()
         timeout = timedelta(seconds=self.settings.heartbeat_timeout_seconds)
         self.context = Context(
             settings=self.settings,
@@ -132,6 +133,16 @@ class App:
         )
         publication.load_into(self._tls, published.leaf)
         return published
+
+    async def _publish_in_the_end(self) -> publication.Published:
+        """Publish, however long the API server stays away."""
+        for pause in Backoffs():
+            try:
+                return await self._publish()
+            except ClusterError as error:
+                log.warning("cannot publish the endpoint, again in %.0f s: %s", pause, error)
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
 
     def _receiver(self) -> endpoint.Receiver:
         ctx = self.context

@@ -190,7 +190,7 @@ class Cluster:
                 if attempt == ATTEMPTS or not (refused or (unsure and method != "POST")):
                     raise
                 pause = max(error.retry_after, random.uniform(0.5, 1) * 0.2 * 2**attempt)  # noqa: S311 (jitter)
-                log.info("%s %s: %s; again in %.1f s", method, path, error, pause)
+                log.info("%s; again in %.1f s", error, pause)
                 await self._sleep(pause)
         raise AssertionError("unreachable")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import kopf
 
 from loraform_api.names import GROUP, LABEL_JOB, LABEL_MANAGED_BY, LABEL_MODEL, MANAGER, VERSION, Kind
+from loraform_operator.backoffs import Backoffs
 from loraform_operator.context import Cache, Key
 
 CHILDREN = (
@@ -24,7 +24,6 @@ CHILDREN = (
 )
 """Kinds of our children; of each, only objects with our label are watched."""
 OURS = {LABEL_MANAGED_BY: MANAGER}
-LONGEST_BACKOFF = 30.0
 
 
 class Operator(Protocol):
@@ -37,16 +36,6 @@ class Operator(Protocol):
     async def stop(self) -> None: ...
 
     def seen(self, key: Key | None) -> None: ...
-
-
-class Backoffs:
-    """Seconds between attempts, for ever: a watch that cannot connect must not end the process."""
-
-    def __iter__(self) -> Iterator[float]:
-        pause = 1.0
-        while True:
-            yield pause
-            pause = min(LONGEST_BACKOFF, pause * 2)
 
 
 def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
@@ -73,7 +62,7 @@ async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**kwargs)
 
 
-@kopf.on.startup()
+@kopf.on.startup(errors=kopf.ErrorsMode.PERMANENT)  # a port that is taken ends the process
 async def start(settings: kopf.OperatorSettings, memo: Any, **indexes: Any) -> None:
     app: Operator = memo.app
     configure(settings, namespaced=app.namespaced)
