@@ -124,6 +124,7 @@ def verifier_container(image: str) -> dict[str, Any]:
     return {
         "name": names.CONTAINER_VERIFIER,
         "image": image,
+        "args": ["serve"],
         "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 (an emptyDir of the pod)
         "resources": resources("100m", "512Mi", limit="3Gi"),
         "securityContext": VERIFIER_SECURITY,
