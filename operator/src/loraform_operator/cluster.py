@@ -229,10 +229,8 @@ def _failure(method: str, path: str, status: int, raw: bytes, headers: Mapping[s
 def _same_owner(found: Object, obj: Object) -> None:
     if _owner_uid(found) != _owner_uid(obj):
         meta = obj["metadata"]
-        raise errors.ForeignObject(
-            f"{obj['kind']} {meta['namespace']}/{meta['name']} exists and belongs to something else: remove or rename it",
-            409,
-        )
+        where = f"{obj['kind']} {meta['namespace']}/{meta['name']}"
+        raise errors.ForeignObject(f"{where} exists and belongs to something else: remove or rename it", 409)
 
 
 def _owner_uid(obj: Object) -> str | None:

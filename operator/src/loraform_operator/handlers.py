@@ -85,16 +85,18 @@ async def objects(body: kopf.Body, **_: Any) -> dict[Key, dict[str, Any]]:
 @kopf.on.event(GROUP, VERSION, Kind.FINE_TUNE_JOB.plural)
 async def on_run(body: kopf.Body, memo: Any, **_: Any) -> None:
     """Wake the run, and the model for which it is a candidate."""
-    key = _key(body)
-    memo.app.seen(key)
-    model = (body.get("spec") or {}).get("modelRef")
-    if model:
-        memo.app.seen(Key(Kind.IAC_MODEL, key.namespace, model["name"]))
+    memo.app.seen(_key(body))
+    memo.app.seen(model_of(body))
 
 
 @kopf.on.event(GROUP, VERSION, Kind.IAC_MODEL.plural)
-async def on_model(body: kopf.Body, memo: Any, **_: Any) -> None:
-    memo.app.seen(_key(body))
+async def on_model(body: kopf.Body, memo: Any, **indexes: Any) -> None:
+    """Wake the model, and the runs that may have waited for it."""
+    key = _key(body)
+    memo.app.seen(key)
+    for run, run_body in Cache(indexes["objects"], {}).all(Kind.FINE_TUNE_JOB):
+        if model_of(run_body) == key:
+            memo.app.seen(run)
 
 
 async def children(body: kopf.Body, **_: Any) -> dict[Key, dict[str, Any]]:
@@ -121,6 +123,12 @@ def owner_of(body: Any) -> Key | None:
         if label in labels:
             return Key(kind, meta["namespace"], labels[label])
     return None
+
+
+def model_of(run: Any) -> Key | None:
+    """Return the model for which a FineTuneJob is a candidate."""
+    reference = (run.get("spec") or {}).get("modelRef")
+    return Key(Kind.IAC_MODEL, run["metadata"]["namespace"], reference["name"]) if reference else None
 
 
 def _key(body: Any) -> Key:

@@ -61,7 +61,7 @@ def outcome(name: str) -> tuple[Any, Any]:
     now = parse_timestamp((folder / "now").read_text().strip())
     observed = observed_of(folder, settings, now)
     status = derive_status(observed, settings, now)
-    wanted = plan(observed, status, settings, ENDPOINT)
+    wanted = plan(observed, status, settings, ENDPOINT, now)
     return status.model_dump(mode="json", by_alias=True, exclude_none=True), _objects(wanted)
 
 

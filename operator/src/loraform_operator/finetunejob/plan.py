@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from loraform_api import names
@@ -33,7 +34,7 @@ OFFLINE = (RunStage.TRAIN, RunStage.EVALUATE)
 ONLINE = (RunStage.PREPARE, RunStage.PUBLISH)
 
 
-def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endpoint: Endpoint) -> Plan:
+def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endpoint: Endpoint, now: datetime) -> Plan:
     """Return what to create, keep and delete, given the status just derived.
 
     Jobs are deleted by what is *recorded*, never by what this pass derived: a report must be safe in status first.
@@ -44,7 +45,7 @@ def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endp
         return Plan()
     recorded = {s.name for s in observed.job.status.stages}
     obsolete = [j for j in observed.jobs if stage_of(j) in recorded or _superseded(j, observed)]
-    if first_block(observed, settings) and observed.stage_job is None:
+    if first_block(observed, settings, now) and observed.stage_job is None:
         return Plan(delete=obsolete)
     job = observed.job
     create = [] if observed.run else [run_config_map(job, render(observed, settings), endpoint)]

@@ -19,6 +19,8 @@ from loraform_operator.settings import Settings
 
 RESTARTS_WITHOUT_PROGRESS = 20
 LOST_REPORTS = 3
+SETTLING = timedelta(seconds=5)
+"""What is missing for a shorter time is no news: objects applied together come one after the other."""
 NO_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 NO_CONTAINER = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
@@ -58,7 +60,7 @@ def _invalid(message: str) -> Block:
     return Block("InvalidSpec", message, stalled=True)
 
 
-def profile_is_known(observed: Observed, settings: Settings) -> Block | None:
+def profile_is_known(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     name = observed.job.spec.placement.profile
     if observed.run or name in settings.profiles:
         return None
@@ -66,15 +68,17 @@ def profile_is_known(observed: Observed, settings: Settings) -> Block | None:
     return _invalid(f"spec.placement.profile: the operator has no profile `{name}`; choose one of {known}")
 
 
-def model_is_there(observed: Observed, settings: Settings) -> Block | None:
+def model_is_there(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     reference, job = observed.job.spec.model_ref, observed.job
     if observed.run or reference is None or observed.model is not None:
         return None
     message = f"spec.modelRef: IaCModel `{reference.name}` does not exist in namespace `{job.metadata.namespace}`"
+    if _is_new(job.metadata.creation_timestamp, now):
+        return Block("Pending", message)
     return Block(FailureClass.MISSING_REFERENCE.value, f"{message}: create it, or make the job without `modelRef`")
 
 
-def policies_agree(observed: Observed, settings: Settings) -> Block | None:
+def policies_agree(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     mine, model = observed.job.spec.policy, observed.model
     if observed.run or model is None or mine is None or model.policy is None or mine == model.policy:
         return None
@@ -82,7 +86,7 @@ def policies_agree(observed: Observed, settings: Settings) -> Block | None:
     return _invalid(f"spec.policy differs from the policy of IaCModel `{name}`: leave it out, or make both equal")
 
 
-def base_is_the_live_one(observed: Observed, settings: Settings) -> Block | None:
+def base_is_the_live_one(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     live = observed.model.live if observed.model else None
     base = observed.job.spec.base_model.storage_uri
     if observed.run or live is None or live.base_model_uri == base:
@@ -93,7 +97,7 @@ def base_is_the_live_one(observed: Observed, settings: Settings) -> Block | None
     )
 
 
-def claims_are_there(observed: Observed, settings: Settings) -> Block | None:
+def claims_are_there(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     if not observed.missing_claims:
         return None
     namespace = observed.job.metadata.namespace
@@ -104,27 +108,29 @@ def claims_are_there(observed: Observed, settings: Settings) -> Block | None:
     )
 
 
-def objects_are_accepted(observed: Observed, settings: Settings) -> Block | None:
+def objects_are_accepted(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     reason = FailureClass.PODS_NOT_CREATED
     return _blocked(reason, observed.refused) if observed.refused else None
 
 
-def pods_are_created(observed: Observed, settings: Settings) -> Block | None:
+def pods_are_created(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     reason = FailureClass.PODS_NOT_CREATED
     return _blocked(reason, observed.pods_refused) if observed.pods_refused else None
 
 
-def pods_find_a_node(observed: Observed, settings: Settings) -> Block | None:
+def pods_find_a_node(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
         for found in pod.get("status", {}).get("conditions") or []:
             if (found["type"], found["status"]) == ("PodScheduled", "False") and found.get("message"):
+                if _is_new(pod["metadata"]["creationTimestamp"], now):
+                    continue
                 volume = "volume" in found["message"].lower()
                 reason = FailureClass.VOLUME_NOT_BOUND if volume else FailureClass.UNSCHEDULABLE
                 return _blocked(reason, found["message"])
     return None
 
 
-def containers_start(observed: Observed, settings: Settings) -> Block | None:
+def containers_start(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
         for container in container_statuses(pod):
             waiting = container.get("state", {}).get("waiting") or {}
@@ -134,6 +140,10 @@ def containers_start(observed: Observed, settings: Settings) -> Block | None:
             if waiting.get("reason") in NO_CONTAINER:
                 return _blocked(FailureClass.PODS_NOT_CREATED, told)
     return None
+
+
+def _is_new(created: str, now: datetime) -> bool:
+    return now - parse_timestamp(created) < SETTLING
 
 
 def _blocked(reason: FailureClass, message: str) -> Block:
@@ -189,7 +199,7 @@ def _last_attempt(status: FineTuneJobStatus, stage: RunStage) -> AttemptStatus |
     return next((a for a in reversed(status.attempts) if a.stage == stage), None)
 
 
-BLOCKS: tuple[Callable[[Observed, Settings], Block | None], ...] = (
+BLOCKS: tuple[Callable[[Observed, Settings, datetime], Block | None], ...] = (
     profile_is_known,
     model_is_there,
     policies_agree,
@@ -211,9 +221,9 @@ FAILURES: tuple[Callable[[Observed, FineTuneJobStatus, datetime], Failure | None
 """Why a run has failed for good; the first that applies is told."""
 
 
-def first_block(observed: Observed, settings: Settings) -> Block | None:
+def first_block(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     """Return the first reason why the run cannot go on now."""
-    return next((b for rule in BLOCKS if (b := rule(observed, settings))), None)
+    return next((b for rule in BLOCKS if (b := rule(observed, settings, now))), None)
 
 
 def first_failure(observed: Observed, status: FineTuneJobStatus, now: datetime) -> Failure | None:

@@ -16,7 +16,8 @@ from loraform_operator.finetunejob.notes import transitions
 from loraform_operator.finetunejob.observe import PODS_EXPECTED_SECONDS, Object, Observed, observe
 from loraform_operator.finetunejob.plan import plan
 from loraform_operator.finetunejob.policies import deadline
-from loraform_operator.finetunejob.status import derive_status, finished, invalid_status
+from loraform_operator.finetunejob.reports import phase
+from loraform_operator.finetunejob.status import PENDING, derive_status, finished, invalid_status
 from loraform_operator.queue import GONE
 
 REFUSALS = (errors.Forbidden, errors.Invalid, errors.ForeignObject, errors.NotFound)
@@ -37,7 +38,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     observed = await observe(ctx, key, job, now)
     status = derive_status(observed, ctx.settings, now)
     try:
-        wanted = plan(observed, status, ctx.settings, ctx.endpoint)
+        wanted = plan(observed, status, ctx.settings, ctx.endpoint, now)
         await carry_out(ctx.cluster, wanted, observed.existing)
     except REFUSALS as error:
         observed = replace(observed, refused=str(error))
@@ -45,7 +46,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     pause = progress_pause(job.status, status, ctx.settings.progress_seconds, now)
     if pause == 0:
         await _write(ctx, body, job.status, status)
-    if finished(status):
+    if finished(status) or len(status.stages) > len(job.status.stages):
         ctx.progress.forget((key.namespace, key.name))
     return next_look(observed, status, pause, now)
 
@@ -85,7 +86,7 @@ def next_look(observed: Observed, status: FineTuneJobStatus, pause: float, now: 
     end = deadline(observed)
     if end is not None:
         waits.append(max(1.0, (end - now).total_seconds()))
-    missing_model = observed.job.spec.model_ref is not None and observed.model is None
-    if missing_model or observed.missing_claims or observed.refused or not observed.pods:
+    pending = any(phase(p) == "Pending" for p in observed.pods)
+    if status.phase == PENDING or observed.missing_claims or observed.refused or pending or not observed.pods:
         waits.append(PODS_EXPECTED_SECONDS)
     return min(waits, default=None)

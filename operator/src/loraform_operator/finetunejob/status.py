@@ -61,7 +61,7 @@ def derive_status(observed: Observed, settings: Settings, now: datetime) -> Fine
     status = _record_attempts(_with_provenance(observed.job.status, observed), observed)
     status, lost = _record_stage(status, observed, now)
     failure = first_failure(observed, status, now) if current_stage(status) else None
-    block = None if failure or lost else first_block(observed, settings)
+    block = None if failure or lost else first_block(observed, settings, now)
     phase_now = _phase(status, observed, failure)
     updates = {
         "observed_generation": observed.job.metadata.generation,
