@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -17,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from loraform_api.names import PORT_METRICS, PORT_OPERATOR, Kind
 from loraform_operator import endpoint, finetunejob, iacmodel, publication
 from loraform_operator.backoffs import Backoffs
-from loraform_operator.cluster import Cluster
+from loraform_operator.cluster import Cluster, path_of
 from loraform_operator.context import Cache, Context, Key
 from loraform_operator.errors import ClusterError
 from loraform_operator.events import Recorder
@@ -31,6 +32,7 @@ from loraform_operator.tokens import TokenVerifier
 
 log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 Reconcile = Callable[[Context, Key], Awaitable[float | None]]
 RECONCILERS: dict[Kind, Reconcile] = {Kind.FINE_TUNE_JOB: finetunejob.reconcile, Kind.IAC_MODEL: iacmodel.reconcile}
 UPKEEP_SECONDS = 300.0
@@ -83,7 +85,8 @@ class App:
         await self._serve(self._observability(), self.options.metrics_port, None)
         options = self.options
         self.cluster = await Cluster.connect(options.kubeconfig, options.context, self.requests)
-        published = await self._publish_in_the_end()
+        await self._insist(self._definitions_are_served)
+        published = await self._insist(self._publish)
         timeout = timedelta(seconds=self.settings.heartbeat_timeout_seconds)
         self.context = Context(
             settings=self.settings,
@@ -134,15 +137,21 @@ class App:
         publication.load_into(self._tls, published.leaf)
         return published
 
-    async def _publish_in_the_end(self) -> publication.Published:
-        """Publish, however long the API server stays away."""
+    async def _insist(self, act: Callable[[], Awaitable[Result]]) -> Result:
+        """Act until it works, however long the API server stays away."""
         for pause in Backoffs():
             try:
-                return await self._publish()
+                return await act()
             except ClusterError as error:
-                log.warning("cannot publish the endpoint, again in %.0f s: %s", pause, error)
+                log.warning("cannot start, again in %.0f s: %s", pause, error)
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable")
+
+    async def _definitions_are_served(self) -> None:
+        """Raise while our kinds are unknown: in namespaced mode kopf would never look again."""
+        for kind in Kind:
+            for namespace in self.options.namespaces or (None,):
+                await self.cluster.request("GET", path_of(kind.value, namespace), query={"limit": "1"})
 
     def _receiver(self) -> endpoint.Receiver:
         ctx = self.context
