@@ -142,6 +142,19 @@ def containers_start(observed: Observed, settings: Settings, now: datetime) -> B
     return None
 
 
+def sidecars_stay_up(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+    for pod in _waiting_pods(observed):
+        for container in container_statuses(pod):
+            waiting = container.get("state", {}).get("waiting") or {}
+            if waiting.get("reason") == "CrashLoopBackOff":
+                ended = (container.get("lastState", {}).get("terminated") or {}).get("message") or ""
+                last = clean(ended.strip().rpartition("\n")[2])
+                told = f"container {container['name']} has ended {container.get('restartCount', 0)} times"
+                where = f"kubectl logs {pod['metadata']['name']} -c {container['name']}"
+                return Block("SidecarCrashing", f"{told}: {last} - Read {where}, and check the profile.")
+    return None
+
+
 def _is_new(created: str, now: datetime) -> bool:
     return now - parse_timestamp(created) < SETTLING
 
@@ -209,6 +222,7 @@ BLOCKS: tuple[Callable[[Observed, Settings, datetime], Block | None], ...] = (
     pods_are_created,
     pods_find_a_node,
     containers_start,
+    sidecars_stay_up,
 )
 """Why a run cannot go on now; the first that applies is told."""
 
