@@ -1,0 +1,278 @@
+"""An IaCModel on the real API server with the real operator process, Deployment controller and admission.
+
+No node ever fits the pods (an impossible node selector): the test writes the readiness that a kubelet would have
+written, and speaks for the agent in an engine pod, with a real token of that pod.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import socket
+import ssl
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from loraform_api import names
+from loraform_api.heartbeat import Route
+
+GROUP = (names.GROUP, names.VERSION)
+MODELS, JOBS = "iacmodels", "finetunejobs"
+POLICY = {"comment": "# house", "tags": {"created_by": "PiCloud"}}
+ENDED = "2026-01-01T00:{:02d}:00Z"
+
+
+def _shared() -> Any:
+    """Return the module that already knows how to run the operator as a process."""
+    spec = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("test_operator_finetunejob.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+shared = _shared()
+wait_for: Callable[..., Any] = shared.wait_for
+
+
+def digest(number: int) -> str:
+    return f"{number:x}" * 64
+
+
+class Model:
+    """One IaCModel, its candidates, and what kubelets and agents would do."""
+
+    def __init__(self, api: client.ApiClient, namespace: str) -> None:
+        self.core, self.apps, self.custom = client.CoreV1Api(api), client.AppsV1Api(api), client.CustomObjectsApi(api)
+        self.namespace = namespace
+
+    def create(self, **spec: Any) -> None:
+        selector = {"placement": {"nodeSelector": {"loraform.dev/test": "no-such-node"}}}
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": "IaCModel",
+            "metadata": {"name": "house"},
+            "spec": {"policy": POLICY, "serving": selector, **spec},
+        }
+        self.custom.create_namespaced_custom_object(*GROUP, self.namespace, MODELS, body)
+
+    def get(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.custom.get_namespaced_custom_object(*GROUP, self.namespace, MODELS, "house")
+        return found
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return self.get().get("status") or {}
+
+    def await_condition(self, type_: str, status: str, reason: str) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            found: dict[str, Any] = next((c for c in self.status.get("conditions", []) if c["type"] == type_), {})
+            return found if (found.get("status"), found.get("reason")) == (status, reason) else None
+
+        found: dict[str, Any] = wait_for(f"condition {type_}={status} {reason}", look)
+        return found
+
+    def succeed(self, number: int, *, gained: int, lost: int, both: int, live: int | None = None) -> None:
+        """Let a job for this model end as if it had run: 400 rows, adapter `digest(number)`."""
+        source = {"name": "rows", "configMap": {"name": "rows", "key": "rows.jsonl"}}
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": "FineTuneJob",
+            "metadata": {"name": f"job-{number}"},
+            "spec": {
+                "modelRef": {"name": "house"},
+                "baseModel": {"storageUri": "pvc://models/tiny"},
+                "dataset": {"sources": [source]},
+                "evaluation": {"suites": [source]},
+                "output": {"storageUri": "pvc://models/adapters"},
+            },
+        }
+        self.custom.create_namespaced_custom_object(*GROUP, self.namespace, JOBS, body)
+        ended = ENDED.format(number)
+        passed = f"{(both + gained) / 400:.4f}"
+        rates = [{"stage": s, "raw": passed, "served": "1.0000"} for s in ("Parse", "Validate", "Policy", "All")]
+        status = {
+            "conditions": [{"type": "Succeeded", "status": "True", "reason": "Succeeded", "lastTransitionTime": ended}],
+            "stages": [{"name": "publish", "startTime": ended, "completionTime": ended}],
+            "evaluation": {
+                "arms": [{"name": "Candidate", "rows": 400, "rates": rates}],
+                "paired": {
+                    "reference": "Live" if live else "Base",
+                    "bothPassed": both,
+                    "candidateOnly": gained,
+                    "referenceOnly": lost,
+                    "neitherPassed": 400 - both - gained - lost,
+                },
+                **({"liveDigest": digest(live)} if live else {}),
+                "parityMaxDifference": "0.001",
+            },
+            "artifact": {"uri": f"pvc://models/adapters/job-{number}", "digest": digest(number), "sizeBytes": 1},
+            "provenance": {"runConfig": "r", "baseDigest": digest(14), "templateHash": digest(15)},
+        }
+        self.custom.patch_namespaced_custom_object_status(
+            *GROUP, self.namespace, JOBS, f"job-{number}", {"status": status}
+        )
+
+    def pod(self, part: str) -> Any:
+        labels = f"{names.LABEL_MODEL}=house,{names.LABEL_COMPONENT}={part}"
+        found = self.core.list_namespaced_pod(self.namespace, label_selector=labels).items
+        return next((p for p in found if p.metadata.deletion_timestamp is None), None)
+
+    def make_ready(self, part: str) -> None:
+        """Write what the kubelet of a ready pod writes."""
+        pod = wait_for(f"a pod of the {part}", lambda: self.pod(part))
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": ENDED.format(0)}
+        status = {"phase": "Running", "conditions": [ready]}
+        self.core.patch_namespaced_pod_status(pod.metadata.name, self.namespace, {"status": status})
+
+    def deployment(self, part: str) -> Any:
+        return self.apps.read_namespaced_deployment(f"house-{part}", self.namespace)
+
+    def revisions(self) -> dict[int, str]:
+        """Return the decision by version."""
+        found = self.apps.list_namespaced_controller_revision(self.namespace).items
+        return {r.revision: r.data["decision"] for r in found}
+
+
+class Agent:
+    """Speaks for the agent in the engine pod."""
+
+    def __init__(self, model: Model, api: client.ApiClient) -> None:
+        self.model, self.core = model, client.CoreV1Api(api)
+        pod = wait_for("an engine pod", lambda: model.pod("engine"))
+        ca = self.core.read_namespaced_config_map("house-ca", model.namespace).data["ca.crt"]
+        service = self.core.read_namespaced_service(names.SERVICE_OPERATOR, model.namespace)
+        env = {e.name: e.value for e in pod.spec.containers[1].env}
+        self.url = env[names.ENV_HEARTBEAT_URL]
+        assert service.spec.cluster_ip in self.url
+        reference = {"kind": "Pod", "apiVersion": "v1", "name": pod.metadata.name, "uid": pod.metadata.uid}
+        (token,) = (v.projected for v in pod.spec.volumes if v.name == "token")
+        wanted = {"audiences": [token.sources[0].service_account_token.audience], "boundObjectRef": reference}
+        account = pod.spec.service_account_name
+        made = self.core.create_namespaced_service_account_token(account, model.namespace, {"spec": wanted})
+        self.token, self.context, self.pod = made.status.token, ssl.create_default_context(cadata=ca), pod.metadata.name
+        wait_for("kube-proxy to know the Service", lambda: self._reachable(service.spec.cluster_ip))
+
+    def beat(self, **states: str) -> Route:
+        """Report adapters, `v2="Ready"`, and return the route that comes back."""
+        told = [{"digest": digest(int(k[1:])), "state": v, "message": f"it is {v}"} for k, v in states.items()]
+        body = json.dumps({"role": "agent", "pod": self.pod, "adapters": told}).encode()
+
+        def post() -> bytes | None:
+            request = urllib.request.Request(self.url, body, {"Authorization": f"Bearer {self.token}"})
+            with suppress(OSError), urllib.request.urlopen(request, timeout=5, context=self.context) as answer:
+                return bytes(answer.read())
+            return None
+
+        return Route.model_validate_json(wait_for("an answer to the heartbeat", post))
+
+    @staticmethod
+    def _reachable(address: str) -> bool:
+        with suppress(OSError):
+            socket.create_connection((address, 9443), timeout=1).close()
+            return True
+        return False
+
+
+@pytest.fixture
+def operator(kubeconfig: Path, api: client.ApiClient, namespace: str, tmp_path: Path) -> Iterator[Any]:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    client.CoreV1Api(api).patch_namespace(namespace, {"metadata": {"labels": labels}})
+    node = client.CoreV1Api(api).list_node().items[0]
+    address = next(a.address for a in node.status.addresses if a.type == "InternalIP")
+    process = shared.Operator(kubeconfig, namespace, address, tmp_path)
+    process.start()
+    yield process
+    if process.process is not None and process.process.poll() is None:
+        process.stop()
+
+
+@pytest.fixture
+def model(api: client.ApiClient, namespace: str) -> Model:
+    return Model(api, namespace)
+
+
+def live(route: Route) -> int | None:
+    return next((a.version for a in route.adapters if a.digest == route.live), None)
+
+
+def test_versions_go_live_when_the_engines_prove_them(operator: Any, model: Model, api: client.ApiClient) -> None:
+    model.create()
+    model.await_condition("CandidateAccepted", "Unknown", "NoCandidate")
+    model.await_condition("Ready", "False", "NoVersion")
+    assert model.apps.list_namespaced_deployment(model.namespace).items == []
+
+    model.succeed(1, gained=390, lost=0, both=0)
+    found = model.await_condition("CandidateAccepted", "True", "Accepted")
+    assert "candidate 0.9750, base 0.0000, n=400, difference +97.5 points" in found["message"]
+    agent = Agent(model, api)
+    assert live(agent.beat(v1="Loading")) is None
+    model.make_ready("engine")
+    agent.beat(v1="Ready")
+    wait_for("version 1 to be live", lambda: model.status.get("liveVersion") == 1)
+    wait_for("the agent to hear of it", lambda: live(agent.beat(v1="Ready")) == 1)
+    model.make_ready("gateway")
+    model.await_condition("Serving", "True", "VersionLive")
+    model.await_condition("Ready", "True", "VersionLive")
+    before = model.deployment("engine").metadata.generation
+
+    model.succeed(2, gained=5, lost=4, both=380, live=1)
+    found = model.await_condition("CandidateAccepted", "False", "NotBetterThanLive")
+    assert "difference +0.2 points" in found["message"]
+    model.succeed(3, gained=9, lost=0, both=390)
+    model.await_condition("CandidateAccepted", "False", "LiveChanged")
+
+    model.succeed(4, gained=9, lost=0, both=390, live=1)
+    model.await_condition("CandidateAccepted", "True", "Accepted")
+    route = wait_for("version 4 on the route", lambda: (r := agent.beat(v1="Ready")) and len(r.adapters) == 2 and r)
+    assert live(route) == 1
+    agent.beat(v1="Ready", v4="NotServable")
+    found = model.await_condition("Serving", "True", "AdapterNotServable")
+    assert "version 4 (job job-4) was accepted but must not answer: it is NotServable; version 1" in found["message"]
+    assert model.status["liveVersion"] == 1
+
+    operator.stop()
+    operator.start()
+    wait_for("the route after a restart", lambda: live(agent.beat(v1="Ready", v4="Ready")) == 4)
+    wait_for("version 4 in status", lambda: model.status.get("liveVersion") == 4)
+    model.await_condition("Ready", "True", "VersionLive")
+    assert model.deployment("engine").metadata.generation == before, "adapters come and go; the pods stay"
+    assert model.revisions() == {1: "Accepted", 2: "NotBetterThanLive", 3: "LiveChanged", 4: "Accepted"}
+    assert [v["version"] for v in model.status["versions"]] == [4, 3, 2, 1]
+    reasons = {e.reason for e in model.core.list_namespaced_event(model.namespace).items}
+    assert {"CandidateAccepted", "CandidateNotBetterThanLive", "AdapterNotServable", "VersionLive"} <= reasons
+    assert 'loraform_iacmodel_live_version{name="house"' in (operator.fetch("/metrics") or "")
+
+
+def test_the_number_of_engines_is_the_autoscalers_until_the_spec_says_one(operator: Any, model: Model) -> None:
+    model.create()
+    model.succeed(1, gained=390, lost=0, both=0)
+    wait_for("the engine", lambda: model.deployment("engine").spec.replicas == 1)
+    scale = {"spec": {"replicas": 3}}
+    model.apps.patch_namespaced_deployment_scale("house-engine", model.namespace, scale)
+    wait_for("three pods in status", lambda: model.status.get("replicas") == 3)
+    assert model.deployment("engine").spec.replicas == 3
+    model.custom.patch_namespaced_custom_object_scale(
+        *GROUP, model.namespace, MODELS, "house", {"spec": {"replicas": 0}}
+    )
+    wait_for("no engine", lambda: model.deployment("engine").spec.replicas == 0)
+    model.await_condition("Serving", "False", "ScaledToZero")
+    assert model.status["liveVersion"] == 1
+    selector = model.status["selector"]
+    assert f"{names.LABEL_COMPONENT}=engine" in selector
+
+
+def test_a_name_that_is_taken_is_left_alone(operator: Any, model: Model) -> None:
+    port = {"ports": [{"port": 80}], "selector": {"app": "theirs"}}
+    model.core.create_namespaced_service(model.namespace, {"metadata": {"name": "house"}, "spec": port})
+    model.create(serving={"replicas": 0})
+    model.succeed(1, gained=390, lost=0, both=0)
+    found = model.await_condition("Stalled", "True", "Refused")
+    assert "Service" in found["message"] and "belongs to something else" in found["message"]
+    assert model.core.read_namespaced_service("house", model.namespace).spec.selector == {"app": "theirs"}
