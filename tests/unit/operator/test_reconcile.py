@@ -1,0 +1,194 @@
+"""Whole passes of a FineTuneJob against an API server kept in memory (the real one: tests/integration)."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from loraform_api.names import Kind, RunStage, stage_job_name
+from loraform_operator import errors
+from loraform_operator.context import Cache, Context, Endpoint, Key
+from loraform_operator.finetunejob import reconcile
+from loraform_operator.heartbeats import HeartbeatStore
+from loraform_operator.progress import ProgressStore
+from loraform_operator.queue import GONE
+from loraform_operator.settings import load_settings
+
+CASES = Path(__file__).parents[2] / "cases" / "finetunejob"
+KEY = Key(Kind.FINE_TUNE_JOB, "team-a", "style")
+UID = "7d3c5a10-0000-4000-8000-000000000001"
+PREPARE = stage_job_name("style", UID, RunStage.PREPARE)
+
+
+class MemoryCluster:
+    """Objects by kind and name; refuses kinds that it is told to refuse, and counts writes."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job = job
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.refused: dict[str, errors.ClusterError] = {}
+        self.writes: list[str] = []
+        self.events: list[str] = []
+        for claim in ("models", "store"):
+            self.objects["PersistentVolumeClaim", claim] = {
+                "kind": "PersistentVolumeClaim",
+                "metadata": {"name": claim},
+            }
+
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        return self.objects.get((kind, name))
+
+    async def list(self, kind: str, namespace: str, **_: Any) -> list[dict[str, Any]]:
+        return [o for (k, _), o in self.objects.items() if k == kind]
+
+    async def apply(self, obj: dict[str, Any]) -> None:
+        await self.create(obj)
+
+    async def refuse_foreign(self, obj: dict[str, Any]) -> None:
+        return None
+
+    async def create(self, obj: dict[str, Any]) -> None:
+        if obj["kind"] in self.refused:
+            raise self.refused[obj["kind"]]
+        self.writes.append(obj["kind"])
+        made = copy.deepcopy(obj)
+        made["metadata"] |= {"uid": f"uid-{obj['metadata']['name']}", "creationTimestamp": "2026-11-24T10:00:10Z"}
+        self.objects[obj["kind"], obj["metadata"]["name"]] = made
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
+        self.writes.append(f"delete {kind}")
+        del self.objects[kind, name]
+
+    async def write_status(self, obj: dict[str, Any], status: dict[str, Any]) -> None:
+        if "status" in self.refused:
+            raise self.refused["status"]
+        self.writes.append("status")
+        self.job["status"] = status
+
+    async def record(self, obj: dict[str, Any], note: Any) -> None:
+        self.events.append(note.reason)
+
+
+class World:
+    def __init__(self) -> None:
+        self.job = yaml.safe_load((CASES / "01-first-visit" / "input.yaml").read_text())
+        self.cluster = MemoryCluster(self.job)
+        self.now = datetime(2026, 11, 24, 10, 0, 20, tzinfo=UTC)
+
+    async def step(self) -> float | None:
+        """One pass, with indexes that know everything."""
+        children = [o for o in self.cluster.objects.values() if "ownerReferences" in o["metadata"]]
+        context = Context(
+            settings=load_settings(CASES / "settings.yaml"),
+            cluster=self.cluster,  # type: ignore[arg-type]
+            cache=Cache({KEY: [copy.deepcopy(self.job)]} if self.job else {}, {KEY: children}),
+            endpoint=Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7",), "loraform-system"),
+            events=self.cluster,  # type: ignore[arg-type]
+            progress=ProgressStore(),
+            heartbeats=HeartbeatStore(timedelta(seconds=15)),
+            routes={},
+            clock=lambda: self.now,
+            wake=lambda key: None,
+        )
+        return await reconcile(context, KEY)
+
+    async def settle(self) -> list[str]:
+        """Pass after pass until nothing is written; returns all writes."""
+        told: list[str] = []
+        for _ in range(10):
+            self.cluster.writes.clear()
+            await self.step()
+            told += self.cluster.writes
+            if not self.cluster.writes:
+                return told
+        raise AssertionError(f"does not come to rest: {told}")
+
+    def condition(self, type_: str) -> dict[str, Any]:
+        return next((c for c in self.job["status"]["conditions"] if c["type"] == type_), {})
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_it_comes_to_rest_with_each_object_made_once(world: World) -> None:
+    told = await world.settle()
+    made = sorted(w for w in told if w != "status")
+    wanted = ["ConfigMap", "Job", "NetworkPolicy", "NetworkPolicy", "PersistentVolumeClaim", "ServiceAccount"]
+    assert made == wanted
+    assert world.cluster.events == ["Pending"]
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "PersistentVolumeClaim", "Job", "NetworkPolicy"])
+async def test_a_refused_object_is_told_and_made_once_it_may_be(world: World, kind: str) -> None:
+    world.cluster.refused[kind] = errors.Forbidden("exceeded quota: team-a", 403)
+    pause = None
+    for _ in range(3):
+        pause = await world.step()
+    found = world.condition("Ready")
+    assert (found["reason"], pause) == ("PodsNotCreated", 10)
+    assert "exceeded quota: team-a" in found["message"]
+    world.cluster.refused.clear()
+    await world.settle()
+    assert world.condition("Ready")["reason"] == "Pending"
+    assert ("Job", PREPARE) in world.cluster.objects
+
+
+async def test_a_deleted_child_comes_back(world: World) -> None:
+    await world.settle()
+    for kind in ("NetworkPolicy", "ServiceAccount", "Job"):
+        for found in [k for k in world.cluster.objects if k[0] == kind]:
+            del world.cluster.objects[found]
+    told = await world.settle()
+    assert sorted(told) == ["Job", "NetworkPolicy", "NetworkPolicy", "ServiceAccount"]
+
+
+async def test_a_spec_that_cannot_be_read_stalls(world: World) -> None:
+    world.job["spec"]["lora"] = {"rank": "many"}
+    assert await world.step() is None
+    stalled = world.condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "InvalidSpec")
+    assert stalled["message"].startswith("spec.lora.rank: ")
+    world.cluster.writes.clear()
+    await world.step()
+    assert world.cluster.writes == []
+
+
+async def test_a_conflict_tells_nothing_and_is_tried_again(world: World) -> None:
+    world.cluster.refused["status"] = errors.Conflict("changed", 409)
+    with pytest.raises(errors.Conflict):
+        await world.step()
+    assert world.cluster.events == []
+    world.cluster.refused.clear()
+    await world.settle()
+    assert world.cluster.events == ["Pending"]
+
+
+async def test_the_end_of_a_stage_is_recorded_before_its_job_goes(world: World) -> None:
+    await world.settle()
+    job = world.cluster.objects["Job", PREPARE]
+    pod = yaml.safe_load((CASES / "17-prepared" / "observed.yaml").read_text())["pods"][0]
+    pod["metadata"]["ownerReferences"] = [{"uid": UID}]
+    world.cluster.objects["Pod", pod["metadata"]["name"]] = pod
+    done = {"type": "Complete", "status": "True", "lastTransitionTime": "2026-11-24T10:05:00Z"}
+    job["status"] = {"startTime": "2026-11-24T10:01:00Z", "conditions": [done]}
+    world.cluster.refused["status"] = errors.Conflict("changed", 409)
+    with pytest.raises(errors.Conflict):
+        await world.step()
+    assert ("Job", PREPARE) in world.cluster.objects
+    world.cluster.refused.clear()
+    await world.settle()
+    assert [s["name"] for s in world.job["status"]["stages"]] == ["prepare"]
+    assert ("Job", PREPARE) not in world.cluster.objects
+    assert ("Job", stage_job_name("style", UID, RunStage.TRAIN)) in world.cluster.objects
+
+
+async def test_an_object_that_is_gone_is_forgotten(world: World) -> None:
+    world.job = {}
+    assert await world.step() == GONE
