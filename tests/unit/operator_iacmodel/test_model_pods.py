@@ -1,0 +1,46 @@
+"""Why serving pods do not come up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loraform_operator.iacmodel.pods import trouble
+
+
+def pod(**status: Any) -> dict[str, Any]:
+    return {"kind": "Pod", "metadata": {"name": "engine-x"}, "status": status}
+
+
+def container(name: str, waiting: dict[str, str], **last: Any) -> dict[str, Any]:
+    return {"name": name, "state": {"waiting": waiting}, **({"lastState": {"terminated": last}} if last else {})}
+
+
+@pytest.mark.parametrize(
+    ("child", "expected"),
+    [
+        (pod(phase="Running"), ""),
+        (pod(containerStatuses=[container("engine", {"reason": "ContainerCreating"})]), ""),
+        (
+            pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "0/3 nodes: insufficient gpu"}]),
+            "pod engine-x: 0/3 nodes: insufficient gpu",
+        ),
+        (
+            pod(initContainerStatuses=[container("verifier", {"reason": "ErrImagePull", "message": "not found"})]),
+            "pod engine-x: container verifier: not found",
+        ),
+        (
+            pod(containerStatuses=[container("engine", {"reason": "CrashLoopBackOff"}, exitCode=1)]),
+            "pod engine-x: container engine: CrashLoopBackOff (last exit code 1)",
+        ),
+    ],
+)
+def test_trouble(child: dict[str, Any], expected: str) -> None:
+    assert trouble([child]) == expected
+
+
+def test_a_pod_that_goes_is_no_trouble() -> None:
+    going = pod(containerStatuses=[container("engine", {"reason": "ErrImagePull"})])
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert trouble([going]) == ""
