@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from loraform_api.verification import Diagnostic, Program, Stage, VerifyRequest
+from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.normalise import Normalised, normalise
 from loraform_verifier.parse import parse
 from loraform_verifier.toolchain import Terraform, ToolchainError, discover
@@ -79,15 +83,18 @@ def places(outcome: Outcome) -> set[tuple[int | None, str]]:
     return {(d.line, d.code) for d in outcome.errors}
 
 
-def test_each_program_of_a_batch_gets_its_own_verdict(terraform: Terraform) -> None:
-    outcomes = Validator(terraform).validate([program(text) for text, _ in CASES.values()])
+@pytest.mark.parametrize("kept", [False, True], ids=["own provider", "kept provider"])
+def test_each_program_of_a_batch_gets_its_own_verdict(terraform: Terraform, kept: bool) -> None:
+    with ProviderKeeper(terraform) as keeper:
+        validator = Validator(terraform, keeper=keeper if kept else None)
+        outcomes = validator.validate([program(text) for text, _ in CASES.values()])
     assert {name: places(o) for name, o in zip(CASES, outcomes, strict=True)} == {
         name: wanted for name, (_, wanted) in CASES.items()
     }
 
 
 def test_the_verdict_alone_is_the_same(terraform: Terraform) -> None:
-    # Three from different phases; the whole table alone takes a minute and is part of the long tests.
+    # Three from different phases; the whole table takes a minute and more.
     for name in ("argument", "duplicate", "undeclared alias"):
         text, wanted = CASES[name]
         (outcome,) = Validator(terraform).validate([program(text)])
@@ -101,6 +108,19 @@ def test_a_program_that_hangs_takes_nobody_with_it(terraform: Terraform) -> None
     assert hanging.undecided is not None
     assert hanging.undecided.code in ("Timeout", "TerraformFailed")  # out of time, or out of memory
     assert places(bad) == {(1, "InvalidResourceType")}
+
+
+def test_a_kept_provider_that_died_is_replaced(terraform: Terraform) -> None:
+    with ProviderKeeper(terraform) as keeper:
+        validator = Validator(terraform, keeper=keeper)
+        before = json.loads(keeper.environment(["aws"])["TF_REATTACH_PROVIDERS"])
+        for address in before.values():
+            os.kill(address["Pid"], signal.SIGKILL)
+        (outcome,) = validator.validate([program(CASES["type"][0])])
+        after = json.loads(keeper.environment(["aws"])["TF_REATTACH_PROVIDERS"])
+    assert places(outcome) == {(1, "InvalidResourceType")}
+    assert before.keys() == after.keys()
+    assert before != after
 
 
 def test_a_missing_provider_and_a_denial_are_inconclusive(terraform: Terraform) -> None:

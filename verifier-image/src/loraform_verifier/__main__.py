@@ -9,8 +9,10 @@ import sys
 
 from aiohttp import web
 
+from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.service import application
 from loraform_verifier.toolchain import MIRROR_VARIABLE, TERRAFORM_VARIABLE, ToolchainError, discover
+from loraform_verifier.validate import Validator
 from loraform_verifier.verify import Verifier
 
 
@@ -24,7 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"loraform_verifier: {error}\n")
         return 2
     logging.getLogger(__name__).info("toolchain %s, pid %d", terraform.words().model_dump(), os.getpid())
-    web.run_app(application(Verifier(terraform)), host=options.host, port=options.port, print=None, access_log=None)
+    with ProviderKeeper(terraform) as keeper:
+        app = application(Verifier(terraform, Validator(terraform, keeper=keeper)))
+        web.run_app(app, host=options.host, port=options.port, print=None, access_log=None)
     return 0
 
 

@@ -12,12 +12,13 @@ import json
 import os
 import platform
 import resource
+import signal
 import struct
 import sys
 from errno import ENOSYS, EPERM
 
 AF_UNIX = 1
-PR_SET_NO_NEW_PRIVS = 38
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 SECCOMP_SET_MODE_FILTER = 1
 KILL_PROCESS, ALLOW, ERRNO = 0x80000000, 0x7FFF0000, 0x00050000
 LOAD, JUMP_EQUAL, JUMP_ABOVE, JUMP_BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -121,6 +122,7 @@ def install_filter(machine: str) -> None:
     if machine not in ARCHITECTURES:
         raise OSError(f"no system call table for machine {machine!r}; known: {', '.join(ARCHITECTURES)}")
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a killed verifier leaves nothing running
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS) failed")
     code = filter_program(machine)

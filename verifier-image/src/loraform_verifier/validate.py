@@ -20,11 +20,23 @@ from typing import Any
 from loraform_api.verification import Diagnostic
 from loraform_verifier import isolation
 from loraform_verifier.diagnostics import MAX_PER_PROGRAM, diagnostic_of
+from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.normalise import Normalised
 from loraform_verifier.toolchain import Terraform, child_environment
 from loraform_verifier.workspace import CANARY, lay_out_alone, lay_out_batch
 
 BUILT_IN = "terraform"
+BATCH_SIZE = 250
+NOT_THE_PROGRAM = {
+    "Failed to instantiate provider",
+    "Failed to load plugin schemas",
+    "Plugin did not respond",
+    "Plugin error",
+    "Request cancelled",
+    "Required plugins are not installed",
+    "Unsupported plugin method",
+}
+"""Summaries that speak of a provider that crashed or is gone: no verdict on the program they are printed for."""
 _BLAMED = re.compile(r"\bmodule\.(r\d+)\b")
 
 
@@ -63,11 +75,13 @@ class _Run:
 class Validator:
     """Runs `validate` on batches with one toolchain."""
 
-    def __init__(self, terraform: Terraform, deadlines: Deadlines = Deadlines(), batch_size: int = 250) -> None:
+    def __init__(
+        self, terraform: Terraform, deadlines: Deadlines = Deadlines(), keeper: ProviderKeeper | None = None
+    ) -> None:
+        """With a `keeper`, providers live on between runs; then, as the keeper, not for several threads at once."""
         self._terraform = terraform
         self._deadlines = deadlines
-        self._batch_size = batch_size
-        self._limits = isolation.Limits()
+        self._keeper = keeper
 
     def validate(self, programs: list[Normalised]) -> list[Outcome]:
         """Judge programs; outcomes come in the same order. Raises IsolationError where children cannot be confined."""
@@ -81,7 +95,7 @@ class Validator:
                 outcomes[index] = self._alone(program, until)
             else:
                 together.append(index)
-        for batch in _parts(together, -(-len(together) // self._batch_size)):
+        for batch in _parts(together, -(-len(together) // BATCH_SIZE)):
             outcomes |= self._batch({index: programs[index] for index in batch}, until)
         return [outcomes[index] for index in range(len(programs))]
 
@@ -122,13 +136,13 @@ class Validator:
     def _alone(self, program: Normalised, until: float) -> Outcome:
         with _folder() as root:
             lay_out_alone(root, self._terraform, program)
-            finished = self._terraform_validate(root, self._deadlines.run, until)
+            finished = self._terraform_validate(root, program.providers, self._deadlines.run, until)
         if finished.timed_out:
             message = "terraform did not finish in time."
             return Outcome(undecided=Diagnostic(code="Timeout", message=message, hint="Shorten loops and expressions."))
         errors = _errors(finished)
         if errors is None:
-            said = finished.stderr[-300:].decode(errors="replace").strip()
+            said = " ".join((finished.stderr or finished.stdout)[-300:].decode(errors="replace").split())
             message = f"terraform gave no verdict (exit status {finished.returncode}): {said}"
             return Outcome(undecided=Diagnostic(code="TerraformFailed", message=message))
         return Outcome([diagnostic_of(e) for e in errors][:MAX_PER_PROGRAM])
@@ -138,17 +152,29 @@ class Validator:
         with _folder() as root:
             lay_out_batch(root, self._terraform, {f"r{index}": program for index, program in programs.items()})
             seconds = self._deadlines.run + self._deadlines.program * len(programs)
-            errors = _errors(self._terraform_validate(root, seconds, until))
+            names = frozenset[str]().union(*(program.providers for program in programs.values()))
+            errors = _errors(self._terraform_validate(root, names, seconds, until))
         if errors is None:
             return None
         return _Run([e for e in errors if _module(e) != CANARY], any(_module(e) == CANARY for e in errors))
 
-    def _terraform_validate(self, root: Path, seconds: float, until: float) -> isolation.Finished:
+    def _terraform_validate(
+        self, root: Path, providers: frozenset[str], seconds: float, until: float
+    ) -> isolation.Finished:
         seconds = min(seconds, until - time.monotonic())
         if seconds <= 0:
             return isolation.Finished(-9, b"", b"", timed_out=True)
         command = [str(self._terraform.binary), "validate", "-json", "-no-color"]
-        return isolation.run(command, cwd=root, env=child_environment(root), seconds=seconds, limits=self._limits)
+        env = child_environment(root)
+        if self._keeper:
+            attached = env | self._keeper.environment(providers)
+            finished = isolation.run(command, cwd=root, env=attached, seconds=seconds)
+            if _errors(finished) is not None:
+                return finished
+            self._keeper.drop()  # it may be what hangs or has crashed
+            if finished.timed_out:
+                return finished
+        return isolation.run(command, cwd=root, env=env, seconds=seconds)
 
 
 @contextmanager
@@ -165,7 +191,8 @@ def _errors(finished: isolation.Finished) -> list[dict[str, Any]] | None:
         found = json.loads(finished.stdout)["diagnostics"]
     except (ValueError, KeyError, TypeError):
         return None
-    return [d for d in found if d.get("severity") == "error"]
+    errors = [d for d in found if d.get("severity") == "error"]
+    return None if any(d.get("summary") in NOT_THE_PROGRAM for d in errors) else errors
 
 
 def _module(error: dict[str, Any]) -> str | None:
