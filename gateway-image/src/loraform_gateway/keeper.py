@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE, adapter_digest
 from loraform_api.heartbeat import AdapterState, LoadedAdapter, Route, RouteAdapter, adapter_name
-from loraform_api.parity import ParityFile, compare, read_logprobs, request_body
+from loraform_api.parity import ParityFile, compare, read_logprob, requests
 from loraform_gateway.engine import BASE, Engine, EngineRefused, EngineUnreachable
 
 LOG = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Keeper:
         answers = []
         for row in parity.rows:
             try:
-                answers.append(read_logprobs(row, await self._engine.complete(request_body(row, name))))
+                answers.append([read_logprob(body, await self._engine.complete(body)) for body in requests(row, name)])
             except ValueError as error:
                 raise NotServable(str(error)) from error
         result = compare(parity, answers)

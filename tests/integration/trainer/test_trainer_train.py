@@ -16,8 +16,9 @@ from transformers import TrainerCallback
 from loraform_api.artifact import adapter_digest
 from loraform_api.names import RunStage
 from loraform_api.parity import ParityFile
-from loraform_api.run import ExitCode
+from loraform_api.run import ExitCode, StageReport
 from loraform_trainer import __main__, checkpoints, train
+from loraform_trainer.context import Context
 from loraform_trainer.data import IGNORED, PadRight, Rows, TokenRow
 from loraform_trainer.files import sha256_file
 from loraform_trainer.trainer import LoRATrainer, StopWhenAsked
@@ -52,7 +53,14 @@ def train_until(pod: Any, step: int, monkeypatch: pytest.MonkeyPatch) -> int:
 
     with monkeypatch.context() as patch:
         patch.setattr(train, "StopWhenAsked", lambda event: _Both(SigtermDuringStep(), StopWhenAsked(event)))
-        return int(__main__.execute(RunStage.TRAIN, pod.paths, stop, 0).exit_code)
+        return int(execute(pod, stop).exit_code)
+
+
+def execute(pod: Any, stop: threading.Event) -> StageReport:
+    """Run train as its process does, with a stop event of ours."""
+    return __main__.execute(
+        RunStage.TRAIN, pod.paths, lambda config, progress: Context(config, pod.paths, progress, stop)
+    )
 
 
 class _Both(TrainerCallback):
@@ -125,7 +133,7 @@ def test_an_incomplete_or_changed_checkpoint_is_not_used(
 def test_asked_to_stop_before_training_loses_nothing(prepared: Any) -> None:
     stop = threading.Event()
     stop.set()
-    report = __main__.execute(RunStage.TRAIN, prepared.paths, stop, 0)
+    report = execute(prepared, stop)
     assert report.exit_code is ExitCode.SAVED_AND_STOPPED
     assert report.resumed_from_step == 0
 

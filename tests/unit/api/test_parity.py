@@ -7,7 +7,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from loraform_api.parity import ParityFile, ParityRow, compare, read_logprobs, request_body
+from loraform_api.parity import PROBES, ParityFile, ParityRow, compare, probes, read_logprob, requests
 
 ROW = ParityRow(prompt_ids=[1, 2], response_ids=[3, 4], adapter_logprobs=[-0.1, -0.2], base_logprobs=[-3.0, -2.0])
 
@@ -45,16 +45,26 @@ def test_an_adapter_that_changes_nothing_fails() -> None:
     assert "changes nothing" in compare(unchanged, [[-0.1, -0.2]]).message
 
 
-def test_logprobs_are_read_from_vllms_answer() -> None:
-    entries = [None, {"2": {"logprob": -9.0}}, {"3": {"logprob": -0.5}}, {"4": {"logprob": -0.25}, "7": {"logprob": 0}}]
-    assert read_logprobs(ROW, {"choices": [{"prompt_logprobs": entries}]}) == [-0.5, -0.25]
-    assert request_body(ROW, "adapter-x")["prompt"] == [1, 2, 3, 4]
+def test_each_probe_asks_for_one_token_after_the_text_before_it() -> None:
+    first, second = requests(ROW, "adapter-x")
+    assert (first["prompt"], first["logprob_token_ids"]) == ([1, 2], [3])
+    assert (second["prompt"], second["logprob_token_ids"]) == ([1, 2, 3], [4])
+    answer = {"choices": [{"logprobs": {"top_logprobs": [{"token_id:9": -0.1, "token_id:4": -2.5}]}}]}
+    assert read_logprob(second, answer) == -2.5
 
 
-@pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": [{"prompt_logprobs": None}]}])
-def test_an_answer_without_logprobs_is_an_error(body: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="no log-probabilities"):
-        read_logprobs(ROW, body)
+def test_probes_are_where_adapter_and_base_differ_and_spread() -> None:
+    base = [-1.0] * 100
+    adapter = [*base[:90], -9.0, *base[91:]]
+    row = ParityRow(prompt_ids=[1], response_ids=list(range(100)), adapter_logprobs=adapter, base_logprobs=base)
+    assert {0, 25, 50, 75, 90} <= set(probes(row))
+    assert len(probes(row)) <= PROBES
+
+
+@pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{"logprobs": None}]}])
+def test_an_answer_without_the_logprob_is_an_error(answer: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="no log-probability"):
+        read_logprob(requests(ROW, "x")[0], answer)
 
 
 def test_rows_must_be_of_one_length() -> None:

@@ -86,9 +86,9 @@ class StubEngine:
         if body.get("stream"):
             return await self._stream(request, usage)
         choice: dict[str, Any] = {"index": 0, "text": self.text, "finish_reason": self.finish_reason}
-        if "prompt_logprobs" in body:
+        if "logprob_token_ids" in body:
             value = ADAPTER_LOGPROB if self.applies_adapters else BASE_LOGPROB
-            choice["prompt_logprobs"] = [None, *({str(i): {"logprob": value}} for i in body["prompt"][1:])]
+            choice["logprobs"] = {"top_logprobs": [{f"token_id:{i}": value for i in body["logprob_token_ids"]}]}
         return web.json_response({"choices": [choice], "usage": usage})
 
     async def _stream(self, request: web.Request, usage: dict[str, int]) -> web.StreamResponse:

@@ -26,6 +26,14 @@ from loraform_trainer.progress import Progress, sender
 
 log = logging.getLogger("loraform_trainer")
 
+SETTINGS: dict[str, tuple[type, str]] = {
+    "mount_wait_seconds": (float, "how long a mounted file may be late"),
+    "sidecar_wait_seconds": (float, "how long engine and verifier may take to answer"),
+    "engine_url": (str, "the engine beside this stage"),
+    "verifier_url": (str, "the verifier beside this stage"),
+}
+"""Fields of `Context` that the command line sets."""
+
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -41,16 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(_RedactedFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    given = {f.name: getattr(options, f.name) for f in fields(Paths)}
+    paths = Paths(**{f.name: getattr(options, f.name) for f in fields(Paths)})
+    settings = {name: getattr(options, name) for name in SETTINGS}
     stage = RunStage(options.stage)
     stop = threading.Event()
     _on_sigterm(stage, stop)
-    report = execute(stage, Paths(**given), stop, options.mount_wait_seconds)
+    report = execute(stage, paths, lambda config, progress: Context(config, paths, progress, stop, **settings))
     log.info("%s: exit code %d: %s", stage, report.exit_code, report.message)
     return int(report.exit_code)
 
 
-def execute(stage: RunStage, paths: Paths, stop: threading.Event, mount_wait_seconds: float) -> StageReport:
+def execute(stage: RunStage, paths: Paths, build: Callable[[RunConfig, Progress], Context]) -> StageReport:
     """Run a stage and write its report; a stage that finished before only shows its report again."""
     finished = reports.read(paths, stage)
     if finished is not None:
@@ -60,8 +69,7 @@ def execute(stage: RunStage, paths: Paths, stop: threading.Event, mount_wait_sec
     try:
         config = load_config(paths.run_config)
         with Progress(sender()) as progress:
-            context = Context(config, paths, progress, stop, mount_wait_seconds)
-            report = _stage(stage)(context)
+            report = _stage(stage)(build(config, progress))
         reports.write(paths, report)
     except Exception as error:  # every failure becomes a report
         report = _failed(stage, error)
@@ -110,10 +118,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="loraform_trainer", description=__doc__)
     parser.add_argument("stage", choices=[str(stage) for stage in RunStage])
     for field in fields(Paths):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=Path, default=field.default, metavar="PATH")
-    parser.add_argument(
-        "--mount-wait-seconds", type=float, default=30.0, help="how long a mounted file may be late (default: 30)"
-    )
+        flag = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(flag, type=Path, default=field.default, metavar="PATH", help="default: %(default)s")
+    defaults = {f.name: f.default for f in fields(Context)}
+    for name, (kind, meaning) in SETTINGS.items():
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=kind, default=defaults[name], help=f"{meaning} (default: %(default)s)")
     return parser
 
 

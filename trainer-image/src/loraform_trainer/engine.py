@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from loraform_api.parity import ParityFile, ParityResult, compare, read_logprobs, request_body
+from loraform_api.parity import ParityFile, ParityResult, compare, read_logprob, requests
 from loraform_trainer.errors import AdapterNotServableError, TransientError
 
 POLL_SECONDS = 1.0
@@ -87,14 +87,15 @@ class Engine:
 
     async def parity(self, name: str, file: ParityFile) -> ParityResult:
         """Compare what the engine serves as `name` with what the trainer measured."""
-        found = []
-        for row in file.rows:
-            answer = await post(self._session, f"{self._url}/v1/completions", request_body(row, name), "the engine")
-            try:
-                found.append(read_logprobs(row, answer))
-            except ValueError as error:
-                raise AdapterNotServableError(str(error)) from error
+        found = [await asyncio.gather(*map(self._logprob, requests(row, name))) for row in file.rows]
         return compare(file, found)
+
+    async def _logprob(self, body: dict[str, Any]) -> float:
+        answer = await post(self._session, f"{self._url}/v1/completions", body, "the engine")
+        try:
+            return read_logprob(body, answer)
+        except ValueError as error:
+            raise AdapterNotServableError(str(error)) from error
 
     async def generate(self, name: str, prompt: list[int], *, max_tokens: int, eos: int, seed: int) -> Generated:
         """Return the greedy answer; every sampling value is said, so that no default of the engine decides."""

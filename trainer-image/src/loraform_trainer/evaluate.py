@@ -16,7 +16,7 @@ from loraform_api.names import RunStage
 from loraform_api.parity import ParityFile
 from loraform_api.prompt import unfenced
 from loraform_api.run import EvaluateResult, StageReport
-from loraform_api.verification import Program, ProgramVerdict, Stage, Toolchain, VerifyRequest
+from loraform_api.verification import HousePolicy, Program, ProgramVerdict, Stage, Toolchain, VerifyRequest
 from loraform_trainer import arms, tokens
 from loraform_trainer.arms import Arm, Row, Scored
 from loraform_trainer.context import Context
@@ -36,10 +36,11 @@ GENERATING = 0.8
 
 def run(context: Context) -> StageReport:
     """Measure the candidate; raises StageError, AdapterNotServableError among them."""
-    return asyncio.run(_run(context))
+    return asyncio.run(measure(context))
 
 
-async def _run(context: Context) -> StageReport:
+async def measure(context: Context) -> StageReport:
+    """As `run`, inside an event loop."""
     config, paths = context.config, context.paths
     rows = [Row.from_json(row) for row in read_jsonl(paths.suite_rows)]
     if not rows:
@@ -184,9 +185,8 @@ class _Verification:
 
     async def _ask(self, programs: list[Program], stages: Sequence[Stage], rewrite: bool) -> list[ProgramVerdict]:
         numbered = [program.model_copy(update={"id": str(i)}) for i, program in enumerate(programs)]
-        request = VerifyRequest(
-            programs=numbered, stages=list(stages), policy=self._context.config.policy, rewrite=rewrite
-        )
+        policy = self._context.config.policy or HousePolicy()  # without one, stage Policy has nothing to ask
+        request = VerifyRequest(programs=numbered, stages=list(stages), policy=policy, rewrite=rewrite)
         try:
             response = await self._verifier.verify(request)
         except VerifierUnavailable as error:

@@ -1,0 +1,218 @@
+"""Stage evaluate against a fake engine (vLLM needs a minute and a gigabyte; the real one: test_trainer_evaluate_vllm)
+and the real verifier service with a validator that asks no terraform."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from tokenizers import Tokenizer
+
+from loraform_api.parity import ParityFile
+from loraform_api.run import ExitCode
+from loraform_trainer import evaluate
+from loraform_trainer.__main__ import load_config
+from loraform_trainer.context import Context
+from loraform_trainer.errors import StageError
+from loraform_trainer.progress import Progress
+from loraform_verifier.service import application
+from loraform_verifier.validate import Outcome
+from loraform_verifier.verify import Verifier
+
+Stage = Callable[..., int]
+
+POLICED = """# This resource is generated using PiCloud tool
+resource "aws_s3_bucket" "{0}" {{
+  bucket = "{0}"
+
+  tags = {{
+    created_by = "PiCloud"
+  }}
+}}
+"""
+PLAIN = 'resource "aws_s3_bucket" "{0}" {{\n  bucket = "{0}"\n}}\n'
+
+
+class PassesAll:
+    """Stands for terraform validate."""
+
+    def validate(self, programs: Sequence[Any]) -> list[Outcome]:
+        return [Outcome() for _ in programs]
+
+
+@dataclass
+class FakeEngine:
+    """Speaks vLLM's words: the base writes plain programs, an adapter keeps the policy."""
+
+    tokenizer: Tokenizer
+    parity: dict[str, ParityFile] = field(default_factory=dict)
+    loaded: dict[str, str] = field(default_factory=dict)
+    serves_base: bool = False
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    failures: int = 0
+    length: int = 512
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/health", self.health)
+        app.router.add_get("/v1/models", self.models)
+        app.router.add_post("/v1/load_lora_adapter", self.load)
+        app.router.add_post("/v1/completions", self.complete)
+        return app
+
+    async def health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def models(self, request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "base", "max_model_len": self.length}]})
+
+    async def load(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.loaded[body["lora_name"]] = body["lora_path"]
+        return web.Response(text="Success")
+
+    async def complete(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if self.failures:
+            self.failures -= 1
+            return web.json_response({"error": {"message": "busy"}}, status=503)
+        if "logprob_token_ids" in body:
+            return web.json_response({"choices": [{"logprobs": {"top_logprobs": [self.logprobs(body)]}}]})
+        self.requests.append(body)
+        name = self.tokenizer.decode(body["prompt"]).split("bucket, ")[1].split(" ")[0]
+        text = (PLAIN if body["model"] == "base" else POLICED).format(name)
+        if name == "held-2" and body["model"] == "base":
+            return web.json_response({"choices": [{"text": text[:20], "finish_reason": "length"}]})
+        return web.json_response({"choices": [{"text": f"```hcl\n{text}```", "finish_reason": "stop"}]})
+
+    def logprobs(self, body: dict[str, Any]) -> dict[str, float]:
+        file = ParityFile.model_validate_json(open(f"{self.loaded[body['model']]}/parity.json").read())  # noqa: SIM115, PTH123
+        row = next(r for r in file.rows if [*r.prompt_ids, *r.response_ids][: len(body["prompt"])] == body["prompt"])
+        values = row.base_logprobs if self.serves_base else row.adapter_logprobs
+        position = len(body["prompt"]) - len(row.prompt_ids)
+        assert body["logprob_token_ids"] == [row.response_ids[position]]
+        return {f"token_id:{row.response_ids[position]}": values[position]}
+
+
+@pytest.fixture
+def trained(pod: Any, stage: Stage) -> Any:
+    torch.set_num_threads(1)
+    pod.config["spec"]["training"]["epochs"] = 4
+    assert stage("prepare") == 0
+    assert stage("train") == 0
+    return pod
+
+
+@pytest.fixture
+def engine(trained: Any) -> FakeEngine:
+    return FakeEngine(Tokenizer.from_file(str(trained.paths.base / "tokenizer.json")))
+
+
+@pytest.fixture
+async def urls(engine: FakeEngine) -> Any:
+    verifier = Verifier(validator=PassesAll())  # type: ignore[arg-type]
+    async with TestServer(engine.app()) as fake, TestServer(application(verifier)) as service:
+        yield str(fake.make_url("")).rstrip("/"), str(service.make_url("")).rstrip("/")
+
+
+async def run(pod: Any, urls: tuple[str, str]) -> Any:
+    pod.write_config()
+    context = Context(
+        load_config(pod.paths.run_config), pod.paths, Progress(None), threading.Event(),
+        sidecar_wait_seconds=5, engine_url=urls[0], verifier_url=urls[1],
+    )  # fmt: skip
+    return await evaluate.measure(context)
+
+
+def records(pod: Any) -> Iterator[dict[str, Any]]:
+    for line in pod.paths.evaluation_rows.read_text().splitlines():
+        yield json.loads(line)
+
+
+async def test_arms_are_measured_raw_and_served(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:
+    report = await run(trained, urls)
+    result = report.evaluate
+    counts = {arm.name: (arm.counts["All"].raw, arm.counts["All"].served) for arm in result.arms}
+    assert counts == {"Base": (0, 2), "BaseWithPolicy": (0, 2), "Candidate": (3, 3)}
+    base = result.arms[0]
+    assert (base.rows, base.truncated, base.counts["Parse"].raw, base.distinct_answers) == (3, 1, 2, 3)
+    assert (result.paired.candidate_only, result.paired.neither_passed) == (3, 0)
+    assert result.paired.reference == "Base"
+    assert len(report.encode()) < 3500
+    assert report.message == "of 3 rows passed raw: Base 0, BaseWithPolicy 0, Candidate 3"
+
+
+async def test_requests_say_every_sampling_value(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:
+    await run(trained, urls)
+    sent = engine.requests[0]
+    assert {k: sent[k] for k in sent if k != "prompt"} == {
+        "model": "base", "max_tokens": 32, "temperature": 0.0, "top_p": 1.0, "seed": 42, "stop_token_ids": [1],
+        "skip_special_tokens": True,
+    }  # fmt: skip
+    told = [r for r in engine.requests if "PiCloud" in engine.tokenizer.decode(r["prompt"])]
+    assert len(told) == 3
+    assert {r["model"] for r in told} == {"base"}
+
+
+async def test_rows_are_kept_for_anyone_to_check(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:
+    report = await run(trained, urls)
+    rows = list(records(trained))
+    assert len(rows) == 9
+    candidate = next(r for r in rows if r["arm"] == "Candidate" and r["id"] == "held-0")
+    assert candidate["raw"] == candidate["served"] == POLICED.format("held-0")
+    assert candidate["adapterDigest"] == trained.report().train.adapter_digest
+    base = next(r for r in rows if r["arm"] == "Base" and r["id"] == "held-0")
+    assert base["raw"] == PLAIN.format("held-0")
+    assert "PiCloud" in base["served"]
+    assert base["rawVerdict"]["stages"][-1]["stage"] == "Policy"
+    assert report.evaluate.parity_max_difference == "0"
+
+
+async def test_an_engine_that_serves_the_base_is_found(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:
+    engine.serves_base = True
+    with pytest.raises(StageError, match="answers as the base model") as raised:
+        await run(trained, urls)
+    assert raised.value.code is ExitCode.ADAPTER_NOT_SERVABLE
+    assert engine.requests == []
+
+
+async def test_a_live_version_is_an_arm_and_the_reference(
+    trained: Any, engine: FakeEngine, urls: tuple[str, str]
+) -> None:
+    """A against A: the same adapter as live version never counts as better."""
+    trained.paths.live.mkdir()
+    for file in trained.paths.adapter.iterdir():
+        (trained.paths.live / file.name).write_bytes(file.read_bytes())
+    digest = trained.report().train.adapter_digest
+    trained.config["live"] = {"version": 1, "digest": digest, "path": "x"}
+    result = (await run(trained, urls)).evaluate
+    assert [arm.name for arm in result.arms] == ["Base", "BaseWithPolicy", "Live", "Candidate"]
+    assert (result.paired.reference, result.paired.both_passed, result.live_digest) == ("Live", 3, digest)
+    assert len(engine.loaded) == 1
+
+
+async def test_a_busy_engine_is_asked_again(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:
+    engine.failures = 2
+    assert (await run(trained, urls)).evaluate.arms[-1].counts["All"].raw == 3
+
+
+async def test_a_prompt_without_room_for_an_answer_is_truncated(
+    trained: Any, engine: FakeEngine, urls: tuple[str, str]
+) -> None:
+    engine.length = 10
+    result = (await run(trained, urls)).evaluate
+    assert [arm.truncated for arm in result.arms] == [3, 3, 3]
+    assert engine.requests == []
+
+
+async def test_an_absent_verifier_is_worth_another_pod(trained: Any, urls: tuple[str, str]) -> None:
+    with pytest.raises(StageError, match="the verifier was not ready after 5 s") as raised:
+        await run(trained, (urls[0], "http://127.0.0.1:9"))
+    assert raised.value.code is ExitCode.TRAINER_ERROR
