@@ -76,23 +76,27 @@ class RouteFollower:
     async def beat(self, session: aiohttp.ClientSession) -> None:
         """Send one heartbeat and follow the reply; without one, keep what is there."""
         revision = self.route.revision if self.route else ""
+        route, trouble = None, ""
         try:
             route = await self._operator.send(session, self._heartbeat(revision))
-        except (OSError, aiohttp.ClientError, ValueError) as error:  # ValidationError and TimeoutError are among them
-            self._note(f"{type(error).__name__}: {error}" if not isinstance(error, ValidationError) else "not a route")
-            return
-        self._note("")
-        if route != self.route:
+        except ValidationError:
+            trouble = "its answer is not a route"
+        except ValueError as error:
+            trouble = str(error)
+        except (OSError, aiohttp.ClientError) as error:  # TimeoutError among them
+            trouble = type(error).__name__  # the text differs each time: one line for one trouble
+        self._note(trouble)
+        if route is not None and route != self.route:
             LOG.info("route %s: live %s, %d adapters", route.revision, (route.live or "none")[:16], len(route.adapters))
             self.route = route
             self.changed.set()
 
     def _note(self, trouble: str) -> None:
         """Log when the operator falls silent, changes its complaint, or is back."""
-        if trouble != self._trouble:
-            LOG.warning("no route from the operator, keeping the last: %s", trouble) if trouble else LOG.info(
-                "the operator answers"
-            )
+        if trouble and trouble != self._trouble:
+            LOG.warning("no route from the operator, keeping the last: %s", trouble)
+        elif self._trouble and not trouble:
+            LOG.info("the operator answers")
         self._trouble = trouble
 
 
