@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"URL of the engine's agent (default: ${names.ENV_ENGINE_URL})",
     )
     front.add_argument("--verifier", default=f"{LOOPBACK}:{names.PORT_VERIFIER}", help="URL of the verifier")
-    front.add_argument("--max-in-flight", type=int, default=64, help="requests in work before 429 (default: 64)")
+    front.add_argument("--max-in-flight", type=int, default=32, help="requests in work before 429 (default: 32)")
     guard = roles.add_parser("agent", help="guard one engine and keep its adapters loaded")
     guard.add_argument("--engine", default=f"{LOOPBACK}:{names.PORT_ENGINE}", help="URL of the engine")
     for role, port in ((front, names.PORT_GATEWAY), (guard, names.PORT_AGENT)):
