@@ -21,6 +21,10 @@ from loraform_gateway.keeper import Keeper
 from loraform_gateway.route import RouteFollower
 
 BODY_LIMIT = 4 << 20
+PASSED = frozenset(
+    ("model", "prompt", "max_tokens", "temperature", "top_p", "n", "seed", "stop_token_ids", "stream", "stream_options")
+)
+"""Fields of a completion that pass: what the gateway sends. Others can stop a whole engine (`prompt_logprobs`)."""
 STEP_SECONDS = HEARTBEAT_SECONDS
 """Longest time between two looks at the engine: a restarted one is noticed within it."""
 
@@ -71,11 +75,12 @@ class Agent:
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        try:
-            model = json.loads(body)["model"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise bad_request("the body must be a JSON object with `model`") from error
-        if not isinstance(model, str) or not self.keeper.may_answer(model):
+        asked = json.loads(body)  # the middleware answers 400 when it is none
+        if not isinstance(asked, dict):
+            raise bad_request("the body must be a JSON object")
+        if other := sorted(set(asked) - PASSED):
+            raise bad_request(f"`{other[0][:50]}` does not pass to the engine", other[0][:50])
+        if not self.keeper.may_answer(str(asked.get("model"))):
             raise unavailable("adapter_not_ready", "this engine has not loaded and proved that adapter")
         return await self._pass(request, "POST", "/v1/completions", body)
 

@@ -85,6 +85,17 @@ async def test_every_other_path_is_not_found(serve, engine, make_route, method, 
     assert engine.calls == []
 
 
+async def test_only_the_gateways_own_fields_pass(serve, engine, make_adapter, make_route) -> None:
+    adapter = make_adapter()
+    _, client = await serve(make_route(adapter))
+    before = len(engine.requests)
+    body = {"model": adapter_name(adapter.digest), "prompt": [1], "prompt_logprobs": 0}
+    reply = await client.post("/v1/completions", json=body)
+    assert reply.status == 400
+    assert (await reply.json())["error"]["message"] == "`prompt_logprobs` does not pass to the engine"
+    assert len(engine.requests) == before
+
+
 async def test_bodies_must_be_json(serve, make_route) -> None:
     _, client = await serve(make_route())
     assert (await client.post("/v1/completions", data=b"\xff{")).status == 400
