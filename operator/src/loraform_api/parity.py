@@ -18,8 +18,12 @@ PARITY_ROWS = 16
 PROBES = 8
 """Tokens of a row that an engine is asked about, at most."""
 
-TOLERANCE = {"float32": 0.05, "bfloat16": 0.5}
-"""Largest difference of one token's log-probability (natural logarithm) between trainer and engine, by number type."""
+TOLERANCE = {"float32": 0.01, "bfloat16": 0.5}
+"""Largest difference of one token's log-probability (natural logarithm) between trainer and engine, by number type.
+
+float32: vLLM 0.32 on a CPU (AVX2) differed from torch 2.13 by at most 1.5e-5 over 3,100 tokens of two models, while the
+base differed by 10 and more; the pin leaves room for other processors. bfloat16 is not measured yet.
+"""
 
 
 class ParityRow(WireModel):

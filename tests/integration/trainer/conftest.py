@@ -44,7 +44,7 @@ def write_lines(path: Path, rows: Iterable[object]) -> None:
 
 
 def tiny_base(folder: Path) -> None:
-    """Write a random Llama of a few thousand weights with a byte-level tokenizer."""
+    """Write a random Llama of some ten thousand weights (heads of 32, which vLLM serves) with a byte-level tokenizer."""
     folder.mkdir(parents=True)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -59,7 +59,7 @@ def tiny_base(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
     torch.manual_seed(7)
     config = LlamaConfig(
-        vocab_size=tokenizer.get_vocab_size(), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True,
         bos_token_id=None, eos_token_id=1, pad_token_id=0,
     )  # fmt: skip

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 CHUNK = 1 << 20
+READABLE = 0o644
+"""Mode of what others read: engines, agents, and people who look into the store."""
 
 
 def sha256_file(path: Path) -> str:
@@ -46,6 +48,7 @@ def write_atomic(path: Path, text: str) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as out:
             out.write(text)
             out.flush()
+            os.fchmod(out.fileno(), READABLE)
             os.fsync(out.fileno())
         Path(temporary).replace(path)
     except BaseException:

@@ -1,0 +1,99 @@
+"""The run contract between operator and trainer: paths, stages, exit codes, reports."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from loraform_api import names
+from loraform_api.finetunejob import FineTuneJobSpec
+from loraform_api.names import RunStage
+from loraform_api.run import PERMANENT, ExitCode, RunConfig, StageReport
+from loraform_trainer import errors, reports
+from loraform_trainer.context import Context
+from loraform_trainer.paths import Paths
+from loraform_trainer.progress import Progress
+
+
+def spec() -> dict[str, object]:
+    source = {"name": "rows", "configMap": {"name": "rows", "key": "rows.jsonl"}}
+    return {
+        "baseModel": {"storageUri": "pvc://models/tiny"},
+        "dataset": {"sources": [source]},
+        "evaluation": {"suites": [{**source, "name": "suite"}]},
+        "output": {"storageUri": "pvc://artifacts/adapters"},
+    }
+
+
+def config() -> RunConfig:
+    return RunConfig(
+        namespace="team", name="job", uid="1", spec=FineTuneJobSpec.model_validate(spec()), images={},
+        engine_dtype="float32", max_lora_rank=16,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", list(RunStage))
+def test_every_stage_has_a_module_that_runs_it(stage: RunStage) -> None:
+    assert callable(importlib.import_module(f"loraform_trainer.{stage}").run)
+
+
+def test_the_defaults_are_the_pods_mounts() -> None:
+    paths = Paths()
+    assert str(paths.run_config) == "/etc/loraform/run/run.json"
+    assert str(paths.termination_log) == names.TERMINATION_LOG
+    assert [str(p) for p in (paths.workspace, paths.base_mount, paths.output_mount, paths.live_mount)] == [
+        names.WORKSPACE_DIR, names.BASE_MOUNT, names.OUTPUT_MOUNT, names.LIVE_MOUNT,
+    ]  # fmt: skip
+    assert str(paths.base) == "/workspace/base"  # the engine sidecar serves this folder
+    assert str(paths.report(RunStage.TRAIN)) == "/workspace/reports/train.json"
+
+
+def test_the_sidecars_are_where_the_operator_puts_them() -> None:
+    context = Context(config(), Paths(), Progress(None))
+    assert context.engine_url == f"http://127.0.0.1:{names.PORT_ENGINE}"
+    assert context.verifier_url == f"http://127.0.0.1:{names.PORT_VERIFIER}"
+
+
+def test_a_run_config_survives_its_rendering() -> None:
+    """As the operator writes it into the ConfigMap, so the trainer reads it."""
+    written = config().model_dump_json(by_alias=True, exclude_none=True)
+    assert RunConfig.model_validate_json(written) == config()
+    assert "baseModel" in json.loads(written)["spec"]
+
+
+def test_every_failure_of_the_trainer_has_a_class_and_the_right_permanence() -> None:
+    classes = errors.StageError.__subclasses__()
+    assert all(kind.code.failure is not None for kind in classes)
+    permanent = {kind.__name__ for kind in classes if kind.code in PERMANENT}
+    assert permanent == {
+        "DatasetInvalidError", "MissingReferenceError", "InvalidConfigError", "BaseModelInvalidError",
+        "NonFiniteLossError", "AdapterNotServableError", "WorkspaceFullError",
+    }  # fmt: skip
+
+
+def test_only_a_success_is_a_marker(tmp_path: Path) -> None:
+    paths = Paths(workspace=tmp_path, termination_log=tmp_path / "log")
+    reports.write(paths, StageReport(stage=RunStage.TRAIN, exit_code=ExitCode.TRAINER_ERROR, message="no"))
+    assert reports.read(paths, RunStage.TRAIN) is None
+    done = StageReport(stage=RunStage.TRAIN, message="12 steps")
+    reports.write(paths, done)
+    assert reports.read(paths, RunStage.TRAIN) == done
+    assert StageReport.model_validate_json(paths.termination_log.read_text()) == done
+
+
+def test_a_damaged_marker_is_no_marker(tmp_path: Path) -> None:
+    paths = Paths(workspace=tmp_path, termination_log=tmp_path / "log")
+    paths.report(RunStage.TRAIN).parent.mkdir()
+    paths.report(RunStage.TRAIN).write_text('{"stage": "tr')
+    assert reports.read(paths, RunStage.TRAIN) is None
+
+
+def test_a_full_workspace_still_reports_to_the_kubelet(tmp_path: Path) -> None:
+    (tmp_path / "reports").write_text("a file where the folder should be")
+    paths = Paths(workspace=tmp_path, termination_log=tmp_path / "log")
+    failed = StageReport(stage=RunStage.TRAIN, exit_code=ExitCode.WORKSPACE_FULL, message="full")
+    reports.write(paths, failed)
+    assert StageReport.model_validate_json(paths.termination_log.read_text()) == failed
