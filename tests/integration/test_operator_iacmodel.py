@@ -250,6 +250,36 @@ def test_versions_go_live_when_the_engines_prove_them(operator: Any, model: Mode
     assert 'loraform_iacmodel_live_version{name="house"' in (operator.fetch("/metrics") or "")
 
 
+def test_a_pass_that_finds_everything_in_place_writes_nothing(
+    operator: Any, model: Model, api: client.ApiClient
+) -> None:
+    model.create()
+    model.succeed(1, gained=390, lost=0, both=0)
+    agent = Agent(model, api)
+    model.make_ready("engine")
+    agent.beat(v1="Ready")
+    model.make_ready("gateway")
+    model.await_condition("Ready", "True", "VersionLive")
+    model.core.patch_namespaced_config_map("house-ca", model.namespace, {"data": {"ca.crt": "someone's"}})
+    wait_for("the CA to be put back", lambda: "BEGIN" in read(model))
+
+    def count(metric: str) -> float:
+        lines = (operator.fetch("/metrics") or "").splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(metric))
+
+    passes, writes = 'controller_runtime_reconcile_total{controller="iacmodel"', "rest_client_requests_total"
+    wait_for("a first pass that tells nothing", lambda: agent.beat(v1="Ready", v9="Loading") and count(passes))
+    before, written = count(passes), count(writes)
+    for state in ("NotServable", "Loading", "Ready"):  # of an adapter that nobody asked for
+        agent.beat(v1="Ready", v9=state)
+    wait_for("three more passes", lambda: count(passes) >= before + 3)
+    assert count(writes) == written
+
+
+def read(model: Model) -> str:
+    return str(model.core.read_namespaced_config_map("house-ca", model.namespace).data["ca.crt"])
+
+
 def test_the_number_of_engines_is_the_autoscalers_until_the_spec_says_one(operator: Any, model: Model) -> None:
     model.create()
     model.succeed(1, gained=390, lost=0, both=0)

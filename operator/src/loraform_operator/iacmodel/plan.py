@@ -42,6 +42,8 @@ Object = dict[str, Any]
 ENGINE, GATEWAY = "engine", "gateway"
 ENGINE_GRACE_SECONDS = 60
 """Time for streams in work after SIGTERM."""
+DRAIN_SECONDS = 5
+"""Time for Services to forget a pod before it stops listening."""
 CA_MOUNT = {"name": "ca", "mountPath": names.RUN_DIR, "readOnly": True}
 ROUTE_MOUNT = {"name": "route", "mountPath": names.ROUTE_DIR, "readOnly": True}
 BASE_MOUNT = {"name": "base", "mountPath": names.BASE_MOUNT, "readOnly": True}
@@ -196,6 +198,7 @@ def _container(
         "ports": [{"name": "http", "containerPort": port, "protocol": "TCP"}],
         "readinessProbe": _probe("/readyz", 3),
         "livenessProbe": _probe("/healthz", 10),
+        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "resources": resources("50m", "128Mi", limit="1Gi"),
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [ROUTE_MOUNT, CA_MOUNT, TOKEN_MOUNT, tmp_mount(role), *mounts],
