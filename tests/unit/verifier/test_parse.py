@@ -17,6 +17,7 @@ from loraform_verifier.parse import MAX_DEPTH, parse
         "locals {\n  a = <<-EOT\n    text ${1 + 1}\n  EOT\n}\n",
         'locals {\r\n  a = { "b" : 1, (local.c) = 2 }\r\n}\r\n',
         '\ufefflocals {\n  a = "%{ if true }x%{ endif }"\n}\n',
+        "locals {\n  a = <<E\n  text E\n  E\n  b = <<E\nE\n}\n",
         "locals {\n  a = [for x in [1] : x if x > 0]\n}\n",
     ],
 )
@@ -39,6 +40,7 @@ def test_programs_are_read(text: str) -> None:
         ("locals\n{\n}\n", "MissingBrace", 1),
         ('locals {\n  a = "\n"\n}\n', "MultiLineString", 2),
         ("locals {\n  a = { b = 1 c = 2 }\n}\n", "MissingSeparator", 2),
+        ('locals {\n  a = <<E\n\u00a0E\n  b = file("x")\n  c = <<E\nE\n}\n', "AmbiguousHeredoc", 2),
         ("x = \ud800\n", "InvalidCharacter", 1),
         ("a = " + "(" * 5 * MAX_DEPTH + "1" + ")" * 5 * MAX_DEPTH, "NestingTooDeep", 1),
         ("a {" * 5 * MAX_DEPTH + "}" * 5 * MAX_DEPTH, "NestingTooDeep", 1),

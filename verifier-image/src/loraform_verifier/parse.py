@@ -178,6 +178,18 @@ def _beyond_grammar(root: Node) -> Iterator[Diagnostic]:
             yield _problem(node, "MultiLineString", "A quoted string must end on its line.", "Use \\n or a heredoc.")
         elif node.type == "object":
             yield from _object_problems(node)
+        elif node.type == "heredoc_template" and _ends_earlier(node):
+            yield _problem(node, "AmbiguousHeredoc", "A line inside the heredoc reads as its end marker.")
+
+
+def _ends_earlier(heredoc: Node) -> bool:
+    """Say whether Terraform, which trims all Unicode space, sees the end marker on an earlier line than the grammar.
+
+    Code after it would be text to us and code to Terraform.
+    """
+    marker = text_of(children(heredoc, "heredoc_identifier")[0])
+    lines = text_of(heredoc).strip().split("\n")[1:-1]
+    return any(line.strip() == marker for line in lines)
 
 
 def _breaks_line(string: Node) -> bool:
