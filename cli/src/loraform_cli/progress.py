@@ -10,8 +10,6 @@ from loraform_api.iacmodel import IaCModel
 from loraform_api.meta import Condition, find_condition, parse_timestamp
 from loraform_api.names import RunStage
 
-SHOWN_METRICS = ("loss", "current_step", "total_steps")
-
 
 class Outcome(Enum):
     """Where an object stands."""
@@ -52,10 +50,12 @@ def progress_words(job: FineTuneJob) -> str:
     progress = job.status.progress
     if progress is None:
         return ""
-    metrics = " ".join(f"{metric.name} {metric.value}" for metric in progress.metrics if metric.name in SHOWN_METRICS)
+    told = {metric.name: metric.value for metric in progress.metrics}
+    step = f"step {told['step']} of {told['total_steps']}" if {"step", "total_steps"} <= told.keys() else ""
+    loss = f"loss {told['loss']}" if "loss" in told else ""
     left = progress.estimated_remaining_seconds
     eta = "" if left is None else f"{minutes(left)} left"
-    return "  ".join(part for part in (f"{progress.percentage} %", metrics, eta) if part)
+    return "  ".join(part for part in (f"{progress.percentage} %", step, loss, eta) if part)
 
 
 def stage_seconds(job: FineTuneJob) -> dict[str, float]:

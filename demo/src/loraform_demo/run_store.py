@@ -81,6 +81,7 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 def fill(kube: Kube, image: str) -> int:
     """Make namespace, claim and loader pod, and copy base model and data into the claim; return the bytes copied."""
     kube.apply(*yaml.safe_load_all((ROOT / "examples" / "store.yaml").read_text()))
+    kube.run("delete", "pod", LOADER, f"--namespace={NAMESPACE}", "--ignore-not-found")  # an older image may run in it
     kube.apply(loader_pod(image))
     ready = ("--for=condition=Ready", "--timeout=180s")
     kube.run("wait", f"pod/{LOADER}", f"--namespace={NAMESPACE}", *ready, timeout=200)

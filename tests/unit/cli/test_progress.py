@@ -48,9 +48,10 @@ def test_the_running_stage_is_the_first_without_a_result(make_job: Job) -> None:
 
 
 def test_progress_is_told_in_a_few_words(make_job: Job) -> None:
-    metrics = [{"name": "loss", "value": "0.041"}, {"name": "learning_rate", "value": "0.003"}]
+    values = {"loss": "0.041", "learning_rate": "0.003", "step": "75", "total_steps": "120"}
+    metrics = [{"name": name, "value": value} for name, value in values.items()]
     job = make_job(progress={"percentage": 63, "estimatedRemainingSeconds": 20, "metrics": metrics})
-    assert progress_words(job) == "63 %  loss 0.041  0:20 left"
+    assert progress_words(job) == "63 %  step 75 of 120  loss 0.041  0:20 left"
     assert progress_words(make_job()) == ""
 
 
