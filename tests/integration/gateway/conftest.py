@@ -251,3 +251,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, models: Any) -> Iterator[Wor
     made = World(tmp_path_factory.mktemp("world"), models.folder)
     yield made
     made.close()
+
+
+@pytest.fixture
+def stub_operator() -> type[StubOperator]:
+    return StubOperator
