@@ -6,7 +6,7 @@ from typing import Any
 
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.names import CONTAINER_ENGINE, PORT_ENGINE
-from loraform_operator.podspec import CONTAINER_SECURITY, resources, tmp_mount
+from loraform_operator.podspec import CONTAINER_SECURITY, resources, shm_mount, tmp_mount
 from loraform_operator.settings import Profile
 
 LOADED_ADAPTERS = 2
@@ -24,7 +24,7 @@ def engine_container(
 ) -> dict[str, Any]:
     """Return the vLLM container serving the base at `model_path` on the pod's loopback only.
 
-    `mounts` are the volumes it reads; a `tmp-engine` emptyDir is expected in the pod (`podspec.tmp_volume`).
+    `mounts` are the volumes it reads; the pod has its scratch volumes (`podspec.scratch_volumes`).
     """
     environment = {
         "HF_HUB_OFFLINE": "1",
@@ -41,7 +41,7 @@ def engine_container(
         "resources": resources(placement.resources.cpu, placement.resources.memory, gpu=gpu(profile, placement)),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*mounts, tmp_mount(CONTAINER_ENGINE)],
+        "volumeMounts": [*mounts, tmp_mount(CONTAINER_ENGINE), shm_mount()],
     }
 
 

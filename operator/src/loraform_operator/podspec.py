@@ -30,6 +30,9 @@ POD_SECURITY: dict[str, Any] = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 
+SHM_SIZE = "1Gi"
+"""Most that `/dev/shm` of an engine may hold; it counts as the container's memory."""
+
 
 def base_labels(owner_label: str, owner: ObjectMeta, component: str) -> dict[str, str]:
     """Return the labels of a child. `owner_label` is `names.LABEL_JOB` or `names.LABEL_MODEL`."""
@@ -78,9 +81,17 @@ def resources(cpu: str, memory: str, *, limit: str | None = None, gpu: dict[str,
     return {"requests": {"cpu": cpu, "memory": memory, **extra}, "limits": {"memory": limit or memory, **extra}}
 
 
-def tmp_volume(container: str) -> dict[str, Any]:
-    """Return the `/tmp` of one container: containers of a pod do not share it."""
-    return {"name": f"tmp-{container}", "emptyDir": {}}
+def scratch_volumes(container: str) -> list[dict[str, Any]]:
+    """Return the `/tmp` of one container (containers of a pod do not share it), and the engine's shared memory."""
+    volumes: list[dict[str, Any]] = [{"name": f"tmp-{container}", "emptyDir": {}}]
+    if container == names.CONTAINER_ENGINE:
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}})
+    return volumes
+
+
+def shm_mount() -> dict[str, Any]:
+    """Return `/dev/shm` of the engine, whose processes talk through it: the default of 64 MiB is too small."""
+    return {"name": "shm", "mountPath": "/dev/shm"}  # noqa: S108 (an emptyDir of the pod)
 
 
 def tmp_mount(container: str) -> dict[str, Any]:

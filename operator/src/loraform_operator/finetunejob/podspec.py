@@ -22,9 +22,9 @@ from loraform_operator.podspec import (
     owner_reference,
     pod_base,
     resources,
+    scratch_volumes,
     split_claim_uri,
     tmp_mount,
-    tmp_volume,
     token_volume,
     verifier_container,
 )
@@ -97,7 +97,7 @@ def _pod(job: FineTuneJob, stage: RunStage, run: Run, endpoint: Endpoint) -> Obj
             {"name": "run", "configMap": {"name": f"{prefix}-run", "items": files}},
             claim_volume("workspace", f"{prefix}-workspace", read_only=False),
             token_volume(meta),
-            *(tmp_volume(c) for c in [stage.value, *(s["name"] for s in sidecars)]),
+            *(v for c in [stage.value, *(s["name"] for s in sidecars)] for v in scratch_volumes(c)),
             *volumes,
         ],
     }

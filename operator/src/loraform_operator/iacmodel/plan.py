@@ -30,9 +30,9 @@ from loraform_operator.podspec import (
     owner_reference,
     pod_base,
     resources,
+    scratch_volumes,
     split_claim_uri,
     tmp_mount,
-    tmp_volume,
     token_volume,
     verifier_container,
 )
@@ -169,7 +169,7 @@ def _pod(
             {"name": "route", "configMap": {"name": names.route_name(model.metadata.name)}},
             {"name": "ca", "configMap": {"name": f"{model.metadata.name}-ca"}},
             token_volume(model.metadata),
-            *(tmp_volume(c) for c in containers),
+            *(v for c in containers for v in scratch_volumes(c)),
         ],
     }
 
