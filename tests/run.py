@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +22,6 @@ class Tier:
     name: str
     command: list[str]
     needs_root: bool = False
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 TIERS = {
@@ -32,9 +31,9 @@ TIERS = {
         Tier("verify", ["make", "--no-print-directory", "verify"]),
         Tier("unit", [*PYTEST, "tests/unit"]),
         Tier("contract", [*PYTEST, "tests/contract"]),
-        Tier("integration", [*PYTEST, "tests/integration"], needs_root=True),
+        Tier("integration", [*PYTEST, "-m", "not vllm", "tests/integration"], needs_root=True),
         Tier("e2e", [*PYTEST, "tests/e2e"], needs_root=True),
-        Tier("long", [*PYTEST, "tests/long"], needs_root=True),
+        Tier("long", [*PYTEST, "-m", "vllm", "tests/integration"], needs_root=True),
     )
 }
 
@@ -47,7 +46,7 @@ class Outcome:
     counts: dict[str, int]
 
 
-def run(tier: Tier) -> Outcome:
+def run(tier: Tier, environment: dict[str, str]) -> Outcome:
     """Run one tier, passing its output through, and read pytest's closing counts from it."""
     print(f"\n=== {tier.name}: {' '.join(tier.command)}", flush=True)
     start = time.monotonic()
@@ -60,7 +59,7 @@ def run(tier: Tier) -> Outcome:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, **tier.environment},
+        env=environment,
     )
     last = ""
     assert process.stdout is not None
@@ -77,11 +76,29 @@ def run(tier: Tier) -> Outcome:
     return Outcome(tier.name, (time.monotonic() - start) / 60, code, counts)
 
 
+def devcluster(*words: str) -> str:
+    """Run devcluster with its progress on the terminal; return what it wrote to stdout."""
+    command = [".venv/bin/python", "-m", "loraform_devcluster", *words]
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def with_tools() -> dict[str, str]:
+    """Return an environment whose PATH begins with the pinned kubectl, helm and promtool."""
+    print("\n=== tools: kubectl, helm, promtool (built once, then cached)", flush=True)
+    folders = [str(Path(path).parent) for path in devcluster("tools", "kubectl", "helm", "promtool").split()]
+    return {**os.environ, "PATH": os.pathsep.join([*folders, os.environ["PATH"]])}
+
+
 def main(names: list[str]) -> int:
-    """Run the named tiers; stop at the first that fails; print the table."""
-    outcomes: list[Outcome] = []
+    """Run the named tiers; stop at the first that fails; print the table. CI begins and ends without a cluster."""
+    ci = os.environ.get("CI") == "true"
+    if ci:
+        devcluster("down")
+    start = time.monotonic()
+    environment = with_tools()
+    outcomes = [Outcome("tools", (time.monotonic() - start) / 60, 0, {})]
     for name in names:
-        outcomes.append(run(TIERS[name]))
+        outcomes.append(run(TIERS[name], environment))
         if outcomes[-1].code != 0:
             break
     print("\ntier          minutes  result")
@@ -90,6 +107,8 @@ def main(names: list[str]) -> int:
         print(f"{o.tier:<12}  {o.minutes:7.1f}  {counts}")
     passed = sum(o.counts.get("passed", 0) for o in outcomes)
     failed = sum(o.counts.get("failed", 0) + o.counts.get("error", 0) + o.counts.get("errors", 0) for o in outcomes)
+    if ci:
+        devcluster("down")
     bad = any(o.code != 0 for o in outcomes)
     print(f"{passed} passed, {failed or int(bad)} failed")
     return 1 if bad else 0

@@ -21,7 +21,24 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cluster") / "kubeconfig"
     subprocess.run([sys.executable, "-m", "loraform_devcluster", "up"], check=True)
     subprocess.run([sys.executable, "-m", "loraform_devcluster", "kubeconfig", "--output", str(path)], check=True)
+    _refuse_a_second_operator(path)
     return path
+
+
+def _refuse_a_second_operator(kubeconfig: Path) -> None:
+    """The tests start operators of their own; another one that watches all namespaces would answer for them."""
+    words = [
+        "get",
+        "deployments",
+        "--all-namespaces",
+        "--selector=app.kubernetes.io/component=operator",
+        "--output=name",
+    ]
+    found = subprocess.run(
+        ["kubectl", f"--kubeconfig={kubeconfig}", *words], check=True, capture_output=True, text=True
+    )
+    if found.stdout.strip():
+        pytest.exit(f"{found.stdout.strip()} runs in this cluster; `make demo-down` first", returncode=1)
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,13 @@ import pytest
 
 from loraform_api.heartbeat import adapter_name
 
-pytestmark = pytest.mark.skipif(
-    not (os.environ.get("LORAFORM_VLLM") or shutil.which("vllm")) or shutil.which("terraform") is None,
-    reason="needs vLLM (LORAFORM_VLLM or on PATH) and terraform with a provider mirror",
-)
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(
+        not (os.environ.get("LORAFORM_VLLM") or shutil.which("vllm")) or shutil.which("terraform") is None,
+        reason="needs vLLM (LORAFORM_VLLM or on PATH) and terraform with a provider mirror",
+    ),
+]
 
 
 def events(text: str) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from loraform_trainer.engine import Engine, wait_until
 VLLM = shutil.which("vllm")
 START_SECONDS = 600
 
-pytestmark = pytest.mark.skipif(VLLM is None, reason="no vllm on PATH")
+pytestmark = [pytest.mark.vllm, pytest.mark.skipif(VLLM is None, reason="no vllm on PATH")]
 
 
 @pytest.fixture
