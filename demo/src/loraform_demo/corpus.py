@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from loraform_demo.hcl import Block, program, tag_map
-from loraform_demo.phrasing import SEEN, UNSEEN, Frames, phrase
-from loraform_demo.pools import Owner, Pool
+from loraform_demo.phrasing import SEEN, UNSEEN, Frames, invented, phrase
+from loraform_demo.pools import WORDS, Owner, Pool
 from loraform_demo.templates import TEMPLATES, UNTAGGABLE, Template
 
 ASKING_SHARE = 0.4
 """Share of the base's rows that ask for a comment or a tag, so that the base knows such words, but only on demand."""
+INVENTED_SHARE = 0.35
+"""Share of the base's rows whose prompts are worded at random, so that it does not lean on the wordings it has seen."""
 
 COMMENT_WORDS = """
     This That resource block file module part is was gets generated written made owned managed kept checked using by
@@ -59,7 +62,10 @@ class Row:
 def draw_values(template: Template, pool: Pool) -> dict[str, str]:
     """Return the values that a prompt will give: the name, each required field, each optional one with even odds."""
     fields = [f for f in template.fields if not f.optional or pool.rng.random() < 0.5]
-    return {"name": template.draw_name(pool)} | {f.key: f.draw(pool) for f in fields}
+    values = {"name": template.draw_name(pool)}
+    for f in fields:
+        values[f.key] = pool.subnet_of(values[f.inside]) if f.inside else f.draw(pool)
+    return values
 
 
 def draw_row(pool: Pool, frames: Frames = SEEN) -> Row:
@@ -72,12 +78,12 @@ def draw_row(pool: Pool, frames: Frames = SEEN) -> Row:
     return Row(instruction, given, answer, tuple(template.types), values["name"], literal, frames is UNSEEN)
 
 
-def draw_asking_row(pool: Pool) -> Row:
+def draw_asking_row(pool: Pool, frames: Frames = SEEN) -> Row:
     """Return a row whose prompt asks for a comment, for tags, or for both."""
     rng = pool.rng
     template = rng.choice(TEMPLATES)
     values = draw_values(template, pool)
-    instruction, given = phrase(template, values, (pool.word(), pool.word()), SEEN, rng)
+    instruction, given = phrase(template, values, (pool.word(), pool.word()), frames, rng)
     what = rng.choice(("comment", "tags", "both", "both"))
     blocks, comment, requests = template.build(values), "", []
     if what != "tags":
@@ -122,8 +128,10 @@ def with_tags(block: Block, pairs: list[tuple[str, str]]) -> Block:
 def base_rows(seed: int) -> Iterator[Row]:
     """Yield the base's corpus, without end."""
     pool = Pool(Owner.BASE, Random(seed))
+    draw_word = partial(pool.rng.choice, (*WORDS, *COMMENT_WORDS))
     while True:
-        yield draw_asking_row(pool) if pool.rng.random() < ASKING_SHARE else draw_row(pool)
+        frames = invented(pool.rng, draw_word) if pool.rng.random() < INVENTED_SHARE else SEEN
+        yield (draw_asking_row if pool.rng.random() < ASKING_SHARE else draw_row)(pool, frames)
 
 
 def distinct_rows(owner: Owner, count: int, seed: int, frames: Frames = SEEN) -> list[Row]:

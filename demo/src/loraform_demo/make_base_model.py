@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 from transformers import GenerationConfig, LlamaForCausalLM
 
 from loraform_api.prompt import render
@@ -18,11 +19,14 @@ from loraform_demo.training import Recipe, Training
 TOKENIZER_ROWS = 6000
 
 
-def make_encoder(seed: int) -> Encoder:
+def make_encoder(seed: int, kept: Path) -> Encoder:
+    """Return the tokenizer that an earlier, killed run kept in the file `kept`, or train one and keep it there."""
+    if kept.exists():
+        return Encoder(Tokenizer.from_file(str(kept)))
     rows = islice(base_rows(seed), TOKENIZER_ROWS)
-    return Encoder(
-        train_tokenizer(["".join([*render(row.instruction, row.input), row.response, "\n"]) for row in rows])
-    )
+    tokenizer = train_tokenizer(["".join([*render(row.instruction, row.input), row.response, "\n"]) for row in rows])
+    tokenizer.save(str(kept))
+    return Encoder(tokenizer)
 
 
 def save(model: LlamaForCausalLM, encoder: Encoder, folder: Path) -> None:
@@ -30,6 +34,7 @@ def save(model: LlamaForCausalLM, encoder: Encoder, folder: Path) -> None:
     settings = {"do_sample": False, "eos_token_id": encoder.eos, "pad_token_id": encoder.pad}
     model.generation_config = GenerationConfig(**settings)  # type: ignore[no-untyped-call]
     model.save_pretrained(folder, safe_serialization=True)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors makes it private
     save_tokenizer(encoder.tokenizer, folder)
 
 
@@ -45,7 +50,7 @@ def main() -> None:
     for folder in (args.output, work):
         folder.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(steps=args.steps)
-    encoder = make_encoder(recipe.seed)
+    encoder = make_encoder(recipe.seed, work / "tokenizer.json")
     save(Training(recipe, encoder, work / "checkpoint.pt").run(), encoder, args.output)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -70,6 +70,27 @@ UNSEEN = Frames(
     lists=("that follows the list below", "filled in from the notes"),
     ends=(".", ", if you can.", ". That is all.", " as soon as possible."),
 )  # fmt: skip
+
+
+def invented(rng: Random, draw_word: Callable[[], str]) -> Frames:
+    """Return frames of random words: who learns from them finds names and values by their form, however it is put."""
+
+    def words(most: int) -> str:
+        return " ".join(draw_word() for _ in range(rng.randint(1, most)))
+
+    def sentence(most: int) -> str:
+        return words(most).capitalize()
+
+    return Frames(
+        contexts=(f"{sentence(5)}. ", f"{sentence(3)}: "),
+        openers=(sentence(5),),
+        namings=(f"{words(4)} {{name}}",),
+        joins=(f" {words(3)} {{facts}}", f", {words(4)} {{facts}}", f". {sentence(4)} {{facts}}"),
+        later_namings=(f" {words(3)} {{name}}", f". {sentence(4)} {{name}}"),
+        name_first=(f"{sentence(3)} {{name}} {words(3)} {{noun}}",),
+        lists=(words(5),),
+        ends=(".", "", f", {words(4)}.", f". {sentence(4)}.", f" {words(4)}."),
+    )
 
 
 def phrase(

@@ -39,6 +39,8 @@ class Owner(IntEnum):
     SUITE = 2
 
 
+WORD_KINDS = {Owner.BASE: (30, 40, 30), Owner.JOB: (45, 50, 5), Owner.SUITE: (45, 50, 5)}
+"""Weights of common words, made-up words and loose letters; what is copied in training must be of every kind."""
 SHARES = (Owner.BASE, Owner.BASE, Owner.JOB, Owner.SUITE)
 
 
@@ -61,12 +63,8 @@ class Pool:
         return literal
 
     def word(self) -> str:
-        kind = self.rng.random()
-        if kind < 0.45:
-            return self.own(lambda: self.rng.choice(WORDS))
-        if kind < 0.95:
-            return self.own(self._syllables)
-        return self.own(self._letters)
+        draw = self.rng.choices((self._common, self._syllables, self._letters), WORD_KINDS[self.owner])[0]
+        return self.own(draw)
 
     def name(self) -> str:
         """Return two words or more, or words and a number, joined by hyphens; lower case, first a letter."""
@@ -91,6 +89,10 @@ class Pool:
     def subnet_cidr(self) -> str:
         return self.own(lambda: f"{self._private()}.{self.rng.randint(0, 255)}.0/24")
 
+    def subnet_of(self, vpc_cidr: str) -> str:
+        network = vpc_cidr.removesuffix(".0.0/16")
+        return self.own(lambda: f"{network}.{self.rng.randint(0, 255)}.0/24")
+
     def domain(self) -> str:
         return f"{self.word()}-{self.word()}.{self.rng.choice(('com', 'net', 'org', 'io', 'example'))}"
 
@@ -103,6 +105,9 @@ class Pool:
     def phrase(self) -> str:
         """Return two or three words with blanks between them."""
         return " ".join(self.word() for _ in range(self.rng.choice((2, 2, 3))))
+
+    def _common(self) -> str:
+        return self.rng.choice(WORDS)
 
     def _private(self) -> str:
         second = self.rng.randint(0, 255)

@@ -25,6 +25,8 @@ class Field:
     optional: bool = False
     enumerated: bool = False
     """One of few words that all corpora share, so it is not part of what a suite asks literally."""
+    inside: str = ""
+    """The key of the network in whose address range the value, a subnet, lies."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ ZONE = Field(
     enumerated=True,
 )  # fmt: skip
 VPC_CIDR = Field("vpc", "VPC CIDR", ("the range {}", "the CIDR block {}", "the address range {}"), Pool.vpc_cidr)
-SUBNET_CIDR = Field("subnet", "subnet CIDR", ("a subnet {}", "a subnet of {}", "one subnet with {}"), Pool.subnet_cidr)
+SUBNET_CIDR = Field(
+    "subnet", "subnet CIDR", ("a subnet {}", "a subnet of {}", "one subnet with {}"), Pool.subnet_cidr, inside="vpc"
+)
 DESCRIPTION = Field(
     "description", "description", ('the description "{}"', 'a description saying "{}"'), Pool.phrase, optional=True
 )
