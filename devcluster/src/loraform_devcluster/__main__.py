@@ -67,6 +67,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if commands[arguments.command](arguments, layout, Progress()) else 1
     except DevclusterError as error:
         print(f"error: {error}", file=sys.stderr)
+        if arguments.command == "up" and not arguments.context:
+            print(
+                "once the cause is gone, run `up` again; `down` removes the cluster, never the caches", file=sys.stderr
+            )
         return 1
 
 

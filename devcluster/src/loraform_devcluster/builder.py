@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -20,6 +21,12 @@ from loraform_devcluster.shell import DevclusterError, run
 FIRST_BUILD_GIGABYTES = 35
 KEEP_STORAGE_GIGABYTES = 30
 """With less free disk than this the build storage is emptied after the push."""
+
+
+NOT_IN_BASE = (
+    *("etc/hostname", "etc/resolv.conf"),  # this machine's, copied by debootstrap
+    *("var/cache/apt/archives/*.deb", "var/cache/apt/*.bin", "var/lib/apt/lists/*Packages"),
+)
 
 
 class Builder:
@@ -41,6 +48,12 @@ class Builder:
         if unknown:
             raise DevclusterError(f"no image named {', '.join(sorted(unknown))}; there are {', '.join(images.NAMES)}")
         install(BUILD_PACKAGES, self._progress)
+        self._layout.cache.mkdir(parents=True, exist_ok=True)
+        with (self._layout.cache / "build.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a second run waits, and then finds everything built
+            return self._load(names)
+
+    def _load(self, names: list[str]) -> dict[str, str]:
         chosen = [image for image in images.IMAGES if image.name in names]
         found = {image.name: self._image(image) for image in chosen}
         if ENGINE in names:
@@ -85,7 +98,7 @@ class Builder:
             packages = ",".join(images.BASE_PACKAGES)
             log = self._layout.cache / "build.log"
             run(["nice", "debootstrap", "--variant=minbase", f"--include={packages}", images.BASE_SUITE, root], log=log)
-            for pattern in ("var/cache/apt/archives/*.deb", "var/cache/apt/*.bin", "var/lib/apt/lists/*Packages"):
+            for pattern in NOT_IN_BASE:
                 for path in root.glob(pattern):
                     path.unlink()
             self._buildah.from_folder(root, reference)
