@@ -44,7 +44,7 @@ def write_lines(path: Path, rows: Iterable[object]) -> None:
 
 
 def tiny_base(folder: Path) -> None:
-    """Write a random Llama of some ten thousand weights (heads of 32, which vLLM serves) with a byte-level tokenizer."""
+    """Write a random Llama of ten thousand weights (heads of 32, as vLLM asks) with a byte-level tokenizer."""
     folder.mkdir(parents=True)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

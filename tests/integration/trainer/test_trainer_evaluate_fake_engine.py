@@ -55,6 +55,7 @@ class FakeEngine:
     parity: dict[str, ParityFile] = field(default_factory=dict)
     loaded: dict[str, str] = field(default_factory=dict)
     serves_base: bool = False
+    refuses: bool = False
     requests: list[dict[str, Any]] = field(default_factory=list)
     failures: int = 0
     length: int = 512
@@ -75,6 +76,8 @@ class FakeEngine:
 
     async def load(self, request: web.Request) -> web.Response:
         body = await request.json()
+        if self.refuses:
+            return web.json_response({"error": {"message": "rank 64 is too large"}}, status=400)
         self.loaded[body["lora_name"]] = body["lora_path"]
         return web.Response(text="Success")
 
@@ -181,6 +184,15 @@ async def test_an_engine_that_serves_the_base_is_found(trained: Any, engine: Fak
         await run(trained, urls)
     assert raised.value.code is ExitCode.ADAPTER_NOT_SERVABLE
     assert engine.requests == []
+
+
+async def test_an_adapter_that_the_engine_refuses_is_not_servable(
+    trained: Any, engine: FakeEngine, urls: tuple[str, str]
+) -> None:
+    engine.refuses = True
+    with pytest.raises(StageError, match="rank 64 is too large") as raised:
+        await run(trained, urls)
+    assert raised.value.code is ExitCode.ADAPTER_NOT_SERVABLE
 
 
 async def test_a_live_version_is_an_arm_and_the_reference(

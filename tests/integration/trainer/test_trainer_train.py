@@ -165,6 +165,16 @@ def test_a_base_without_all_its_weights_is_refused(prepared: Any, stage: Stage) 
     assert "lack weights, for example model.norm.weight" in prepared.report().message
 
 
+def test_a_bfloat16_base_gets_a_float32_adapter(prepared: Any, stage: Stage) -> None:
+    prepared.config["engineDtype"] = "bfloat16"
+    prepared.config["spec"]["training"]["epochs"] = 1
+    assert stage("train") == 0
+    tensors = load_file(prepared.paths.adapter / "adapter_model.safetensors")
+    assert {t.dtype for t in tensors.values()} == {torch.float32}
+    model = train.build_model(prepared.run_config(), prepared.paths.base)
+    assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.bfloat16}
+
+
 def test_an_unknown_number_type_is_refused(prepared: Any, stage: Stage) -> None:
     prepared.config["engineDtype"] = "int4"
     assert stage("train") == ExitCode.INVALID_CONFIG

@@ -18,7 +18,17 @@ class OutOfMemoryError(RuntimeError):
     ("error", "code", "part"),
     [
         (errors.DatasetInvalidError("row 3 is empty"), ExitCode.DATASET_INVALID, "row 3 is empty"),
-        (OSError(errno.ENOSPC, "No space", "/workspace/x"), ExitCode.WORKSPACE_FULL, "writing /workspace/x"),
+        (OSError(errno.ENOSPC, "No space", "/workspace/x"), ExitCode.WORKSPACE_FULL, "no space left on a volume"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:659] . PytorchStreamWriter failed writing file data/0"),
+            ExitCode.WORKSPACE_FULL,
+            "no space left",
+        ),
+        (
+            RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            ExitCode.WORKSPACE_FULL,
+            "no space left",
+        ),
         (OSError(errno.EACCES, "denied"), ExitCode.TRAINER_ERROR, "PermissionError"),
         (OutOfMemoryError("CUDA out of memory"), ExitCode.OUT_OF_GPU_MEMORY, "the GPU ran out of memory"),
         (KeyError("x"), ExitCode.TRAINER_ERROR, "KeyError: 'x'"),

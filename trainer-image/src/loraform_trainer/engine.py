@@ -12,13 +12,17 @@ from typing import Any
 import aiohttp
 
 from loraform_api.parity import ParityFile, ParityResult, compare, read_logprob, requests
-from loraform_trainer.errors import AdapterNotServableError, TransientError
+from loraform_trainer.errors import AdapterNotServableError, StageError, TransientError
 
 POLL_SECONDS = 1.0
 TRIES = 3
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=900)
 SHORT = aiohttp.ClientTimeout(total=10)
 TROUBLE = (aiohttp.ClientError, OSError)
+
+
+class RefusedError(StageError):
+    """The engine understood the request and will not answer it."""
 
 
 async def wait_until(healthy: Callable[[], Awaitable[bool]], what: str, seconds: float) -> None:
@@ -31,7 +35,10 @@ async def wait_until(healthy: Callable[[], Awaitable[bool]], what: str, seconds:
 
 
 async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any], what: str) -> Any:
-    """Return the JSON (or text) that `url` answers; tries again where that can help; raises TransientError."""
+    """Return the JSON (or text) that `url` answers; tries again where that can help.
+
+    Raises RefusedError when the request is at fault, TransientError otherwise.
+    """
     last = ""
     for attempt in range(TRIES):
         try:
@@ -40,7 +47,7 @@ async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any], w
                     return await (reply.json() if reply.content_type == "application/json" else reply.text())
                 last = f"{what} answered {reply.status}: {(await reply.text())[:300]}"
                 if reply.status < 500:
-                    break
+                    raise RefusedError(last)
         except TROUBLE as error:
             last = f"{what} did not answer: {type(error).__name__}"
         await asyncio.sleep(attempt * POLL_SECONDS)
@@ -82,7 +89,7 @@ class Engine:
             await post(
                 self._session, f"{self._url}/v1/load_lora_adapter", body, "the engine, asked to load the adapter,"
             )
-        except TransientError as error:
+        except RefusedError as error:
             raise AdapterNotServableError(error.message) from error
 
     async def parity(self, name: str, file: ParityFile) -> ParityResult:

@@ -79,12 +79,19 @@ def one_line(text: str, limit: int = 1000) -> str:
     return line if len(line) <= limit else line[: limit - 2] + " …"
 
 
+def _is_full(error: BaseException) -> bool:
+    """Say whether a full volume is behind `error`; torch and safetensors say so in words only."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left on device" in str(error) or "PytorchStreamWriter failed writing" in str(error)
+
+
 def classify(error: BaseException) -> tuple[ExitCode, str]:
     """Return the exit code and the one line that a report says about `error`."""
     if isinstance(error, StageError):
         return error.code, one_line(error.message)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ExitCode.WORKSPACE_FULL, one_line(f"no space left while writing {error.filename or 'to a volume'}")
+    if _is_full(error):
+        return ExitCode.WORKSPACE_FULL, one_line(f"no space left on a volume: {error}")
     name = type(error).__name__
     if name == "OutOfMemoryError":  # torch's; by name, because most stages never import torch
         return ExitCode.OUT_OF_GPU_MEMORY, one_line(f"the GPU ran out of memory: {error}", 300)

@@ -21,7 +21,7 @@ from loraform_api.names import RunStage, run_prefix
 from loraform_api.run import PrepareResult, PublishResult, StageReport
 from loraform_trainer import reports
 from loraform_trainer.context import Context
-from loraform_trainer.errors import InvalidConfigError, MissingReferenceError, StageError
+from loraform_trainer.errors import InvalidConfigError, MissingReferenceError, StageError, one_line
 from loraform_trainer.files import copy_hashed, fsync_folder, inside, sha256_file, write_atomic
 from loraform_trainer.staging import split_uri
 
@@ -44,7 +44,7 @@ def run(context: Context) -> StageReport:
     size = sum(f.stat().st_size for f in target.rglob("*") if f.is_file())
     path = str(target.relative_to(paths.output_mount.resolve()))
     result = PublishResult(path=path, digest=digest, size_bytes=size)
-    return StageReport(stage=RunStage.PUBLISH, message=f"pvc://{claim}/{path}", publish=result)
+    return StageReport(stage=RunStage.PUBLISH, message=one_line(f"pvc://{claim}/{path}"), publish=result)
 
 
 def _publish(context: Context, target: Path, digest: str) -> None:

@@ -97,7 +97,11 @@ def _load_base(base: Path, dtype: torch.dtype) -> Any:
 
 def checksum(model: Any) -> list[int]:
     """Return a sum of the bit patterns of each frozen parameter: any changed weight shows."""
-    return [int(p.detach().view(torch.int16).sum(dtype=torch.int64)) for p in model.parameters() if not p.requires_grad]
+    return [
+        int(p.detach().flatten().view(torch.int16).sum(dtype=torch.int64))
+        for p in model.parameters()
+        if not p.requires_grad
+    ]
 
 
 def training_arguments(config: RunConfig, folder: Path, rows: int) -> TrainingArguments:
