@@ -48,10 +48,6 @@ class Buildah:
         options = ["--compression-format=zstd", "--compression-level=1", *(["--tls-verify=false"] if plain else [])]
         self.run("push", "--quiet", *options, reference, f"docker://{reference}")
 
-    def forget_unused(self) -> None:
-        """Remove images without a name: leftovers of former builds."""
-        self.run("rmi", "--prune", "--force")
-
     def forget_everything(self) -> None:
         """Empty the storage; what is needed again is pulled from the registry."""
         self.run("rmi", "--all", "--force")

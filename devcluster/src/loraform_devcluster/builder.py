@@ -19,7 +19,7 @@ from loraform_devcluster.registry import Registry
 from loraform_devcluster.shell import DevclusterError, run
 
 FIRST_BUILD_GIGABYTES = 35
-KEEP_STORAGE_GIGABYTES = 30
+KEEP_STORAGE_GIGABYTES = 15
 """With less free disk than this the build storage is emptied after the push."""
 
 
@@ -146,8 +146,6 @@ class Builder:
         return run([uv, "export", *words, "--project", self._layout.checkout])
 
     def _tidy(self) -> None:
-        with self._progress.step("tidy the build storage"):
-            if free_gigabytes(self._layout.cache) < KEEP_STORAGE_GIGABYTES:
+        if free_gigabytes(self._layout.cache) < KEEP_STORAGE_GIGABYTES:
+            with self._progress.step("empty the build storage: little disk is left"):
                 self._buildah.forget_everything()
-            else:
-                self._buildah.forget_unused()
