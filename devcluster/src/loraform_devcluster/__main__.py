@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from loraform_devcluster import config, images
+from loraform_devcluster import config, files, images
 from loraform_devcluster.binaries import PROGRAMS, TOOLS, Binaries
 from loraform_devcluster.builder import Builder
 from loraform_devcluster.direct import DirectCluster
@@ -104,8 +103,7 @@ def _load_images(arguments: argparse.Namespace, layout: Layout, progress: Progre
     if not arguments.registry and cluster.node_running():
         cluster.pull(found)
     recorded = json.loads(layout.images.read_text()) if layout.images.exists() else {}
-    layout.images.parent.mkdir(parents=True, exist_ok=True)
-    layout.images.write_text(json.dumps(recorded | found, indent=2) + "\n")
+    files.write(layout.images, json.dumps(recorded | found, indent=2) + "\n")
     lines = [json.dumps(found, indent=2)] if arguments.output == "json" else [f"{k:<12} {v}" for k, v in found.items()]
     print("\n".join(lines))
     return True
@@ -117,10 +115,7 @@ def _kubeconfig(arguments: argparse.Namespace, layout: Layout, progress: Progres
     if arguments.output is None:
         print(text, end="")
         return True
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(arguments.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
+    files.write(arguments.output, text, mode=0o600)
     return True
 
 

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from loraform_devcluster import config
+from loraform_devcluster import config, files
 from loraform_devcluster.api import Api
 from loraform_devcluster.binaries import Binaries
 from loraform_devcluster.credentials import NODE_NAME, component_kubeconfig, token
@@ -62,10 +62,9 @@ def etcd(layout: Layout, binaries: Binaries) -> Daemon:
 
 def registry(layout: Layout, binaries: Binaries) -> Daemon:
     """The loopback registry; it serves images also while no cluster is up."""
-    folder = layout.state / "registry"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yml").write_text(config.registry_config(layout.cache / "registry"))
-    command: Command = [binaries.path("docker-registry"), "serve", folder / "config.yml"]
+    path = layout.config / "registry.yaml"
+    files.write(path, config.registry_config(layout.cache / "registry"))
+    command: Command = [binaries.path("docker-registry"), "serve", path]
     return Daemon("registry", command, serves(f"http://{config.REGISTRY}/v2/"))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from loraform_devcluster import files
 from loraform_devcluster.layout import Layout
 from loraform_devcluster.shell import run
 
@@ -31,7 +32,7 @@ def ensure_credentials(layout: Layout) -> None:
     tokens = folder / "tokens.csv"
     if not tokens.exists():
         rows = [f'{secrets.token_hex(16)},{user},{user},"{",".join(groups)}"' for user, groups in USERS.items()]
-        _write_private(tokens, "\n".join(rows) + "\n")
+        files.write(tokens, "\n".join(rows) + "\n", mode=0o600)
     if not (folder / "service-account.pub").exists():
         run(["openssl", "genrsa", "-out", folder / "service-account.key", "2048"])
         run(
@@ -62,7 +63,7 @@ def write_kubeconfigs(layout: Layout, server: str, ca: Path) -> None:
     """Write a kubeconfig for each user; the administrator's is the one for people and stands in the state folder."""
     for user in USERS:
         path = layout.kubeconfig if user == "admin" else component_kubeconfig(layout, user)
-        _write_private(path, kubeconfig(server, ca.read_text(), user, token(layout, user)))
+        files.write(path, kubeconfig(server, ca.read_text(), user, token(layout, user)), mode=0o600)
 
 
 def component_kubeconfig(layout: Layout, user: str) -> Path:
@@ -86,8 +87,3 @@ def kubeconfig(server: str, ca: str, user: str, bearer: str) -> str:
 
 def _b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from loraform_devcluster import addons, components, config, credentials, network, pause
+from loraform_devcluster import addons, components, config, credentials, files, network, pause
 from loraform_devcluster.binaries import HOST_PACKAGES, Binaries, install
 from loraform_devcluster.buildah import free_gigabytes
 from loraform_devcluster.layout import Layout
@@ -100,7 +100,7 @@ class DirectCluster:
     def _write_config(self) -> None:
         layout = self._layout
         cni_bin = self._binaries.path("ptp").parent
-        files = {
+        texts = {
             "containerd.toml": config.containerd_config(layout.node_images, layout.runtime, cni_bin, layout.config),
             f"registries/{config.REGISTRY}/hosts.toml": config.registry_hosts(),
             "cni/10-loraform.conflist": config.cni_conflist(layout.state),
@@ -108,10 +108,8 @@ class DirectCluster:
             "kube-proxy.yaml": config.kube_proxy_config(credentials.component_kubeconfig(layout, "system:kube-proxy")),
             "Corefile": config.corefile(credentials.component_kubeconfig(layout, "loraform:coredns"), RESOLV),
         }
-        for name, text in files.items():
-            path = layout.config / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        for name, text in texts.items():
+            files.write(layout.config / name, text)
 
     def _load_pause(self) -> None:
         ctr = components.ctr(self._layout, self._binaries)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from loraform_devcluster import addons, buildenv, config, credentials, pause, toolchain
+from loraform_devcluster import addons, buildenv, config, credentials, files, pause, toolchain
 from loraform_devcluster.__main__ import main
 from loraform_devcluster.registry import Registry
 from loraform_verifier.toolchain import Provider, Terraform
@@ -135,3 +135,14 @@ def test_a_given_cluster_is_never_removed(capsys: pytest.CaptureFixture[str]) ->
 def test_a_given_cluster_needs_a_registry(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--context", "somebody's", "load-images"]) == 1
     assert "--registry" in capsys.readouterr().err
+
+
+def test_an_unchanged_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file"
+    files.write(path, "one", mode=0o600)
+    first = path.stat()
+    files.write(path, "one", mode=0o600)
+    assert path.stat().st_ino == first.st_ino
+    files.write(path, "two", mode=0o600)
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("two", 0o600)
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
