@@ -14,6 +14,7 @@ def test_candidates_are_succeeded_jobs_of_this_model(build) -> None:
     assert not is_candidate(build.job(1, reference=None), "house")
     assert not is_candidate(build.job(1, succeeded="False"), "house")
     assert not is_candidate(build.job(1, evaluation=None), "house")
+    assert not is_candidate(build.job(1, evaluation={**build.evaluation(), "arms": []}), "house")
 
 
 def test_candidates_come_in_order_of_completion_and_only_once(build) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from loraform_api import names
-from loraform_api.finetunejob import FineTuneJob
+from loraform_api.finetunejob import ArmName, FineTuneJob
 from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
 from loraform_api.meta import find_condition
 from loraform_api.names import Kind, RunStage
@@ -46,6 +46,7 @@ def is_candidate(job: FineTuneJob, model: str) -> bool:
         and succeeded.status == "True"
         and status.artifact
         and status.evaluation
+        and any(a.name is ArmName.CANDIDATE for a in status.evaluation.arms)
         and provenance
         and provenance.base_digest
         and provenance.template_hash
