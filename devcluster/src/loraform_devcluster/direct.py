@@ -178,8 +178,10 @@ class DirectCluster:
             return
         self._processes.ensure(components.containerd(self._layout, self._binaries))
         ctr = components.ctr(self._layout, self._binaries)
-        for kind, remove in (("tasks", ["delete", "--force"]), ("containers", ["delete"])):
-            found = run([*ctr, kind, "list", "--quiet"]).split()
+        removals = (("tasks", ["delete", "--force"]), ("containers", ["delete"]), ("sandboxes", ["remove", "--force"]))
+        for kind, remove in removals:
+            table = run([*ctr, kind, "list"]).splitlines()[1:]
+            found = [line.split()[0] for line in table if line.strip()]
             if found:
                 succeeds([*ctr, kind, *remove, *found])
 
