@@ -18,6 +18,8 @@ from loraform_devcluster.shell import succeeds
 
 Command = list[str | Path]
 ETCD = "http://127.0.0.1:12379"
+FIRST = ("nice", "-n", "-10")
+"""The API server and its store run before pods: training on every core must not make clients time out."""
 
 
 def serves(url: str) -> Callable[[], bool]:
@@ -47,6 +49,7 @@ def api_certificate(layout: Layout) -> Path:
 def etcd(layout: Layout, binaries: Binaries) -> Daemon:
     peer = "http://127.0.0.1:12380"
     command: Command = [
+        *FIRST,
         binaries.path("etcd"),
         f"--data-dir={layout.state / 'etcd'}",
         f"--listen-client-urls={ETCD}",
@@ -72,6 +75,7 @@ def api_server(layout: Layout, binaries: Binaries) -> Daemon:
     keys = layout.credentials
     issuer = "https://kubernetes.default.svc.cluster.local"
     command: Command = [
+        *FIRST,
         binaries.path("kube-apiserver"),
         f"--etcd-servers={ETCD}",
         f"--bind-address={config.NODE_ADDRESS}",
