@@ -12,7 +12,15 @@ from loraform_api.finetunejob import EvaluationStatus, FineTuneJob
 from loraform_api.iacmodel import IaCModel
 from loraform_api.names import RunStage
 from loraform_api.verification import Stage
-from loraform_cli.progress import condition_lines, is_true, minutes, progress_words, running_stage, stage_seconds
+from loraform_cli.progress import (
+    attempt_words,
+    condition_lines,
+    is_true,
+    minutes,
+    progress_words,
+    running_stage,
+    stage_seconds,
+)
 
 RATE_COLUMNS = (*[stage.value for stage in Stage], "All")
 
@@ -41,7 +49,7 @@ def _stages(job: FineTuneJob) -> Table:
         else:
             table.add_row("[dim]·[/]", f"[dim]{name}[/]", "", "")
     for attempt in job.status.attempts:
-        table.add_row("[yellow]![/]", attempt.stage, attempt.reason, Text(f"{attempt.message} {attempt.hint}"))
+        table.add_row("[yellow]![/]", attempt.stage, "", Text(attempt_words(attempt)))
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from enum import Enum
 
-from loraform_api.finetunejob import FineTuneJob
+from loraform_api.finetunejob import AttemptStatus, FineTuneJob
 from loraform_api.iacmodel import IaCModel
 from loraform_api.meta import Condition, find_condition, parse_timestamp
 from loraform_api.names import RunStage
@@ -105,11 +105,16 @@ def _job_changes(before: FineTuneJob | None, now: FineTuneJob) -> Iterator[str]:
     attempts = {attempt.pod for attempt in before.status.attempts} if before else set()
     for attempt in now.status.attempts:
         if attempt.pod not in attempts:
-            what = f"{attempt.stage} pod {attempt.pod} ended: {attempt.reason}"
-            yield f"{what}: {attempt.message} {attempt.hint}".rstrip(" :")
+            yield f"{attempt.stage} pod {attempt.pod} ended: {attempt_words(attempt)}"
     tenth = _tenth(now)
     if tenth is not None and tenth != (_tenth(before) if before else None):
         yield f"{running_stage(now)} {progress_words(now)}"
+
+
+def attempt_words(attempt: AttemptStatus) -> str:
+    """Return why a pod did not finish its stage, and what to do."""
+    why = ": ".join(part for part in (attempt.reason, attempt.message) if part)
+    return f"{why} - {attempt.hint}" if attempt.hint else why
 
 
 def _tenth(job: FineTuneJob) -> tuple[RunStage | None, int] | None:

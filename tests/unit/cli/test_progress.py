@@ -72,7 +72,7 @@ def test_each_change_is_one_line_and_no_change_is_none(make_job: Job) -> None:
     assert list(changes(first, first)) == []
     assert list(changes(first, second)) == [
         "prepare finished in 1:05: 1900 rows",
-        "train pod p-1 ended: OutOfMemory:  Raise it.",
+        "train pod p-1 ended: OutOfMemory - Raise it.",
         "train 41 %",
         "Succeeded=Unknown (Training): step 3",
     ]
