@@ -8,7 +8,9 @@ What cannot be blamed on anyone is halved down to single programs, and those run
 from __future__ import annotations
 
 import json
+import math
 import re
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ from loraform_verifier.workspace import CANARY, lay_out_alone, lay_out_batch
 
 BUILT_IN = "terraform"
 BATCH_SIZE = 250
+KILLED = (-signal.SIGKILL, -signal.SIGXCPU)
 NOT_THE_PROGRAM = {
     "Failed to instantiate provider",
     "Failed to load plugin schemas",
@@ -42,13 +45,16 @@ _BLAMED = re.compile(r"\bmodule\.(r\d+)\b")
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds of wall time; generous, for they guard against hangs and not against slowness."""
+    """How long terraform may take; generous, for they guard against hangs and not against slowness."""
 
     run: float = 60
+    """Seconds of processor time of one run: on a busy machine work is slow, yet a hang burns as much."""
     program: float = 0.3
     """More for each program of a batch."""
+    waiting: float = 5
+    """Wall time of one run, as a multiple of its processor time."""
     request: float = 1800
-    """For all runs together; programs that are not judged by then time out."""
+    """Wall time of all runs together; programs that are not judged by then time out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +143,8 @@ class Validator:
         with _folder() as root:
             lay_out_alone(root, self._terraform, program)
             finished = self._terraform_validate(root, program.providers, self._deadlines.run, until)
-        if finished.timed_out:
-            message = "terraform did not finish in time."
+        if finished.timed_out or finished.returncode in KILLED:
+            message = "terraform was stopped: it ran out of time or memory."
             return Outcome(undecided=Diagnostic(code="Timeout", message=message, hint="Shorten loops and expressions."))
         errors = _errors(finished)
         if errors is None:
@@ -161,20 +167,20 @@ class Validator:
     def _terraform_validate(
         self, root: Path, providers: frozenset[str], seconds: float, until: float
     ) -> isolation.Finished:
-        seconds = min(seconds, until - time.monotonic())
-        if seconds <= 0:
-            return isolation.Finished(-9, b"", b"", timed_out=True)
+        wall = min(seconds * self._deadlines.waiting, until - time.monotonic())
+        if wall <= 0:
+            return isolation.Finished(-signal.SIGKILL, b"", b"", timed_out=True)
         command = [str(self._terraform.binary), "validate", "-json", "-no-color"]
-        env = child_environment(root)
+        env, limits = child_environment(root), isolation.Limits(cpu=math.ceil(seconds))
         if self._keeper:
             attached = env | self._keeper.environment(providers)
-            finished = isolation.run(command, cwd=root, env=attached, seconds=seconds)
+            finished = isolation.run(command, cwd=root, env=attached, seconds=wall, limits=limits)
             if _errors(finished) is not None:
                 return finished
             self._keeper.drop()  # it may be what hangs or has crashed
-            if finished.timed_out:
+            if finished.timed_out or finished.returncode in KILLED:
                 return finished
-        return isolation.run(command, cwd=root, env=env, seconds=seconds)
+        return isolation.run(command, cwd=root, env=env, seconds=wall, limits=limits)
 
 
 @contextmanager
