@@ -58,6 +58,7 @@ class FakeEngine:
     refuses: bool = False
     requests: list[dict[str, Any]] = field(default_factory=list)
     failures: int = 0
+    failures_after: int = 1000
     length: int = 512
 
     def app(self) -> web.Application:
@@ -83,6 +84,8 @@ class FakeEngine:
 
     async def complete(self, request: web.Request) -> web.Response:
         body = await request.json()
+        if len(self.requests) >= self.failures_after:
+            return web.json_response({"error": {"message": "dead"}}, status=503)
         if self.failures:
             self.failures -= 1
             return web.json_response({"error": {"message": "busy"}}, status=503)
@@ -213,6 +216,15 @@ async def test_a_live_version_is_an_arm_and_the_reference(
 async def test_a_busy_engine_is_asked_again(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:
     engine.failures = 2
     assert (await run(trained, urls)).evaluate.arms[-1].counts["All"].raw == 3
+
+
+async def test_an_engine_that_dies_is_named_and_worth_another_pod(
+    trained: Any, engine: FakeEngine, urls: tuple[str, str]
+) -> None:
+    engine.failures_after = 2
+    with pytest.raises(StageError, match="the engine answered 503") as raised:
+        await run(trained, urls)
+    assert raised.value.code is ExitCode.TRAINER_ERROR
 
 
 async def test_a_prompt_without_room_for_an_answer_is_truncated(

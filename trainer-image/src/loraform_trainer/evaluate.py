@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -97,6 +97,16 @@ async def _load(context: Context, engine: Engine, candidate: str, live: str | No
     return difference
 
 
+async def _all(questions: Iterable[Coroutine[None, None, Scored]]) -> list[Scored]:
+    """Return all results in order; the first failure stops the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(question) for question in questions]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return [task.result() for task in tasks]
+
+
 class _Generation:
     """Asks the engine, many questions at a time, one arm after the other."""
 
@@ -114,9 +124,7 @@ class _Generation:
         longest = await self._engine.max_length()
         found: list[Scored] = []
         for arm in compared:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._answer(arm, row, longest)) for row in rows]
-            found += [task.result() for task in tasks]
+            found += await _all(self._answer(arm, row, longest) for row in rows)
         return found
 
     async def _answer(self, arm: Arm, row: Row, longest: int) -> Scored:
