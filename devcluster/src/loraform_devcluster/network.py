@@ -13,7 +13,7 @@ FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 def ensure_network(state: Path) -> None:
     """Make the node's device and address, allow forwarding, and load our packet-filter table."""
     device = config.NODE_DEVICE
-    if not Path(f"/sys/class/net/{device}").exists():
+    if not device_exists():
         run(["ip", "link", "add", device, "type", "bridge"])
     run(["ip", "address", "replace", f"{config.NODE_ADDRESS}/32", "dev", device])
     run(["ip", "link", "set", device, "up"])
@@ -26,13 +26,18 @@ def ensure_network(state: Path) -> None:
 
 def remove_network(state: Path) -> None:
     """Remove all that ensure_network and kube-proxy made; links to pods go with the pods' network namespaces."""
-    if Path(f"/sys/class/net/{config.NODE_DEVICE}").exists():
+    if device_exists():
         run(["ip", "link", "delete", config.NODE_DEVICE])
     for family, table in (("ip", config.NFT_TABLE), ("ip", "kube-proxy"), ("ip6", "kube-proxy")):
         succeeds(["nft", "delete", "table", family, table])
     before = state / "ip_forward.before"
     if before.exists():
         FORWARDING.write_text(before.read_text())
+
+
+def device_exists() -> bool:
+    """Return whether the node's device is there."""
+    return succeeds(["ip", "link", "show", config.NODE_DEVICE])
 
 
 def unmount_below(folders: list[Path]) -> None:
