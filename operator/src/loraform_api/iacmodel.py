@@ -28,7 +28,7 @@ class PromotionSpec(ApiModel):
             max_length=4, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["stage"]}
         ),
     ] = [Minimum(stage=Stage.POLICY, rate="0.95")]
-    """Absolute floors of the candidate's raw rates. The served policy rate must always be 1."""
+    """Absolute floors of the candidate's raw rates. After the rewrite every valid answer must conform."""
     min_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 200
     """Fewest suite rows on which a decision may rest."""
     require_better_than_live: bool = True

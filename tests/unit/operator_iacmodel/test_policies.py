@@ -61,15 +61,19 @@ def test_the_live_version_must_be_the_one_that_was_measured(build) -> None:
         ({}, {"Policy": "0.9499"}, "Policy: raw 0.9499, at least 0.95 is asked (raw, all stages: "),
         ({"minimums": [{"stage": "Intent", "rate": "0.98"}]}, {}, "Intent: raw 0.9700, at least 0.98 is asked ("),
         ({"minimums": [{"stage": "Intent", "rate": "0.1"}]}, {"Intent": ""}, "Intent: not measured, at least 0.1"),
-        ({}, {"served_Policy": "0.9999"}, "Policy: served 0.9999, must be 1: every answer conforms"),
-        ({"minimums": []}, {"Policy": ""}, "Policy: served not measured, must be 1"),
-        ({}, {"Policy": "0.1", "served_Policy": "0.2"}, "asked; Policy: served 0.2, must be 1"),
+        ({}, {"Validate": "0.97", "served_Policy": "0.9699"}, "Policy: served 0.9699 of 0.97 valid, every"),
+        ({"minimums": []}, {"Policy": ""}, "Policy: not measured, every valid answer must conform"),
+        ({}, {"Policy": "0.1", "served_Policy": "0.2"}, "asked; Policy: served 0.2 of "),
     ],
 )
 def test_minimums(judge, promotion, rows, message) -> None:
     decision, text = judge(promotion, **rows)
     assert decision is Decision.MINIMUMS_NOT_MET
     assert message in text
+
+
+def test_an_invalid_answer_is_the_business_of_validate_alone(judge) -> None:
+    assert judge({}, Validate="0.97", served_Policy="0.97")[0] is Decision.ACCEPTED
 
 
 def test_without_a_policy_nothing_is_asked_of_it(judge) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from loraform_api.finetunejob import ArmName, ArmStatus, EvaluationStatus
+from loraform_api.finetunejob import ArmName, ArmStatus, EvaluationStatus, StageRate
 from loraform_api.iacmodel import Decision, PromotionSpec
 from loraform_api.verification import Stage
 from loraform_operator.iacmodel.statistics import Pairs, lower_bound, smallest_visible_difference, upper_bound
@@ -66,7 +66,7 @@ def live_is_what_was_measured(evidence: Evidence, promotion: PromotionSpec) -> R
 
 
 def minimums_are_met(evidence: Evidence, promotion: PromotionSpec) -> Refusal | None:
-    """Absolute floors: each of `minimums`, raw; and where a policy is in force, every served row conforms to it."""
+    """Floors: each of `minimums`, raw; and where a policy is in force, valid answers conform after the rewrite."""
     rates = {r.stage: r for r in _candidate(evidence.evaluation).rates}
     short = []
     for minimum in promotion.minimums:
@@ -77,10 +77,8 @@ def minimums_are_met(evidence: Evidence, promotion: PromotionSpec) -> Refusal | 
             short.append(f"{minimum.stage}: not measured, at least {minimum.rate} is asked")
         elif Decimal(rate.raw) < Decimal(minimum.rate):
             short.append(f"{minimum.stage}: raw {rate.raw}, at least {minimum.rate} is asked")
-    policy = rates.get(Stage.POLICY)
-    if evidence.policy_in_force and (policy is None or Decimal(policy.served) < 1):
-        found = policy.served if policy else "not measured"
-        short.append(f"{Stage.POLICY}: served {found}, must be 1: every answer conforms after the rewrite")
+    if evidence.policy_in_force and (lapse := _served_lapse(rates)):
+        short.append(lapse)
     if not short:
         return None
     return Refusal(Decision.MINIMUMS_NOT_MET, f"{'; '.join(short)} ({numbers(evidence)})")
@@ -130,6 +128,18 @@ def numbers(evidence: Evidence) -> str:
         f"(each bound one-sided 95 %), {pairs.gained} rows gained and {pairs.lost} lost; the smallest difference "
         f"that this suite can show is {smallest_visible_difference(pairs.rows, pairs.lost) * 100:.1f} points"
     )
+
+
+def _served_lapse(rates: dict[str, StageRate]) -> str:
+    """Say how served rows that reached the Policy stage failed it; empty when none did (docs/adr/0001)."""
+    policy = rates.get(Stage.POLICY)
+    if policy is None:
+        return f"{Stage.POLICY}: not measured, every valid answer must conform after the rewrite"
+    before = next((rates[s] for s in (Stage.VALIDATE, Stage.PARSE) if s in rates), None)
+    reached = before.served if before else "1"
+    if Decimal(policy.served) >= Decimal(reached):
+        return ""
+    return f"{Stage.POLICY}: served {policy.served} of {reached} valid, every valid answer must conform"
 
 
 def _candidate(evaluation: EvaluationStatus) -> ArmStatus:
