@@ -48,6 +48,11 @@ class Buildah:
         options = ["--compression-format=zstd", "--compression-level=1", *(["--tls-verify=false"] if plain else [])]
         self.run("push", "--quiet", *options, reference, f"docker://{reference}")
 
+    def forget_killed_builds(self) -> None:
+        """Remove working containers and half-written layers that a killed build has left."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        self.run("rm", "--all")
+
     def forget_everything(self) -> None:
         """Empty the storage; what is needed again is pulled from the registry."""
         self.run("rmi", "--all", "--force")

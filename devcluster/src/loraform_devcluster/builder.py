@@ -51,6 +51,7 @@ class Builder:
         self._layout.cache.mkdir(parents=True, exist_ok=True)
         with (self._layout.cache / "build.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a second run waits, and then finds everything built
+            self._buildah.forget_killed_builds()
             return self._load(names)
 
     def _load(self, names: list[str]) -> dict[str, str]:

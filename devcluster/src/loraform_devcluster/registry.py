@@ -6,6 +6,8 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
+from loraform_devcluster.shell import DevclusterError
+
 ACCEPT = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -25,7 +27,7 @@ class Registry:
         return f"{self.host}/loraform/{name}:{key}"
 
     def pinned(self, name: str, key: str) -> str | None:
-        """Return the reference with digest of a pushed image, None when the registry does not show it."""
+        """Return the pinned reference of a pushed image, None when it is not shown; DevclusterError if nobody answers."""
         url = f"{'http' if self.plain else 'https'}://{self.host}/v2/loraform/{name}/manifests/{key}"
         request = urllib.request.Request(url, method="HEAD", headers={"Accept": ACCEPT})  # noqa: S310
         try:
@@ -33,4 +35,6 @@ class Registry:
                 digest = answer.headers.get("Docker-Content-Digest")
         except urllib.error.HTTPError:  # absent, or only readable after a login: then it is pushed again
             return None
+        except OSError as error:
+            raise DevclusterError(f"the registry {self.host} does not answer: {error}") from error
         return f"{self.host}/loraform/{name}@{digest}" if digest else None

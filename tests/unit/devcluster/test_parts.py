@@ -17,6 +17,7 @@ import yaml
 from loraform_devcluster import addons, buildenv, config, credentials, files, pause, toolchain
 from loraform_devcluster.__main__ import main
 from loraform_devcluster.registry import Registry
+from loraform_devcluster.shell import DevclusterError
 from loraform_verifier.toolchain import Provider, Terraform
 
 
@@ -112,6 +113,11 @@ def registry() -> Iterator[Registry]:
 def test_registry_tells_digests_and_absence(registry: Registry) -> None:
     assert registry.pinned("operator", "k1") == f"{registry.host}/loraform/operator@sha256:abc"
     assert registry.pinned("operator", "k2") is None
+
+
+def test_a_silent_registry_is_named() -> None:
+    with pytest.raises(DevclusterError, match=r"127\.0\.0\.1:1 does not answer"):
+        Registry("127.0.0.1:1").pinned("operator", "k1")
 
 
 def test_only_loopback_registries_are_plain() -> None:
