@@ -71,7 +71,7 @@ def _versions(model: IaCModel) -> Table:
 
 def arms_table(evaluation: EvaluationStatus) -> Table:
     """Return raw and served rates of every arm, a row for each, with the verification stages as columns."""
-    table = Table(title="rates over all rows: raw = as the model wrote it, served = after the house-policy rewrite")
+    table = Table(title="rows that passed, in percent of all: raw = as the model wrote it, served = after the rewrite")
     for column in ("Arm", "Rows", "Form", *RATE_COLUMNS):
         table.add_column(column, justify="left" if column in ("Arm", "Form") else "right", no_wrap=True)
     for arm in evaluation.arms:
@@ -84,8 +84,8 @@ def arms_table(evaluation: EvaluationStatus) -> Table:
 
 
 def percent(rate: str) -> str:
-    """Format a rate from 0 to 1 as a percentage."""
-    return f"{float(rate) * 100:.1f} %"
+    """Format a rate from 0 to 1 as a percentage without its sign."""
+    return f"{float(rate) * 100:.1f}"
 
 
 def paired_words(evaluation: EvaluationStatus) -> str:
