@@ -29,7 +29,7 @@ TIERS = {
     for tier in (
         Tier("lint", ["make", "--no-print-directory", "lint"]),
         Tier("verify", ["make", "--no-print-directory", "verify"]),
-        Tier("unit", [*PYTEST, "tests/unit"]),
+        Tier("unit", [*PYTEST, "tests/unit", "tests/cases"]),
         Tier("contract", [*PYTEST, "tests/contract"]),
         Tier("integration", [*PYTEST, "-m", "not vllm", "tests/integration"], needs_root=True),
         Tier("e2e", [*PYTEST, "tests/e2e"], needs_root=True),
