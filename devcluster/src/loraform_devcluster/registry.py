@@ -27,7 +27,7 @@ class Registry:
         return f"{self.host}/loraform/{name}:{key}"
 
     def pinned(self, name: str, key: str) -> str | None:
-        """Return the pinned reference of a pushed image, None when it is not shown; DevclusterError if nobody answers."""
+        """Return the pinned reference of a pushed image, None when absent; DevclusterError if nobody answers."""
         url = f"{'http' if self.plain else 'https'}://{self.host}/v2/loraform/{name}/manifests/{key}"
         request = urllib.request.Request(url, method="HEAD", headers={"Accept": ACCEPT})  # noqa: S310
         try:
