@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import torch
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from tokenizers import Tokenizer
 
-from loraform_api.parity import ParityFile
+from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE
+from loraform_api.parity import ParityFile, ParityRow
 from loraform_api.run import ExitCode
 from loraform_trainer import evaluate
 from loraform_trainer.__main__ import load_config
 from loraform_trainer.context import Context
 from loraform_trainer.errors import StageError
 from loraform_trainer.progress import Progress
+from loraform_trainer.staging import digest_of
 from loraform_verifier.service import application
 from loraform_verifier.validate import Outcome
 from loraform_verifier.verify import Verifier
@@ -109,10 +110,26 @@ class FakeEngine:
 
 @pytest.fixture
 def trained(pod: Any, stage: Stage) -> Any:
-    torch.set_num_threads(1)
-    pod.config["spec"]["training"]["epochs"] = 4
+    """A run up to train; the adapter is a name only, as the fake engine reads no weights."""
     assert stage("prepare") == 0
-    assert stage("train") == 0
+    pod.paths.adapter.mkdir()
+    for name in ADAPTER_FILES:
+        (pod.paths.adapter / name).write_text(name)
+    rows = [json.loads(line) for line in pod.paths.train_rows.read_text().splitlines()][:3]
+    parity = ParityFile(
+        template_hash=pod.report().prepare.template_hash,
+        dtype="float32",
+        rows=[
+            ParityRow(
+                prompt_ids=row["prompt_ids"],
+                response_ids=row["response_ids"],
+                adapter_logprobs=[-0.5] * len(row["response_ids"]),
+                base_logprobs=[-4.0] * len(row["response_ids"]),
+            )
+            for row in rows
+        ],
+    )
+    (pod.paths.adapter / PARITY_FILE).write_text(parity.model_dump_json(by_alias=True))
     return pod
 
 
@@ -173,7 +190,7 @@ async def test_rows_are_kept_for_anyone_to_check(trained: Any, engine: FakeEngin
     assert len(rows) == 9
     candidate = next(r for r in rows if r["arm"] == "Candidate" and r["id"] == "held-0")
     assert candidate["raw"] == candidate["served"] == POLICED.format("held-0")
-    assert candidate["adapterDigest"] == trained.report().train.adapter_digest
+    assert candidate["adapterDigest"] == digest_of(trained.paths.adapter)
     base = next(r for r in rows if r["arm"] == "Base" and r["id"] == "held-0")
     assert base["raw"] == PLAIN.format("held-0")
     assert "PiCloud" in base["served"]
@@ -205,7 +222,7 @@ async def test_a_live_version_is_an_arm_and_the_reference(
     trained.paths.live.mkdir()
     for file in trained.paths.adapter.iterdir():
         (trained.paths.live / file.name).write_bytes(file.read_bytes())
-    digest = trained.report().train.adapter_digest
+    digest = digest_of(trained.paths.adapter)
     trained.config["live"] = {"version": 1, "digest": digest, "path": "x"}
     result = (await run(trained, urls)).evaluate
     assert [arm.name for arm in result.arms] == ["Base", "BaseWithPolicy", "Live", "Candidate"]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import http.server
-import ipaddress
 import os
 import ssl
 import subprocess
@@ -16,10 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from loraform_api.run import ExitCode
 from loraform_trainer import download
@@ -40,31 +34,6 @@ class Server:
 
     def url(self, path: str) -> str:
         return f"https://127.0.0.1:{self.port}{path}"
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a self-signed certificate for 127.0.0.1; return certificate and key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = folder / "server.crt", folder / "server.key"
-    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return cert_file, key_file
 
 
 def handler(server: Server) -> type[http.server.BaseHTTPRequestHandler]:
@@ -112,10 +81,8 @@ def handler(server: Server) -> type[http.server.BaseHTTPRequestHandler]:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    folder = tmp_path / "tls"
-    folder.mkdir()
-    cert_file, key_file = certificate(folder)
+def server(tmp_path: Path, certificate: tuple[Path, Path]) -> Iterator[Server]:
+    cert_file, key_file = certificate
     made = Server(ca=cert_file, repositories=tmp_path / "repositories")
     made.repositories.mkdir()
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
