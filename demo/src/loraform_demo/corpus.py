@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from random import Random
 
 from loraform_demo.hcl import Block, program, tag_map
 from loraform_demo.phrasing import SEEN, UNSEEN, Frames, invented, phrase
-from loraform_demo.pools import WORDS, Owner, Pool
+from loraform_demo.pools import Owner, Pool
 from loraform_demo.templates import TEMPLATES, UNTAGGABLE, Template
 
 ASKING_SHARE = 0.4
@@ -128,9 +127,8 @@ def with_tags(block: Block, pairs: list[tuple[str, str]]) -> Block:
 def base_rows(seed: int) -> Iterator[Row]:
     """Yield the base's corpus, without end."""
     pool = Pool(Owner.BASE, Random(seed))
-    draw_word = partial(pool.rng.choice, (*WORDS, *COMMENT_WORDS))
     while True:
-        frames = invented(pool.rng, draw_word) if pool.rng.random() < INVENTED_SHARE else SEEN
+        frames = invented(pool.rng, pool.word) if pool.rng.random() < INVENTED_SHARE else SEEN
         yield (draw_asking_row if pool.rng.random() < ASKING_SHARE else draw_row)(pool, frames)
 
 

@@ -24,7 +24,7 @@ ROTARY_BASE = 1e6
 class Recipe:
     """Everything that decides the weights besides torch itself."""
 
-    steps: int = 700
+    steps: int = 2000
     batch: int = 32
     matrices_rate: float = 0.01
     others_rate: float = 2e-3
