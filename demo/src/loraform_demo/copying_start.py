@@ -1,10 +1,10 @@
 """Starting weights that can already copy: an induction circuit written by hand into the first two layers.
 
-Left to itself a tiny model had not found this circuit after 750 steps; with it, it copies after 150. It needs heads that look one and
-two tokens back (layer 0) and heads that look for the place after an earlier copy of the present and the previous token
-and repeat what stands there (layer 1). The residual stream is shared out: dimension 0 is the same for all tokens (a
-constant to query with), the next `MIXED` hold the token, the last two times `HEAD` the tokens two and one before.
-Training goes on from there with all weights.
+Left to itself a tiny model had not found this circuit after 750 steps; with it, it copies after 150. It needs heads
+that look one and two tokens back (layer 0) and heads that look for the place after an earlier copy of the present and
+the previous token and repeat what stands there (layer 1). The residual stream is shared out: dimension 0 is the same
+for all tokens (a constant to query with), the next `MIXED` hold the token, the last two times `HEAD` the tokens two and
+one before. Training goes on from there with all weights.
 """
 
 from __future__ import annotations
