@@ -32,7 +32,7 @@ demo-down: setup ## remove what the demo made, but caches
 	$(PY) -m loraform_demo.run down
 
 base-model: setup ## make the demo's tiny base model again (about an hour of CPU)
-	$(PY) -m loraform_demo.make_base_model --output demo/base-model
+	$(PY) -m loraform_demo.make_base_model --output demo/base-model --work build/base-model.work
 
 .PHONY: generate verify lint
 generate: setup ## make CRDs, chart copies and the API reference from the models

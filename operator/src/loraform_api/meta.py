@@ -51,7 +51,9 @@ DecimalString = Annotated[
         json_schema_extra={
             "x-kubernetes-validations": [
                 {
-                    "rule": r"self.matches('^[0-9]+(\\.[0-9]+)?([eE][-+]?[0-9]+)?$')",
+                    "rule": "self.matches('"
+                    + DECIMAL.replace("\\", "\\\\")
+                    + "')",  # a CEL string escapes the backslash
                     "message": "must be a number written as text, for example '2e-4'",
                     "reason": "FieldValueInvalid",
                 }
