@@ -58,6 +58,7 @@ class Queue:
         self._failures: dict[Key, int] = {}
         self._changed = asyncio.Event()
         self._stopping = False
+        metrics.observe_running(self.unfinished)
 
     def wake(self, key: Key) -> None:
         """Look at `key` soon; at once if a worker is free."""

@@ -155,3 +155,19 @@ def test_backoff_grows_to_its_limit() -> None:
     assert 0.8 <= backoff(1) <= 1
     assert 6.4 <= backoff(4) <= 8
     assert 0.8 * LAST_RETRY <= backoff(50) <= LAST_RETRY
+
+
+async def test_a_scrape_tells_of_the_work_that_is_running(worker: Worker, clock: Clock) -> None:
+    registry = CollectorRegistry()
+    queue = Queue(worker, QueueMetrics(registry), concurrency=4, resync=600, clock=clock)
+    task = asyncio.create_task(queue.run())
+    worker.hold.clear()
+    queue.wake(A)
+    await settle()
+    clock.now += 7
+    labels = {"name": "loraform"}
+    assert registry.get_sample_value("workqueue_unfinished_work_seconds", labels) == 7
+    assert registry.get_sample_value("workqueue_longest_running_processor_seconds", labels) == 7
+    queue.stop()
+    worker.hold.set()
+    await asyncio.wait_for(task, 5)
