@@ -81,7 +81,7 @@ class Pod:
 
     @property
     def paths(self) -> Paths:
-        mounts = ("base", "output", "live", "sources", "suites", "ca")
+        mounts = ("base", "output", "live", "sources", "suites")
         return Paths(
             run_config=self.root / "run.json",
             workspace=self.root / "workspace",

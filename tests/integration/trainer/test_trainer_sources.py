@@ -107,7 +107,7 @@ def use(pod: Any, server: Server | None, **source: Any) -> None:
     ((kind, settings),) = source.items()
     if server is not None:
         settings["caConfigMapRef"] = {"name": "our-ca"}
-        mount = pod.paths.ca_mount / "data"
+        mount = pod.paths.sources_mount / "data"
         mount.mkdir(parents=True, exist_ok=True)
         (mount / "ca.crt").write_bytes(server.ca.read_bytes())
     pod.config["spec"]["dataset"]["sources"] = [{"name": "data", kind: settings}]
@@ -164,9 +164,24 @@ def test_an_unknown_certificate_is_refused(pod: Any, stage: Stage, server: Serve
 
 def test_a_missing_ca_is_named(pod: Any, stage: Stage, server: Server) -> None:
     use(pod, server, http={"url": server.url("/rows"), "sha256": "0" * 64})
-    (pod.paths.ca_mount / "data" / "ca.crt").unlink()
+    (pod.paths.sources_mount / "data" / "ca.crt").unlink()
     assert stage("prepare") == ExitCode.MISSING_REFERENCE
     assert "ConfigMap 'our-ca' with key 'ca.crt' (caConfigMapRef) was not found" in pod.report().message
+
+
+def test_a_suite_of_a_sources_name_has_a_ca_of_its_own(pod: Any, stage: Stage, server: Server, content: bytes) -> None:
+    suite = (pod.paths.suites_mount / "held-out" / "suite.jsonl").read_bytes()
+    server.answers |= {"/rows": (200, {}, content), "/suite": (200, {}, suite)}
+    use(pod, server, http={"url": server.url("/rows"), "sha256": sha256(content)})
+    place = {"url": server.url("/suite"), "sha256": sha256(suite), "caConfigMapRef": {"name": "suite-ca"}}
+    pod.config["spec"]["evaluation"]["suites"] = [{"name": "data", "http": place}]
+    assert stage("prepare") == ExitCode.MISSING_REFERENCE
+    assert "source 'data' of evaluation.suites: ConfigMap 'suite-ca' with key 'ca.crt'" in pod.report().message
+    mount = pod.paths.suites_mount / "data"
+    mount.mkdir()
+    (mount / "ca.crt").write_bytes(server.ca.read_bytes())
+    assert stage("prepare") == 0
+    assert pod.report().prepare.suite_rows == 3
 
 
 def test_a_file_beyond_the_cap_is_refused(

@@ -18,7 +18,6 @@ class Paths:
     live_mount: Path = Path(names.LIVE_MOUNT)
     sources_mount: Path = Path(names.SOURCES_MOUNT)
     suites_mount: Path = Path(names.SUITES_MOUNT)
-    ca_mount: Path = Path(names.CA_MOUNT)
     termination_log: Path = Path(names.TERMINATION_LOG)
 
     @property

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from loraform_api.finetunejob import DataSource, LocalReference
+from loraform_api.finetunejob import DataSource
+from loraform_api.meta import LocalReference
 from loraform_api.names import CA_FILE
 from loraform_trainer import download, git
 from loraform_trainer.context import Context
@@ -35,22 +36,22 @@ def fetch(context: Context, source: DataSource, mount: Path, field: str) -> Path
         return _mounted(folder, claim.path, what, wait)
     if source.http is not None:
         http = source.http
-        ca = _certificates(context, source, http.ca_config_map_ref, label)
+        ca = _certificates(folder, http.ca_config_map_ref, label, wait)
         download.download(http.url, target, sha256=http.sha256, ca_file=ca, field=f"{label}, http.url")
         return target
     if source.git is not None:
         ref = source.git
-        ca = _certificates(context, source, ref.ca_config_map_ref, label)
+        ca = _certificates(folder, ref.ca_config_map_ref, label, wait)
         git.read_file(ref.url, ref.commit, ref.path, target, ca_file=ca, field=f"{label}, git.url")
         return target
     raise InvalidConfigError(f"{label}: exactly one of http, git, configMap and persistentVolumeClaim must be set")
 
 
-def _certificates(context: Context, source: DataSource, ref: LocalReference | None, label: str) -> Path | None:
+def _certificates(folder: Path, ref: LocalReference | None, label: str, wait_seconds: float) -> Path | None:
     if ref is None:
         return None
     what = f"{label}: ConfigMap {ref.name!r} with key {CA_FILE!r} (caConfigMapRef)"
-    return _mounted(context.paths.ca_mount / source.name, CA_FILE, what, context.mount_wait_seconds)
+    return _mounted(folder, CA_FILE, what, wait_seconds)
 
 
 def _mounted(folder: Path, relative: str, what: str, wait_seconds: float) -> Path:

@@ -158,24 +158,21 @@ def _inputs(job: FineTuneJob, run: Run) -> tuple[list[Object], list[Object]]:
     )
     for group, folder, sources in groups:
         for number, source in enumerate(sources):
-            for volume, mount in _source(source, f"{group}-{number}", folder):
+            volume = _source(source, f"{group}-{number}")
+            if volume is not None:
                 volumes.append(volume)
-                mounts.append({"name": volume["name"], "mountPath": mount, "readOnly": True})
+                mounts.append({"name": volume["name"], "mountPath": f"{folder}/{source.name}", "readOnly": True})
     return volumes, mounts
 
 
-def _source(source: DataSource, volume: str, folder: str) -> list[tuple[Object, str]]:
-    """Return volumes and mount paths of one source. ConfigMaps are optional: `prepare` names a missing one."""
-    found: list[tuple[Object, str]] = []
+def _source(source: DataSource, volume: str) -> Object | None:
+    """Return the volume that one source needs, if any. ConfigMaps are optional: `prepare` names a missing one."""
     if source.config_map is not None:
-        found.append((_config_map(volume, source.config_map.name, source.config_map.key), f"{folder}/{source.name}"))
+        return _config_map(volume, source.config_map.name, source.config_map.key)
     if source.persistent_volume_claim is not None:
-        claim = source.persistent_volume_claim.claim_name
-        found.append((claim_volume(volume, claim, read_only=True), f"{folder}/{source.name}"))
+        return claim_volume(volume, source.persistent_volume_claim.claim_name, read_only=True)
     ca = next((s.ca_config_map_ref for s in (source.http, source.git) if s is not None), None)
-    if ca is not None:
-        found.append((_config_map(f"{volume}-ca", ca.name, names.CA_FILE), f"{names.CA_MOUNT}/{source.name}"))
-    return found
+    return _config_map(volume, ca.name, names.CA_FILE) if ca is not None else None
 
 
 def _config_map(volume: str, name: str, key: str) -> Object:

@@ -1,0 +1,66 @@
+"""What the golden cases do not show of a stage's pod: the mounts of sources and suites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.names import RunStage
+from loraform_operator.context import Endpoint
+from loraform_operator.finetunejob.observe import Observed
+from loraform_operator.finetunejob.plan import render
+from loraform_operator.finetunejob.podspec import stage_job
+from loraform_operator.settings import load_settings
+
+CASES = Path(__file__).parents[2] / "cases" / "finetunejob"
+ENDPOINT = Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7",), "loraform-system")
+
+
+def prepare_pod(sources: list[dict[str, Any]], suites: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the pod of `prepare` of a run with these sources and suites."""
+    body = yaml.safe_load((CASES / "01-first-visit" / "input.yaml").read_text())
+    body["spec"]["dataset"]["sources"] = sources
+    body["spec"]["evaluation"]["suites"] = suites
+    job = FineTuneJob.model_validate(body)
+    run = render(Observed(job), load_settings(CASES / "settings.yaml"))
+    pod: dict[str, Any] = stage_job(job, RunStage.PREPARE, 0, run, ENDPOINT)["spec"]["template"]["spec"]
+    return pod
+
+
+def config_maps(pod: dict[str, Any]) -> dict[str, str]:
+    """Return the name of the ConfigMap behind each mount path."""
+    volumes = {v["name"]: v["configMap"]["name"] for v in pod["volumes"] if "configMap" in v}
+    mounts = [(m["mountPath"], m["name"]) for m in pod["containers"][0]["volumeMounts"]]
+    assert len(dict(mounts)) == len(mounts), "the API server refuses a path that is mounted twice"
+    return {path: volumes[name] for path, name in mounts if name in volumes}
+
+
+def http(name: str, ca: str) -> dict[str, Any]:
+    place = {"url": "https://files.example/rows", "sha256": "0" * 64, "caConfigMapRef": {"name": ca}}
+    return {"name": name, "http": place}
+
+
+def git(name: str, ca: str) -> dict[str, Any]:
+    place = {"url": "https://git.example/r", "commit": "0" * 40, "path": "s.jsonl", "caConfigMapRef": {"name": ca}}
+    return {"name": name, "git": place}
+
+
+def test_a_source_and_a_suite_of_one_name_have_each_their_own_ca() -> None:
+    mounted = config_maps(prepare_pod([http("pairs", "files-ca")], [git("pairs", "git-ca")]))
+    assert mounted["/mnt/sources/pairs"] == "files-ca"
+    assert mounted["/mnt/suites/pairs"] == "git-ca"
+
+
+def test_each_source_finds_its_own_at_its_name() -> None:
+    rows = {"name": "rows", "configMap": {"name": "some-rows", "key": "rows.jsonl"}}
+    claim = {"name": "claim", "persistentVolumeClaim": {"claimName": "data", "path": "rows.jsonl"}}
+    pod = prepare_pod([rows, claim, http("far", "files-ca")], [rows])
+    mounted = config_maps(pod)
+    assert mounted["/mnt/sources/rows"] == mounted["/mnt/suites/rows"] == "some-rows"
+    assert mounted["/mnt/sources/far"] == "files-ca"
+    (volume,) = (m["name"] for m in pod["containers"][0]["volumeMounts"] if m["mountPath"] == "/mnt/sources/claim")
+    (claimed,) = (v["persistentVolumeClaim"] for v in pod["volumes"] if v["name"] == volume)
+    assert claimed["claimName"] == "data"
