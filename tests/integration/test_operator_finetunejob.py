@@ -132,17 +132,17 @@ class Operator:
 class Run:
     """One FineTuneJob and what a kubelet would do to its pods."""
 
-    def __init__(self, api: client.ApiClient, namespace: str) -> None:
+    def __init__(self, api: client.ApiClient, namespace: str, name: str = "style") -> None:
         self.core, self.batch = client.CoreV1Api(api), client.BatchV1Api(api)
         self.custom = client.CustomObjectsApi(api)
-        self.namespace = namespace
+        self.namespace, self.name = namespace, name
 
     def create(self, **spec: Any) -> None:
         text = "# This resource is generated using PiCloud tool"
         body = {
             "apiVersion": names.API_VERSION,
             "kind": "FineTuneJob",
-            "metadata": {"name": "style"},
+            "metadata": {"name": self.name},
             "spec": {
                 "baseModel": {"storageUri": "pvc://models/tiny"},
                 "dataset": {"sources": [{"name": "pairs", "configMap": {"name": "pairs", "key": "rows.jsonl"}}]},
@@ -161,7 +161,7 @@ class Run:
         self.core.create_namespaced_persistent_volume_claim(self.namespace, body)
 
     def get(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.custom.get_namespaced_custom_object(*GROUP, self.namespace, JOBS, "style")
+        found: dict[str, Any] = self.custom.get_namespaced_custom_object(*GROUP, self.namespace, JOBS, self.name)
         return found
 
     @property
@@ -171,18 +171,19 @@ class Run:
     def condition(self, type_: str) -> dict[str, Any]:
         return next((c for c in self.status.get("conditions", []) if c["type"] == type_), {})
 
-    def await_condition(self, type_: str, status: str, reason: str) -> dict[str, Any]:
+    def await_condition(self, type_: str, status: str, reason: str, seconds: float = 60) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
             found = self.condition(type_)
             return found if (found.get("status"), found.get("reason")) == (status, reason) else None
 
-        return wait_for(f"condition {type_}={status} {reason}", look)
+        return wait_for(f"condition {type_}={status} {reason}", look, seconds)
 
     def pod(self, stage: str) -> Any:
         """Return the stage's newest pod that has not ended yet."""
+        selector = f"{names.LABEL_JOB}={self.name},{names.LABEL_STAGE}={stage}"
 
         def look() -> Any:
-            pods = self.core.list_namespaced_pod(self.namespace, label_selector=f"{names.LABEL_STAGE}={stage}").items
+            pods = self.core.list_namespaced_pod(self.namespace, label_selector=selector).items
             return next((p for p in pods if p.status.phase in ("Pending", "Running")), None)
 
         return wait_for(f"a pod of stage {stage}", look)
@@ -210,8 +211,9 @@ class Run:
         return str(pod.metadata.name)
 
     def jobs(self) -> dict[str, str]:
-        """Return uid by name of all Jobs."""
-        return {j.metadata.name: j.metadata.uid for j in self.batch.list_namespaced_job(self.namespace).items}
+        """Return uid by name of the run's Jobs."""
+        jobs = self.batch.list_namespaced_job(self.namespace, label_selector=f"{names.LABEL_JOB}={self.name}").items
+        return {j.metadata.name: j.metadata.uid for j in jobs}
 
 
 @pytest.fixture

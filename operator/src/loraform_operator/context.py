@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -45,16 +45,27 @@ class Cache:
     """Custom resources by key."""
     children: Mapping[Key, Collection[dict[str, Any]]]
     """Objects that carry our labels, by the custom resource that owns them."""
+    gone: set[str] = field(default_factory=set)
+    """Uids of custom resources that the indexes hold for ever: kopf does not notice what was deleted while a watch was
+    away and had to list again."""
 
     def get(self, key: Key) -> dict[str, Any] | None:
         """Return the custom resource, or None when it is gone."""
-        return next(iter(self.objects.get(key, ())), None)
+        return next(self._known(key), None)
 
     def all(self, kind: Kind) -> Iterator[tuple[Key, dict[str, Any]]]:
         """Return the custom resources of a kind."""
         for key in list(self.objects):
             if key.kind == kind:
-                yield from ((key, body) for body in self.objects.get(key, ()))
+                yield from ((key, body) for body in self._known(key))
+
+    def correct(self, key: Key, now: dict[str, Any] | None) -> None:
+        """Forget each custom resource of that name but the one that stands there `now`."""
+        uid = now["metadata"]["uid"] if now else None
+        self.gone.update(found for body in self._known(key) if (found := body["metadata"]["uid"]) != uid)
+
+    def _known(self, key: Key) -> Iterator[dict[str, Any]]:
+        return (body for body in self.objects.get(key, ()) if body["metadata"]["uid"] not in self.gone)
 
     def owned(self, key: Key, kind: str) -> list[dict[str, Any]]:
         """Return the children of one kind, by name."""
@@ -76,3 +87,14 @@ class Context:
     clock: Callable[[], datetime]
     wake: Callable[[Key], None]
     """Put another custom resource into the queue, at once."""
+
+    async def current(self, key: Key) -> dict[str, Any] | None:
+        """Return the custom resource as the API server has it, None when it is gone or going.
+
+        What is made or decided in a pass must not rest on an index that still tells of an object before.
+        """
+        if self.cache.get(key) is None:
+            return None
+        body = await self.cluster.get(key.kind.value, key.namespace, key.name)
+        self.cache.correct(key, body)
+        return None if body is None or "deletionTimestamp" in body["metadata"] else body

@@ -15,7 +15,7 @@ RUN, MODEL = Key(Kind.FINE_TUNE_JOB, "ns", "run"), Key(Kind.IAC_MODEL, "ns", "mo
 
 
 def obj(key: Key, **spec: Any) -> dict[str, Any]:
-    meta = {"name": key.name, "namespace": key.namespace, "managedFields": [{"manager": "x"}]}
+    meta = {"name": key.name, "uid": f"uid-{key.name}", "namespace": key.namespace, "managedFields": [{"manager": "x"}]}
     return {"kind": key.kind.value, "metadata": meta, "spec": spec}
 
 

@@ -23,6 +23,7 @@ CONDITION = {
     "message": "",
     "lastTransitionTime": "2026-11-24T10:00:00Z",
 }
+BODY = {"metadata": {"uid": "uid-1"}}
 ARM = {"name": "Candidate", "rows": 200, "rates": [{"stage": "All", "raw": "0.9500", "served": "1.0000"}]}
 STATUS = {
     "conditions": [CONDITION],
@@ -63,7 +64,7 @@ def progress() -> ProgressStore:
 
 
 def test_series_of_a_run(progress: ProgressStore) -> None:
-    text = text_of({RUN: [{"status": STATUS}]}, progress)
+    text = text_of({RUN: [{**BODY, "status": STATUS}]}, progress)
     for line in (
         'loraform_finetunejob_condition{name="job",namespace="ns",status="False",type="Ready"} 1.0',
         'loraform_finetunejob_condition{name="job",namespace="ns",status="True",type="Ready"} 0.0',
@@ -79,11 +80,11 @@ def test_series_of_a_run(progress: ProgressStore) -> None:
 
 def test_series_die_with_the_object_and_a_broken_status_is_left_out(progress: ProgressStore) -> None:
     assert 'name="job"' not in text_of({}, progress)
-    assert 'name="job",namespace="ns",status' not in text_of({RUN: [{"status": {"conditions": "x"}}]}, progress)
+    assert 'name="job",namespace="ns",status' not in text_of({RUN: [{**BODY, "status": {"conditions": "x"}}]}, progress)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_promtool_finds_nothing(progress: ProgressStore) -> None:
-    text = text_of({RUN: [{"status": STATUS}]}, progress)
+    text = text_of({RUN: [{**BODY, "status": STATUS}]}, progress)
     done = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")

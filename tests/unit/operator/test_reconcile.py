@@ -41,6 +41,8 @@ class MemoryCluster:
             }
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        if kind == KEY.kind:
+            return copy.deepcopy(self.job) or None
         return self.objects.get((kind, name))
 
     async def list(self, kind: str, namespace: str, **_: Any) -> list[dict[str, Any]]:
@@ -78,6 +80,7 @@ class World:
     def __init__(self) -> None:
         self.job = yaml.safe_load((CASES / "01-first-visit" / "input.yaml").read_text())
         self.cluster = MemoryCluster(self.job)
+        self.indexed: list[dict[str, Any]] = [self.job]
         self.now = datetime(2026, 11, 24, 10, 0, 20, tzinfo=UTC)
 
     async def step(self) -> float | None:
@@ -86,7 +89,7 @@ class World:
         context = Context(
             settings=load_settings(CASES / "settings.yaml"),
             cluster=self.cluster,  # type: ignore[arg-type]
-            cache=Cache({KEY: [copy.deepcopy(self.job)]} if self.job else {}, {KEY: children}),
+            cache=Cache({KEY: copy.deepcopy(self.indexed)}, {KEY: children}),
             endpoint=Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7",), "loraform-system"),
             events=self.cluster,  # type: ignore[arg-type]
             progress=ProgressStore(),
@@ -190,5 +193,20 @@ async def test_the_end_of_a_stage_is_recorded_before_its_job_goes(world: World) 
 
 
 async def test_an_object_that_is_gone_is_forgotten(world: World) -> None:
-    world.job = {}
+    world.indexed = []
     assert await world.step() == GONE
+
+
+async def test_nothing_is_made_for_an_object_that_only_the_index_still_holds(world: World) -> None:
+    world.cluster.job = {}
+    assert await world.step() == GONE
+    assert world.cluster.writes == []
+
+
+async def test_an_object_made_again_under_its_name_gets_its_own_run(world: World) -> None:
+    before = copy.deepcopy(world.job)
+    world.job["metadata"]["uid"] = "7d3c5a10-0000-4000-8000-000000000002"
+    world.indexed = [before, world.job]
+    await world.settle()
+    jobs = [name for kind, name in world.cluster.objects if kind == "Job"]
+    assert jobs == [stage_job_name("style", world.job["metadata"]["uid"], RunStage.PREPARE)]

@@ -25,7 +25,7 @@ def page() -> str:
     silent = Heartbeat(role="gateway", pod="gateway-b", counters={"requests": 9})
     heartbeats.record(("demo", "house"), "uid-b", silent, NOW - timedelta(seconds=16))
     registry = CollectorRegistry()
-    cache = Cache(objects={KEY: [{"status": {"liveVersion": 3}}]}, children={})
+    cache = Cache(objects={KEY: [{"metadata": {"uid": "uid-1"}, "status": {"liveVersion": 3}}]}, children={})
     registry.register(ModelCollector(cache, heartbeats, lambda: NOW))
     return generate_latest(registry).decode()
 

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from loraform_api.finetunejob import FineTuneJob, FineTuneJobStatus
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.meta import parse_timestamp
 from loraform_operator import errors
 from loraform_operator.apply import carry_out
@@ -25,8 +26,8 @@ REFUSALS = (errors.Forbidden, errors.Invalid, errors.ForeignObject, errors.NotFo
 
 async def reconcile(ctx: Context, key: Key) -> float | None:
     """Bring the run one step further; returns seconds until the next look, None for the usual resync."""
-    body = ctx.cache.get(key)
-    if body is None or "deletionTimestamp" in body["metadata"]:
+    body = await ctx.current(key)
+    if body is None:
         ctx.progress.forget((key.namespace, key.name))
         return GONE
     now = ctx.clock()

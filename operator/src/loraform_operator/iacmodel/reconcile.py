@@ -25,8 +25,8 @@ REFUSALS = (errors.Forbidden, errors.Invalid, errors.ForeignObject, errors.NotFo
 
 async def reconcile(ctx: Context, key: Key) -> float | None:
     """Bring the model one step further; returns seconds until the next look, None for the usual resync."""
-    body, store = ctx.cache.get(key), (key.namespace, key.name)
-    if body is None or "deletionTimestamp" in body["metadata"]:
+    body, store = await ctx.current(key), (key.namespace, key.name)
+    if body is None:
         ctx.routes.pop(store, None)
         ctx.heartbeats.forget(store)
         return GONE

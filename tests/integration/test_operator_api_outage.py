@@ -1,0 +1,117 @@
+"""The operator outlives an outage of the API server: its process goes on, and no key is lost or worked on twice.
+
+The cluster's one API server is stopped for it and comes back with the same address, certificate and store; the test
+ends when the rest of the cluster has found it again, so that the tests that follow see nothing of this.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client
+from prometheus_client.parser import text_string_to_metric_families
+
+from loraform_api import names
+from loraform_devcluster import components
+from loraform_devcluster.binaries import Binaries
+from loraform_devcluster.layout import CHECKOUT, DEFAULT_STATE, Layout, default_cache
+from loraform_devcluster.processes import Processes
+from loraform_devcluster.progress import Progress
+
+NOTICED_SECONDS = 120
+"""Until a reconcile of a waiting run has failed: it is looked at every ten seconds, and a call repeats itself."""
+RECONNECTED_SECONDS = 180
+"""Until operator, Job controller and scheduler watch again: each one's pauses have grown to half a minute and more."""
+
+
+def _shared() -> Any:
+    """Return the module that already knows how to run the operator as a process."""
+    spec = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("test_operator_finetunejob.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+shared = _shared()
+wait_for: Callable[..., Any] = shared.wait_for
+
+
+@pytest.fixture
+def operator(kubeconfig: Path, api: client.ApiClient, namespace: str, tmp_path: Path) -> Iterator[Any]:
+    (node,) = client.CoreV1Api(api).list_node().items
+    address = next(a.address for a in node.status.addresses if a.type == "InternalIP")
+    process = shared.Operator(kubeconfig, namespace, address, tmp_path)
+    process.start()
+    yield process
+    if process.process.poll() is None:
+        process.stop()
+
+
+@contextmanager
+def api_server_away() -> Iterator[None]:
+    """Stop the cluster's API server, and start it again whatever happens meanwhile."""
+    layout = Layout(CHECKOUT, default_cache(), DEFAULT_STATE)
+    daemon, processes = components.api_server(layout, Binaries(layout, Progress())), Processes(layout)
+    stopped = processes.running(daemon.name)
+    assert stopped is not None, "the cluster of this session is not the one-machine cluster"
+    processes.stop(daemon.name)
+    try:
+        yield
+    finally:
+        processes.ensure(daemon)
+    assert processes.running(daemon.name) != stopped
+
+
+def counted(operator: Any, metric: str, **labels: str) -> float:
+    """Return the sum of a counter's series that have these labels."""
+    families = text_string_to_metric_families(operator.fetch("/metrics") or "")
+    samples = (s for family in families for s in family.samples if s.name == metric)
+    return sum(s.value for s in samples if labels.items() <= s.labels.items())
+
+
+def failed_reconciles(operator: Any) -> float:
+    return counted(operator, "controller_runtime_reconcile_errors_total", controller="finetunejob")
+
+
+def unanswered_requests(operator: Any) -> float:
+    return counted(operator, "rest_client_requests_total", code="<error>")
+
+
+def node_is_whole(api: client.ApiClient) -> bool:
+    """Say whether the node is ready and takes pods: an outage can make the node controller doubt it for a while."""
+    (node,) = client.CoreV1Api(api).list_node().items
+    ready = next(c.status for c in node.status.conditions if c.type == "Ready")
+    return ready == "True" and not node.spec.taints
+
+
+def test_the_operator_outlives_an_outage_of_the_api_server(
+    operator: Any, api: client.ApiClient, namespace: str
+) -> None:
+    first, second = shared.Run(api, namespace), shared.Run(api, namespace, "second")
+    first.create_claim()
+    first.create()
+    first.await_condition("Ready", "False", "Unschedulable")
+    process, jobs, pod = operator.process, first.jobs(), first.pod("prepare").metadata.uid
+    failures, errors = failed_reconciles(operator), unanswered_requests(operator)
+    with api_server_away():
+        wait_for("a failed reconcile", lambda: failed_reconciles(operator) > failures, NOTICED_SECONDS)
+        assert unanswered_requests(operator) > errors
+        assert process.poll() is None, operator.log.read_text()[-4000:]
+
+    second.create()
+    second.await_condition("Ready", "False", "Unschedulable", RECONNECTED_SECONDS)
+    assert first.jobs() == jobs, "the first run's Job is neither doubled nor made anew"
+    assert first.pod("prepare").metadata.uid == pod
+    first.end("prepare", shared.PREPARED)
+    first.await_condition("DatasetReady", "True", "Prepared")
+    prefix = names.run_prefix(first.name, first.get()["metadata"]["uid"])
+    wait_for("the train Job alone", lambda: set(first.jobs()) == {f"{prefix}-train"})
+    second.pod("prepare")
+    assert operator.process is process and process.poll() is None, operator.log.read_text()[-4000:]
+    wait_for("the node", lambda: node_is_whole(api), RECONNECTED_SECONDS)
