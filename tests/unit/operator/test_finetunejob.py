@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from loraform_api.finetunejob import AttemptStatus, FineTuneJobStatus, Metric, ProgressStatus, StageStatus
+from loraform_api.finetunejob_status import AttemptStatus, FineTuneJobStatus, Metric, ProgressStatus, StageStatus
 from loraform_api.meta import Condition, parse_timestamp, timestamp
 from loraform_api.names import RunStage
 from loraform_operator.finetunejob.notes import transitions

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -47,10 +48,57 @@ def test_failure_class(failed: dict[str, Any], reason: str) -> None:
     assert attempt.hint
 
 
-def test_a_sidecar_out_of_memory_is_named() -> None:
-    engine = {"name": "engine", "state": {"running": {}}, "lastState": {"terminated": {"reason": "OOMKilled"}}}
-    attempt = failed_attempt(pod({"exitCode": 1}, initContainerStatuses=[engine]))
-    assert (attempt.reason, attempt.message) == ("OutOfMemory", "container engine exceeded its memory limit")
+OOM = {"reason": "OOMKilled", "exitCode": 137, "finishedAt": "2026-11-24T10:00:30Z"}
+PLACED, FIXED = "its memory limit (spec.placement.resources.memory)", "its memory limit, which is fixed"
+
+
+def report(code: int, message: str = "") -> dict[str, Any]:
+    return {"exitCode": code, "message": json.dumps({"stage": "train", "exitCode": code, "message": message})}
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        {"state": {"terminated": OOM}},
+        {"state": {"running": {}}, "lastState": {"terminated": OOM}},
+        {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": OOM}},
+        {"state": {"terminated": {"exitCode": 143}}, "lastState": {"terminated": OOM}},
+    ],
+)
+def test_an_engine_out_of_memory_explains_a_trainer_error(states: dict[str, Any]) -> None:
+    engine = {"name": "engine", **states}
+    said = "the engine did not answer: ServerDisconnectedError"
+    attempt = failed_attempt(pod(report(70, said), initContainerStatuses=[engine]))
+    assert attempt.reason == "OutOfMemory"
+    assert attempt.message == f"container engine exceeded {PLACED}; train said: {said}"
+    assert "`placement.resources.memory`" in attempt.hint
+    assert "microBatchSize" not in attempt.hint
+
+
+def test_a_fixed_memory_limit_is_not_to_be_raised() -> None:
+    verifier = {"name": "verifier", "state": {"terminated": OOM}}
+    attempt = failed_attempt(pod({"exitCode": 1}, initContainerStatuses=[verifier]))
+    assert (attempt.reason, attempt.message) == ("OutOfMemory", f"container verifier exceeded {FIXED}")
+    assert "placement" not in attempt.hint
+
+
+def test_every_container_out_of_memory_is_named() -> None:
+    killed = [{"name": name, "state": {"terminated": OOM}} for name in ("engine", "verifier")]
+    attempt = failed_attempt(pod({"exitCode": 1}, initContainerStatuses=killed))
+    assert attempt.message == f"container engine exceeded {PLACED}, container verifier exceeded {FIXED}"
+
+
+@pytest.mark.parametrize("code", [c for c in ExitCode if c.failure and c is not ExitCode.TRAINER_ERROR])
+@pytest.mark.parametrize("ended", [report, lambda code: {"exitCode": code}])
+def test_a_class_of_its_own_stays(code: ExitCode, ended: Callable[[int], dict[str, Any]]) -> None:
+    engine = {"name": "engine", "state": {"running": {}}, "lastState": {"terminated": OOM}}
+    for more in ({"initContainerStatuses": [engine]}, {"conditions": DISRUPTED}):
+        assert failed_attempt(pod(ended(int(code)), **more)).reason == code.failure
+
+
+def test_an_eviction_explains_a_trainer_error() -> None:
+    attempt = failed_attempt(pod(report(70, "the engine did not answer"), conditions=DISRUPTED))
+    assert (attempt.reason, attempt.message) == ("Evicted", "preempted; train said: the engine did not answer")
 
 
 @pytest.mark.parametrize("message", ["", "{", "null", '{"stage": "train", "unknown": 1}', '{"stage": "publish"}'])

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from loraform_api.finetunejob import DataSource, FineTuneJob, FineTuneJobStatus
+from loraform_api.finetunejob import DataSource, FineTuneJob
+from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.heartbeat import Route
 from loraform_api.iacmodel import VersionRecord
 from loraform_api.meta import WireModel, parse_timestamp

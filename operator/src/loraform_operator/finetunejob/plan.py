@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from loraform_api import names
-from loraform_api.finetunejob import FineTuneJob, FineTuneJobStatus
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.names import Kind, RunStage
 from loraform_api.run import RunConfig
 from loraform_operator.apply import Plan

@@ -9,12 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from loraform_api.finetunejob import AttemptStatus, FineTuneJobStatus
+from loraform_api.finetunejob_status import AttemptStatus, FineTuneJobStatus
 from loraform_api.meta import parse_timestamp
 from loraform_api.names import RunStage
 from loraform_api.run import HINTS, FailureClass
+from loraform_operator.finetunejob.memory import killed_of, memory_hint, memory_kill, memory_words
 from loraform_operator.finetunejob.observe import Object, Observed, current_stage, job_finished, retry_of
-from loraform_operator.finetunejob.reports import clean, condition, container_statuses, phase, stage_of
+from loraform_operator.finetunejob.reports import (
+    clean,
+    condition,
+    container_statuses,
+    phase,
+    sidecar_statuses,
+    stage_of,
+)
 from loraform_operator.settings import Settings
 
 RESTARTS_WITHOUT_PROGRESS = 20
@@ -142,6 +150,15 @@ def containers_start(observed: Observed, settings: Settings, now: datetime) -> B
     return None
 
 
+def sidecars_fit_their_memory(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+    for pod in _waiting_pods(observed):
+        killed = killed_of([c for c in sidecar_statuses(pod) if not _went_on(observed, pod, c)])
+        if killed:
+            told = f"{memory_words(killed)} and is started again"
+            return Block(FailureClass.OUT_OF_MEMORY.value, f"{told} - {memory_hint(killed)}")
+    return None
+
+
 def sidecars_stay_up(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
         for container in container_statuses(pod):
@@ -153,6 +170,14 @@ def sidecars_stay_up(observed: Observed, settings: Settings, now: datetime) -> B
                 where = f"kubectl logs {pod['metadata']['name']} -c {container['name']}"
                 return Block("SidecarCrashing", f"{told}: {last} - Read {where}, and check the profile.")
     return None
+
+
+def _went_on(observed: Observed, pod: Object, sidecar: Object) -> bool:
+    """Say whether the evaluator made progress after the sidecar was killed: it did without what was lost."""
+    report, killed = observed.progress, (memory_kill(sidecar) or {}).get("finishedAt")
+    if report is None or killed is None or report.pod_uid != pod["metadata"]["uid"]:
+        return False
+    return report.received > parse_timestamp(killed)
 
 
 def _is_new(created: str, now: datetime) -> bool:
@@ -205,7 +230,7 @@ def stage_job_failed(observed: Observed, status: FineTuneJobStatus, now: datetim
         return failure(FailureClass.TRAINER_ERROR, f"Job {job['metadata']['name']}: {failed.get('message', '')}")
     times = sum(a.stage == last.stage for a in status.attempts)
     count = f" (failed {times} times)" if times > 1 else ""
-    return failure(FailureClass(last.reason), f"stage {last.stage}: {last.message}{count}")
+    return failure(FailureClass(last.reason), f"stage {last.stage}: {last.message}{count}", last.hint)
 
 
 def _last_attempt(status: FineTuneJobStatus, stage: RunStage) -> AttemptStatus | None:
@@ -222,6 +247,7 @@ BLOCKS: tuple[Callable[[Observed, Settings, datetime], Block | None], ...] = (
     pods_are_created,
     pods_find_a_node,
     containers_start,
+    sidecars_fit_their_memory,
     sidecars_stay_up,
 )
 """Why a run cannot go on now; the first that applies is told."""

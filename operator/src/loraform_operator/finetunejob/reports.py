@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from loraform_api.finetunejob import AttemptStatus
+from loraform_api.finetunejob_status import AttemptStatus
 from loraform_api.names import LABEL_STAGE, RunStage
 from loraform_api.run import HINTS, ExitCode, FailureClass, StageReport
+from loraform_operator.finetunejob.memory import killed_of, memory_hint, memory_words
 
 Object = dict[str, Any]
 
@@ -45,10 +46,14 @@ def condition(obj: Object, type_: str) -> Object | None:
     return next(found, None)
 
 
+def sidecar_statuses(pod: Object) -> list[Object]:
+    """Return the status of engine and verifier; empty when the stage has none."""
+    return list(pod.get("status", {}).get("initContainerStatuses") or [])
+
+
 def container_statuses(pod: Object) -> list[Object]:
     """Return the status of all containers, sidecars first."""
-    status = pod.get("status", {})
-    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    return [*sidecar_statuses(pod), *(pod.get("status", {}).get("containerStatuses") or [])]
 
 
 def terminated(pod: Object) -> Object:
@@ -73,14 +78,13 @@ def failed_attempt(pod: Object) -> AttemptStatus:
     report, ended = read_report(pod), terminated(pod)
     failure = _failure_class(pod, report, ended)
     code = ended.get("exitCode")
-    message = report.message if report and report.message else _words(pod, failure, code)
     return AttemptStatus(
         stage=stage_of(pod),
         pod=pod["metadata"]["name"],
         reason=failure.value,
         exit_code=code if code is not None and -1 <= code <= 255 else None,
-        message=clean(message),
-        hint=HINTS[failure],
+        message=clean(_words(pod, failure, report, code)),
+        hint=memory_hint(_killed(pod)) if failure is FailureClass.OUT_OF_MEMORY else HINTS[failure],
         resumed_from_step=report.resumed_from_step if report else None,
         finish_time=finish_time(pod),
     )
@@ -109,31 +113,43 @@ def finish_time(pod: Object) -> str:
 
 
 def _failure_class(pod: Object, report: StageReport | None, ended: Object) -> FailureClass:
-    if report is not None and report.exit_code.failure is not None:
-        return report.exit_code.failure
+    own = _own_class(report, ended)
+    if own not in (None, FailureClass.TRAINER_ERROR):
+        return own
+    # a stage that says no more than that something went wrong may not know what: a killed engine just does not answer
     if pod.get("status", {}).get("reason") == "Evicted" or condition(pod, "DisruptionTarget"):
         return FailureClass.EVICTED
-    if any(_out_of_memory(c) for c in container_statuses(pod)):
+    if _killed(pod):
         return FailureClass.OUT_OF_MEMORY
-    if not ended:
-        return FailureClass.LOST_REPORT
+    return FailureClass.TRAINER_ERROR if own or ended else FailureClass.LOST_REPORT
+
+
+def _own_class(report: StageReport | None, ended: Object) -> FailureClass | None:
+    """Return the class that the stage itself gave, by its report or its exit code."""
+    if report is not None and report.exit_code.failure is not None:
+        return report.exit_code.failure
     code = ended.get("exitCode")
-    known = ExitCode(code).failure if code in set(ExitCode) else None
-    return known or FailureClass.TRAINER_ERROR
+    return ExitCode(code).failure if code in set(ExitCode) else None
 
 
-def _out_of_memory(container: Object) -> bool:
-    states = (container.get("state", {}), container.get("lastState", {}))
-    return any((s.get("terminated") or {}).get("reason") == "OOMKilled" for s in states)
+def _killed(pod: Object) -> list[str]:
+    return killed_of(container_statuses(pod))
 
 
-def _words(pod: Object, failure: FailureClass, code: int | None) -> str:
-    status = pod.get("status", {})
-    if failure is FailureClass.EVICTED:
-        return str(status.get("message") or (condition(pod, "DisruptionTarget") or {}).get("message") or "evicted")
-    if failure is FailureClass.OUT_OF_MEMORY:
-        killed = ", ".join(c["name"] for c in container_statuses(pod) if _out_of_memory(c))
-        return f"container {killed} exceeded its memory limit"
+def _words(pod: Object, failure: FailureClass, report: StageReport | None, code: int | None) -> str:
+    cause, told = _cause(pod, failure), report.message if report else ""
+    if cause and told:
+        return f"{cause}; {stage_of(pod)} said: {told}"
+    if cause or told:
+        return cause or told
     if code is None:
-        return str(status.get("message") or "the pod ended and does not say how")
+        return str(pod.get("status", {}).get("message") or "the pod ended and does not say how")
     return f"container {stage_of(pod)} exited with code {code} and left no readable report"
+
+
+def _cause(pod: Object, failure: FailureClass) -> str:
+    """Return what Kubernetes knows of the failure and the stage does not."""
+    if failure is FailureClass.EVICTED:
+        told = pod.get("status", {}).get("message") or (condition(pod, "DisruptionTarget") or {}).get("message")
+        return str(told or "evicted")
+    return memory_words(_killed(pod)) if failure is FailureClass.OUT_OF_MEMORY else ""

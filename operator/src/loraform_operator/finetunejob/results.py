@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from loraform_api.finetunejob import (
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.finetunejob_status import (
     ArmStatus,
     ArtifactStatus,
     DatasetStatus,
     EvaluationStatus,
     FilterCount,
-    FineTuneJob,
     FineTuneJobStatus,
     PairedStatus,
     StageRate,

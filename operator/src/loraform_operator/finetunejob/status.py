@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from loraform_api.finetunejob import (
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.finetunejob_status import (
     AttemptStatus,
     ConditionType,
-    FineTuneJob,
     FineTuneJobStatus,
     ImageStatus,
     Metric,

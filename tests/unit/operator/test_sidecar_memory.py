@@ -1,0 +1,70 @@
+"""A sidecar killed for memory beside an evaluator that still runs: until when the run says so."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.meta import parse_timestamp
+from loraform_api.run import TrainerStatus
+from loraform_operator.finetunejob.observe import Observed
+from loraform_operator.finetunejob.policies import first_block
+from loraform_operator.progress import Report
+from loraform_operator.settings import load_settings
+
+CASES = Path(__file__).parents[2] / "cases" / "finetunejob"
+CASE = CASES / "34-sidecar-out-of-memory-starts-again"
+SETTINGS = load_settings(CASES / "settings.yaml")
+KILLED = parse_timestamp("2026-11-24T10:12:58Z")
+POD = "pod-evaluate-aaaaa"
+
+
+def block_of(engine: dict[str, Any] | None = None, progress: Report | None = None) -> str | None:
+    """Return the reason of the block of the golden case with another state of the engine, or some progress."""
+    job = FineTuneJob.model_validate(yaml.safe_load((CASE / "input.yaml").read_text()))
+    told = yaml.safe_load((CASE / "observed.yaml").read_text())
+    if engine is not None:
+        told["pods"][0]["status"]["initContainerStatuses"][0] = {"name": "engine", **engine}
+    observed = Observed(job=job, pods=tuple(told["pods"]), stage_job=told["jobs"][0], progress=progress)
+    block = first_block(observed, SETTINGS, KILLED + timedelta(minutes=1))
+    return None if block is None else block.reason
+
+
+def reported(seconds: int, pod: str = POD) -> Report:
+    return Report(TrainerStatus(progress_percentage=10), pod, KILLED + timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize(
+    ("progress", "reason"),
+    [
+        (None, "OutOfMemory"),
+        (reported(-1), "OutOfMemory"),
+        (reported(1, "another-pod"), "OutOfMemory"),
+        (reported(1), None),
+    ],
+)
+def test_only_progress_made_since_ends_it(progress: Report | None, reason: str | None) -> None:
+    assert block_of(progress=progress) == reason
+
+
+OOM = {"terminated": {"reason": "OOMKilled", "exitCode": 137, "finishedAt": "2026-11-24T10:12:58Z"}}
+BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff"}}
+CRASHED = {"terminated": {"reason": "Error", "exitCode": 1}}
+
+
+@pytest.mark.parametrize(
+    ("engine", "reason"),
+    [
+        ({"state": OOM}, "OutOfMemory"),
+        ({"state": BACK_OFF, "lastState": OOM, "restartCount": 3}, "OutOfMemory"),
+        ({"state": BACK_OFF, "lastState": CRASHED, "restartCount": 3}, "SidecarCrashing"),
+        ({"state": {"running": {}}}, None),
+    ],
+)
+def test_states_of_the_engine(engine: dict[str, Any], reason: str | None) -> None:
+    assert block_of(engine) == reason
