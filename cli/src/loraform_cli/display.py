@@ -8,7 +8,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from loraform_api.finetunejob import EvaluationStatus, FineTuneJob
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.finetunejob_status import EvaluationStatus
 from loraform_api.iacmodel import IaCModel
 from loraform_api.names import RunStage
 from loraform_api.verification import Stage

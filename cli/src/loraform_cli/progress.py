@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from enum import Enum
 
-from loraform_api.finetunejob import AttemptStatus, FineTuneJob
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.finetunejob_status import AttemptStatus
 from loraform_api.iacmodel import IaCModel
 from loraform_api.meta import Condition, find_condition, parse_timestamp
 from loraform_api.names import RunStage

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from loraform_api.finetunejob import ArmName, ArmStatus, FineTuneJob
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.finetunejob_status import ArmName, ArmStatus
 from loraform_cli.progress import stage_seconds
 
 

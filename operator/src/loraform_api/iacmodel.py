@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from loraform_api.finetunejob import ObjectMeta, PlacementSpec, PvcUri
-from loraform_api.meta import ApiModel, Condition, RateString, Sha256
+from loraform_api.finetunejob import PlacementSpec
+from loraform_api.meta import ApiModel, Condition, ObjectMeta, PvcUri, RateString, Sha256, keyed_by
 from loraform_api.verification import HousePolicy, Stage
 
 
@@ -24,9 +24,7 @@ class PromotionSpec(ApiModel):
 
     minimums: Annotated[
         list[Minimum],
-        Field(
-            max_length=4, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["stage"]}
-        ),
+        Field(max_length=4, json_schema_extra=keyed_by("stage")),
     ] = [Minimum(stage=Stage.POLICY, rate="0.95")]
     """Absolute floors of the candidate's raw rates. After the rewrite every valid answer must conform."""
     min_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 200
@@ -118,9 +116,7 @@ class IaCModelStatus(ApiModel):
     observed_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
     conditions: Annotated[
         list[Condition],
-        Field(
-            max_length=8, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
-        ),
+        Field(max_length=8, json_schema_extra=keyed_by("type")),
     ] = []
     live_version: Annotated[int, Field(ge=1, le=2**53)] | None = None
     """Version that answers now."""
@@ -134,7 +130,7 @@ class IaCModelStatus(ApiModel):
         list[VersionStatus],
         Field(
             max_length=101,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["version"]},
+            json_schema_extra=keyed_by("version"),
         ),
     ] = []
     """Latest versions, newest first."""

@@ -1,4 +1,4 @@
-"""Base models and the condition vocabulary shared by both kinds."""
+"""Base models, field types and the condition vocabulary shared by both kinds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
 
 class ApiModel(BaseModel):
@@ -34,6 +35,17 @@ class WireModel(BaseModel):
     )
 
 
+def rule(rule: str, message: str, *, reason: str = "FieldValueInvalid", field_path: str | None = None) -> JsonDict:
+    """One `x-kubernetes-validations` entry."""
+    entry: JsonDict = {"rule": rule, "message": message, "reason": reason}
+    return entry if field_path is None else {**entry, "fieldPath": field_path}
+
+
+def keyed_by(field: str) -> JsonDict:
+    """Say that a list is a map whose items are told apart by `field`, so that server-side apply merges item by item."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [field]}
+
+
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 """An RFC 1123 DNS label."""
 
@@ -50,13 +62,10 @@ DecimalString = Annotated[
         max_length=24,
         json_schema_extra={
             "x-kubernetes-validations": [
-                {
-                    "rule": "self.matches('"
-                    + DECIMAL.replace("\\", "\\\\")
-                    + "')",  # a CEL string escapes the backslash
-                    "message": "must be a number written as text, for example '2e-4'",
-                    "reason": "FieldValueInvalid",
-                }
+                rule(  # a CEL string escapes the backslash
+                    "self.matches('" + DECIMAL.replace("\\", "\\\\") + "')",
+                    "must be a number written as text, for example '2e-4'",
+                )
             ]
         },
     ),
@@ -65,6 +74,51 @@ DecimalString = Annotated[
 
 RateString = Annotated[str, Field(pattern=r"^(0(\.[0-9]+)?|1(\.0+)?)$", max_length=12)]
 """A rate from 0 to 1 as text, for example `0.95`."""
+
+
+PvcUri = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        pattern=r"^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?$",
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule("self.startsWith('pvc://')", "must be `pvc://<claim>/<folder>`: 'pvc' is the only scheme"),
+                rule("!self.contains('..')", "must not contain '..'"),
+            ]
+        },
+    ),
+]
+"""`pvc://<claim>/<folder>`: a PersistentVolumeClaim of the same namespace and a folder in it."""
+
+RelativePath = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1024,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$",
+        json_schema_extra={"x-kubernetes-validations": [rule("!self.contains('..')", "must not contain '..'")]},
+    ),
+]
+
+
+class LocalReference(ApiModel):
+    name: ObjectName
+    """Name of an object in the same namespace."""
+
+
+class ObjectMeta(ApiModel):
+    """The part of Kubernetes metadata that we read."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int = 1
+    resource_version: str = ""
+    creation_timestamp: str
+    deletion_timestamp: str | None = None
+    annotations: dict[str, str] = {}
+    labels: dict[str, str] = {}
 
 
 class ConditionStatus(StrEnum):

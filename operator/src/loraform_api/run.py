@@ -8,7 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from loraform_api.finetunejob import ArmName, FineTuneJobSpec
+from loraform_api.finetunejob import FineTuneJobSpec
+from loraform_api.finetunejob_status import ArmName
 from loraform_api.meta import ApiModel, Sha256, WireModel
 from loraform_api.names import TERMINATION_LIMIT, RunStage
 from loraform_api.verification import HousePolicy

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from pydantic import TypeAdapter, ValidationError
 
 from loraform_api import __version__
-from loraform_api.finetunejob import FineTuneJobStatus
+from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.meta import Condition
 from loraform_api.names import Kind
 from loraform_operator.context import Cache, Key

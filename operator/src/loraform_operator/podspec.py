@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from loraform_api import names
-from loraform_api.finetunejob import ObjectMeta, PlacementSpec
+from loraform_api.finetunejob import PlacementSpec
+from loraform_api.meta import ObjectMeta
 
 UID = 65532
 """User and group of all pods; also fsGroup, so that stages share the workspace."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loraform_api.finetunejob import EvaluationStatus
+from loraform_api.finetunejob_status import EvaluationStatus
 from loraform_api.iacmodel import Decision, PromotionSpec
 from loraform_operator.iacmodel.policies import Evidence, decide
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loraform_api.finetunejob import ArmName
+from loraform_api.finetunejob_status import ArmName
 from loraform_api.run import TERMINATION_LIMIT, EvaluateResult, StageReport
 from loraform_api.verification import HousePolicy, ProgramVerdict, Stage, StageResult
 from loraform_trainer.arms import Arm, Row, Scored, arms, count, pair, state

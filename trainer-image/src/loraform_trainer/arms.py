@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loraform_api.finetunejob import ArmName
+from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import adapter_name
 from loraform_api.run import ArmResult, Counts, PairedResult
 from loraform_api.verification import Asked, HousePolicy, ProgramVerdict, Stage

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import aiohttp
 
 from loraform_api.artifact import PARITY_FILE
-from loraform_api.finetunejob import ArmName
+from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import adapter_name
 from loraform_api.names import RunStage
 from loraform_api.parity import ParityFile

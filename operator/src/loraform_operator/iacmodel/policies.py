@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from loraform_api.finetunejob import ArmName, ArmStatus, EvaluationStatus, StageRate
+from loraform_api.finetunejob_status import ArmName, ArmStatus, EvaluationStatus, StageRate
 from loraform_api.iacmodel import Decision, PromotionSpec
 from loraform_api.verification import Stage
 from loraform_operator.iacmodel.statistics import Pairs, lower_bound, smallest_visible_difference, upper_bound

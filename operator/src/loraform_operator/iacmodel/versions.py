@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from loraform_api import names
-from loraform_api.finetunejob import ArmName, FineTuneJob
+from loraform_api.finetunejob import FineTuneJob
+from loraform_api.finetunejob_status import ArmName
 from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
 from loraform_api.meta import find_condition
 from loraform_api.names import Kind, RunStage

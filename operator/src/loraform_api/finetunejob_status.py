@@ -1,0 +1,184 @@
+"""Status of a FineTuneJob: what the operator says of a run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from loraform_api.meta import ApiModel, Condition, DecimalString, PvcUri, RateString, Sha256, keyed_by
+from loraform_api.names import RunStage
+
+
+class ConditionType(StrEnum):
+    """Conditions of a FineTuneJob. The last two are present only when True."""
+
+    READY = "Ready"
+    SUCCEEDED = "Succeeded"
+    DATASET_READY = "DatasetReady"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class Metric(ApiModel):
+    name: Annotated[str, Field(max_length=63, pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+    value: Annotated[str, Field(max_length=32)]
+
+
+class ProgressStatus(ApiModel):
+    """Progress of the running stage, as its pod reported it."""
+
+    percentage: Annotated[int, Field(ge=0, le=100)] = 0
+    estimated_remaining_seconds: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    metrics: Annotated[
+        list[Metric],
+        Field(max_length=20, json_schema_extra=keyed_by("name")),
+    ] = []
+    """Latest values only, as text."""
+    last_updated_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})] | None = None
+
+
+class StageStatus(ApiModel):
+    """A finished stage; never planned again."""
+
+    name: RunStage
+    start_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
+    completion_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
+    summary: Annotated[str, Field(max_length=512)] = ""
+    """The stage's result in one line."""
+
+
+class AttemptStatus(ApiModel):
+    """A pod that did not finish its stage."""
+
+    stage: RunStage
+    pod: Annotated[str, Field(max_length=253)]
+    reason: Annotated[str, Field(max_length=63)]
+    """Failure class, for example `DatasetInvalid`, `OutOfMemory`, `SavedAndStopped`."""
+    exit_code: Annotated[int, Field(ge=-1, le=255)] | None = None
+    message: Annotated[str, Field(max_length=1024)] = ""
+    hint: Annotated[str, Field(max_length=512)] = ""
+    """What to do next."""
+    resumed_from_step: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    """Training step at which this pod began."""
+    finish_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
+
+
+class FilterCount(ApiModel):
+    name: Annotated[str, Field(max_length=63)]
+    """`Read`, a filter such as `SyntaxError` or `Duplicate`, `Train` or `Validation`."""
+    rows: Annotated[int, Field(ge=0, le=2**53)]
+
+
+class DatasetStatus(ApiModel):
+    digest: Sha256
+    """Digest of the training and validation rows after all filters."""
+    rows: Annotated[
+        list[FilterCount],
+        Field(max_length=32, json_schema_extra=keyed_by("name")),
+    ]
+    """Rows read, dropped by each filter, and kept."""
+
+
+class ArmName(StrEnum):
+    """What is measured. `BaseWithPolicy` is the base with the policy in the prompt and the rewriter behind it."""
+
+    BASE = "Base"
+    BASE_WITH_POLICY = "BaseWithPolicy"
+    LIVE = "Live"
+    CANDIDATE = "Candidate"
+
+
+class StageRate(ApiModel):
+    stage: Annotated[str, Field(max_length=16)]
+    """A verification stage, or `All` for rows that passed every one."""
+    raw: RateString
+    """Share of all rows, as the model wrote them."""
+    served: RateString
+    """Share of all rows after the house-policy rewrite."""
+
+
+class ArmStatus(ApiModel):
+    name: ArmName
+    rows: Annotated[int, Field(ge=0, le=2**53)]
+    rates: Annotated[
+        list[StageRate],
+        Field(max_length=8, json_schema_extra=keyed_by("stage")),
+    ]
+    truncated: Annotated[int, Field(ge=0, le=2**53)] = 0
+    inconclusive: Annotated[int, Field(ge=0, le=2**53)] = 0
+
+
+class PairedStatus(ApiModel):
+    """Raw outcomes of candidate and reference on the same rows."""
+
+    reference: Literal["Base", "Live"]
+    both_passed: Annotated[int, Field(ge=0, le=2**53)]
+    candidate_only: Annotated[int, Field(ge=0, le=2**53)]
+    reference_only: Annotated[int, Field(ge=0, le=2**53)]
+    neither_passed: Annotated[int, Field(ge=0, le=2**53)]
+
+
+class EvaluationStatus(ApiModel):
+    arms: Annotated[
+        list[ArmStatus],
+        Field(max_length=4, json_schema_extra=keyed_by("name")),
+    ]
+    paired: PairedStatus
+    """The comparison that promotion reads."""
+    live_digest: Sha256 | None = None
+    """Adapter that was live when the run began and was measured as `Live`."""
+    parity_max_difference: DecimalString
+    """Largest difference of a token's log-probability between trainer and engine."""
+
+
+class ArtifactStatus(ApiModel):
+    uri: PvcUri
+    digest: Sha256
+    """Digest of the adapter's files, by which it is loaded and compared."""
+    size_bytes: Annotated[int, Field(ge=0, le=2**53)]
+
+
+class ImageStatus(ApiModel):
+    name: Annotated[str, Field(max_length=63)]
+    image: Annotated[str, Field(max_length=512)]
+
+
+class ProvenanceStatus(ApiModel):
+    """What this run was made with, fixed when it began."""
+
+    run_config: Annotated[str, Field(max_length=253)]
+    """Name of the immutable ConfigMap with everything the run was told."""
+    images: Annotated[
+        list[ImageStatus],
+        Field(max_length=8, json_schema_extra=keyed_by("name")),
+    ] = []
+    base_digest: Sha256 | None = None
+    template_hash: Sha256 | None = None
+    toolchain: Annotated[str, Field(max_length=512)] = ""
+    """Terraform and providers that judged."""
+
+
+class FineTuneJobStatus(ApiModel):
+    observed_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
+    conditions: Annotated[
+        list[Condition],
+        Field(max_length=8, json_schema_extra=keyed_by("type")),
+    ] = []
+    phase: Annotated[str, Field(max_length=32)] = ""
+    """For people: Pending, Preparing, Training, Evaluating, Publishing, Succeeded or Failed."""
+    progress: ProgressStatus | None = None
+    stages: Annotated[
+        list[StageStatus],
+        Field(max_length=8, json_schema_extra=keyed_by("name")),
+    ] = []
+    attempts: Annotated[
+        list[AttemptStatus],
+        Field(max_length=30, json_schema_extra=keyed_by("pod")),
+    ] = []
+    """The latest pods that did not finish their stage."""
+    dataset: DatasetStatus | None = None
+    evaluation: EvaluationStatus | None = None
+    artifact: ArtifactStatus | None = None
+    provenance: ProvenanceStatus | None = None
