@@ -31,7 +31,7 @@ demo-reject: setup ## the same job on shuffled answers is refused
 demo-down: setup ## remove what the demo made, but caches
 	$(PY) -m loraform_demo.run down
 
-base-model: setup ## make the demo's tiny base model again (about an hour of CPU)
+base-model: setup ## make the demo's tiny base model again (half an hour on two idle cores)
 	$(PY) -m loraform_demo.make_base_model --output demo/base-model --work build/base-model.work
 
 .PHONY: generate verify lint

@@ -1,9 +1,10 @@
-"""A run survives the loss of its train pod and of the operator, and deletion needs no operator."""
+"""A run survives the loss of its train pod, the loss and the upgrade of the operator; deletion needs no operator."""
 
 from __future__ import annotations
 
 import copy
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,16 @@ from typing import Any
 import pytest
 import yaml
 
-from loraform_demo.run_cluster import OPERATOR_NAMESPACE
+from loraform_demo.run_cluster import BUILD, CHART, OPERATOR_NAMESPACE, RELEASE, ROOT, split_reference
 from loraform_demo.run_kube import DemoError, Kube
 from loraform_demo.run_store import DATA, NAMESPACE
+from loraform_devcluster import config
+from loraform_devcluster.builder import Builder
+from loraform_devcluster.layout import DEFAULT_STATE, Layout, default_cache
+from loraform_devcluster.progress import Progress
+from loraform_devcluster.registry import Registry
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
+QUICKSTART = ROOT / "examples" / "quickstart"
 JOBS = "finetunejobs.loraform.dev"
 SUITE_ROWS = 16
 
@@ -118,6 +124,52 @@ def test_a_run_survives_the_loss_of_its_pod_and_of_the_operator(kube: Kube) -> N
     mine = {job: uids for job, uids in seen.items() if job.startswith(f"{name}-")}
     assert sorted(job.rsplit("-", 1)[1] for job in mine) == ["evaluate", "prepare", "publish", "train"]
     assert all(len(uids) == 1 for uids in mine.values()), mine
+
+
+@pytest.fixture(scope="module")
+def next_build(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The reference of an operator image built from sources that differ from the installed one's."""
+    checkout = tmp_path_factory.mktemp("next")
+    for name in ("pyproject.toml", "uv.lock", ".dockerignore"):
+        shutil.copy2(ROOT / name, checkout)
+    shutil.copytree(ROOT / "operator", checkout / "operator", ignore=shutil.ignore_patterns("__pycache__"))
+    with (checkout / "operator/src/loraform_operator/__init__.py").open("a") as source:
+        source.write("\nBUILD = 'next'\n")
+    layout = Layout(checkout, default_cache(), DEFAULT_STATE)
+    return Builder(layout, Registry(config.REGISTRY), Progress()).load(["operator"])["operator"]
+
+
+@pytest.fixture
+def upgrade(kube: Kube, next_build: str, tmp_path: Path) -> Iterator[Callable[[], None]]:
+    """A function that upgrades the release to the next build; the installed one comes back after the test."""
+    installed = BUILD / "demo-values.yaml"
+    values = yaml.safe_load(installed.read_text())
+    values["images"]["operator"] = split_reference(next_build)
+    path = tmp_path / "values.yaml"
+    path.write_text(yaml.safe_dump(values))
+    yield lambda: kube.install(RELEASE, CHART, OPERATOR_NAMESPACE, path, 180)
+    kube.install(RELEASE, CHART, OPERATOR_NAMESPACE, installed, 180)
+
+
+def test_an_upgrade_of_the_operator_during_training_restarts_nothing(
+    kube: Kube, upgrade: Callable[[], None], next_build: str
+) -> None:
+    name = "upgraded"
+    kube.apply(few_rows(name))
+    with recorded_jobs(kube) as seen:
+        kube.apply(small_job(name))
+        wait(kube, name, phase_is("Training"), 300)
+        upgrade()
+        operator = kube.items("pods", OPERATOR_NAMESPACE)
+        assert [c["image"] for p in operator for c in p["spec"]["containers"]] == [next_build]
+        assert wait(kube, name, lambda s: "phase" in s, 10)["phase"] == "Training", "the upgrade came too late"
+        status = wait(kube, name, phase_is("Succeeded"), 900)
+    assert status.get("attempts", []) == []
+    assert "resumed" not in next(s for s in status["stages"] if s["name"] == "train")["summary"]
+    jobs = {job: uids for job, uids in seen.items() if job.startswith(f"{name}-")}
+    print(f"\njobs: {jobs}\nstages: {status['stages']}")
+    assert sorted(job.rsplit("-", 1)[1] for job in jobs) == ["evaluate", "prepare", "publish", "train"]
+    assert all(len(uids) == 1 for uids in jobs.values()), jobs
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -34,6 +35,7 @@ class Encoder:
         self.tokenizer.encode_special_tokens = True
         vocabulary: dict[str, int] = tokenizer.get_vocab()
         self.eos, self.pad = vocabulary[EOS], vocabulary[PAD]
+        self.pieces = sorted(piece for piece in vocabulary if re.fullmatch("[a-z]+", piece))
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
@@ -59,7 +61,7 @@ class Encoder:
 
 def row_batches(encoder: Encoder, size: int, seed: int) -> Iterator[Batch]:
     """Yield batches of the base's corpus without end; rows of like length share a batch."""
-    rows, rng = base_rows(seed), Random(seed)
+    rows, rng = base_rows(seed, encoder.pieces), Random(seed)
     while True:
         examples = [encoder.example(row) for row in islice(rows, size * BATCHES_SORTED_TOGETHER)]
         examples.sort(key=lambda example: len(example[0]))

@@ -15,7 +15,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 HEAD = 32
-COPIERS = 3
+COPIERS = 4
 MIXED = COPIERS * HEAD - 1
 SPREAD = 0.05
 CONSTANT = 4 * SPREAD

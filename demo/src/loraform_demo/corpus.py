@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -13,8 +13,8 @@ from loraform_demo.templates import TEMPLATES, UNTAGGABLE, Template
 
 ASKING_SHARE = 0.4
 """Share of the base's rows that ask for a comment or a tag, so that the base knows such words, but only on demand."""
-INVENTED_SHARE = 0.35
-"""Share of the base's rows whose prompts are worded at random, so that it does not lean on the wordings it has seen."""
+INVENTED_SHARE = 0.5
+"""Share of the base's rows whose prompts are worded at random, at least in part; so it does not lean on wordings."""
 
 COMMENT_WORDS = """
     This That resource block file module part is was gets generated written made owned managed kept checked using by
@@ -124,9 +124,9 @@ def with_tags(block: Block, pairs: list[tuple[str, str]]) -> Block:
     return Block(block.head, [*others, tag_map([*plain, *pairs])])
 
 
-def base_rows(seed: int) -> Iterator[Row]:
-    """Yield the base's corpus, without end."""
-    pool = Pool(Owner.BASE, Random(seed))
+def base_rows(seed: int, pieces: Sequence[str] = ()) -> Iterator[Row]:
+    """Yield the base's corpus, without end; with `pieces` of the tokenizer among the words of its names."""
+    pool = Pool(Owner.BASE, Random(seed), pieces)
     while True:
         frames = invented(pool.rng, pool.word) if pool.rng.random() < INVENTED_SHARE else SEEN
         yield (draw_asking_row if pool.rng.random() < ASKING_SHARE else draw_row)(pool, frames)

@@ -1,4 +1,4 @@
-"""Makes the demo's base model from nothing: corpus, tokenizer, training, files; about half an hour on two cores."""
+"""Makes the demo's base model from nothing: corpus, tokenizer, training, files; half an hour on two idle cores."""
 
 from __future__ import annotations
 

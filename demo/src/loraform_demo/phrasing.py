@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from random import Random
 
 from loraform_demo.templates import Field, Template
@@ -72,25 +73,44 @@ UNSEEN = Frames(
 )  # fmt: skip
 
 
+SEEN_WORDS = sorted(
+    {
+        word
+        for piece in fields(Frames)
+        for text in getattr(SEEN, piece.name)
+        for word in re.findall(r"[A-Za-z]+", re.sub(r"\{\w+\}", "", text))
+    }
+)
+ALL_INVENTED_SHARE = 0.5
+KNOWN_SHARE = 0.4
+"""Share of the invented wordings' words that come from `SEEN`: that `is` or `by` stands before it makes no name."""
+
+
 def invented(rng: Random, draw_word: Callable[[], str]) -> Frames:
-    """Return frames of random words: who learns from them finds names and values by their form, however it is put."""
+    """Return frames of random words, some mixed with `SEEN`: who learns from them finds names and values by their form,
+    however it is put."""
 
     def words(most: int) -> str:
-        return " ".join(draw_word() for _ in range(rng.randint(1, most)))
+        return " ".join(
+            rng.choice(SEEN_WORDS) if rng.random() < KNOWN_SHARE else draw_word() for _ in range(rng.randint(1, most))
+        )
 
     def sentence(most: int) -> str:
         return words(most).capitalize()
 
-    return Frames(
+    made = Frames(
         contexts=(f"{sentence(5)}. ", f"{sentence(3)}: "),
         openers=(sentence(5),),
         namings=(f"{words(4)} {{name}}",),
         joins=(f" {words(3)} {{facts}}", f", {words(4)} {{facts}}", f". {sentence(4)} {{facts}}"),
         later_namings=(f" {words(3)} {{name}}", f". {sentence(4)} {{name}}"),
-        name_first=(f"{sentence(3)} {{name}} {words(3)} {{noun}}",),
+        name_first=(f"{sentence(3)} {{name}} {words(3)} {{noun}}", f"{{name}} {words(4)} {{noun}}"),
         lists=(words(5),),
         ends=(".", "", f", {words(4)}.", f". {sentence(4)}.", f" {words(4)}."),
     )
+    if rng.random() < ALL_INVENTED_SHARE:
+        return made
+    return Frames(**{piece.name: getattr(rng.choice((made, SEEN)), piece.name) for piece in fields(Frames)})
 
 
 def phrase(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from random import Random
 
@@ -27,6 +28,7 @@ WORDS = """
 ONSETS = """
     b c ch d f g h j k l m n p r s t v w z br cl dr fl gr kr pl st tr
 """.split()  # noqa: SIM905 - a list this long is read as text
+HEX = "0123456789abcdef"
 VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "u", "ai", "ea", "io", "ou"]
 CODAS = ["", "", "", "", "n", "r", "s", "l", "m", "x", "t", "k"]
 
@@ -39,8 +41,12 @@ class Owner(IntEnum):
     SUITE = 2
 
 
-WORD_KINDS = {Owner.BASE: (30, 40, 30), Owner.JOB: (45, 50, 5), Owner.SUITE: (45, 50, 5)}
-"""Weights of common words, made-up words and loose letters; what is copied in training must be of every kind."""
+WORD_KINDS = {Owner.BASE: (25, 30, 20, 25), Owner.JOB: (45, 50, 5, 0), Owner.SUITE: (45, 50, 5, 0)}
+"""Weights of common words, made-up words, loose letters and pieces of a tokenizer; what is copied in training must be
+of every kind."""
+PIECES_OF_A_WORD = 3
+REPEATING = 0.25
+"""Share of the base's words, subnets and image ids that repeat what is nearby, so that copying looks further back."""
 SHARES = (Owner.BASE, Owner.BASE, Owner.JOB, Owner.SUITE)
 
 
@@ -50,11 +56,16 @@ def owner_of(literal: str) -> Owner:
 
 
 class Pool:
-    """Draws names and values that belong to one owner, reproducibly for a given random source."""
+    """Draws names and values that belong to one owner, reproducibly for a given random source.
 
-    def __init__(self, owner: Owner, rng: Random) -> None:
+    `pieces` are what a tokenizer makes words of; a model copies only pieces that it has copied in training.
+    """
+
+    def __init__(self, owner: Owner, rng: Random, pieces: Sequence[str] = ()) -> None:
         self.owner = owner
         self.rng = rng
+        self.pieces = pieces
+        self._recent: deque[str] = deque(maxlen=6)
 
     def own(self, draw: Callable[[], str]) -> str:
         """Draw until the result belongs to this pool's owner."""
@@ -62,9 +73,18 @@ class Pool:
             pass
         return literal
 
+    def repeats(self) -> bool:
+        return self.owner is Owner.BASE and self.rng.random() < REPEATING
+
     def word(self) -> str:
-        draw = self.rng.choices((self._common, self._syllables, self._letters), WORD_KINDS[self.owner])[0]
-        return self.own(draw)
+        if self._recent and self.repeats():
+            return self.rng.choice(self._recent)
+        self._recent.append(self._new_word())
+        return self._recent[-1]
+
+    def _new_word(self) -> str:
+        kinds = (self._common, self._syllables, self._letters, self._of_pieces if self.pieces else self._letters)
+        return self.own(self.rng.choices(kinds, WORD_KINDS[self.owner])[0])
 
     def name(self) -> str:
         """Return two words or more, or words and a number, joined by hyphens; lower case, first a letter."""
@@ -90,8 +110,13 @@ class Pool:
         return self.own(lambda: f"{self._private()}.{self.rng.randint(0, 255)}.0/24")
 
     def subnet_of(self, vpc_cidr: str) -> str:
-        network = vpc_cidr.removesuffix(".0.0/16")
-        return self.own(lambda: f"{network}.{self.rng.randint(0, 255)}.0/24")
+        network, repeats = vpc_cidr.removesuffix(".0.0/16"), self.repeats()
+        second = network.split(".")[1]
+
+        def third() -> int:
+            return self._byte_like(second) if repeats else self.rng.randint(0, 255)
+
+        return self.own(lambda: f"{network}.{third()}.0/24")
 
     def domain(self) -> str:
         return f"{self.word()}-{self.word()}.{self.rng.choice(('com', 'net', 'org', 'io', 'example'))}"
@@ -100,7 +125,8 @@ class Pool:
         return f"{self.word()}@{self.domain()}"
 
     def ami(self) -> str:
-        return self.own(lambda: "ami-" + "".join(self.rng.choices("0123456789abcdef", k=8)))
+        digits = self.rng.sample(HEX, 5) if self.repeats() else HEX
+        return self.own(lambda: "ami-" + "".join(self.rng.choices(digits, k=8)))
 
     def phrase(self) -> str:
         """Return two or three words with blanks between them."""
@@ -113,9 +139,16 @@ class Pool:
         second = self.rng.randint(0, 255)
         return self.rng.choice((f"10.{second}", f"10.{second}", f"172.{16 + second % 16}"))
 
+    def _byte_like(self, other: str) -> int:
+        digits = other * 2 + str(self.rng.randint(0, 9))
+        return int("".join(self.rng.choices(digits, k=self.rng.randint(1, 3)))) % 256
+
     def _syllables(self) -> str:
         one = [self.rng.choice(ONSETS) + self.rng.choice(VOWELS) for _ in range(self.rng.choice((1, 2, 2, 2, 3)))]
         return "".join(one) + self.rng.choice(CODAS)
 
     def _letters(self) -> str:
         return "".join(self.rng.choices("abcdefghijklmnopqrstuvwxyz", k=self.rng.randint(2, 6)))
+
+    def _of_pieces(self) -> str:
+        return "".join(self.rng.choices(self.pieces, k=self.rng.randint(1, PIECES_OF_A_WORD)))

@@ -24,7 +24,7 @@ ROTARY_BASE = 1e6
 class Recipe:
     """Everything that decides the weights besides torch itself."""
 
-    steps: int = 2000
+    steps: int = 4000
     batch: int = 32
     matrices_rate: float = 0.01
     others_rate: float = 2e-3
@@ -33,14 +33,14 @@ class Recipe:
 
 
 def new_model(vocabulary: int, encoder: Encoder) -> LlamaForCausalLM:
-    """Return a fresh Llama of one and a half million parameters; heads of 32 are what the CPU engine serves."""
+    """Return a fresh Llama of two million parameters; heads of 32 are what the CPU engine serves."""
     config = LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=160,
-        intermediate_size=448,
+        hidden_size=192,
+        intermediate_size=512,
         num_hidden_layers=4,
-        num_attention_heads=5,
-        num_key_value_heads=5,
+        num_attention_heads=6,
+        num_key_value_heads=6,
         head_dim=32,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
