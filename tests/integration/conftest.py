@@ -12,6 +12,8 @@ import pytest
 import yaml
 from kubernetes import client, config
 
+from .operator_runs import Operator
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -80,3 +82,17 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
     core.create_namespace({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     yield name
     core.delete_namespace(name)
+
+
+@pytest.fixture
+def operator(kubeconfig: Path, api: client.ApiClient, namespace: str, tmp_path: Path) -> Iterator[Operator]:
+    """The operator as a process, for a namespace under the restricted Pod Security standard."""
+    core = client.CoreV1Api(api)
+    core.patch_namespace(namespace, {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}})
+    node = core.list_node().items[0]
+    address = next(a.address for a in node.status.addresses if a.type == "InternalIP")
+    process = Operator(kubeconfig, namespace, address, tmp_path)
+    process.start()
+    yield process
+    if process.process is not None and process.process.poll() is None:
+        process.stop()

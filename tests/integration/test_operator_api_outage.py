@@ -6,13 +6,9 @@ ends when the rest of the cluster has found it again, so that the tests that fol
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
-import pytest
 from kubernetes import client
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -23,34 +19,12 @@ from loraform_devcluster.layout import CHECKOUT, DEFAULT_STATE, Layout, default_
 from loraform_devcluster.processes import Processes
 from loraform_devcluster.progress import Progress
 
+from .operator_runs import PREPARED, Operator, Run, wait_for
+
 NOTICED_SECONDS = 120
 """Until a reconcile of a waiting run has failed: it is looked at every ten seconds, and a call repeats itself."""
 RECONNECTED_SECONDS = 180
 """Until operator, Job controller and scheduler watch again: each one's pauses have grown to half a minute and more."""
-
-
-def _shared() -> Any:
-    """Return the module that already knows how to run the operator as a process."""
-    spec = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("test_operator_finetunejob.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-shared = _shared()
-wait_for: Callable[..., Any] = shared.wait_for
-
-
-@pytest.fixture
-def operator(kubeconfig: Path, api: client.ApiClient, namespace: str, tmp_path: Path) -> Iterator[Any]:
-    (node,) = client.CoreV1Api(api).list_node().items
-    address = next(a.address for a in node.status.addresses if a.type == "InternalIP")
-    process = shared.Operator(kubeconfig, namespace, address, tmp_path)
-    process.start()
-    yield process
-    if process.process.poll() is None:
-        process.stop()
 
 
 @contextmanager
@@ -68,18 +42,18 @@ def api_server_away() -> Iterator[None]:
     assert processes.running(daemon.name) != stopped
 
 
-def counted(operator: Any, metric: str, **labels: str) -> float:
+def counted(operator: Operator, metric: str, **labels: str) -> float:
     """Return the sum of a counter's series that have these labels."""
     families = text_string_to_metric_families(operator.fetch("/metrics") or "")
     samples = (s for family in families for s in family.samples if s.name == metric)
     return sum(s.value for s in samples if labels.items() <= s.labels.items())
 
 
-def failed_reconciles(operator: Any) -> float:
+def failed_reconciles(operator: Operator) -> float:
     return counted(operator, "controller_runtime_reconcile_errors_total", controller="finetunejob")
 
 
-def unanswered_requests(operator: Any) -> float:
+def unanswered_requests(operator: Operator) -> float:
     return counted(operator, "rest_client_requests_total", code="<error>")
 
 
@@ -91,9 +65,9 @@ def node_is_whole(api: client.ApiClient) -> bool:
 
 
 def test_the_operator_outlives_an_outage_of_the_api_server(
-    operator: Any, api: client.ApiClient, namespace: str
+    operator: Operator, api: client.ApiClient, namespace: str
 ) -> None:
-    first, second = shared.Run(api, namespace), shared.Run(api, namespace, "second")
+    first, second = Run(api, namespace), Run(api, namespace, "second")
     first.create_claim()
     first.create()
     first.await_condition("Ready", "False", "Unschedulable")
@@ -108,7 +82,7 @@ def test_the_operator_outlives_an_outage_of_the_api_server(
     second.await_condition("Ready", "False", "Unschedulable", RECONNECTED_SECONDS)
     assert first.jobs() == jobs, "the first run's Job is neither doubled nor made anew"
     assert first.pod("prepare").metadata.uid == pod
-    first.end("prepare", shared.PREPARED)
+    first.end("prepare", PREPARED)
     first.await_condition("DatasetReady", "True", "Prepared")
     prefix = names.run_prefix(first.name, first.get()["metadata"]["uid"])
     wait_for("the train Job alone", lambda: set(first.jobs()) == {f"{prefix}-train"})

@@ -6,14 +6,11 @@ written, and speaks for the agent in an engine pod, with a real token of that po
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import socket
 import ssl
 import urllib.request
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,23 +19,12 @@ from kubernetes import client
 from loraform_api import names
 from loraform_api.heartbeat import Route
 
+from .operator_runs import Operator, wait_for
+
 GROUP = (names.GROUP, names.VERSION)
 MODELS, JOBS = "iacmodels", "finetunejobs"
 POLICY = {"comment": "# house", "tags": {"created_by": "PiCloud"}}
 ENDED = "2026-01-01T00:{:02d}:00Z"
-
-
-def _shared() -> Any:
-    """Return the module that already knows how to run the operator as a process."""
-    spec = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("test_operator_finetunejob.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-shared = _shared()
-wait_for: Callable[..., Any] = shared.wait_for
 
 
 def digest(number: int) -> str:
@@ -181,19 +167,6 @@ class Agent:
 
 
 @pytest.fixture
-def operator(kubeconfig: Path, api: client.ApiClient, namespace: str, tmp_path: Path) -> Iterator[Any]:
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    client.CoreV1Api(api).patch_namespace(namespace, {"metadata": {"labels": labels}})
-    node = client.CoreV1Api(api).list_node().items[0]
-    address = next(a.address for a in node.status.addresses if a.type == "InternalIP")
-    process = shared.Operator(kubeconfig, namespace, address, tmp_path)
-    process.start()
-    yield process
-    if process.process is not None and process.process.poll() is None:
-        process.stop()
-
-
-@pytest.fixture
 def model(api: client.ApiClient, namespace: str) -> Model:
     return Model(api, namespace)
 
@@ -202,7 +175,7 @@ def live(route: Route) -> int | None:
     return next((a.version for a in route.adapters if a.digest == route.live), None)
 
 
-def test_versions_go_live_when_the_engines_prove_them(operator: Any, model: Model, api: client.ApiClient) -> None:
+def test_versions_go_live_when_the_engines_prove_them(operator: Operator, model: Model, api: client.ApiClient) -> None:
     model.create()
     model.await_condition("CandidateAccepted", "Unknown", "NoCandidate")
     model.await_condition("Ready", "False", "NoVersion")
@@ -251,7 +224,7 @@ def test_versions_go_live_when_the_engines_prove_them(operator: Any, model: Mode
 
 
 def test_a_pass_that_finds_everything_in_place_writes_nothing(
-    operator: Any, model: Model, api: client.ApiClient
+    operator: Operator, model: Model, api: client.ApiClient
 ) -> None:
     model.create()
     model.succeed(1, gained=390, lost=0, both=0)
@@ -280,7 +253,7 @@ def read(model: Model) -> str:
     return str(model.core.read_namespaced_config_map("house-ca", model.namespace).data["ca.crt"])
 
 
-def test_the_number_of_engines_is_the_autoscalers_until_the_spec_says_one(operator: Any, model: Model) -> None:
+def test_the_number_of_engines_is_the_autoscalers_until_the_spec_says_one(operator: Operator, model: Model) -> None:
     model.create()
     model.succeed(1, gained=390, lost=0, both=0)
     wait_for("the engine", lambda: model.deployment("engine").spec.replicas == 1)
@@ -298,7 +271,7 @@ def test_the_number_of_engines_is_the_autoscalers_until_the_spec_says_one(operat
     assert f"{names.LABEL_COMPONENT}=engine" in selector
 
 
-def test_a_name_that_is_taken_is_left_alone(operator: Any, model: Model) -> None:
+def test_a_name_that_is_taken_is_left_alone(operator: Operator, model: Model) -> None:
     port = {"ports": [{"port": 80}], "selector": {"app": "theirs"}}
     model.core.create_namespaced_service(model.namespace, {"metadata": {"name": "house"}, "spec": port})
     model.create(serving={"replicas": 0})

@@ -28,6 +28,7 @@ from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceColl
 from loraform_operator.progress import ProgressStore
 from loraform_operator.queue import Queue
 from loraform_operator.settings import Settings
+from loraform_operator.sweep import sweep
 from loraform_operator.tokens import TokenVerifier
 
 log = logging.getLogger(__name__)
@@ -167,13 +168,15 @@ class App:
         )
 
     async def _upkeep(self) -> None:
-        """Keep Service, EndpointSlice and certificates as they must be."""
+        """Keep Service, EndpointSlice, certificates and indexes as they must be."""
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
             try:
                 self.context.endpoint = (await self._publish()).endpoint
+                for key in await sweep(self.cluster, self.context.cache, self.options.namespaces):
+                    self.queue.wake(key)
             except ClusterError as error:
-                log.warning("cannot refresh the endpoint's objects: %s", error)
+                log.warning("cannot do the upkeep: %s", error)
 
     async def _tick(self) -> None:
         while True:

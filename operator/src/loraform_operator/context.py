@@ -46,31 +46,40 @@ class Cache:
     children: Mapping[Key, Collection[dict[str, Any]]]
     """Objects that carry our labels, by the custom resource that owns them."""
     gone: set[str] = field(default_factory=set)
-    """Uids of custom resources that the indexes hold for ever: kopf does not notice what was deleted while a watch was
-    away and had to list again."""
+    """Uids of what the indexes still hold although it is gone (`sweep` says why that can be)."""
 
     def get(self, key: Key) -> dict[str, Any] | None:
         """Return the custom resource, or None when it is gone."""
-        return next(self._known(key), None)
+        return next(self._standing(self.objects, key), None)
 
     def all(self, kind: Kind) -> Iterator[tuple[Key, dict[str, Any]]]:
         """Return the custom resources of a kind."""
         for key in list(self.objects):
             if key.kind == kind:
-                yield from ((key, body) for body in self._known(key))
+                yield from ((key, body) for body in self._standing(self.objects, key))
 
     def correct(self, key: Key, now: dict[str, Any] | None) -> None:
         """Forget each custom resource of that name but the one that stands there `now`."""
         uid = now["metadata"]["uid"] if now else None
-        self.gone.update(found for body in self._known(key) if (found := body["metadata"]["uid"]) != uid)
+        self.gone.update(
+            found for body in self._standing(self.objects, key) if (found := body["metadata"]["uid"]) != uid
+        )
 
-    def _known(self, key: Key) -> Iterator[dict[str, Any]]:
-        return (body for body in self.objects.get(key, ()) if body["metadata"]["uid"] not in self.gone)
+    def owned(self, key: Key) -> tuple[dict[str, Any], ...]:
+        """Return the children of a custom resource."""
+        return tuple(self._standing(self.children, key))
 
-    def owned(self, key: Key, kind: str) -> list[dict[str, Any]]:
-        """Return the children of one kind, by name."""
-        found = (c for c in self.children.get(key, ()) if c["kind"] == kind)
-        return sorted(found, key=lambda c: str(c["metadata"]["name"]))
+    def held(self) -> dict[str, dict[str, Key]]:
+        """Return by kind and uid whose each object is that the indexes hold."""
+        found: dict[str, dict[str, Key]] = {}
+        for index in (self.objects, self.children):
+            for key in list(index):
+                for body in self._standing(index, key):
+                    found.setdefault(body["kind"], {})[body["metadata"]["uid"]] = key
+        return found
+
+    def _standing(self, index: Mapping[Key, Collection[dict[str, Any]]], key: Key) -> Iterator[dict[str, Any]]:
+        return (body for body in index.get(key, ()) if body["metadata"]["uid"] not in self.gone)
 
 
 @dataclass

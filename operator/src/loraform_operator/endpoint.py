@@ -95,7 +95,7 @@ class Receiver:
         except Unauthorized as error:
             log.info("refused a call for %s/%s: %s", key.namespace, key.name, error)
             raise web.HTTPUnauthorized(text=str(error)) from error
-        pods = {p["metadata"]["uid"] for p in self.cache.owned(key, "Pod")}
+        pods = {c["metadata"]["uid"] for c in self.cache.owned(key) if c["kind"] == "Pod"}
         if caller.namespace != key.namespace or caller.pod_uid not in pods:
             raise web.HTTPForbidden(text=f"pod {caller.namespace}/{caller.pod} is none of {kind} {key.name}'s pods")
         if not self.rate.allows(caller.pod_uid):

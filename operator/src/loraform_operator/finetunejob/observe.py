@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -104,7 +105,7 @@ def job_finished(job: Object) -> bool:
 
 async def observe(ctx: Context, key: Key, job: FineTuneJob, now: datetime) -> Observed:
     """Gather everything that status and plan are derived from."""
-    children = tuple(ctx.cache.children.get(key, ()))
+    children = ctx.cache.owned(key)
     mine = tuple(c for c in children if _owned_by(c, job.metadata.uid))
     run = _read_run(job, mine)
     stage = current_stage(job.status)
@@ -155,10 +156,10 @@ def _read_model(ctx: Context, job: FineTuneJob) -> Model | None:
         return None
     key = Key(Kind.IAC_MODEL, job.metadata.namespace, job.spec.model_ref.name)
     body = ctx.cache.get(key)
-    return None if body is None else model_of(body, list(ctx.cache.children.get(key, ())))
+    return None if body is None else model_of(body, ctx.cache.owned(key))
 
 
-def model_of(body: Object, children: list[Object]) -> Model:
+def model_of(body: Object, children: Sequence[Object]) -> Model:
     """Read the model's policy from its spec and its live version from the route and the version records."""
     policy = body["spec"].get("policy")
     routes = (

@@ -69,7 +69,7 @@ class Observed:
 
 async def observe(ctx: Context, key: Key, model: IaCModel) -> Observed:
     """Gather everything that status and plan are derived from."""
-    children = tuple(c for c in ctx.cache.children.get(key, ()) if _owned(c, model.metadata.uid))
+    children = tuple(c for c in ctx.cache.owned(key) if _owned(c, model.metadata.uid))
     pods = {c["metadata"]["uid"] for c in children if c["kind"] == "Pod"}
     ctx.heartbeats.keep_pods((key.namespace, key.name), pods)
     observed = _observed(ctx, key, model, children)
