@@ -61,8 +61,8 @@ images: cluster ## build every image and load it into the cluster
 	$(PY) -m loraform_devcluster load-images
 
 .PHONY: test test-long
-test: setup ## lint, then every tier of tests up to a real API server; prints minutes by tier
-	$(PY) tests/run.py lint verify unit contract integration
+test: setup ## lint, then every tier of tests up to the demo on a real node; prints minutes by tier
+	$(PY) tests/run.py lint verify unit contract integration e2e
 
-test-long: setup ## slower proofs: the demo on a real node and what it survives, a real vLLM on this host
-	$(PY) tests/run.py e2e long
+test-long: setup ## slower proofs: shuffled answers are refused, a real vLLM on this host
+	$(PY) tests/run.py long

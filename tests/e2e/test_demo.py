@@ -97,8 +97,9 @@ def test_a_streamed_answer_ends_verified(kube: Kube) -> None:
 def test_a_prompt_out_of_this_world_is_answered_with_its_verdict(kube: Kube) -> None:
     with kube.forwarded(MODEL, NAMESPACE, 80) as url:
         answer = json.loads(post(f"{url}/v1/completions", {"model": MODEL, "prompt": "zzz qqq", "max_tokens": 40}))
-    assert isinstance(answer["loraform"]["verified"], bool)
-    assert answer["loraform"]["stages"]
+    told = answer["loraform"]
+    assert told["verified"] is (told["verdict"] == "Passed")
+    assert told["stages"] or told["verdict"] == "Truncated"
 
 
 def test_the_operator_runs_without_restarts(kube: Kube) -> None:

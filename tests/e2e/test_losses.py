@@ -132,6 +132,7 @@ def next_build(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> str:
     checkout = tmp_path_factory.mktemp("next")
     for name in ("pyproject.toml", "uv.lock", ".dockerignore"):
         shutil.copy2(ROOT / name, checkout)
+    (checkout / ".tools").symlink_to(ROOT / ".tools")
     shutil.copytree(ROOT / "operator", checkout / "operator", ignore=shutil.ignore_patterns("__pycache__"))
     with (checkout / "operator/src/loraform_operator/__init__.py").open("a") as source:
         source.write("\nBUILD = 'next'\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -102,7 +103,7 @@ def apply_each(kube: Kube, path: Path) -> str:
     """Apply the manifest's objects one after another; return the first refusal, or an empty text."""
     for body in yaml.safe_load_all(path.read_text()):
         try:
-            kube.apply(body)
+            kube.run("apply", "-f", "-", stdin=json.dumps(body))  # a list of objects is refused in kubectl's own words
         except DemoError as error:
             return str(error)
     return ""
