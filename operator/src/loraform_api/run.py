@@ -101,7 +101,7 @@ PERMANENT = (
 )
 
 HINTS: dict[FailureClass, str] = {
-    FailureClass.DATASET_INVALID: "Fix the rows named in the message, then create a new FineTuneJob.",
+    FailureClass.DATASET_INVALID: "Correct the rows or the source that the message names in a new FineTuneJob.",
     FailureClass.MISSING_REFERENCE: "Create what the message names, or correct the reference in a new FineTuneJob.",
     FailureClass.INVALID_CONFIG: "Correct the field that the message names in a new FineTuneJob.",
     FailureClass.BASE_MODEL_INVALID: "Put config.json, tokenizer.json and *.safetensors at `baseModel.storageUri`.",
