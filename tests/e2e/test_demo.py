@@ -8,8 +8,11 @@ import subprocess
 import urllib.request
 from typing import Any
 
+import pytest
+
+from loraform_cli.__main__ import main
 from loraform_demo import run_ask
-from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE
+from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE, ROOT
 from loraform_demo.run_kube import Kube
 from loraform_demo.run_store import DATA, NAMESPACE
 
@@ -37,11 +40,15 @@ def test_the_suite_shares_no_name_or_value_with_the_training_rows(demo: dict[str
     assert sum(row["unseenPhrasing"] for row in rows) >= len(rows) / 5
 
 
-def test_samples_can_be_checked_again_by_anyone(demo: dict[str, Any]) -> None:
+def test_samples_can_be_judged_again_by_anyone(demo: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     samples = [json.loads(line) for line in (BUILD / "demo-samples.jsonl").read_text().splitlines()]
     assert len(samples) == demo["arms"]["Candidate"]["rows"]
     assert {"Base", "Candidate"} <= set(samples[0]["raw"])
     assert all(sample["adapterDigest"] == demo["adapter"]["digest"] for sample in samples)
+    suite = ["--suite", str(BUILD / "demo-samples.jsonl"), "--field", "raw.Candidate"]
+    main(["verify", *suite, "--policy", str(ROOT / "examples/quickstart/iacmodel.yaml"), "-o", "json"])
+    verdicts = [json.loads(line)["passed"] for line in capsys.readouterr().out.splitlines()]
+    assert sum(verdicts) / len(verdicts) == demo["arms"]["Candidate"]["raw"]["All"]
 
 
 def test_kubectl_waits_lists_and_explains(kube: Kube) -> None:

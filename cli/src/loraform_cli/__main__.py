@@ -14,7 +14,8 @@ from loraform_api.names import Kind
 from loraform_api.verification import Stage
 from loraform_cli.cluster import Cluster, ClusterError, parse_reference
 from loraform_cli.progress import Outcome
-from loraform_cli.verify import InputError, verify
+from loraform_cli.suite import counts, json_lines, read_suite
+from loraform_cli.verify import InputError, default_stages, read_policy, read_program, report, verify
 from loraform_cli.watch import Watch
 
 USAGE_ERROR = 2
@@ -38,18 +39,26 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "Exit status: 0 all passed, 1 some failed, 2 the check could not be made.",
     )
     command.add_argument(
-        "paths", nargs="+", metavar="PATH", help="a .tf file, a folder of .tf files (one program) or '-'"
+        "paths", nargs="*", metavar="PATH", help="a .tf file, a folder of .tf files (one program) or '-'"
+    )
+    command.add_argument("--suite", type=Path, metavar="FILE", help="JSONL file with a program in each row")
+    command.add_argument(
+        "--field",
+        default="response",
+        help="where in a row of --suite the program is; a dot steps into an object (default: %(default)s)",
     )
     command.add_argument("--policy", type=Path, help="YAML file: a house policy, or an object with `spec.policy`")
     command.add_argument(
         "--stages",
         nargs="+",
         type=Stage,
-        choices=[Stage.PARSE, Stage.VALIDATE, Stage.POLICY],
+        choices=list(Stage),
         metavar="STAGE",
-        help="stages to run: Parse, Validate, Policy (default: all that apply)",
+        help=f"stages to run: {', '.join(Stage)} (default: all that apply; Intent reads `asked` of a suite's rows)",
     )
-    command.add_argument("-o", "--output", choices=["text", "json"], default="text", help="form of the result")
+    command.add_argument(
+        "-o", "--output", choices=["text", "json"], default="text", help="form of the result; of a suite, JSON lines"
+    )
 
 
 def _add_watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -63,6 +72,22 @@ def _add_watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument("--kubeconfig", help="path of a kubeconfig (default: KUBECONFIG or ~/.kube/config)")
     command.add_argument("--context", help="context of the kubeconfig (default: the current one)")
     command.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after this time (default: never)")
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Check files or a suite and print the verdicts; return the exit status."""
+    suite: Path | None = arguments.suite
+    if bool(arguments.paths) == (suite is not None):
+        raise InputError("give either PATHs or --suite FILE")
+    policy = None if arguments.policy is None else read_policy(arguments.policy)
+    programs = read_suite(suite, arguments.field) if suite else [read_program(path) for path in arguments.paths]
+    stages = arguments.stages or default_stages(policy, programs)
+    response = verify(programs, policy, stages)
+    if arguments.output == "text":
+        print("\n".join([*report(response), *(counts(response.verdicts, stages) if suite else ())]))
+    else:
+        print("\n".join(json_lines(response)) if suite else response.model_dump_json(by_alias=True, indent=2))
+    return 0 if all(verdict.passed for verdict in response.verdicts) else 1
 
 
 def run_watch(arguments: argparse.Namespace) -> int:
@@ -89,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.command == "watch":
             return run_watch(arguments)
-        return verify(arguments.paths, arguments.policy, arguments.stages, arguments.output)
+        return run_verify(arguments)
     except (ClusterError, InputError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR

@@ -30,25 +30,29 @@ class InputError(Exception):
     """What was given cannot be checked; the text names it and says what to change."""
 
 
-def verify(paths: Sequence[str], policy_file: Path | None, stages: Sequence[Stage] | None, output: str) -> int:
-    """Check the programs and print the verdicts; return 0 when all passed, else 1. Raises InputError."""
-    policy = None if policy_file is None else read_policy(policy_file)
-    chosen = list(stages or default_stages(policy))
-    request = VerifyRequest(programs=[read_program(path) for path in paths], stages=chosen, policy=policy)
+def verify(programs: Sequence[Program], policy: HousePolicy | None, stages: Sequence[Stage]) -> VerifyResponse:
+    """Check the programs. Raises InputError when that cannot be done as asked."""
     try:
-        terraform = discover() if Stage.VALIDATE in chosen else None
-        response = Verifier(terraform).verify(request)
+        terraform = discover() if Stage.VALIDATE in stages else None
+        request = VerifyRequest(programs=list(programs), stages=list(stages), policy=policy)
+        return Verifier(terraform).verify(request)
     except ToolchainError as error:
         raise InputError(f"{error}, or leave Validate out of --stages") from error
+    except ValidationError as error:
+        raise InputError(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
     except (RequestError, IsolationError) as error:
         raise InputError(str(error)) from error
-    print(response.model_dump_json(by_alias=True, indent=2) if output == "json" else "\n".join(report(response)))
-    return 0 if all(verdict.passed for verdict in response.verdicts) else 1
 
 
-def default_stages(policy: HousePolicy | None) -> list[Stage]:
-    """Return every stage that a bare program can meet: Policy needs a policy, Intent a suite."""
-    return [Stage.PARSE, Stage.VALIDATE, *([] if policy is None else [Stage.POLICY])]
+def default_stages(policy: HousePolicy | None, programs: Sequence[Program]) -> list[Stage]:
+    """Return every stage that the programs can meet: Policy needs a policy, Intent a row that says what was asked."""
+    intent = any(program.asked is not None for program in programs)
+    return [
+        Stage.PARSE,
+        Stage.VALIDATE,
+        *([] if policy is None else [Stage.POLICY]),
+        *([Stage.INTENT] if intent else []),
+    ]
 
 
 def read_program(path: str) -> Program:

@@ -133,6 +133,8 @@ def last_screen(demo: Demo, kube: Kube, job: FineTuneJob, version: VersionStatus
     say(
         f"""
 Figures: build/demo.json; every answer of every arm: build/demo-samples.jsonl. What to try next:
+  .venv/bin/loraform verify --suite build/demo-samples.jsonl --field raw.Candidate \\
+    --policy examples/quickstart/iacmodel.yaml     every answer, judged anew
   {export}
   kubectl -n {NAMESPACE} describe finetunejob {job.metadata.name}
   kubectl -n {NAMESPACE} get iacmodel {MODEL} -o yaml

@@ -81,8 +81,8 @@ def test_a_policy_may_stand_in_a_manifest(tmp_path: Path) -> None:
 
 
 def test_policy_is_checked_where_one_is_given(policy: str) -> None:
-    assert default_stages(None) == ["Parse", "Validate"]
-    assert default_stages(read_policy(Path(policy))) == ["Parse", "Validate", "Policy"]
+    assert default_stages(None, []) == ["Parse", "Validate"]
+    assert default_stages(read_policy(Path(policy)), []) == ["Parse", "Validate", "Policy"]
 
 
 def test_help_names_both_commands(capsys: pytest.CaptureFixture[str]) -> None:

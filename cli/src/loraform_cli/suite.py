@@ -1,0 +1,64 @@
+"""Knows suites on the command line: rows of JSONL in, one verdict a row and the counts by stage out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from loraform_api.verification import Asked, Program, ProgramVerdict, Stage, VerifyResponse
+from loraform_cli.verify import InputError
+
+SHOWN_TEXT = 60
+
+
+def read_suite(path: Path, field: str) -> list[Program]:
+    """Return the programs that stand in `field` of each row; a dot in it steps into an object (`raw.Candidate`)."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--suite {path}: {getattr(error, 'strerror', None) or error}") from error
+    programs = [_program(line, f"{path}:{number}", number, field) for number, line in enumerate(lines, 1) if line]
+    if not programs:
+        raise InputError(f"--suite {path}: the file has no rows")
+    return programs
+
+
+def _program(line: str, place: str, number: int, field: str) -> Program:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{place}: not a JSON object: {line[:SHOWN_TEXT]!r}") from error
+    text = _lookup(row, field)
+    if not isinstance(text, str):
+        keys = ", ".join(sorted(row)) if isinstance(row, dict) else type(row).__name__
+        raise InputError(f"{place}: --field {field}: no text there; the row has {keys}")
+    try:
+        asked = None if row.get("asked") is None else Asked.model_validate(row["asked"])
+        return Program(id=str(row.get("id", number)), text=text, asked=asked)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{place}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from error
+
+
+def _lookup(row: Any, field: str) -> Any:
+    for key in field.split("."):
+        row = row.get(key) if isinstance(row, dict) else None
+    return row
+
+
+def json_lines(response: VerifyResponse) -> Iterator[str]:
+    """Yield one JSON object a row: id, whether it passed, and each stage that it reached."""
+    for verdict in response.verdicts:
+        stages = {str(r.stage): r.model_dump(mode="json", exclude={"stage"}) for r in verdict.stages}
+        yield json.dumps({"id": verdict.id, "passed": verdict.passed, "stages": stages})
+
+
+def counts(verdicts: Sequence[ProgramVerdict], stages: Sequence[Stage]) -> Iterator[str]:
+    """Yield the share of all rows that passed each stage; a stage that was not reached is not passed."""
+    for stage in (stage for stage in Stage if stage in stages):
+        passed = sum(verdict.stage_passed(stage) for verdict in verdicts)
+        yield f"{stage:<10} {passed:>6} of {len(verdicts)}  {100 * passed / len(verdicts):5.1f} %"

@@ -1,0 +1,67 @@
+"""`loraform verify --suite`: rows in, one verdict a row and counts out; Parse, Policy and Intent need no Terraform."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraform_cli.__main__ import main
+
+QUEUE = 'resource "aws_sqs_queue" "main" {\n  name = "otter"\n}\n'
+ASKED = {"types": ["aws_sqs_queue"], "names": ["otter"], "values": []}
+STAGES = ["--stages", "Parse", "Intent"]
+
+
+def suite(folder: Path, *rows: Any) -> str:
+    path = folder / "suite.jsonl"
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+    return str(path)
+
+
+def test_each_row_has_its_verdict_and_each_stage_its_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = {"id": "a", "response": QUEUE, "asked": ASKED}
+    other = {"id": "b", "response": QUEUE, "asked": {**ASKED, "names": ["swan"]}}
+    assert main(["verify", "--suite", suite(tmp_path, good, other), *STAGES]) == 1
+    out = capsys.readouterr().out
+    assert "passed  a  Parse=passed Intent=passed" in out
+    assert "FAILED  b  Parse=passed Intent=failed" in out
+    assert "Parse           2 of 2  100.0 %" in out
+    assert "Intent          1 of 2   50.0 %" in out
+
+
+def test_json_is_one_object_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = suite(tmp_path, {"id": "a", "raw": {"Candidate": QUEUE}}, {"raw": {"Candidate": "resource {"}})
+    assert main(["verify", "--suite", rows, "--field", "raw.Candidate", "--stages", "Parse", "-o", "json"]) == 1
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first == {
+        "id": "a",
+        "passed": True,
+        "stages": {"Parse": {"passed": True, "inconclusive": False, "diagnostics": []}},
+    }
+    assert (second["id"], second["passed"]) == ("2", False)
+    assert second["stages"]["Parse"]["diagnostics"][0]["line"] == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["{"], "suite.jsonl:1: not a JSON object"),
+        ([{"id": "a", "reply": QUEUE}], "suite.jsonl:1: --field response: no text there; the row has id, reply"),
+        ([{"response": QUEUE, "asked": {"kinds": []}}], "suite.jsonl:1: kinds: Extra inputs"),
+        ([], "the file has no rows"),
+    ],
+)
+def test_a_row_that_cannot_be_checked_exits_2_and_is_named(
+    tmp_path: Path, rows: list[Any], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", "--suite", suite(tmp_path, *rows), *STAGES]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["main.tf", "--suite", "suite.jsonl"], ["--suite", "/nowhere.jsonl"]])
+def test_what_is_to_be_checked_must_be_said_once(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
