@@ -8,7 +8,9 @@ from itertools import islice
 from random import Random
 
 import pytest
+from tokenizers import Tokenizer
 
+from loraform_demo.batches import Encoder
 from loraform_demo.corpus import (
     POLICY_COMMENT,
     Row,
@@ -23,6 +25,7 @@ from loraform_demo.hcl import Block, program, tag_map
 from loraform_demo.make_data import dataset_json, shuffled, suite_json
 from loraform_demo.phrasing import SEEN, UNSEEN
 from loraform_demo.pools import Owner, Pool, owner_of
+from loraform_demo.run_store import BASE_MODEL
 from loraform_demo.templates import TEMPLATES
 
 SEED = 2026
@@ -40,7 +43,8 @@ def suite() -> list[Row]:
 
 @pytest.fixture(scope="module")
 def base() -> list[Row]:
-    return list(islice(base_rows(1), 6000))
+    encoder = Encoder(Tokenizer.from_file(str(BASE_MODEL / "tokenizer.json")))
+    return list(islice(base_rows(1, encoder.pieces), 6000))
 
 
 def literals(rows: Iterable[Row]) -> set[str]:
