@@ -18,10 +18,12 @@ SHOWN_TEXT = 60
 def read_suite(path: Path, field: str) -> list[Program]:
     """Return the programs that stand in `field` of each row; a dot in it steps into an object (`raw.Candidate`)."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # `splitlines` also cuts at U+2028, which JSON may hold
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--suite {path}: {getattr(error, 'strerror', None) or error}") from error
-    programs = [_program(line, f"{path}:{number}", number, field) for number, line in enumerate(lines, 1) if line]
+    programs = [
+        _program(line, f"{path}:{number}", number, field) for number, line in enumerate(lines, 1) if line.strip()
+    ]
     if not programs:
         raise InputError(f"--suite {path}: the file has no rows")
     return programs

@@ -45,6 +45,12 @@ def test_json_is_one_object_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert second["stages"]["Parse"]["diagnostics"][0]["line"] == 1
 
 
+def test_a_row_ends_at_a_newline_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = json.dumps({"response": f"# one\u2028comment\n{QUEUE}"}, ensure_ascii=False)
+    assert main(["verify", "--suite", suite(tmp_path, row, "", row), "--stages", "Parse"]) == 0
+    assert "2 of 2 passed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
