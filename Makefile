@@ -60,6 +60,10 @@ cluster-down: setup ## stop it, keep the caches
 images: cluster ## build every image and load it into the cluster
 	$(PY) -m loraform_devcluster load-images
 
+.PHONY: check-suite
+check-suite: setup ## hold the verifier against IaC-Eval's rows (SUITE=FILE); prints counts by stage and seconds
+	.venv/bin/pytest -q -s tests/integration/test_verifier_dev_suite.py
+
 .PHONY: test test-long
 test: setup ## lint, then every tier of tests up to the demo on a real node; prints minutes by tier
 	$(PY) tests/run.py lint verify unit contract integration e2e

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ("kubectl", "helm", "promtool", "tofu")
 PYTEST = [".venv/bin/pytest", "-q", "--durations=5"]
 
 
@@ -83,9 +84,9 @@ def devcluster(*words: str) -> str:
 
 
 def with_tools() -> dict[str, str]:
-    """Return an environment whose PATH begins with the pinned kubectl, helm and promtool."""
-    print("\n=== tools: kubectl, helm, promtool (built once, then cached)", flush=True)
-    folders = [str(Path(path).parent) for path in devcluster("tools", "kubectl", "helm", "promtool").split()]
+    """Return an environment whose PATH begins with the pinned tools."""
+    print(f"\n=== tools: {', '.join(TOOLS)} (built once, then cached)", flush=True)
+    folders = [str(Path(path).parent) for path in devcluster("tools", *TOOLS).split()]
     return {**os.environ, "PATH": os.pathsep.join([*folders, os.environ["PATH"]])}
 
 

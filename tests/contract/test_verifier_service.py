@@ -44,11 +44,17 @@ async def url() -> AsyncIterator[str]:
         yield address
 
 
+def timeless(answer: VerifyResponse) -> VerifyResponse:
+    """Return the answer without what the clock has put in."""
+    verdicts = [verdict.model_copy(update={"seconds": 0}) for verdict in answer.verdicts]
+    return answer.model_copy(update={"seconds": 0, "verdicts": verdicts})
+
+
 async def test_verdicts_come_back_as_they_were_given(url: str) -> None:
     request = VerifyRequest(programs=[BARE, BROKEN], stages=STATIC, policy=POLICY)
     async with VerifierClient(url) as verifier:
         answer = await verifier.verify(request)
-    assert answer.model_copy(update={"seconds": 0}) == Verifier().verify(request).model_copy(update={"seconds": 0})
+    assert timeless(answer) == timeless(Verifier().verify(request))
     bare, broken = answer.verdicts
     assert [r.stage for r in bare.stages] == [Stage.PARSE, Stage.POLICY]
     assert [d.code for d in bare.stages[1].diagnostics] == ["CommentMissing", "TagMissing"]
@@ -72,7 +78,7 @@ async def test_rewriting_gives_the_served_form(url: str) -> None:
         ("{", 400, "body: Invalid JSON"),
         ('{"programs": [], "unknown": 1}', 400, "unknown: Extra inputs are not permitted"),
         ('{"programs": [{"id": "", "text": "SECRET"}]}', 400, "programs.0.id: String should have at least 1 character"),
-        ('{"programs": [], "stages": ["Plan"]}', 400, "stages.0: Input should be"),
+        ('{"programs": [], "stages": ["Guess"]}', 400, "stages.0: Input should be"),
         ('{"programs": [], "stages": ["Validate"]}', 400, "stages: Validate needs a terraform binary"),
         ('{"programs": [], "stages": ["Policy"]}', 400, "policy: the Policy stage and `rewrite` need a policy"),
         ("[" * 100_000, 400, "body: Invalid JSON"),

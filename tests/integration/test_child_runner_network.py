@@ -89,7 +89,7 @@ def terraform() -> Terraform:
 
 def plan(terraform: Terraform, folder: Path, port: int, *, filtered: bool) -> isolation.Finished:
     text = (PROGRAM % port).encode()
-    lay_out_alone(folder, terraform, Normalised(text, frozenset(), frozenset(), frozenset(), root_only=True))
+    lay_out_alone(folder, terraform, Normalised({"main.tf": text}, frozenset(), root_only=True))
     command = [str(terraform.binary), "plan", "-input=false", "-no-color", "-lock=false"]
     return isolation.run(command, cwd=folder, env=child_environment(folder), seconds=180, filtered=filtered)
 

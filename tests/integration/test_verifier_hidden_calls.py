@@ -58,7 +58,7 @@ def test_every_call_that_terraform_sees_is_seen_or_refused() -> None:
         pytest.skip(str(error))
     texts = [text for text in dict.fromkeys(programs()) if not parse(text).problems]
     nothing: frozenset[str] = frozenset()
-    raw = [Normalised(text.encode(), nothing, frozenset(), nothing, root_only=False) for text in texts]
+    raw = [Normalised({"main.tf": text.encode()}, nothing) for text in texts]
     called = {
         text
         for text, outcome in zip(texts, validator.validate(raw), strict=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from loraform_api.verification import Diagnostic, Program, Stage, VerifyRequest
+from loraform_verifier.configuration import single
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.normalise import Normalised, normalise
-from loraform_verifier.parse import parse
 from loraform_verifier.toolchain import Terraform, ToolchainError, discover
 from loraform_verifier.validate import Deadlines, Outcome, Validator
 from loraform_verifier.verify import Verifier
@@ -73,9 +73,9 @@ def terraform() -> Terraform:
 
 
 def program(text: str) -> Normalised:
-    document = parse(text)
-    assert document.problems == ()
-    return normalise(document)
+    configuration = single(text)
+    assert configuration.problems == []
+    return normalise(configuration)
 
 
 def places(outcome: Outcome) -> set[tuple[int | None, str]]:
@@ -145,6 +145,7 @@ def test_nothing_is_left_behind(terraform: Terraform, tmp_path: Path, monkeypatc
             'Did you mean "aws_vpc"?',
             line=1,
             hint='Did you mean "aws_vpc"?',
+            file="main.tf",
         )
     ]
     assert list(tmp_path.iterdir()) == []

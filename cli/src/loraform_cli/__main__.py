@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -11,11 +12,10 @@ from rich.console import Console
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.iacmodel import IaCModel
 from loraform_api.names import Kind
-from loraform_api.verification import Stage
+from loraform_cli import schema, verify
 from loraform_cli.cluster import Cluster, ClusterError, parse_reference
+from loraform_cli.inputs import InputError
 from loraform_cli.progress import Outcome
-from loraform_cli.suite import counts, json_lines, read_suite
-from loraform_cli.verify import InputError, default_stages, read_policy, read_program, report, verify
 from loraform_cli.watch import Watch
 
 USAGE_ERROR = 2
@@ -26,39 +26,10 @@ def parser() -> argparse.ArgumentParser:
     program = "kubectl loraform" if Path(sys.argv[0]).name.startswith("kubectl-") else "loraform"
     top = argparse.ArgumentParser(prog=program, description="Check Terraform programs, and follow Loraform's objects.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_verify(commands)
+    verify.add_parser(commands)
+    schema.add_parser(commands)
     _add_watch(commands)
     return top
-
-
-def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
-        "verify",
-        help="check Terraform programs as the gate does",
-        description="Check Terraform programs with the verifier that evaluation and serving use. "
-        "Exit status: 0 all passed, 1 some failed, 2 the check could not be made.",
-    )
-    command.add_argument(
-        "paths", nargs="*", metavar="PATH", help="a .tf file, a folder of .tf files (one program) or '-'"
-    )
-    command.add_argument("--suite", type=Path, metavar="FILE", help="JSONL file with a program in each row")
-    command.add_argument(
-        "--field",
-        default="response",
-        help="where in a row of --suite the program is; a dot steps into an object (default: %(default)s)",
-    )
-    command.add_argument("--policy", type=Path, help="YAML file: a house policy, or an object with `spec.policy`")
-    command.add_argument(
-        "--stages",
-        nargs="+",
-        type=Stage,
-        choices=list(Stage),
-        metavar="STAGE",
-        help=f"stages to run: {', '.join(Stage)} (default: all that apply; Intent reads `asked` of a suite's rows)",
-    )
-    command.add_argument(
-        "-o", "--output", choices=["text", "json"], default="text", help="form of the result; of a suite, JSON lines"
-    )
 
 
 def _add_watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -72,22 +43,6 @@ def _add_watch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument("--kubeconfig", help="path of a kubeconfig (default: KUBECONFIG or ~/.kube/config)")
     command.add_argument("--context", help="context of the kubeconfig (default: the current one)")
     command.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after this time (default: never)")
-
-
-def run_verify(arguments: argparse.Namespace) -> int:
-    """Check files or a suite and print the verdicts; return the exit status."""
-    suite: Path | None = arguments.suite
-    if bool(arguments.paths) == (suite is not None):
-        raise InputError("give either PATHs or --suite FILE")
-    policy = None if arguments.policy is None else read_policy(arguments.policy)
-    programs = read_suite(suite, arguments.field) if suite else [read_program(path) for path in arguments.paths]
-    stages = arguments.stages or default_stages(policy, programs)
-    response = verify(programs, policy, stages)
-    if arguments.output == "text":
-        print("\n".join([*report(response), *(counts(response.verdicts, stages) if suite else ())]))
-    else:
-        print("\n".join(json_lines(response)) if suite else response.model_dump_json(by_alias=True, indent=2))
-    return 0 if all(verdict.passed for verdict in response.verdicts) else 1
 
 
 def run_watch(arguments: argparse.Namespace) -> int:
@@ -108,13 +63,18 @@ def follow(watch: Watch[FineTuneJob] | Watch[IaCModel], timeout: float | None) -
     return 0 if end is Outcome.SUCCESS else 1
 
 
+RUN: dict[str, Callable[[argparse.Namespace], int]] = {
+    "verify": verify.run,
+    "schema": schema.run,
+    "watch": run_watch,
+}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status."""
     arguments = parser().parse_args(argv)
     try:
-        if arguments.command == "watch":
-            return run_watch(arguments)
-        return run_verify(arguments)
+        return RUN[arguments.command](arguments)
     except (ClusterError, InputError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR

@@ -73,12 +73,14 @@ def _versions(model: IaCModel) -> Table:
 def arms_table(evaluation: EvaluationStatus) -> Table:
     """Return raw and served rates of every arm, a row for each, with the verification stages as columns."""
     table = Table(title="rows that passed, in percent of all: raw = as the model wrote it, served = after the rewrite")
-    for column in ("Arm", "Rows", "Form", *RATE_COLUMNS):
+    measured = {rate.stage for arm in evaluation.arms for rate in arm.rates}
+    stages = [name for name in RATE_COLUMNS if name in measured]
+    for column in ("Arm", "Rows", "Form", *stages):
         table.add_column(column, justify="left" if column in ("Arm", "Form") else "right", no_wrap=True)
     for arm in evaluation.arms:
         rates = {rate.stage: rate for rate in arm.rates}
         for form in ("raw", "served"):
-            cells = [percent(getattr(rates[name], form)) if name in rates else "" for name in RATE_COLUMNS]
+            cells = [percent(getattr(rates[name], form)) if name in rates else "" for name in stages]
             first = (arm.name.value, str(arm.rows)) if form == "raw" else ("", "")
             table.add_row(*first, form, *cells)
     return table

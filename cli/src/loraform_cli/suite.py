@@ -1,4 +1,4 @@
-"""Knows suites on the command line: rows of JSONL in, one verdict a row and the counts by stage out."""
+"""Knows suites on the command line: rows in, one verdict a row and the counts by stage out."""
 
 from __future__ import annotations
 
@@ -10,23 +10,36 @@ from typing import Any
 from pydantic import ValidationError
 
 from loraform_api.verification import Asked, Program, ProgramVerdict, Stage, VerifyResponse
-from loraform_cli.verify import InputError
+from loraform_cli.inputs import InputError, first_mistake
+from loraform_verifier import iac_eval
 
 SHOWN_TEXT = 60
 
 
 def read_suite(path: Path, field: str) -> list[Program]:
-    """Return the programs that stand in `field` of each row; a dot in it steps into an object (`raw.Candidate`)."""
+    """Return the programs that stand in `field` of each row; a dot in it steps into an object (`raw.Candidate`).
+
+    A file named `.csv` is IaC-Eval's, and `field` one of its columns.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # `splitlines` also cuts at U+2028, which JSON may hold
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix == ".csv":
+            return [_from_iac_eval(row) for row in iac_eval.read_rows(text, str(path), field)]
+    except iac_eval.SuiteError as error:
+        raise InputError(f"--suite {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--suite {path}: {getattr(error, 'strerror', None) or error}") from error
+    lines = text.split("\n")  # `splitlines` also cuts at U+2028, which JSON may hold
     programs = [
         _program(line, f"{path}:{number}", number, field) for number, line in enumerate(lines, 1) if line.strip()
     ]
     if not programs:
         raise InputError(f"--suite {path}: the file has no rows")
     return programs
+
+
+def _from_iac_eval(row: iac_eval.SuiteRow) -> Program:
+    return Program(id=row.id, text=row.program or "", rego=row.rego)
 
 
 def _program(line: str, place: str, number: int, field: str) -> Program:
@@ -40,10 +53,9 @@ def _program(line: str, place: str, number: int, field: str) -> Program:
         raise InputError(f"{place}: --field {field}: no text there; the row has {keys}")
     try:
         asked = None if row.get("asked") is None else Asked.model_validate(row["asked"])
-        return Program(id=str(row.get("id", number)), text=text, asked=asked)
+        return Program(id=str(row.get("id", number)), text=text, asked=asked, rego=row.get("rego"))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{place}: {'.'.join(str(p) for p in first['loc'])}: {first['msg']}") from error
+        raise InputError(f"{place}: {first_mistake(error)}") from error
 
 
 def _lookup(row: Any, field: str) -> Any:
@@ -56,7 +68,7 @@ def json_lines(response: VerifyResponse) -> Iterator[str]:
     """Yield one JSON object a row: id, whether it passed, and each stage that it reached."""
     for verdict in response.verdicts:
         stages = {str(r.stage): r.model_dump(mode="json", exclude={"stage"}) for r in verdict.stages}
-        yield json.dumps({"id": verdict.id, "passed": verdict.passed, "stages": stages})
+        yield json.dumps({"id": verdict.id, "passed": verdict.passed, "stages": stages, "seconds": verdict.seconds})
 
 
 def counts(verdicts: Sequence[ProgramVerdict], stages: Sequence[Stage]) -> Iterator[str]:

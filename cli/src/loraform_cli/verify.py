@@ -1,16 +1,15 @@
-"""Knows `loraform verify`: files in, the verifier library's verdicts out, as text for people or JSON for programs."""
+"""Knows `loraform verify`: checks programs or a suite in this process and prints one verdict for each."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from loraform_api.verification import (
+    GATE,
     Diagnostic,
     HousePolicy,
     Program,
@@ -19,72 +18,107 @@ from loraform_api.verification import (
     VerifyRequest,
     VerifyResponse,
 )
+from loraform_cli.inputs import InputError, first_mistake, read_pack, read_policy, read_program
+from loraform_cli.suite import counts, json_lines, read_suite
 from loraform_verifier.isolation import IsolationError
-from loraform_verifier.toolchain import ToolchainError, discover
-from loraform_verifier.verify import RequestError, Verifier
-
-ID_LENGTH = 200
-
-
-class InputError(Exception):
-    """What was given cannot be checked; the text names it and says what to change."""
+from loraform_verifier.keeper import ProviderKeeper
+from loraform_verifier.schema.compact import SchemaError
+from loraform_verifier.toolchain import MIRROR_VARIABLE, MODULES_VARIABLE, TERRAFORM_VARIABLE, ToolchainError, discover
+from loraform_verifier.verify import WITH_TERRAFORM, RequestError, Verifier
 
 
-def verify(programs: Sequence[Program], policy: HousePolicy | None, stages: Sequence[Stage]) -> VerifyResponse:
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command's parser."""
+    command = commands.add_parser(
+        "verify",
+        help="check Terraform programs as the gate does",
+        description="Check Terraform programs with the verifier that evaluation and serving use. "
+        "Exit status: 0 all passed, 1 some failed, 2 the check could not be made.",
+    )
+    command.add_argument(
+        "paths", nargs="*", metavar="PATH", help="a .tf file, a folder (one program with its local modules) or '-'"
+    )
+    command.add_argument(
+        "--suite", type=Path, metavar="FILE", help="a program in each row: JSON lines, or IaC-Eval's CSV or JSONL"
+    )
+    command.add_argument(
+        "--field",
+        default="response",
+        help="where in a row of --suite the program is; a dot steps into an object (default: %(default)s)",
+    )
+    command.add_argument("--policy", type=Path, help="YAML file: a house policy, or an object with `spec.policy`")
+    command.add_argument(
+        "--pack", type=Path, action="append", default=[], metavar="FILE", help="Rego module for Policy; may be repeated"
+    )
+    command.add_argument("--rewrite", action="store_true", help="put the house policy in first, and check the result")
+    command.add_argument(
+        "--stages",
+        type=read_stages,
+        metavar="STAGE,…",
+        help=f"stages to run, of {', '.join(Stage).lower()} (default: the gate's: parse, validate, plan, "
+        "policy where there is one, intent where rows ask for something)",
+    )
+    command.add_argument(
+        "--terraform", metavar="FILE", help=f"terraform or tofu (default: ${TERRAFORM_VARIABLE}, PATH)"
+    )
+    command.add_argument("--mirror", metavar="FOLDER", help=f"unpacked provider mirror (default: ${MIRROR_VARIABLE})")
+    command.add_argument("--modules", metavar="FOLDER", help=f"module mirror (default: ${MODULES_VARIABLE})")
+    command.add_argument(
+        "-o", "--output", choices=["text", "json"], default="text", help="form of the result; of a suite, JSON lines"
+    )
+
+
+def read_stages(words: str) -> list[Stage]:
+    """Read `parse,Validate,…`; raises what argparse shows with the allowed names."""
+    known = {stage.lower(): stage for stage in Stage}
+    asked = [word.strip().lower() for word in words.split(",") if word.strip()]
+    unknown = [word for word in asked if word not in known]
+    if unknown or not asked:
+        raise argparse.ArgumentTypeError(f"{words!r}: allowed are {', '.join(known)}, joined by commas")
+    return [known[word] for word in asked]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check files or a suite and print the verdicts; return the exit status."""
+    suite: Path | None = arguments.suite
+    if bool(arguments.paths) == (suite is not None):
+        raise InputError("give either PATHs or --suite FILE")
+    policy = None if arguments.policy is None else read_policy(arguments.policy)
+    programs = read_suite(suite, arguments.field) if suite else [read_program(path) for path in arguments.paths]
+    packs = [read_pack(path) for path in arguments.pack]
+    stages = arguments.stages or default_stages(policy, programs)
+    try:
+        request = VerifyRequest(programs=programs, stages=stages, policy=policy, packs=packs, rewrite=arguments.rewrite)
+    except ValidationError as error:
+        raise InputError(first_mistake(error)) from error
+    response = verify(request, arguments)
+    if arguments.output == "text":
+        print("\n".join([*report(response), *(counts(response.verdicts, stages) if suite else ())]))
+    else:
+        print("\n".join(json_lines(response)) if suite else response.model_dump_json(by_alias=True, indent=2))
+    return 0 if all(verdict.passed for verdict in response.verdicts) else 1
+
+
+def verify(request: VerifyRequest, arguments: argparse.Namespace) -> VerifyResponse:
     """Check the programs. Raises InputError when that cannot be done as asked."""
     try:
-        terraform = discover() if Stage.VALIDATE in stages else None
-        request = VerifyRequest(programs=list(programs), stages=list(stages), policy=policy)
-        return Verifier(terraform).verify(request)
+        if not any(stage in request.stages for stage in WITH_TERRAFORM):
+            return Verifier().verify(request)
+        terraform = discover(arguments.terraform, arguments.mirror, arguments.modules)
+        with ProviderKeeper(terraform) as keeper:
+            return Verifier(terraform, keeper=keeper).verify(request)
     except ToolchainError as error:
-        raise InputError(f"{error}, or leave Validate out of --stages") from error
-    except ValidationError as error:
-        raise InputError(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
-    except (RequestError, IsolationError) as error:
+        needing = ", ".join(s for s in WITH_TERRAFORM if s in request.stages)
+        raise InputError(f"{error}, or leave {needing} out of --stages") from error
+    except (RequestError, IsolationError, SchemaError) as error:
         raise InputError(str(error)) from error
 
 
 def default_stages(policy: HousePolicy | None, programs: Sequence[Program]) -> list[Stage]:
-    """Return every stage that the programs can meet: Policy needs a policy, Intent a row that says what was asked."""
-    intent = any(program.asked is not None for program in programs)
-    return [
-        Stage.PARSE,
-        Stage.VALIDATE,
-        *([] if policy is None else [Stage.POLICY]),
-        *([Stage.INTENT] if intent else []),
-    ]
-
-
-def read_program(path: str) -> Program:
-    """Read a file, a folder of .tf files as one program, or standard input (`-`)."""
-    try:
-        return Program(id=path[-ID_LENGTH:], text=_text(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    except ValidationError as error:
-        raise InputError(f"{path}: {error.errors()[0]['msg']}") from error
-
-
-def _text(path: str) -> str:
-    if path == "-":
-        return sys.stdin.read()
-    if not Path(path).is_dir():
-        return Path(path).read_text(encoding="utf-8")
-    files = sorted(Path(path).glob("*.tf"))
-    if not files:
-        raise InputError(f"{path}: the folder holds no .tf file")
-    return "\n".join(file.read_text(encoding="utf-8") for file in files)
-
-
-def read_policy(path: Path) -> HousePolicy:
-    """Read a house policy: the bare `{comment, tags}`, or an object that has one in `spec.policy`."""
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and "spec" in content:
-            content = content["spec"].get("policy")
-        return HousePolicy.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError, AttributeError) as error:
-        raise InputError(f"--policy {path}: no house policy can be read: {error}") from error
+    """Return those of the gate's stages for which there is something to ask."""
+    asking = any(program.asked is not None or program.rego is not None for program in programs)
+    left_out = {Stage.POLICY: policy is None, Stage.INTENT: not asking}
+    return [stage for stage in GATE if not left_out.get(stage)]
 
 
 def report(response: VerifyResponse) -> Iterator[str]:
@@ -109,6 +143,6 @@ def _findings(verdict: ProgramVerdict) -> Iterator[str]:
 
 
 def _finding(diagnostic: Diagnostic) -> str:
-    line = "" if diagnostic.line is None else f"line {diagnostic.line}: "
+    place = ":".join(str(part) for part in (diagnostic.file, diagnostic.line) if part is not None)
     hint = "" if diagnostic.hint is None else f" ({diagnostic.hint})"
-    return f"{line}{diagnostic.code}: {diagnostic.message}{hint}"
+    return f"{place}: {diagnostic.code}: {diagnostic.message}{hint}".removeprefix(": ")

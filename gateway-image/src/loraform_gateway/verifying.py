@@ -17,8 +17,8 @@ from loraform_gateway.openai import Verdict
 
 Verify = Callable[[VerifyRequest], Awaitable[VerifyResponse]]
 
-SERVED_STAGES = (Stage.PARSE, Stage.VALIDATE, Stage.POLICY)
-"""Intent needs to be told what was asked, which only a suite knows."""
+SERVED_STAGES = (Stage.PARSE, Stage.VALIDATE, Stage.PLAN, Stage.POLICY)
+"""Intent needs to be told what was asked, which only a suite knows; Plan takes seconds and is made for packs alone."""
 CHEAP_STAGES = (Stage.PARSE, Stage.POLICY)
 """Those that start no terraform."""
 
@@ -35,7 +35,7 @@ class Judged:
 
 async def judge(verify: Verify, text: str, policy: HousePolicy | None) -> Judged:
     """Rewrite `text` to the policy, verify the result, and find out whether the rewrite was needed."""
-    stages = [s for s in SERVED_STAGES if policy is not None or s is not Stage.POLICY]
+    stages = _stages(policy)
     served = await _verdict(verify, text, stages, policy, rewrite=policy is not None)
     rewritten = served.rewritten is not None and served.rewritten != text
     if not rewritten:
@@ -46,6 +46,11 @@ async def judge(verify: Verify, text: str, policy: HousePolicy | None) -> Judged
             await _verdict(verify, text, stages, policy)
         ).passed
     return Judged(served.rewritten or text, _word(served), raw_passed, rewritten, served)
+
+
+def _stages(policy: HousePolicy | None) -> list[Stage]:
+    left_out = {Stage.POLICY, Stage.PLAN} if policy is None else set() if policy.packs else {Stage.PLAN}
+    return [stage for stage in SERVED_STAGES if stage not in left_out]
 
 
 async def _verdict(

@@ -18,6 +18,14 @@ MANIFEST_FILE = "manifest.json"
 RUN_FILE = "run.json"
 """RunConfig and the stages' reports."""
 EVALUATION_ROWS_FILE = "evaluation/rows.jsonl"
+EVALUATION_SAMPLES_FILE = "evaluation/samples.jsonl"
+"""The drawn answers behind pass@k."""
+EVALUATION_REPORT_FILE = "reports/evaluation.json"
+EVALUATION_PAGE_FILE = "reports/evaluation.html"
+TRAINING_LOG_FILE = "reports/training.jsonl"
+"""Loss and learning rate by step."""
+EVIDENCE_FILES = (EVALUATION_SAMPLES_FILE, EVALUATION_REPORT_FILE, EVALUATION_PAGE_FILE, TRAINING_LOG_FILE)
+"""What a run may have left beside its rows; a published artifact has those that there were."""
 
 
 class Manifest(WireModel):

@@ -21,7 +21,7 @@ from loraform_api.meta import (
     keyed_by,
     rule,
 )
-from loraform_api.verification import HousePolicy, Stage
+from loraform_api.verification import GATE, HousePolicy, Stage
 
 
 class ModelReference(ApiModel):
@@ -149,12 +149,39 @@ class CheckpointSpec(ApiModel):
 
 
 class SuiteSpec(DataSource):
-    """A held-out suite of rows `{"id", "instruction", "input", "asked"}`."""
+    """A held-out suite of rows `{"id", "instruction", "input", "asked", "difficulty", "cluster", "rego"}`."""
 
     stages: Annotated[
-        list[Stage], Field(min_length=1, max_length=4, json_schema_extra={"x-kubernetes-list-type": "set"})
-    ] = list(Stage)
+        list[Stage], Field(min_length=1, max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = list(GATE)
     """Stages that a row must pass to count as passed."""
+
+
+VersionConstraint = Annotated[
+    str,
+    Field(
+        max_length=100,
+        pattern=r"^(=|!=|>=|<=|>|<|~>)? ?[0-9]+(\.[0-9]+){0,2}(, ?(=|!=|>=|<=|>|<|~>)? ?[0-9]+(\.[0-9]+){0,2})*$",
+    ),
+]
+
+
+class ProviderVersion(ApiModel):
+    source: Annotated[str, Field(max_length=120, pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")]
+    """Source address of the provider, for example `hashicorp/aws`."""
+    version: VersionConstraint
+    """Version constraint as in Terraform, for example `~> 5.100`."""
+
+
+class ToolchainSpec(ApiModel):
+    """What must judge; the profile's verifier has it or the run fails before an answer is generated."""
+
+    terraform: VersionConstraint | None = None
+    """Constraint on Terraform's version, for example `~> 1.11`."""
+    opentofu: VersionConstraint | None = None
+    """Constraint on OpenTofu's version, where the verifier runs that instead."""
+    providers: Annotated[list[ProviderVersion], Field(max_length=20, json_schema_extra=keyed_by("source"))] = []
+    """Providers that the verifier must have."""
 
 
 class EvaluationSpec(ApiModel):
@@ -169,6 +196,12 @@ class EvaluationSpec(ApiModel):
     """Suites whose rows decide; the rows of all suites count together."""
     max_new_tokens: Annotated[int, Field(ge=16, le=32768)] = 1024
     """Longest answer in tokens; an answer that reaches it counts as failed (`Truncated`)."""
+    toolchain: ToolchainSpec = ToolchainSpec()
+    """Versions that the verifier must have; absent, whatever it has. What judged is in `status.provenance`."""
+    samples_per_prompt: Annotated[int, Field(ge=1, le=20)] = 1
+    """Answers drawn for each prompt to estimate pass@k; 1 draws none. The greedy answer alone decides promotion."""
+    temperature: Annotated[str, Field(max_length=12, pattern=r"^(0\.[0-9]*[1-9][0-9]*|1(\.[0-9]+)?|2(\.0+)?)$")] = "0.8"
+    """Temperature at which those answers are drawn, above 0 and at most 2, as text."""
 
 
 class OutputSpec(ApiModel):

@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from loraform_api.meta import ApiModel, Condition, DecimalString, PvcUri, RateString, Sha256, keyed_by
+from loraform_api.meta import (
+    ApiModel,
+    Condition,
+    DecimalString,
+    PvcUri,
+    RateString,
+    Sha256,
+    SignedDecimalString,
+    keyed_by,
+)
 from loraform_api.names import RunStage
 
 
@@ -81,6 +90,18 @@ class DatasetStatus(ApiModel):
     """Rows read, dropped by each filter, and kept."""
 
 
+class Forgetting(ApiModel):
+    """What the adapter does to short general answers outside Terraform: change of the log-probability per token."""
+
+    mean_difference: SignedDecimalString
+    """Adapter less base, mean over prompts, in nats; below 0 it makes good answers less likely."""
+    low: SignedDecimalString
+    """Lower end of the 95 % interval over prompts."""
+    high: SignedDecimalString
+    """Upper end of that interval."""
+    prompts: Annotated[int, Field(ge=0, le=2**53)]
+
+
 class ArmName(StrEnum):
     """What is measured. `BaseWithPolicy` is the base with the policy in the prompt and the rewriter behind it."""
 
@@ -99,15 +120,35 @@ class StageRate(ApiModel):
     """Share of all rows after the house-policy rewrite."""
 
 
+class PassAtK(ApiModel):
+    """Chance that one of k drawn answers passes every stage, estimated without bias and averaged over prompts."""
+
+    k: Annotated[int, Field(ge=1, le=20)]
+    rate: RateString
+    low: RateString
+    """Lower end of the 95 % interval, by bootstrap over the suite's clusters."""
+    high: RateString
+    """Upper end of that interval."""
+
+
 class ArmStatus(ApiModel):
     name: ArmName
     rows: Annotated[int, Field(ge=0, le=2**53)]
     rates: Annotated[
         list[StageRate],
-        Field(max_length=8, json_schema_extra=keyed_by("stage")),
+        Field(max_length=16, json_schema_extra=keyed_by("stage")),
     ]
     truncated: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Answers that reached the longest length; they failed."""
     inconclusive: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Answers that a stage could not judge; they are not passed."""
+    hallucination_rate: RateString | None = None
+    """Share of all rows whose answer uses a resource type, block or argument that does not exist."""
+    pass_at_k: Annotated[
+        list[PassAtK],
+        Field(max_length=3, json_schema_extra=keyed_by("k")),
+    ] = []
+    """Only where `evaluation.samplesPerPrompt` is above 1, for `Base` and `Candidate`."""
 
 
 class PairedStatus(ApiModel):
@@ -179,6 +220,7 @@ class FineTuneJobStatus(ApiModel):
     ] = []
     """The latest pods that did not finish their stage."""
     dataset: DatasetStatus | None = None
+    forgetting: Forgetting | None = None
     evaluation: EvaluationStatus | None = None
     artifact: ArtifactStatus | None = None
     provenance: ProvenanceStatus | None = None

@@ -13,7 +13,7 @@ from loraform_api.verification import HousePolicy, Stage
 
 
 class Minimum(ApiModel):
-    stage: Literal[Stage.PARSE, Stage.VALIDATE, Stage.POLICY, Stage.INTENT]
+    stage: Stage
     """A verification stage."""
     rate: RateString
     """Smallest raw rate of the candidate at that stage, over all rows, as text."""
@@ -24,7 +24,7 @@ class PromotionSpec(ApiModel):
 
     minimums: Annotated[
         list[Minimum],
-        Field(max_length=4, json_schema_extra=keyed_by("stage")),
+        Field(max_length=8, json_schema_extra=keyed_by("stage")),
     ] = [Minimum(stage=Stage.POLICY, rate="0.95")]
     """Absolute floors of the candidate's raw rates. After the rewrite every valid answer must conform."""
     min_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 200

@@ -72,6 +72,9 @@ DecimalString = Annotated[
 ]
 """A non-negative decimal as text (specs hold no floats), for example `2e-4`."""
 
+SignedDecimalString = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$", max_length=16)]
+"""A decimal of either sign as text, for example `-0.0123`."""
+
 RateString = Annotated[str, Field(pattern=r"^(0(\.[0-9]+)?|1(\.0+)?)$", max_length=12)]
 """A rate from 0 to 1 as text, for example `0.95`."""
 

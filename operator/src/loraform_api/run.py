@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from loraform_api.finetunejob import FineTuneJobSpec
-from loraform_api.finetunejob_status import ArmName
+from loraform_api.finetunejob_status import ArmName, Forgetting, PassAtK
 from loraform_api.meta import ApiModel, Sha256, WireModel
 from loraform_api.names import TERMINATION_LIMIT, RunStage
 from loraform_api.verification import HousePolicy
@@ -138,6 +138,7 @@ class TrainResult(WireModel):
     validation_loss: str | None = None
     trained_tokens: int
     adapter_digest: Sha256
+    forgetting: Forgetting | None = None
 
 
 class Counts(WireModel):
@@ -155,6 +156,9 @@ class ArmResult(WireModel):
     truncated: int = 0
     inconclusive: int = 0
     distinct_answers: int = 0
+    hallucinated: int = 0
+    """Rows whose raw answer uses what does not exist."""
+    pass_at_k: list[PassAtK] = []
 
 
 class PairedResult(WireModel):

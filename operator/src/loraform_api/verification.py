@@ -7,20 +7,81 @@ from typing import Annotated
 
 from pydantic import Field
 
-from loraform_api.meta import ApiModel, WireModel
+from loraform_api.meta import ApiModel, Name, ObjectName, WireModel, keyed_by
 
 
 class Stage(StrEnum):
-    """Stages of verification, cheapest first. A row passes when every asked stage passed."""
+    """Stages of verification in their order. A row passes when every asked stage passed."""
 
+    FORMAT = "Format"
+    """Written as `terraform fmt` writes. Stops nothing: most programs of people are not."""
     PARSE = "Parse"
+    SCHEMA = "Schema"
+    """Types and arguments exist, by a table; no terraform is started."""
     VALIDATE = "Validate"
+    """`terraform validate`."""
+    PLAN = "Plan"
+    """`terraform plan` with neither account nor network."""
     POLICY = "Policy"
     INTENT = "Intent"
+    SECURITY = "Security"
 
 
+GATE = (Stage.PARSE, Stage.VALIDATE, Stage.PLAN, Stage.POLICY, Stage.INTENT)
+"""Stages of a suite that names none."""
+ON_PLAN = (Stage.SECURITY,)
+"""Stages that can only read a plan."""
+
+FileName = Annotated[
+    str, Field(max_length=200, pattern=r"^(?:[A-Za-z0-9_][A-Za-z0-9_-]*/){0,4}[A-Za-z0-9_][A-Za-z0-9_.-]*\.tf$")
+]
+ProgramText = Annotated[str, Field(max_length=200_000)]
 TagKey = Annotated[str, Field(min_length=1, max_length=128)]
 TagValue = Annotated[str, Field(max_length=256)]
+
+
+class DenyRule(ApiModel):
+    """Something that no resource may be, or may have."""
+
+    name: Name
+    """Names the rule in findings."""
+    types: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9_*]+$")]],
+        Field(min_length=1, max_length=50, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ]
+    """Resource types, `*` for any characters: `aws_iam_access_key`, `aws_db_*`."""
+    argument: Annotated[str, Field(max_length=200, pattern=r"^([a-z0-9_]+(\.[a-z0-9_]+)*)?$")] = ""
+    """An argument, through nested blocks with dots: `ingress.cidr_blocks`. Empty: the resource itself is denied."""
+    values: Annotated[
+        list[Annotated[str, Field(max_length=256)]],
+        Field(max_length=50, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = []
+    """Values the argument may not have, or hold in its list. Empty: it may not be set."""
+    message: Annotated[str, Field(max_length=300)] = ""
+    """What to do instead."""
+
+
+class PackKey(ApiModel):
+    name: ObjectName
+    """Name of a ConfigMap in the same namespace."""
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+    """Key whose value is a Rego module."""
+
+
+class PolicyPack(ApiModel):
+    """Rules in Rego, asked of each plan."""
+
+    name: Name
+    """Names the pack in findings and provenance."""
+    config_map: PackKey
+    """Where the module is."""
+
+
+class DefaultTags(StrEnum):
+    """Whether the provider's `default_tags` count as tags of a resource."""
+
+    IGNORED = "Ignored"
+    COUNTED = "Counted"
 
 
 class HousePolicy(ApiModel):
@@ -30,6 +91,16 @@ class HousePolicy(ApiModel):
     """A line that must stand directly above each resource block, starting with `#`. Empty: none is asked."""
     tags: Annotated[dict[TagKey, TagValue], Field(max_length=50)] = {}
     """Tags that every taggable resource must carry, with these literal values."""
+    required_tags: Annotated[
+        list[TagKey], Field(max_length=50, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = []
+    """Tags that every taggable resource must carry with any value; a rewrite cannot invent them."""
+    default_tags: DefaultTags = DefaultTags.IGNORED
+    """Whether a tag may also come from the provider's `default_tags`."""
+    deny: Annotated[list[DenyRule], Field(max_length=50, json_schema_extra=keyed_by("name"))] = []
+    """What no resource may be or have."""
+    packs: Annotated[list[PolicyPack], Field(max_length=10, json_schema_extra=keyed_by("name"))] = []
+    """Rules in Rego: what `deny` or `violation` of any package holds for a plan breaks the policy."""
 
 
 class Asked(WireModel):
@@ -44,11 +115,17 @@ class Asked(WireModel):
 
 
 class Program(WireModel):
-    """One program to verify: the text of a `main.tf`."""
+    """One program to verify: a `main.tf`, and whatever other files its module and its local modules have."""
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
-    text: Annotated[str, Field(max_length=200_000)]
+    text: ProgramText = ""
+    """The text of `main.tf`."""
+    files: Annotated[dict[FileName, ProgramText], Field(max_length=100)] = {}
+    """More files by path, for example `variables.tf` or `modules/network/main.tf`."""
     asked: Asked | None = None
+    """What Intent looks for in the program."""
+    rego: Annotated[str, Field(max_length=200_000)] | None = None
+    """A policy that Intent asks of the plan, as IaC-Eval writes them: no rule of it may be false."""
 
 
 class Diagnostic(WireModel):
@@ -59,6 +136,8 @@ class Diagnostic(WireModel):
     message: str
     line: int | None = None
     hint: str | None = None
+    file: str | None = None
+    """The file of the program; None where the finding has no place of its own."""
 
 
 class StageResult(WireModel):
@@ -76,8 +155,12 @@ class ProgramVerdict(WireModel):
     id: str
     passed: bool
     stages: list[StageResult]
+    seconds: float = 0
+    """Its share of the time that its stages took."""
     rewritten: str | None = None
-    """The program after the house-policy rewrite; only when the request asked for it and the program parses."""
+    """`main.tf` after the house-policy rewrite; only when the request asked for it and the program parses."""
+    rewritten_files: dict[str, str] = {}
+    """The other files after the rewrite."""
 
     def stage_passed(self, stage: Stage) -> bool:
         """Say whether `stage` was reached and passed."""
@@ -86,9 +169,12 @@ class ProgramVerdict(WireModel):
 
 class VerifyRequest(WireModel):
     programs: Annotated[list[Program], Field(max_length=5000)]
-    stages: list[Stage] = list(Stage)
-    """Stages to run, in the order of `Stage`. Policy needs `policy`; Intent needs `asked` and passes a row without."""
+    stages: list[Stage] = list(GATE)
+    """Stages to run, in the order of `Stage`. Policy needs `policy`; Intent passes a row that asks nothing; Plan needs
+    Validate; Security, and Intent where a row has `rego`, need Plan."""
     policy: HousePolicy | None = None
+    packs: Annotated[list[Annotated[str, Field(max_length=200_000)]], Field(max_length=20)] = []
+    """Rego modules that Policy asks of the plan too: what their `deny` or `violation` hold breaks the policy."""
     rewrite: bool = False
     """Apply the house policy by syntax tree first, verify the result and return it (the *served* form)."""
 
@@ -100,6 +186,8 @@ class Toolchain(WireModel):
     """Product and version, for example `terraform 1.11.4`."""
     providers: dict[str, str] = {}
     """Provider source address to version."""
+    packs: dict[str, str] = {}
+    """Policy pack that the verifier was started with to the sha256 of its text."""
 
 
 class VerifyResponse(WireModel):

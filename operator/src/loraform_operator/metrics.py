@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from pydantic import TypeAdapter, ValidationError
 
 from loraform_api import __version__
-from loraform_api.finetunejob_status import FineTuneJobStatus
+from loraform_api.finetunejob_status import ArmStatus, FineTuneJobStatus
 from loraform_api.meta import Condition
 from loraform_api.names import Kind
 from loraform_operator.context import Cache, Key
@@ -108,6 +108,41 @@ class RequestMetrics:
         self._requests.labels(code, method, host.removeprefix("https://")).inc()
 
 
+class _Figures:
+    """What a run's evaluation says of each arm."""
+
+    def __init__(self) -> None:
+        labels = ["namespace", "name", "arm"]
+        self._rates = GaugeMetricFamily(
+            "loraform_evaluation_rate",
+            "Share of the suite's rows that passed, by arm, stage and form (raw, served).",
+            labels=[*labels, "stage", "form"],
+        )
+        self._pass_at_k = GaugeMetricFamily(
+            "loraform_evaluation_pass_at_k",
+            "Chance that one of k drawn answers passes every stage, mean over prompts.",
+            labels=[*labels, "k"],
+        )
+        self._hallucinations = GaugeMetricFamily(
+            "loraform_evaluation_hallucination_rate",
+            "Share of the suite's rows whose answer uses a type, block or argument that does not exist.",
+            labels=labels,
+        )
+
+    def add(self, key: Key, arm: ArmStatus) -> None:
+        where = [key.namespace, key.name, arm.name.value]
+        for rate in arm.rates:
+            self._rates.add_metric([*where, rate.stage, "raw"], float(rate.raw))
+            self._rates.add_metric([*where, rate.stage, "served"], float(rate.served))
+        for estimate in arm.pass_at_k:
+            self._pass_at_k.add_metric([*where, str(estimate.k)], float(estimate.rate))
+        if arm.hallucination_rate is not None:
+            self._hallucinations.add_metric(where, float(arm.hallucination_rate))
+
+    def families(self) -> Iterator[Metric]:
+        yield from (self._rates, self._pass_at_k, self._hallucinations)
+
+
 class ResourceCollector(Collector):
     """Conditions, progress and rates of all custom resources, as the indexes know them now."""
 
@@ -147,23 +182,23 @@ class ResourceCollector(Collector):
             "loraform_finetunejob_progress_ratio", "Progress of the running stage, 0 to 1.", labels=labels
         )
         loss = GaugeMetricFamily("loraform_finetunejob_loss", "Training loss as last reported.", labels=labels)
-        rates = GaugeMetricFamily(
-            "loraform_evaluation_rate",
-            "Share of the suite's rows that passed, by arm, stage and form (raw, served).",
-            labels=[*labels, "arm", "stage", "form"],
+        forgetting = GaugeMetricFamily(
+            "loraform_finetunejob_forgetting",
+            "Change of the log-probability per token of general answers, adapter less base, in nats.",
+            labels=labels,
         )
+        figures = _Figures()
         for key, body in self._cache.all(Kind.FINE_TUNE_JOB):
             try:
                 status = FineTuneJobStatus.model_validate(body.get("status") or {})
             except ValidationError:
                 continue
             self._add_progress(key, ratio, loss)
+            if status.forgetting is not None:
+                forgetting.add_metric([key.namespace, key.name], float(status.forgetting.mean_difference))
             for arm in status.evaluation.arms if status.evaluation else []:
-                for rate in arm.rates:
-                    where = [key.namespace, key.name, arm.name.value, rate.stage]
-                    rates.add_metric([*where, "raw"], float(rate.raw))
-                    rates.add_metric([*where, "served"], float(rate.served))
-        yield from (ratio, loss, rates)
+                figures.add(key, arm)
+        yield from (ratio, loss, forgetting, *figures.families())
 
     def _add_progress(self, key: Key, ratio: GaugeMetricFamily, loss: GaugeMetricFamily) -> None:
         report = self._progress.get((key.namespace, key.name))

@@ -7,6 +7,7 @@ from typing import Any
 from loraform_api import names
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.meta import ObjectMeta
+from loraform_api.verification import HousePolicy
 
 UID = 65532
 """User and group of all pods; also fsGroup, so that stages share the workspace."""
@@ -131,14 +132,38 @@ def split_claim_uri(uri: str) -> tuple[str, str]:
     return claim, folder.strip("/")
 
 
-def verifier_container(image: str) -> dict[str, Any]:
-    """Return the verifier, serving on the pod's loopback. It has no token and no volume but its own `/tmp`."""
+def verifier_container(image: str, policy: HousePolicy | None) -> dict[str, Any]:
+    """Return the verifier, serving on the pod's loopback. It has no token and no volume but its `/tmp` and packs."""
+    packs = pack_mounts(policy)
     return {
         "name": names.CONTAINER_VERIFIER,
         "image": image,
-        "args": ["serve"],
+        "args": ["serve", *(["--packs", names.PACKS_MOUNT] if packs else [])],
         "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 (an emptyDir of the pod)
         "resources": resources("100m", "512Mi", limit="3Gi"),
         "securityContext": VERIFIER_SECURITY,
-        "volumeMounts": [tmp_mount(names.CONTAINER_VERIFIER)],
+        "volumeMounts": [tmp_mount(names.CONTAINER_VERIFIER), *packs],
     }
+
+
+def pack_volumes(policy: HousePolicy | None, *, optional: bool) -> list[dict[str, Any]]:
+    """Return the volumes of a policy's packs."""
+    return [
+        {
+            "name": f"pack-{number}",
+            "configMap": {
+                "name": pack.config_map.name,
+                "optional": optional,
+                "items": [{"key": pack.config_map.key, "path": names.PACK_FILE}],
+            },
+        }
+        for number, pack in enumerate(policy.packs if policy else ())
+    ]
+
+
+def pack_mounts(policy: HousePolicy | None) -> list[dict[str, Any]]:
+    """Return where they are mounted."""
+    return [
+        {"name": f"pack-{number}", "mountPath": f"{names.PACKS_MOUNT}/{pack.name}", "readOnly": True}
+        for number, pack in enumerate(policy.packs if policy else ())
+    ]

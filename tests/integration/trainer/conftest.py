@@ -81,7 +81,7 @@ class Pod:
 
     @property
     def paths(self) -> Paths:
-        mounts = ("base", "output", "live", "sources", "suites")
+        mounts = ("base", "output", "live", "sources", "suites", "packs")
         return Paths(
             run_config=self.root / "run.json",
             workspace=self.root / "workspace",
@@ -136,7 +136,13 @@ def pod(tmp_path: Path, base_model: Path) -> Pod:
         },
         "checkpoint": {"everySteps": 4},
         "evaluation": {
-            "suites": [{"name": "held-out", "configMap": {"name": "suite", "key": "suite.jsonl"}}],
+            "suites": [
+                {
+                    "name": "held-out",
+                    "configMap": {"name": "suite", "key": "suite.jsonl"},
+                    "stages": ["Parse", "Validate", "Policy", "Intent"],
+                }
+            ],
             "maxNewTokens": 32,
         },
         "output": {"storageUri": "pvc://artifacts/team/adapters"},

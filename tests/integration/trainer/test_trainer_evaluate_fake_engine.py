@@ -15,12 +15,14 @@ from aiohttp.test_utils import TestServer
 from tokenizers import Tokenizer
 
 from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE
+from loraform_api.evaluation import EvaluationReport
 from loraform_api.parity import ParityFile, ParityRow
 from loraform_api.run import ExitCode
 from loraform_trainer import evaluate
 from loraform_trainer.__main__ import load_config
 from loraform_trainer.context import Context
 from loraform_trainer.errors import StageError
+from loraform_trainer.files import write_jsonl
 from loraform_trainer.progress import Progress
 from loraform_trainer.staging import digest_of
 from loraform_verifier.service import application
@@ -97,7 +99,8 @@ class FakeEngine:
         text = (PLAIN if body["model"] == "base" else POLICED).format(name)
         if name == "held-2" and body["model"] == "base":
             return web.json_response({"choices": [{"text": text[:20], "finish_reason": "length"}]})
-        return web.json_response({"choices": [{"text": f"```hcl\n{text}```", "finish_reason": "stop"}]})
+        drawn = f"# drawn with seed {body['seed']}\n" if body["temperature"] else ""
+        return web.json_response({"choices": [{"text": f"```hcl\n{text}{drawn}```", "finish_reason": "stop"}]})
 
     def logprobs(self, body: dict[str, Any]) -> dict[str, float]:
         file = ParityFile.model_validate_json(open(f"{self.loaded[body['model']]}/parity.json").read())  # noqa: SIM115, PTH123
@@ -184,6 +187,47 @@ async def test_requests_say_every_sampling_value(trained: Any, engine: FakeEngin
     assert {r["model"] for r in told} == {"base"}
 
 
+async def test_drawn_answers_estimate_pass_at_k_and_decide_nothing(
+    trained: Any, engine: FakeEngine, urls: tuple[str, str]
+) -> None:
+    plain = (await run(trained, urls)).evaluate
+    asked = len(engine.requests)
+    trained.config["spec"]["evaluation"] |= {"samplesPerPrompt": 5, "temperature": "0.7"}
+    report = await run(trained, urls)
+    result = report.evaluate
+    assert result.paired == plain.paired
+    assert [arm.counts for arm in result.arms] == [arm.counts for arm in plain.arms]
+    rates = {arm.name: [(e.k, e.rate) for e in arm.pass_at_k] for arm in result.arms}
+    assert rates == {
+        "Base": [(1, "0.0000"), (5, "0.0000")], "BaseWithPolicy": [], "Candidate": [(1, "1.0000"), (5, "1.0000")],
+    }  # fmt: skip
+    sent = engine.requests[asked:]
+    drawn = [r for r in sent if r["temperature"] != 0]
+    assert (len(sent), len(drawn)) == (9 + 30, 30)  # three rows, five answers, two arms
+    assert {(r["temperature"], r["seed"]) for r in drawn} == {(0.7, seed) for seed in range(43, 48)}
+    assert {(r["temperature"], r["seed"]) for r in sent if r not in drawn} == {(0.0, 42)}
+    samples = [json.loads(line) for line in trained.paths.evaluation_samples.read_text().splitlines()]
+    assert len(samples) == 30
+    assert {row["sample"] for row in samples} == {1, 2, 3, 4, 5}
+    assert {row["sample"] for row in records(trained)} == {0}
+    assert {row["servedVerdict"] for row in samples} == {None}  # pass@k is of what the model wrote
+    assert len(report.encode()) < 3500
+
+
+async def test_report_and_page_are_left_in_the_workspace(
+    trained: Any, engine: FakeEngine, urls: tuple[str, str]
+) -> None:
+    write_jsonl(trained.paths.training_log, [{"step": 1, "loss": 2.5}, {"step": 2, "loss": 1.5}])
+    await run(trained, urls)
+    report = EvaluationReport.model_validate_json(trained.paths.evaluation_report.read_text())
+    assert (report.rows, report.paired.gained, report.paired.gained_rows) == (3, 3, ["held-0", "held-1", "held-2"])
+    assert [(g.name, g.rates["Candidate"].passed) for g in report.by_type] == [("aws_s3_bucket", 3)]
+    assert [point.loss for point in report.loss] == [2.5, 1.5]
+    page = trained.paths.evaluation_page.read_text()
+    assert "The candidate is better than base" in page
+    assert "training loss from 2.5 at step 1 to 1.5 at step 2" in page
+
+
 async def test_rows_are_kept_for_anyone_to_check(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:
     report = await run(trained, urls)
     rows = list(records(trained))
@@ -196,6 +240,18 @@ async def test_rows_are_kept_for_anyone_to_check(trained: Any, engine: FakeEngin
     assert "PiCloud" in base["served"]
     assert base["rawVerdict"]["stages"][-1]["stage"] == "Policy"
     assert report.evaluate.parity_max_difference == "0"
+
+
+async def test_a_verifier_of_another_version_is_refused_before_an_answer_is_made(
+    trained: Any, engine: FakeEngine, urls: tuple[str, str]
+) -> None:
+    trained.config["spec"]["evaluation"]["toolchain"] = {"terraform": "~> 1.11"}
+    with pytest.raises(
+        StageError, match=r"spec.evaluation.toolchain: terraform ~> 1.11 is asked for.*has none"
+    ) as raised:
+        await run(trained, urls)
+    assert raised.value.code is ExitCode.INVALID_CONFIG
+    assert engine.requests == []
 
 
 async def test_an_engine_that_serves_the_base_is_found(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:

@@ -35,6 +35,31 @@ def test_a_good_run_leaves_rows_suite_and_base(pod: Any, stage: Stage) -> None:
     assert pod.workspace_report(RunStage.PREPARE) == pod.report()
 
 
+def test_a_suite_row_carries_what_it_is_judged_and_grouped_by(pod: Any, stage: Stage) -> None:
+    pod.config["spec"]["evaluation"]["suites"][0]["stages"] = ["Intent", "Plan", "Validate"]
+    reference = 'resource "aws_vpc" "a" {}\nresource "aws_subnet" "b" {}\ndata "aws_region" "c" {}\n'
+    full = {"id": "1", "instruction": "Do.", "rego": "package x", "difficulty": 3, "cluster": 0, "reference": reference}
+    asked = {"types": ["aws_s3_bucket"], "names": [], "values": []}
+    named = {"id": "2", "instruction": "Do it.", "asked": asked, "difficulty": "hard", "reference": reference}
+    pod.write_suite([full, named, {"id": "3", "instruction": "Do more.", "rego": "", "reference": "not { terraform"}])
+    assert stage("prepare") == 0
+    first, second, third = read(pod.paths.suite_rows)
+    assert first["stages"] == ["Validate", "Plan", "Intent"]
+    assert {k: first[k] for k in ("rego", "types", "difficulty", "cluster")} == {
+        "rego": "package x", "types": ["aws_subnet", "aws_vpc"], "difficulty": "3", "cluster": "0",
+    }  # fmt: skip
+    assert (second["types"], second["difficulty"], second["cluster"]) == (["aws_s3_bucket"], "hard", "")
+    assert (third["rego"], third["types"]) == (None, [])
+    assert "reference" not in first  # nothing that answers reads it
+
+
+def test_a_question_to_a_plan_that_is_not_made_is_refused(pod: Any, stage: Stage) -> None:
+    pod.config["spec"]["evaluation"]["suites"][0]["stages"] = ["Parse", "Validate", "Intent"]
+    pod.write_suite([{"id": "1", "instruction": "Do.", "rego": "package x"}])
+    assert stage("prepare") == ExitCode.DATASET_INVALID
+    assert "line 1: `rego` asks the plan, and the suite's `stages` lack Plan" in pod.report().message
+
+
 def test_responses_are_taught_the_policy_and_end_in_eos(pod: Any, stage: Stage) -> None:
     stage("prepare")
     tokenizer = Tokenizer.from_file(str(pod.paths.base / "tokenizer.json"))
@@ -111,6 +136,25 @@ def test_a_missing_configmap_key_is_named(pod: Any, stage: Stage) -> None:
     assert pod.report().message == (
         "source 'data' of dataset.sources: ConfigMap 'rows' with key 'rows.jsonl' was not found"
     )
+
+
+PACK = {"name": "cost", "configMap": {"name": "packs", "key": "cost.rego"}}
+
+
+def test_a_missing_policy_pack_is_named(pod: Any, stage: Stage) -> None:
+    pod.config["policy"] = {**pod.config["policy"], "packs": [PACK]}
+    pod.config["spec"]["evaluation"]["suites"][0]["stages"] = ["Parse", "Validate", "Plan", "Policy"]
+    assert stage("prepare") == ExitCode.MISSING_REFERENCE
+    assert "pack 'cost' of policy.packs: ConfigMap 'packs' with key 'cost.rego'" in pod.report().message
+    (pod.paths.packs_mount / "cost").mkdir(parents=True)
+    (pod.paths.packs_mount / "cost/pack.rego").write_text("package cost")
+    assert stage("prepare") == 0
+
+
+def test_packs_ask_a_plan(pod: Any, stage: Stage) -> None:
+    pod.config["policy"] = {**pod.config["policy"], "packs": [PACK]}
+    assert stage("prepare") == ExitCode.INVALID_CONFIG
+    assert "`stages` of suite 'held-out' lack Plan" in pod.report().message
 
 
 def test_a_file_of_a_claim_cannot_lead_outside(pod: Any, stage: Stage) -> None:

@@ -49,6 +49,17 @@ def test_the_store_gets_everything_with_a_manifest(trained: Any, stage: Stage) -
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
 
 
+def test_the_evidence_that_there_is_is_published_with_its_digests(trained: Any, stage: Stage) -> None:
+    for path in (trained.paths.evaluation_page, trained.paths.evaluation_report, trained.paths.training_log):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(path.name)
+    assert stage("publish") == 0
+    manifest = Manifest.model_validate_json((published(trained) / "manifest.json").read_text())
+    evidence = {"reports/evaluation.html", "reports/evaluation.json", "reports/training.jsonl"}
+    assert {name for name in manifest.files if name.startswith("reports/")} == evidence
+    assert (published(trained) / "reports" / "evaluation.html").read_text() == "evaluation.html"
+
+
 def test_publishing_again_changes_nothing(trained: Any, stage: Stage) -> None:
     stage("publish")
     first = trained.report()

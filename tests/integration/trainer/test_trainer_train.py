@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 from loraform_api.artifact import adapter_digest
+from loraform_api.evaluation import LossPoint
 from loraform_api.names import RunStage
 from loraform_api.parity import ParityFile
 from loraform_api.run import ExitCode, StageReport
@@ -63,6 +64,11 @@ def execute(pod: Any, stop: threading.Event) -> StageReport:
     )
 
 
+def log(pod: Any) -> list[LossPoint]:
+    """The loss curve that the run left."""
+    return [LossPoint.model_validate_json(line) for line in pod.paths.training_log.read_text().splitlines()]
+
+
 class _Both(TrainerCallback):
     def __init__(self, first: TrainerCallback, second: TrainerCallback) -> None:
         self._first, self._second = first, second
@@ -91,6 +97,13 @@ def test_training_leaves_an_adapter_with_its_parity(prepared: Any, stage: Stage)
     parity = ParityFile.model_validate_json((prepared.paths.adapter / "parity.json").read_text())
     assert parity.template_hash == prepared.workspace_report(RunStage.PREPARE).prepare.template_hash
     assert all(row.adapter_logprobs != row.base_logprobs for row in parity.rows)
+    found = done.forgetting
+    assert found.prompts == 60
+    assert float(found.low) < float(found.mean_difference) < float(found.high)
+    points = log(prepared)
+    assert [point.step for point in points[:-1]] == list(range(1, done.steps + 1))
+    assert f"{points[-2].loss:.4f}" == done.final_loss
+    assert f"{points[-1].eval_loss:.4f}" == done.validation_loss
 
 
 def test_a_stopped_run_ends_as_an_uninterrupted_one(
@@ -99,7 +112,7 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     """Stopped inside the first epoch, at its end's checkpoint and inside the second: bit for bit the same adapter."""
     assert stage("train") == 0
     whole, parity = weights(prepared), (prepared.paths.adapter / "parity.json").read_text()
-    losses = prepared.report().train.final_loss
+    losses = [point.loss for point in log(prepared)]
     prepared.paths.report(RunStage.TRAIN).unlink()
     for folder in (prepared.paths.adapter, prepared.paths.checkpoints):
         folder.rename(folder.with_name(f"{folder.name}-whole"))
@@ -115,7 +128,7 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     assert done.resumed_from_step == 15
     assert weights(prepared) == whole
     assert (prepared.paths.adapter / "parity.json").read_text() == parity
-    assert done.final_loss == losses
+    assert [point.loss for point in log(prepared)] == losses
 
 
 def test_an_incomplete_or_changed_checkpoint_is_not_used(

@@ -12,7 +12,7 @@ from loraform_cli.__main__ import main
 
 QUEUE = 'resource "aws_sqs_queue" "main" {\n  name = "otter"\n}\n'
 ASKED = {"types": ["aws_sqs_queue"], "names": ["otter"], "values": []}
-STAGES = ["--stages", "Parse", "Intent"]
+STAGES = ["--stages", "parse,intent"]
 
 
 def suite(folder: Path, *rows: Any) -> str:
@@ -36,6 +36,7 @@ def test_json_is_one_object_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[
     rows = suite(tmp_path, {"id": "a", "raw": {"Candidate": QUEUE}}, {"raw": {"Candidate": "resource {"}})
     assert main(["verify", "--suite", rows, "--field", "raw.Candidate", "--stages", "Parse", "-o", "json"]) == 1
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first.pop("seconds") >= 0
     assert first == {
         "id": "a",
         "passed": True,
@@ -49,6 +50,20 @@ def test_a_row_ends_at_a_newline_alone(tmp_path: Path, capsys: pytest.CaptureFix
     row = json.dumps({"response": f"# one\u2028comment\n{QUEUE}"}, ensure_ascii=False)
     assert main(["verify", "--suite", suite(tmp_path, row, "", row), "--stages", "Parse"]) == 0
     assert "2 of 2 passed" in capsys.readouterr().out
+
+
+def test_iac_evals_csv_is_read_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "suite.csv"
+    columns = "Resource,Prompt,Rego intent,Difficulty,Reference output,Intent"
+    quoted = QUEUE.replace('"', '""')
+    path.write_text(f'{columns}\r\naws_sqs_queue,A queue,package x,1,"{quoted}",none\r\n')
+    arguments = ["verify", "--suite", str(path), "--field", "Reference output", "--stages"]
+    assert main([*arguments, "parse"]) == 0
+    assert main([*arguments, "parse,intent"]) == 2
+    assert "Intent of programs with `rego` reads a plan; add Plan" in capsys.readouterr().err
+    path.write_text("Prompt\nA queue\n")
+    assert main([*arguments, "parse"]) == 2
+    assert "suite.csv" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

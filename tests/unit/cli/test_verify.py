@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from loraform_api.verification import Program
 from loraform_cli.__main__ import main
-from loraform_cli.verify import InputError, default_stages, read_policy, read_program
+from loraform_cli.inputs import InputError, read_policy, read_program
+from loraform_cli.verify import default_stages
 
 GOOD = '# ours\nresource "aws_sqs_queue" "main" {\n  name = "a"\n  tags = { by = "us" }\n}\n'
 BARE = 'resource "aws_sqs_queue" "main" {\n  name = "a"\n}\n'
@@ -31,7 +33,7 @@ def write(folder: Path, name: str, text: str) -> str:
 
 def test_a_program_that_passes_exits_0(tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path, "main.tf", GOOD)
-    assert main(["verify", path, "--policy", policy, "--stages", "Parse", "Policy"]) == 0
+    assert main(["verify", path, "--policy", policy, "--stages", "parse,policy"]) == 0
     assert "1 of 1 passed" in capsys.readouterr().out
 
 
@@ -39,7 +41,7 @@ def test_a_program_that_fails_exits_1_and_says_why(
     tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path, "main.tf", BARE)
-    assert main(["verify", path, "--policy", policy, "--stages", "Parse", "Policy"]) == 1
+    assert main(["verify", path, "--policy", policy, "--stages", "parse,policy"]) == 1
     out = capsys.readouterr().out
     assert f"FAILED  {path}  Parse=passed Policy=failed" in out
     assert "CommentMissing: aws_sqs_queue.main" in out
@@ -68,7 +70,14 @@ def test_a_folder_is_one_program(tmp_path: Path) -> None:
     write(tmp_path, "b.tf", "# b\n")
     write(tmp_path, "a.tf", "# a\n")
     write(tmp_path, "notes.txt", "no")
-    assert read_program(str(tmp_path)).text == "# a\n\n# b\n"
+    (tmp_path / "net").mkdir()
+    write(tmp_path / "net", "main.tf", "# net\n")
+    (tmp_path / ".terraform").mkdir()
+    write(tmp_path / ".terraform", "main.tf", "# hidden\n")
+    program = read_program(str(tmp_path))
+    assert (program.text, program.files) == ("", {"a.tf": "# a\n", "b.tf": "# b\n", "net/main.tf": "# net\n"})
+    write(tmp_path, "main.tf", "# main\n")
+    assert read_program(str(tmp_path)).text == "# main\n"
 
 
 def test_a_policy_may_stand_in_a_manifest(tmp_path: Path) -> None:
@@ -80,9 +89,17 @@ def test_a_policy_may_stand_in_a_manifest(tmp_path: Path) -> None:
         read_policy(Path(write(tmp_path, "empty.yaml", "kind: IaCModel\nspec: {}\n")))
 
 
-def test_policy_is_checked_where_one_is_given(policy: str) -> None:
-    assert default_stages(None, []) == ["Parse", "Validate"]
-    assert default_stages(read_policy(Path(policy)), []) == ["Parse", "Validate", "Policy"]
+def test_the_gates_stages_are_run_as_far_as_they_are_asked_for(policy: str) -> None:
+    assert default_stages(None, []) == ["Parse", "Validate", "Plan"]
+    assert default_stages(read_policy(Path(policy)), []) == ["Parse", "Validate", "Plan", "Policy"]
+    assert default_stages(None, [Program(id="a", rego="package x")]) == ["Parse", "Validate", "Plan", "Intent"]
+
+
+@pytest.mark.parametrize("words", ["", "parse;policy", "parse,guess"])
+def test_an_unknown_stage_exits_2_and_the_known_are_named(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["verify", "-", "--stages", words])
+    assert "allowed are format, parse, schema, validate, plan, policy, intent, security" in capsys.readouterr().err
 
 
 def test_help_names_both_commands(capsys: pytest.CaptureFixture[str]) -> None:

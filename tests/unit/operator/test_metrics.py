@@ -24,9 +24,16 @@ CONDITION = {
     "lastTransitionTime": "2026-11-24T10:00:00Z",
 }
 BODY = {"metadata": {"uid": "uid-1"}}
-ARM = {"name": "Candidate", "rows": 200, "rates": [{"stage": "All", "raw": "0.9500", "served": "1.0000"}]}
+ARM = {
+    "name": "Candidate",
+    "rows": 200,
+    "rates": [{"stage": "All", "raw": "0.9500", "served": "1.0000"}],
+    "hallucinationRate": "0.0200",
+    "passAtK": [{"k": 5, "rate": "0.9900", "low": "0.9700", "high": "1.0000"}],
+}
 STATUS = {
     "conditions": [CONDITION],
+    "forgetting": {"meanDifference": "-0.0125", "low": "-0.0200", "high": "-0.0050", "prompts": 60},
     "evaluation": {
         "arms": [ARM],
         "paired": {
@@ -70,7 +77,10 @@ def test_series_of_a_run(progress: ProgressStore) -> None:
         'loraform_finetunejob_condition{name="job",namespace="ns",status="True",type="Ready"} 0.0',
         'loraform_finetunejob_progress_ratio{name="job",namespace="ns"} 0.42',
         'loraform_finetunejob_loss{name="job",namespace="ns"} 0.31',
+        'loraform_finetunejob_forgetting{name="job",namespace="ns"} -0.0125',
         'loraform_evaluation_rate{arm="Candidate",form="raw",name="job",namespace="ns",stage="All"} 0.95',
+        'loraform_evaluation_hallucination_rate{arm="Candidate",name="job",namespace="ns"} 0.02',
+        'loraform_evaluation_pass_at_k{arm="Candidate",k="5",name="job",namespace="ns"} 0.99',
         'workqueue_unfinished_work_seconds{name="loraform"} 3.0',
         'rest_client_requests_total{code="200",host="10.0.0.1:443",method="GET"} 1.0',
         'controller_runtime_reconcile_errors_total{controller="finetunejob"} 1.0',

@@ -19,15 +19,26 @@ CASES = Path(__file__).parents[2] / "cases" / "finetunejob"
 ENDPOINT = Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7",), "loraform-system")
 
 
-def prepare_pod(sources: list[dict[str, Any]], suites: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the pod of `prepare` of a run with these sources and suites."""
-    body = yaml.safe_load((CASES / "01-first-visit" / "input.yaml").read_text())
-    body["spec"]["dataset"]["sources"] = sources
-    body["spec"]["evaluation"]["suites"] = suites
+def a_job() -> dict[str, Any]:
+    """Return a job as it is applied."""
+    body: dict[str, Any] = yaml.safe_load((CASES / "01-first-visit" / "input.yaml").read_text())
+    return body
+
+
+def pod_of(body: dict[str, Any], stage: RunStage) -> dict[str, Any]:
+    """Return the pod of one stage of a job."""
     job = FineTuneJob.model_validate(body)
     run = render(Observed(job), load_settings(CASES / "settings.yaml"))
-    pod: dict[str, Any] = stage_job(job, RunStage.PREPARE, 0, run, ENDPOINT)["spec"]["template"]["spec"]
+    pod: dict[str, Any] = stage_job(job, stage, 0, run, ENDPOINT)["spec"]["template"]["spec"]
     return pod
+
+
+def prepare_pod(sources: list[dict[str, Any]], suites: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the pod of `prepare` of a run with these sources and suites."""
+    body = a_job()
+    body["spec"]["dataset"]["sources"] = sources
+    body["spec"]["evaluation"]["suites"] = suites
+    return pod_of(body, RunStage.PREPARE)
 
 
 def config_maps(pod: dict[str, Any]) -> dict[str, str]:
@@ -64,3 +75,20 @@ def test_each_source_finds_its_own_at_its_name() -> None:
     (volume,) = (m["name"] for m in pod["containers"][0]["volumeMounts"] if m["mountPath"] == "/mnt/sources/claim")
     (claimed,) = (v["persistentVolumeClaim"] for v in pod["volumes"] if v["name"] == volume)
     assert claimed["claimName"] == "data"
+
+
+def test_policy_packs_are_looked_for_by_prepare_and_read_by_the_verifier() -> None:
+    body = a_job()
+    pack = {"name": "cost", "configMap": {"name": "house", "key": "cost.rego"}}
+    body["spec"]["policy"] = {"packs": [pack]}
+    prepare, evaluate = (pod_of(body, stage) for stage in (RunStage.PREPARE, RunStage.EVALUATE))
+    verifier = next(c for c in evaluate["initContainers"] if c["name"] == "verifier")
+    mount = {"name": "pack-0", "mountPath": "/mnt/packs/cost", "readOnly": True}
+    assert mount in prepare["containers"][0]["volumeMounts"]
+    assert mount in verifier["volumeMounts"]
+    assert verifier["args"] == ["serve", "--packs", "/mnt/packs"]
+    items = [{"key": "cost.rego", "path": "pack.rego"}]
+    for pod, optional in ((prepare, True), (evaluate, False)):
+        volume = {"name": "pack-0", "configMap": {"name": "house", "optional": optional, "items": items}}
+        assert volume in pod["volumes"]
+    assert not any("pack" in m["name"] for m in evaluate["containers"][0]["volumeMounts"])

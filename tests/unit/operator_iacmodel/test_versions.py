@@ -43,6 +43,18 @@ def test_numbers_go_on_and_all_facts_are_kept(build) -> None:
     )
 
 
+def test_the_live_adapter_itself_is_no_improvement(build) -> None:
+    live = build.version(4)
+    job = build.job(4, evaluation=build.evaluation(live=live.artifact_digest))
+    again = judge(build.model(), [job], [live], live)[0]
+    assert again.decision is Decision.NOT_BETTER_THAN_LIVE
+    assert again.message.startswith(
+        "it is the very adapter that is live (version 4): raw, all stages: candidate 0.9750"
+    )
+    lenient = build.model(promotion={"requireBetterThanLive": False})
+    assert judge(lenient, [job], [live], live)[0].decision is Decision.ACCEPTED
+
+
 def test_a_revision_is_named_by_its_job_and_reads_back(build) -> None:
     record = build.version(7)
     obj = revision(build.model(), record)

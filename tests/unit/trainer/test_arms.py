@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from loraform_api.finetunejob_status import ArmName
+from loraform_api.finetunejob_status import ArmName, PassAtK
 from loraform_api.run import TERMINATION_LIMIT, EvaluateResult, StageReport
-from loraform_api.verification import HousePolicy, ProgramVerdict, Stage, StageResult
+from loraform_api.verification import GATE, Diagnostic, HousePolicy, ProgramVerdict, Stage, StageResult
 from loraform_trainer.arms import Arm, Row, Scored, arms, count, pair, state
 
 POLICY = HousePolicy(comment="# Made by us", tags={"created_by": "PiCloud"})
@@ -12,7 +12,7 @@ CANDIDATE, LIVE = "c" * 64, "d" * 64
 
 
 def row(name: str, *stages: Stage) -> Row:
-    return Row(name, "suite", f"Create {name}", "", None, stages or tuple(Stage))
+    return Row(name, "suite", f"Create {name}", "", None, stages or GATE)
 
 
 def verdict(*passed: Stage, failed: Stage | None = None, inconclusive: bool = False) -> ProgramVerdict:
@@ -45,7 +45,7 @@ def test_only_the_policy_arm_is_told_the_policy() -> None:
 
 def test_every_rate_is_over_all_rows() -> None:
     arm = Arm(ArmName.CANDIDATE, "x", CANDIDATE)
-    passed = verdict(*Stage)
+    passed = verdict(*GATE)
     scored = [
         Scored(arm, row("a"), "A", raw=passed, served=passed),
         Scored(arm, row("b"), "B", raw=verdict(Stage.PARSE, Stage.VALIDATE, failed=Stage.POLICY), served=passed),
@@ -75,8 +75,12 @@ def test_pairs_compare_raw_outcomes_row_by_row() -> None:
 def test_the_largest_report_fits_a_termination_message() -> None:
     good = verdict(*Stage)
     compared = arms(CANDIDATE, LIVE, POLICY)
-    by_arm = [[Scored(arm, row(str(i)), "x", raw=good, served=good) for i in range(3)] for arm in compared]
-    results = [count(scored[0].arm.name, scored) for scored in by_arm]
+    by_arm = [[Scored(arm, row(str(i), *Stage), "x", raw=good, served=good) for i in range(3)] for arm in compared]
+    drawn = [PassAtK(k=k, rate="0.1234", low="0.1234", high="0.1234") for k in (1, 5, 10)]
+    results = [
+        count(scored[0].arm.name, scored).model_copy(update={"pass_at_k": drawn, "hallucinated": 10_000_000})
+        for scored in by_arm
+    ]
     for result in results:
         for counts in result.counts.values():
             object.__setattr__(counts, "raw", 10_000_000)
@@ -86,3 +90,37 @@ def test_the_largest_report_fits_a_termination_message() -> None:
     )
     report = StageReport(stage="evaluate", message="m" * 1000, evaluate=evaluated)
     assert len(report.encode()) <= TERMINATION_LIMIT
+
+
+def test_a_suite_row_is_read_as_prepare_wrote_it() -> None:
+    written = {
+        "id": "a", "suite": "s", "instruction": "i", "input": "", "asked": None, "stages": ["Plan", "Intent"],
+        "rego": "package x", "types": ["aws_vpc"], "difficulty": "3", "cluster": "7",
+    }  # fmt: skip
+    read = Row.from_json(written)
+    assert (read.stages, read.rego, read.types) == ((Stage.PLAN, Stage.INTENT), "package x", ("aws_vpc",))
+    assert (read.difficulty, read.cluster) == ("3", "7")
+
+
+def test_clusters_are_those_of_one_suite_and_a_row_without_one_stands_alone() -> None:
+    def key(id_: str, suite: str, cluster: str) -> str:
+        return Row(id_, suite, "", "", None, (), cluster=cluster).cluster_key
+
+    assert key("a", "one", "1") == key("b", "one", "1")
+    assert (
+        len({key("a", "one", "1"), key("a", "two", "1"), key("a", "one", ""), key("b", "one", ""), key("1", "", "")})
+        == 5
+    )
+
+
+def test_what_does_not_exist_is_told_from_what_is_wrong() -> None:
+    arm = Arm(ArmName.CANDIDATE, "x", CANDIDATE)
+
+    def answer(code: str) -> Scored:
+        found = StageResult(stage=Stage.VALIDATE, passed=False, diagnostics=[Diagnostic(code=code, message="m")])
+        return Scored(arm, row("a"), "A", raw=ProgramVerdict(id="1", passed=False, stages=[found]))
+
+    codes = ("UnsupportedArgument", "InvalidResourceType", "MissingRequiredArgument", "SyntaxError")
+    scored = [answer(code) for code in codes]
+    assert [s.hallucinated for s in scored] == [True, True, False, False]
+    assert count(arm.name, [*scored, Scored(arm, row("b"), "", truncated=True)]).hallucinated == 2

@@ -13,8 +13,6 @@ LOOP = "[for a in range(9) : {}]"
 @pytest.mark.parametrize(
     "text",
     [
-        'module "m" {\n  source = "git::https://example.com/x"\n}\n',
-        'module "m" {\n  source = "/etc"\n}\n',
         'import {\n  to = aws_vpc.a\n  id = "x"\n}\n',
         "removed {\n  from = aws_vpc.a\n}\n",
         'action "x" "y" {\n}\n',
@@ -24,6 +22,10 @@ LOOP = "[for a in range(9) : {}]"
         'data "external" "x" {\n  program = ["id"]\n}\n',
         'data "http" "x" {\n  url = "http://169.254.169.254/"\n}\n',
         'data "local_file" "x" {\n  filename = "/etc/passwd"\n}\n',
+        'data "terraform_remote_st\\u0061te" "x" {\n  backend = "local"\n}\n',
+        'check "x" {\n  data "http" "y" {\n    url = "http://169.254.169.254/"\n  }\n}\n',
+        'check "x" {\n  data "terraform_remote_state" "y" {\n    backend = "local"\n  }\n}\n',
+        'resource "aws_vpc" "a" {\n  dynamic "t\\u0061gs" {\n  }\n}\n',
         'data "terraform_remote_state" "x" {\n  backend = "local"\n}\n',
         'resource "aws_vpc" "a" {\n  provisioner "local-exec" {\n    command = "id"\n  }\n}\n',
         "resource aws_vpc a {\n  connection {\n  }\n}\n",
@@ -60,6 +62,8 @@ def test_dangerous_programs_are_blocked_with_a_line(text: str) -> None:
         'resource "aws_s3_object" "file" {\n  content = "file(\\"x\\")" # file("x")\n}\n',
         'variable "file" {\n  description = "$${file(x)}"\n}\n',
         'data "aws_ami" "a" {\n  most_recent = true\n}\n',
+        'check "a" {\n  data "aws_ami" "b" {\n    most_recent = true\n  }\n}\n',
+        'resource "aws_x" "a" {\n  data {\n  }\n}\n',
         "locals {\n  a = " + LOOP.format(LOOP.format("a")) + "\n}\n",
         'terraform {\n  required_version = ">= 1.5"\n}\nprovider "aws" {\n  region = "eu-west-1"\n}\n',
         'resource "aws_glue_connection" "a" {\n  connection_properties = {}\n}\n',

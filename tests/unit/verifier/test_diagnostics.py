@@ -29,8 +29,10 @@ def test_line_message_and_hint() -> None:
             "summary": "Unsupported argument",
             "detail": 'An argument named "cidr_blok" is not expected here. Did you mean "cidr_block"?',
             "range": {"filename": "r1/main.tf", "start": {"line": 2, "column": 3, "byte": 26}},
-        }
+        },
+        "r1",
     )
+    assert found.file == "main.tf"
     assert found.line == 2
     assert found.hint == 'Did you mean "cidr_block"?'
     assert found.message.startswith("Unsupported argument: An argument named")
@@ -41,3 +43,9 @@ def test_our_layout_does_not_show() -> None:
     assert found.message.startswith("Bad: aws_vpc.a at main.tf:3 x")
     assert len(found.message) <= 1000
     assert found.line is None
+
+
+def test_what_lies_in_our_own_files_has_no_place() -> None:
+    for name in ("loraform.tf.json", "r1/loraform.tf.json", "r1/.mirrored/vpc/main.tf"):
+        found = diagnostic_of({"summary": "Bad", "range": {"filename": name, "start": {"line": 3}}}, "r1")
+        assert (found.file, found.line) == (None, None)

@@ -36,7 +36,7 @@ data "aws_ami" "image" {
     ],
 )
 def test_what_stands_there_is_found(asked: Asked) -> None:
-    assert missing(parse(PROGRAM), asked) == []
+    assert missing(parse(PROGRAM).blocks, asked) == []
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,6 @@ def test_what_stands_there_is_found(asked: Asked) -> None:
     ],
 )
 def test_what_does_not_is_named(asked: Asked, code: str) -> None:
-    (found,) = missing(parse(PROGRAM), asked)
+    (found,) = missing(parse(PROGRAM).blocks, asked)
     assert found.code == code
     assert repr([*asked.types, *asked.names, *asked.values][0]) in found.message

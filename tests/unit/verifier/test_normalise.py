@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from loraform_api.verification import Program
+from loraform_verifier.configuration import read, single
 from loraform_verifier.normalise import normalise
-from loraform_verifier.parse import parse
 
 PROGRAM = """terraform {
   required_version = "~> 1.9"  # é
@@ -23,7 +24,7 @@ resource "aws_vpc" "a" {
 
 
 def test_own_settings_are_blanked_byte_for_byte() -> None:
-    text = normalise(parse(PROGRAM)).text
+    text = normalise(single(PROGRAM)).files["main.tf"]
     assert len(text) == len(PROGRAM.encode())
     assert [i for i, b in enumerate(text) if b == 10] == [i for i, b in enumerate(PROGRAM.encode()) if b == 10]
     lines = text.decode().split("\n")
@@ -32,19 +33,19 @@ def test_own_settings_are_blanked_byte_for_byte() -> None:
 
 
 def test_carriage_returns_stay() -> None:
-    text = normalise(parse("terraform {\r\n}\r\nlocals {\r\n}\r\n")).text
+    text = normalise(single("terraform {\r\n}\r\nlocals {\r\n}\r\n")).files["main.tf"]
     assert text == b"           \r\n \r\nlocals {\r\n}\r\n"
 
 
 def test_aliases_and_providers_are_listed() -> None:
-    program = normalise(parse(PROGRAM + 'data "random_id" "b" {\n}\nresource "x_y" "c" {\n  provider = google\n}\n'))
+    program = normalise(single(PROGRAM + 'data "random_id" "b" {\n}\nresource "x_y" "c" {\n  provider = google\n}\n'))
     assert program.aliases == {("aws", "west")}
     assert program.providers == {"aws", "random", "google"}
 
 
 def test_only_variables_without_default_and_with_a_plain_name_are_fed() -> None:
     text = 'variable "a" {\n}\nvariable "b" {\n  default = null\n}\nvariable "source" {\n}\nvariable "x\\" {" {\n}\n'
-    assert normalise(parse(text)).inputs == {"a"}
+    assert normalise(single(text)).inputs == {"a"}
 
 
 SECRET = 'variable "p" {\n  sensitive = true\n}\n'
@@ -63,4 +64,19 @@ SECRET = 'variable "p" {\n  sensitive = true\n}\n'
     ],
 )
 def test_rules_of_root_modules_need_a_run_alone(text: str, alone: bool) -> None:
-    assert normalise(parse(text)).root_only is alone
+    assert normalise(single(text)).root_only is alone
+
+
+def test_several_files_are_one_module() -> None:
+    files = {
+        "variables.tf": 'variable "a" {\n}\n',
+        "providers.tf": 'provider "aws" {\n  alias = "west"\n}\n',
+        "modules/n/main.tf": "terraform {\n  required_providers {\n    aws = {\n      configuration_aliases = [aws.x, aws.y]\n    }\n"
+        '  }\n}\nvariable "inner" {\n}\nresource "random_id" "b" {\n}\n',
+    }
+    program = normalise(read(Program(id="p", text='resource "aws_vpc" "a" {\n}\n', files=files)))
+    assert sorted(program.files) == ["main.tf", *sorted(files)]
+    assert program.inputs == {"a"}
+    assert program.aliases == {("aws", "west")}
+    assert program.inner_aliases == {"modules/n": {("aws", "x"), ("aws", "y")}}
+    assert program.providers == {"aws", "random"}

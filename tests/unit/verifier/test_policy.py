@@ -7,7 +7,6 @@ import pytest
 from loraform_api.verification import HousePolicy
 from loraform_verifier.parse import parse
 from loraform_verifier.policy import judge
-from loraform_verifier.taggable import Tagging, table_of, tagging_of
 
 COMMENT = "# This resource is generated using PiCloud tool"
 POLICY = HousePolicy(comment=COMMENT, tags={"created_by": "PiCloud"})
@@ -130,24 +129,3 @@ def test_what_cannot_carry_tags_is_asked_for_none() -> None:
 def test_numbers_and_bools_count_as_the_strings_terraform_makes_of_them() -> None:
     policy = HousePolicy(tags={"a": "10", "b": "true", "c": "1.0"})
     assert codes(vpc('tags = { a = 10.0, b = true, c = "1.0" }'), policy) == ([], [])
-
-
-def test_the_committed_table_knows_the_providers_taggable_types() -> None:
-    assert tagging_of("aws_instance") is Tagging.ARGUMENT
-    assert tagging_of("aws_autoscaling_group") is Tagging.BLOCKS
-    assert tagging_of("aws_autoscaling_group_tag") is None
-    assert tagging_of("aws_s3_bucket_policy") is None
-
-
-def test_the_table_is_made_from_a_schema() -> None:
-    def block(**tags: object) -> dict[str, object]:
-        return {"block": {"attributes": {"tags": tags}}}
-
-    resources = {
-        "a_yes": block(type=["map", "string"], optional=True),
-        "a_read_only": block(type=["map", "string"], computed=True),
-        "a_list": block(type=["list", "string"], optional=True),
-        "a_none": {"block": {}},
-    }
-    schema = {"provider_schemas": {"x": {"resource_schemas": resources}}}
-    assert table_of(schema) == {"tags": "a_yes", "tag_blocks": ""}

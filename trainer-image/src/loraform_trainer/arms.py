@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import adapter_name
 from loraform_api.run import ArmResult, Counts, PairedResult
 from loraform_api.verification import Asked, HousePolicy, ProgramVerdict, Stage
+from loraform_verifier.schema.findings import HALLUCINATION_CODES
 
 ALL = "All"
 BASE = "base"
@@ -26,13 +28,26 @@ class Row:
     input: str
     asked: Asked | None
     stages: tuple[Stage, ...]
+    rego: str | None = None
+    """What Intent asks of the plan."""
+    types: tuple[str, ...] = ()
+    """Resource types that an answer should have."""
+    difficulty: str = ""
+    cluster: str = ""
+    """Rows of one suite with the same cluster vary one thing; empty: the row is like no other."""
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Row:
         """Read a line of `data/suite.jsonl`."""
         asked = None if row["asked"] is None else Asked.model_validate(row["asked"])
-        stages = tuple(Stage(s) for s in row["stages"])
-        return cls(row["id"], row["suite"], row["instruction"], row["input"], asked, stages)
+        stages, types = tuple(Stage(s) for s in row["stages"]), tuple(row["types"])
+        text = (row["id"], row["suite"], row["instruction"], row["input"])
+        return cls(*text, asked, stages, row["rego"], types, row["difficulty"], row["cluster"])
+
+    @property
+    def cluster_key(self) -> str:
+        """What is equal for the rows of one cluster."""
+        return json.dumps([self.suite, self.cluster] if self.cluster else [self.id])
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,11 @@ def state(policy: HousePolicy) -> str:
     return " ".join(sentences)
 
 
+def by_arm(compared: Sequence[Arm], answers: Sequence[Scored]) -> dict[ArmName, list[Scored]]:
+    """Return each arm's answers in their order."""
+    return {arm.name: [s for s in answers if s.arm == arm] for arm in compared}
+
+
 @dataclass(frozen=True)
 class Scored:
     """One arm's answer to one row with its verdicts; a truncated answer has none, and failed."""
@@ -78,6 +98,14 @@ class Scored:
     truncated: bool = False
     raw: ProgramVerdict | None = None
     served: ProgramVerdict | None = None
+    sample: int = 0
+    """0 is the greedy answer, the only one that decides; drawn ones are counted from 1."""
+
+    @property
+    def hallucinated(self) -> bool:
+        """The raw answer uses what the provider does not have. Schema and terraform itself say so by the same codes."""
+        findings = () if self.raw is None else (d for stage in self.raw.stages for d in stage.diagnostics)
+        return any(d.code in HALLUCINATION_CODES for d in findings)
 
     @property
     def passed(self) -> bool:
@@ -110,6 +138,7 @@ def count(name: ArmName, scored: Sequence[Scored]) -> ArmResult:
         truncated=sum(s.truncated for s in scored),
         inconclusive=sum(s.raw is not None and any(r.inconclusive for r in s.raw.stages) for s in scored),
         distinct_answers=len({s.text for s in scored}),
+        hallucinated=sum(s.hallucinated for s in scored),
     )
 
 

@@ -104,13 +104,17 @@ class Engine:
         except ValueError as error:
             raise AdapterNotServableError(str(error)) from error
 
-    async def generate(self, name: str, prompt: list[int], *, max_tokens: int, eos: int, seed: int) -> Generated:
-        """Return the greedy answer; every sampling value is said, so that no default of the engine decides."""
+    async def generate(
+        self, name: str, prompt: list[int], *, max_tokens: int, eos: int, seed: int, temperature: float = 0.0
+    ) -> Generated:
+        """Return an answer, the greedy one at temperature 0. Every sampling value is said: no default of the engine
+        decides.
+        """
         body = {
             "model": name,
             "prompt": prompt,
             "max_tokens": max_tokens,
-            "temperature": 0.0,
+            "temperature": temperature,
             "top_p": 1.0,
             "seed": seed,
             "stop_token_ids": [eos],

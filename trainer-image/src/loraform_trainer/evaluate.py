@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import aiohttp
 
 from loraform_api.artifact import PARITY_FILE
+from loraform_api.finetunejob import EvaluationSpec
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import adapter_name
 from loraform_api.names import RunStage
@@ -21,7 +22,15 @@ from loraform_trainer import arms, tokens
 from loraform_trainer.arms import Arm, Row, Scored
 from loraform_trainer.context import Context
 from loraform_trainer.engine import TIMEOUT, Engine, wait_until
-from loraform_trainer.errors import AdapterNotServableError, DatasetInvalidError, StageError, TransientError
+from loraform_trainer.errors import (
+    AdapterNotServableError,
+    DatasetInvalidError,
+    InvalidConfigError,
+    StageError,
+    TransientError,
+)
+from loraform_trainer.evaluation import outcome
+from loraform_trainer.evaluation.toolchain import lacks, words
 from loraform_trainer.files import read_jsonl, write_jsonl
 from loraform_trainer.progress import Countdown
 from loraform_trainer.staging import digest_of
@@ -32,6 +41,8 @@ VERIFY_CHUNK = 500
 """Programs in one request to the verifier: enough to fill its batches, few enough to show progress."""
 GENERATING = 0.8
 """Share of the progress that generation takes."""
+SAMPLED = (ArmName.BASE, ArmName.CANDIDATE)
+"""Arms that draw answers for pass@k: what training began with, and what it made."""
 
 
 def run(context: Context) -> StageReport:
@@ -48,22 +59,49 @@ async def measure(context: Context) -> StageReport:
     candidate = digest_of(paths.adapter)
     live = None if config.live is None else config.live.digest
     async with _sidecars(context) as (engine, verifier):
+        judges = _Verification(context, verifier)
+        await judges.check_toolchain()
         difference = await _load(context, engine, candidate, live)
         compared = arms.arms(candidate, live, config.policy)
-        answered = await _Generation(context, engine, len(rows) * len(compared)).answers(compared, rows)
-        scored, toolchain = await _Verification(context, verifier).judge(answered)
-    write_jsonl(paths.evaluation_rows, (_record(s) for s in scored))
-    by_arm = {arm.name: [s for s in scored if s.arm == arm] for arm in compared}
+        answered = await _Generation(context, engine, asked(compared, rows, config.spec.evaluation)).answers()
+        scored, toolchain = await judges.judge(answered)
+    greedy, drawn = ([s for s in scored if bool(s.sample) is kind] for kind in (False, True))
+    write_jsonl(paths.evaluation_rows, (_record(s) for s in greedy))
+    if drawn:
+        write_jsonl(paths.evaluation_samples, (_record(s) for s in drawn))
+    by_arm = arms.by_arm(compared, greedy)
     reference = ArmName.BASE if live is None else ArmName.LIVE
     result = EvaluateResult(
         arms=[arms.count(name, answers) for name, answers in by_arm.items()],
         paired=arms.pair(by_arm[reference], by_arm[ArmName.CANDIDATE]),
         live_digest=live,
         parity_max_difference=f"{difference:.3g}",
-        toolchain=_words(toolchain),
+        toolchain=words(toolchain),
     )
+    result = outcome.write(context, result, by_arm, arms.by_arm(compared, drawn))
     passed = ", ".join(f"{a.name} {a.counts[arms.ALL].raw}" for a in result.arms)
     return StageReport(stage=RunStage.EVALUATE, message=f"of {len(rows)} rows passed raw: {passed}", evaluate=result)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One question to the engine."""
+
+    arm: Arm
+    row: Row
+    sample: int = 0
+    """0 for the greedy answer."""
+
+
+def asked(compared: Sequence[Arm], rows: Sequence[Row], spec: EvaluationSpec) -> list[_Asked]:
+    """Return what the engine is asked: each row of each arm greedily, and what is drawn for pass@k."""
+    drawn = range(1, spec.samples_per_prompt + 1) if spec.samples_per_prompt > 1 else ()
+    return [
+        _Asked(arm, row, sample)
+        for arm in compared
+        for row in rows
+        for sample in (0, *(drawn if arm.name in SAMPLED else ()))
+    ]
 
 
 @asynccontextmanager
@@ -110,39 +148,42 @@ async def _all(questions: Iterable[Coroutine[None, None, Scored]]) -> list[Score
 class _Generation:
     """Asks the engine, many questions at a time, one arm after the other."""
 
-    def __init__(self, context: Context, engine: Engine, total: int) -> None:
+    def __init__(self, context: Context, engine: Engine, asked: Sequence[_Asked]) -> None:
         self._context = context
         self._engine = engine
-        self._total = total
+        self._asked = asked
         self._done = 0
         self._countdown = Countdown(0)
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._vocabulary = tokens.load(context.paths.base)
 
-    async def answers(self, compared: Sequence[Arm], rows: Sequence[Row]) -> list[Scored]:
-        """Return every arm's answers, in the order of arms and rows."""
+    async def answers(self) -> list[Scored]:
+        """Return all answers, in the order in which they were asked for."""
         longest = await self._engine.max_length()
         found: list[Scored] = []
-        for arm in compared:
-            found += await _all(self._answer(arm, row, longest) for row in rows)
+        for name in dict.fromkeys(question.arm.name for question in self._asked):
+            found += await _all(self._answer(q, longest) for q in self._asked if q.arm.name == name)
         return found
 
-    async def _answer(self, arm: Arm, row: Row, longest: int) -> Scored:
-        spec = self._context.config.spec
+    async def _answer(self, asked: _Asked, longest: int) -> Scored:
+        spec, arm, row = self._context.config.spec, asked.arm, asked.row
         prompt = self._vocabulary.prompt(arm.instruction(row), row.input)
         allowed = min(spec.evaluation.max_new_tokens, longest - len(prompt))
-        scored = Scored(arm, row, "", truncated=True)  # no room for an answer
+        scored = Scored(arm, row, "", truncated=True, sample=asked.sample)  # no room for an answer
         if allowed > 0:
             async with self._slots:
                 got = await self._engine.generate(
-                    arm.model, prompt, max_tokens=allowed, eos=self._vocabulary.eos, seed=spec.training.seed
-                )
-            scored = Scored(arm, row, unfenced(got.text), truncated=got.truncated)
+                    arm.model, prompt, max_tokens=allowed, eos=self._vocabulary.eos,
+                    seed=(spec.training.seed + asked.sample) % 2**31,
+                    temperature=float(spec.evaluation.temperature) if asked.sample else 0.0,
+                )  # fmt: skip
+            scored = replace(scored, text=unfenced(got.text), truncated=got.truncated)
         self._done += 1
+        total = len(self._asked)
         self._context.progress.update(
-            GENERATING * self._done / self._total,
-            remaining_seconds=self._countdown.remaining_seconds(self._done, self._total / GENERATING),
-            metrics={"answers": self._done, "answers_total": self._total},
+            GENERATING * self._done / total,
+            remaining_seconds=self._countdown.remaining_seconds(self._done, total / GENERATING),
+            metrics={"answers": self._done, "answers_total": total},
         )
         return scored
 
@@ -153,6 +194,7 @@ class _Question:
 
     text: str
     asked: str
+    rego: str | None
     stages: tuple[Stage, ...]
 
 
@@ -164,16 +206,25 @@ class _Verification:
         self._verifier = verifier
         self._toolchain = Toolchain(terraform="none")
 
+    async def check_toolchain(self) -> None:
+        """Raise InvalidConfigError unless the verifier has what the spec asks for."""
+        await self._ask([], (Stage.PARSE,), rewrite=False)
+        if lacking := lacks(self._context.config.spec.evaluation.toolchain, self._toolchain):
+            raise InvalidConfigError(
+                f"spec.evaluation.toolchain: {lacking}; change it, or the profile's verifier image"
+            )
+
     async def judge(self, answered: Sequence[Scored]) -> tuple[list[Scored], Toolchain]:
-        """Return the answers with their verdicts, and what judged them."""
+        """Return the answers with their verdicts, and what judged them. Drawn answers are judged raw alone."""
         whole = [s for s in answered if not s.truncated]
-        programs = {_question(s): Program(id="?", text=s.text, asked=s.row.asked) for s in whole}
+        programs = {_question(s): _program(s) for s in whole}
         raw = await self._verdicts(programs, rewrite=False, share=(GENERATING, 0.9))
         served = raw
         if self._context.config.policy is not None:
-            served = await self._verdicts(programs, rewrite=True, share=(0.9, 1.0))
+            greedy = {_question(s): _program(s) for s in whole if not s.sample}
+            served = await self._verdicts(greedy, rewrite=True, share=(0.9, 1.0))
         scored = [
-            s if s.truncated else replace(s, raw=raw[_question(s)], served=served[_question(s)]) for s in answered
+            s if s.truncated else replace(s, raw=raw[_question(s)], served=served.get(_question(s))) for s in answered
         ]
         return scored, self._toolchain
 
@@ -208,12 +259,11 @@ class _Verification:
 
 def _question(scored: Scored) -> _Question:
     asked = "" if scored.row.asked is None else scored.row.asked.model_dump_json()
-    return _Question(scored.text, asked, scored.row.stages)
+    return _Question(scored.text, asked, scored.row.rego, scored.row.stages)
 
 
-def _words(toolchain: Toolchain) -> str:
-    providers = (f"{name.removeprefix('registry.terraform.io/')} {v}" for name, v in toolchain.providers.items())
-    return ", ".join((toolchain.terraform, *list(providers)[:5]))
+def _program(scored: Scored) -> Program:
+    return Program(id="?", text=scored.text, asked=scored.row.asked, rego=scored.row.rego)
 
 
 def _record(scored: Scored) -> dict[str, object]:
@@ -223,6 +273,7 @@ def _record(scored: Scored) -> dict[str, object]:
         "suite": row.suite,
         "arm": str(scored.arm.name),
         "adapterDigest": scored.arm.digest,
+        "sample": scored.sample,
         "prompt": {"instruction": scored.arm.instruction(row), "input": row.input},
         "asked": None if row.asked is None else row.asked.model_dump(mode="json"),
         "raw": scored.text,

@@ -20,9 +20,9 @@ def choose(rows: Sequence[TokenRow]) -> list[TokenRow]:
 def measure(model: Any, rows: Sequence[TokenRow], template_hash: str, dtype: str) -> ParityFile:
     """Return the file for a PEFT model: log-probabilities of each response with the adapter and without."""
     model.eval()
-    with_adapter = [_logprobs(model, row) for row in rows]
+    with_adapter = [logprobs(model, row) for row in rows]
     with model.disable_adapter():
-        without = [_logprobs(model, row) for row in rows]
+        without = [logprobs(model, row) for row in rows]
     return ParityFile(
         template_hash=template_hash,
         dtype=dtype,
@@ -34,7 +34,8 @@ def measure(model: Any, rows: Sequence[TokenRow], template_hash: str, dtype: str
 
 
 @torch.no_grad()
-def _logprobs(model: Any, row: TokenRow) -> list[float]:
+def logprobs(model: Any, row: TokenRow) -> list[float]:
+    """Return the log-probability of each token of the response."""
     ids = torch.tensor([[*row.prompt_ids, *row.response_ids]], device=model.device)
     logits = model(input_ids=ids, use_cache=False).logits[0, len(row.prompt_ids) - 1 : -1]
     everything = torch.log_softmax(logits.float(), dim=-1)

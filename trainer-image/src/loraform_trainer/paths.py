@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from loraform_api import names
+from loraform_api import artifact, names
 from loraform_api.names import RunStage
 
 
@@ -18,6 +18,7 @@ class Paths:
     live_mount: Path = Path(names.LIVE_MOUNT)
     sources_mount: Path = Path(names.SOURCES_MOUNT)
     suites_mount: Path = Path(names.SUITES_MOUNT)
+    packs_mount: Path = Path(names.PACKS_MOUNT)
     termination_log: Path = Path(names.TERMINATION_LOG)
 
     @property
@@ -59,6 +60,22 @@ class Paths:
     @property
     def evaluation_rows(self) -> Path:
         return self.workspace / "evaluation" / "rows.jsonl"
+
+    @property
+    def evaluation_samples(self) -> Path:
+        return self.workspace / artifact.EVALUATION_SAMPLES_FILE
+
+    @property
+    def evaluation_report(self) -> Path:
+        return self.workspace / artifact.EVALUATION_REPORT_FILE
+
+    @property
+    def evaluation_page(self) -> Path:
+        return self.workspace / artifact.EVALUATION_PAGE_FILE
+
+    @property
+    def training_log(self) -> Path:
+        return self.workspace / artifact.TRAINING_LOG_FILE
 
     def report(self, stage: RunStage) -> Path:
         """The finished stage's report: its marker."""

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from loraform_api.finetunejob import DatasetSpec, Deduplicate
 from loraform_api.names import RunStage
-from loraform_api.run import PrepareResult, StageReport
+from loraform_api.run import PrepareResult, RunConfig, StageReport
 from loraform_api.verification import HousePolicy, Stage
 from loraform_trainer import sources, staging, tokens
 from loraform_trainer.context import Context
-from loraform_trainer.errors import DatasetInvalidError
+from loraform_trainer.errors import DatasetInvalidError, InvalidConfigError
 from loraform_trainer.files import write_jsonl
 from loraform_trainer.filters import Filter, Ledger, apply
 from loraform_trainer.rows import BadLine, Row, SuiteLine, TrainLine, read_lines
@@ -40,11 +40,25 @@ class SuiteRow:
         """The same key as a training row's."""
         return self.line.instruction.strip(), (self.line.input or "").strip()
 
+    @property
+    def lacks_plan(self) -> bool:
+        """Intent has a question to a plan that is not made."""
+        return bool(self.line.rego) and Stage.INTENT in self.stages and Stage.PLAN not in self.stages
+
+    @property
+    def types(self) -> list[str]:
+        """Resource types that an answer should have: what the row asks for, else those of its reference."""
+        if self.line.asked is not None and self.line.asked.types:
+            return sorted(set(self.line.asked.types))
+        return sorted({block.labels[0][:64] for block in parse(self.line.reference or "").resources()})
+
 
 def run(context: Context) -> StageReport:
     """Prepare the workspace; raises StageError with what is wrong and where."""
     config, paths, progress = context.config, context.paths, context.progress
     progress.update(0)
+    _check_suites(config)
+    sources.check_packs(context)
     base = staging.stage_base(paths.base_mount, config.spec.base_model.storage_uri, paths.base)
     staging.check_lora(config.spec.lora, config.max_lora_rank, paths.base)
     vocabulary = tokens.load(paths.base)
@@ -76,6 +90,15 @@ def run(context: Context) -> StageReport:
     return StageReport(stage=RunStage.PREPARE, message=message, prepare=result)
 
 
+def _check_suites(config: RunConfig) -> None:
+    for suite in config.spec.evaluation.suites:
+        if config.policy and config.policy.packs and Stage.POLICY in suite.stages and Stage.PLAN not in suite.stages:
+            raise InvalidConfigError(
+                f"spec.evaluation.suites: the policy's packs ask the plan, and `stages` of suite {suite.name!r} lack "
+                "Plan: add it, or leave out Policy"
+            )
+
+
 def _training_rows(context: Context, ledger: Ledger) -> Iterator[Row]:
     for source in context.config.spec.dataset.sources:
         path = sources.fetch(context, source, context.paths.sources_mount, "dataset.sources")
@@ -102,7 +125,13 @@ def _suite_rows(context: Context) -> Iterator[SuiteRow]:
                     f"suite {suite.name!r}, line {number}: id {row.id!r} is already used in {seen[row.id]}"
                 )
             seen[row.id] = f"suite {suite.name!r}, line {number}"
-            yield SuiteRow(suite.name, row, [stage for stage in Stage if stage in suite.stages])
+            made = SuiteRow(suite.name, row, [stage for stage in Stage if stage in suite.stages])
+            if made.lacks_plan:
+                raise DatasetInvalidError(
+                    f"suite {suite.name!r}, line {number}: `rego` asks the plan, and the suite's `stages` lack Plan: "
+                    "add it, or leave out Intent"
+                )
+            yield made
     if not seen:
         raise DatasetInvalidError("spec.evaluation.suites: the suites have no rows")
 
@@ -221,4 +250,12 @@ def _suite_json(row: SuiteRow) -> dict[str, object]:
         "input": row.line.input or "",
         "asked": None if row.line.asked is None else row.line.asked.model_dump(mode="json"),
         "stages": [str(stage) for stage in row.stages],
+        "rego": row.line.rego or None,
+        "types": row.types,
+        "difficulty": _label(row.line.difficulty),
+        "cluster": _label(row.line.cluster),
     }
+
+
+def _label(value: int | str | None) -> str:
+    return "" if value is None else str(value)

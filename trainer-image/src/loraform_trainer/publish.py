@@ -1,4 +1,4 @@
-"""Stage `publish`: adapter, parity file, manifest, run record and evaluated rows, whole in the store or absent."""
+"""Stage `publish`: adapter, parity file, manifest, run record and evidence, whole in the store or absent."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from loraform_api.artifact import (
     ADAPTER_FILES,
     EVALUATION_ROWS_FILE,
+    EVIDENCE_FILES,
     MANIFEST_FILE,
     PARITY_FILE,
     RUN_FILE,
@@ -54,6 +55,7 @@ def _publish(context: Context, target: Path, digest: str) -> None:
     prepared = _prepared(context)
     sources = {name: paths.adapter / name for name in (*ADAPTER_FILES, PARITY_FILE)}
     sources[EVALUATION_ROWS_FILE] = paths.evaluation_rows
+    sources |= {name: paths.workspace / name for name in EVIDENCE_FILES if (paths.workspace / name).is_file()}
     digests = {}
     for name, source in sources.items():
         with source.open("rb") as stream:

@@ -14,6 +14,7 @@ from loraform_api.verification import Asked
 MAX_LINE_BYTES = 1 << 20
 
 Text = Annotated[str, Field(max_length=200_000)]
+Label = int | Annotated[str, Field(max_length=100)]
 
 
 class _Line(BaseModel):
@@ -39,6 +40,13 @@ class TrainLine(_Line):
 class SuiteLine(_Line):
     id: Annotated[str, Field(min_length=1, max_length=150)]
     asked: Asked | None = None
+    rego: Text | None = None
+    """A policy that Intent asks of the plan."""
+    difficulty: Label | None = None
+    cluster: Label | None = None
+    """Rows of a suite with the same cluster vary one thing."""
+    reference: Text | None = None
+    """A right answer. Never trained on and never shown to a model: read for its resource types alone."""
 
 
 @dataclass(frozen=True)

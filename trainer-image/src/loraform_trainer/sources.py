@@ -1,4 +1,4 @@
-"""From a named source of the spec to a file on this machine."""
+"""From a named source of the spec to a file on this machine; and whether policy packs are there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from loraform_api.finetunejob import DataSource
 from loraform_api.meta import LocalReference
-from loraform_api.names import CA_FILE
+from loraform_api.names import CA_FILE, PACK_FILE
 from loraform_trainer import download, git
 from loraform_trainer.context import Context
 from loraform_trainer.errors import InvalidConfigError, MissingReferenceError
@@ -45,6 +45,15 @@ def fetch(context: Context, source: DataSource, mount: Path, field: str) -> Path
         git.read_file(ref.url, ref.commit, ref.path, target, ca_file=ca, field=f"{label}, git.url")
         return target
     raise InvalidConfigError(f"{label}: exactly one of http, git, configMap and persistentVolumeClaim must be set")
+
+
+def check_packs(context: Context) -> None:
+    """Raise MissingReferenceError for a policy pack that the verifier would not find."""
+    policy = context.config.policy
+    for pack in policy.packs if policy else ():
+        reference = pack.config_map
+        what = f"pack {pack.name!r} of policy.packs: ConfigMap {reference.name!r} with key {reference.key!r}"
+        _mounted(context.paths.packs_mount / pack.name, PACK_FILE, what, context.mount_wait_seconds)
 
 
 def _certificates(folder: Path, ref: LocalReference | None, label: str, wait_seconds: float) -> Path | None:

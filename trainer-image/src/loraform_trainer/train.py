@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, TrainingArguments, set_seed
 
 from loraform_api.artifact import ADAPTER_CONFIG, ADAPTER_FILES, PARITY_FILE
+from loraform_api.evaluation import LossPoint
 from loraform_api.finetunejob import TrainingSpec
 from loraform_api.names import RunStage
 from loraform_api.run import RunConfig, StageReport, TrainResult
-from loraform_trainer import checkpoints, data, parity, tokens
+from loraform_trainer import checkpoints, data, forgetting, parity, tokens
 from loraform_trainer.context import Context
 from loraform_trainer.data import TokenRow
 from loraform_trainer.errors import BaseModelInvalidError, InvalidConfigError, SavedAndStoppedError, StageError
-from loraform_trainer.files import fsync_file, write_atomic
+from loraform_trainer.files import fsync_file, write_atomic, write_jsonl
 from loraform_trainer.staging import digest_of
 from loraform_trainer.trainer import LoRATrainer, ReportProgress, StopWhenAsked
 
@@ -155,6 +156,7 @@ def _finish(
     measured = parity.measure(model, rows, vocabulary.template_hash, context.config.engine_dtype)
     write_atomic(paths.adapter / PARITY_FILE, measured.model_dump_json(by_alias=True))
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+    write_jsonl(paths.training_log, training_log(state.log_history))
     learnt = context.config.spec.training.epochs * sum(len(row.response_ids) for row in train)
     result = TrainResult(
         steps=state.global_step,
@@ -163,11 +165,30 @@ def _finish(
         validation_loss=None if validation_loss is None else f"{validation_loss:.4f}",
         trained_tokens=learnt,
         adapter_digest=digest_of(paths.adapter),
+        forgetting=forgetting.measure(model, forgetting.rows(vocabulary, _longest(context.config, model))),
     )
     message = f"{result.steps} steps, loss {result.final_loss}"
     if began_at:
         message += f", resumed from step {began_at}"
     return StageReport(stage=RunStage.TRAIN, message=message, resumed_from_step=began_at, train=result)
+
+
+def _longest(config: RunConfig, model: Any) -> int:
+    """Return the tokens that the model was made for, of those that this run trains on."""
+    return min(config.spec.training.max_sequence_length, getattr(model.config, "max_position_embeddings", 2**31))
+
+
+def training_log(history: Sequence[Mapping[str, float]]) -> Iterator[dict[str, Any]]:
+    """Yield the lines of `reports/training.jsonl` from transformers' history, which a checkpoint carries on."""
+    for entry in history:
+        if "loss" in entry or "eval_loss" in entry:
+            point = LossPoint(
+                step=int(entry["step"]),
+                loss=entry.get("loss"),
+                eval_loss=entry.get("eval_loss"),
+                learning_rate=entry.get("learning_rate"),
+            )
+            yield point.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _save_adapter(model: Any, folder: Path) -> None:

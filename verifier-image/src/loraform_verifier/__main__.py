@@ -6,13 +6,14 @@ import argparse
 import logging
 import os
 import sys
+from pathlib import Path
 
 from aiohttp import web
 
 from loraform_verifier.keeper import ProviderKeeper
+from loraform_verifier.schema.compact import SchemaError
 from loraform_verifier.service import application
-from loraform_verifier.toolchain import MIRROR_VARIABLE, TERRAFORM_VARIABLE, ToolchainError, discover
-from loraform_verifier.validate import Validator
+from loraform_verifier.toolchain import MIRROR_VARIABLE, MODULES_VARIABLE, TERRAFORM_VARIABLE, ToolchainError, discover
 from loraform_verifier.verify import Verifier
 
 
@@ -21,14 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     try:
-        terraform = discover(options.terraform, options.mirror)
-    except ToolchainError as error:
+        terraform = discover(options.terraform, options.mirror, options.modules)
+        with ProviderKeeper(terraform) as keeper:
+            app = application(Verifier(terraform, keeper=keeper, packs=read_packs(options.packs)))
+            logging.getLogger(__name__).info("toolchain %s, pid %d", terraform.words().model_dump(), os.getpid())
+            web.run_app(app, host=options.host, port=options.port, print=None, access_log=None)
+    except (ToolchainError, SchemaError, PackError) as error:
         sys.stderr.write(f"loraform_verifier: {error}\n")
         return 2
-    logging.getLogger(__name__).info("toolchain %s, pid %d", terraform.words().model_dump(), os.getpid())
-    with ProviderKeeper(terraform) as keeper:
-        app = application(Verifier(terraform, Validator(terraform, keeper=keeper)))
-        web.run_app(app, host=options.host, port=options.port, print=None, access_log=None)
     return 0
 
 
@@ -41,7 +42,29 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--mirror", help=f"unpacked provider mirror (default: ${MIRROR_VARIABLE}, then the usual folders)"
     )
+    serve.add_argument("--modules", help=f"module mirror (default: ${MODULES_VARIABLE}; without one, none)")
+    serve.add_argument(
+        "--packs", type=Path, help="folder with a folder for each policy pack, its .rego file inside (default: none)"
+    )
     return parser
+
+
+class PackError(ValueError):
+    """A policy pack cannot be read; the message says which and why."""
+
+
+def read_packs(folder: Path | None) -> dict[str, str]:
+    """Return the Rego modules below `folder` by the names of the folders they lie in."""
+    packs = {}
+    for place in sorted(folder.iterdir()) if folder else ():
+        files = sorted(place.glob("*.rego"))
+        if len(files) != 1:
+            raise PackError(f"--packs: {place} must hold one .rego file, it holds {len(files)}")
+        try:
+            packs[place.name] = files[0].read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PackError(f"--packs: {files[0]}: {error}") from error
+    return packs
 
 
 if __name__ == "__main__":

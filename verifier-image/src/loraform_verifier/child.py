@@ -146,8 +146,9 @@ def own_threads() -> int:
 
 
 def set_limits(limits: dict[str, int]) -> None:
-    """Lower this process's limits: `cpu` seconds, `data`, `fsize` bytes, `nofile`, and `nproc` new threads."""
+    """Lower this process's limits: `cpu` s; `data`, `address_space`, `fsize` bytes; `nofile`; `nproc` new threads."""
     limits = limits | {"core": 0, "nproc": own_threads() + limits["nproc"]}
+    limits["as"] = limits.pop("address_space")
     for name, value in limits.items():
         kind = getattr(resource, f"RLIMIT_{name.upper()}")
         hard = resource.getrlimit(kind)[1]

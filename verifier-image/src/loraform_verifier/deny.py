@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
-from loraform_verifier.parse import Block, Document, line_of, text_of
+from loraform_verifier.parse import Block, Document, children, line_of, text_of
 
 TOP_LEVEL = {
-    "module": "Modules are not installed here.",
     "import": "`import` reads real infrastructure.",
     "removed": "`removed` changes real state.",
     "action": "`action` blocks run operations.",
@@ -56,9 +55,10 @@ def denials(document: Document) -> list[Diagnostic]:
 def _in_block(block: Block) -> Iterator[Diagnostic]:
     if block.type in TOP_LEVEL:
         yield _blocked(block.line, f"`{block.type}` blocks are not allowed. {TOP_LEVEL[block.type]}")
-    if block.type == "data" and block.labels and block.labels[0] in DATA:
-        kind = block.labels[0]
-        yield _blocked(block.line, f'Data source "{kind}" is not allowed: it {DATA[kind]}.')
+    for data in (block, *block.blocks) if block.type == "check" else (block,):
+        if data.type == "data" and data.labels and data.labels[0] in DATA:
+            kind = data.labels[0]
+            yield _blocked(data.line, f'Data source "{kind}" is not allowed: it {DATA[kind]}.')
     inside = {"terraform": IN_TERRAFORM, "resource": IN_RESOURCE}.get(block.type, {})
     for nested in block.blocks:
         if nested.type in inside:
@@ -71,6 +71,9 @@ def _in_expressions(root: Node) -> Iterator[Diagnostic]:
         node, loops = stack.pop()
         if node.type == "function_call":
             yield from _in_call(node)
+        if node.type == "block" and any("\\" in text_of(label) for label in children(node, "string_lit")):
+            # Terraform resolves escapes in labels, so that a forbidden type could be spelt in a way that no rule knows.
+            yield _blocked(line_of(node), "A block's labels may not contain escapes: write the characters themselves.")
         if node.type in ("for_expr", "template_for"):
             loops += 1
             if loops == MAX_FOR_NESTING + 1:

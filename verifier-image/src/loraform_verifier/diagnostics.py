@@ -11,21 +11,27 @@ MAX_MESSAGE = 1000
 MAX_PER_PROGRAM = 20
 _PLAIN_SUMMARY = re.compile(r"^[A-Z][A-Za-z-]*(?: [A-Za-z-]+){0,7}$")
 _QUOTED = re.compile(r'\s*"[^"]*"')
-_OUR_PLACES = re.compile(r"\bmodule\.r\d+\.|\br\d+/(?=main\.tf)")
+_OUR_PLACES = re.compile(r"\bmodule\.r\d+\.|\br\d+/(?=[\w./-]+\.tf\b)")
+_MIRRORED = re.compile(r"(?:^|/)\.mirrored/")
+OUR_FILE = "loraform.tf.json"
 _SUGGESTION = re.compile(r"Did you mean [^?]+\?")
 
 
-def diagnostic_of(found: dict[str, Any]) -> Diagnostic:
-    """Return our form of one terraform diagnostic."""
+def diagnostic_of(found: dict[str, Any], folder: str = "") -> Diagnostic:
+    """Return our form of one terraform diagnostic; `folder` is where the program lay, empty for the root."""
     summary, detail = str(found.get("summary", "")), str(found.get("detail", ""))
     suggestion = _SUGGESTION.search(detail)
-    start = (found.get("range") or {}).get("start") or {}
+    place = found.get("range") or {}
+    file = str(place.get("filename", "")).removeprefix(f"{folder}/") or None
+    if file and (file.endswith(OUR_FILE) or _MIRRORED.search(file)):
+        file, place = None, {}
     message = _OUR_PLACES.sub("", " ".join(f"{summary}: {detail}".split()) if detail else summary)
     return Diagnostic(
         code=code_of(summary),
         message=message[:MAX_MESSAGE],
-        line=start.get("line"),
+        line=(place.get("start") or {}).get("line"),
         hint=suggestion[0] if suggestion else None,
+        file=file,
     )
 
 

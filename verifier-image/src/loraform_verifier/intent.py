@@ -5,22 +5,23 @@ Comments and text inside templates do not count, so an answer cannot pass by rep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tree_sitter import Node
 
 from loraform_api.verification import Asked, Diagnostic
 from loraform_verifier.literals import Value, as_string, canonical, literal
-from loraform_verifier.parse import Block, Document
+from loraform_verifier.parse import Block
 
 _OPAQUE = ("template_expr", "comment")
 
 
-def missing(document: Document, asked: Asked) -> list[Diagnostic]:
-    """Return what was asked and is not there; empty when all of it stands."""
-    blocks = list(_all(document.blocks))
+def missing(program: Iterable[Block], asked: Asked) -> list[Diagnostic]:
+    """Return what was asked and is not there; empty when all of it stands. `program` holds its top-level blocks."""
+    top = list(program)
+    blocks = list(_all(top))
     literals = [value for block in blocks for a in block.attributes for value in _literals(a.value)]
-    types = {block.labels[0] for block in document.resources()}
+    types = {block.labels[0] for block in top if block.type == "resource" and len(block.labels) == 2}
     names = {label for block in blocks for label in block.labels}
     names |= {value for value in literals if isinstance(value, str)}
     values = {canonical(text) for value in literals if (text := as_string(value)) is not None}
@@ -30,7 +31,7 @@ def missing(document: Document, asked: Asked) -> list[Diagnostic]:
     return found
 
 
-def _all(blocks: tuple[Block, ...]) -> Iterator[Block]:
+def _all(blocks: Iterable[Block]) -> Iterator[Block]:
     for block in blocks:
         yield block
         yield from _all(block.blocks)

@@ -34,8 +34,12 @@ class Limits:
 
     cpu: int = 600
     """Seconds of processor time."""
-    data: int = 6 * 1024 * MIB
-    """Bytes of private writable memory."""
+    data: int = 1024 * MIB
+    """Bytes of private writable memory; terraform and the AWS provider need a quarter of it each. The kernel does not
+    look when writable pages take the place of reserved ones, which is how Go grows, so one step may go beyond."""
+    address_space: int = 3 * 1024 * MIB
+    """Bytes mapped in all; bounds that last step. Go reserves nearly 2 GiB without using them. Together with the
+    verifier all children must fit the pod's limit, beyond which the kernel kills the whole container."""
     fsize: int = 32 * MIB
     """Bytes of one written file, standard output and error among them."""
     nofile: int = 1024

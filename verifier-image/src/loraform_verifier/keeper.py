@@ -1,7 +1,8 @@
 """Keeps providers running between terraform runs, over a unix socket, confined like every child.
 
-Starting the AWS provider costs more than judging a program. A kept provider is told nothing but what is to be
-validated: it is never configured, so nothing of one program stays in it for the next.
+Starting the AWS provider costs more than judging a program. To validate, a kept provider is not configured at all; each
+planning run configures it anew, with a region, tags and an account that is none, so that nothing of one run stays for
+the next.
 """
 
 from __future__ import annotations

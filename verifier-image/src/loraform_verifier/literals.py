@@ -43,7 +43,7 @@ def literal(node: Node) -> Value:
     text = text_of(node)
     match node.type:
         case "string_lit":
-            return unescape("".join(text_of(part) for part in children(node, "template_literal")))
+            return unescape(text[1:-1])
         case "numeric_lit":
             return _number(text)
         case "bool_lit":

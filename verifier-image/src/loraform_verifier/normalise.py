@@ -7,10 +7,14 @@ stands. Provider configuration is always ours; the program keeps its aliases, wh
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from loraform_verifier.literals import literal
-from loraform_verifier.parse import Attribute, Block, Document, text_of, walk
+from loraform_verifier.configuration import Configuration
+from loraform_verifier.literals import inner, literal, object_elements
+from loraform_verifier.modules import Call, Modules
+from loraform_verifier.parse import Attribute, Block, Document, children, parse, text_of, walk
 
 BLANKED = ("terraform", "provider", "backend")
 WITH_PROVIDER = ("resource", "data", "ephemeral")
@@ -18,36 +22,65 @@ _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
 _PROVIDER_ARGUMENT = re.compile(r"^\"?([A-Za-z_][\w-]*)(?:\.[\w-]+)?\"?$")
 _RESERVED = {"source", "version", "providers", "count", "for_each", "depends_on", "lifecycle", "locals"}
 
+Aliases = frozenset[tuple[str, str]]
+"""(provider, alias) pairs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
     """A program ready for Terraform, and what its parent must provide."""
 
-    text: bytes
+    files: dict[str, bytes]
+    """By path in the program."""
     providers: frozenset[str]
     """Local names of the providers its resources use, for example `aws`."""
-    aliases: frozenset[tuple[str, str]]
+    aliases: Aliases = frozenset()
     """Declared (provider, alias) pairs."""
-    inputs: frozenset[str]
+    inputs: frozenset[str] = frozenset()
     """Variables without a default."""
-    root_only: bool
+    root_only: bool = False
     """It may break a rule that holds for root modules alone: outputs of sensitive or ephemeral values."""
+    calls: Sequence[Call] = ()
+    """The modules it calls."""
+    links: dict[str, Path] = field(default_factory=dict)
+    """Mirrored modules to link: path in the program to folder."""
+    inner_aliases: dict[str, Aliases] = field(default_factory=dict)
+    """Aliases that the modules in its folders expect from their callers."""
 
 
-def normalise(document: Document) -> Normalised:
-    """Blank the blocks that are ours to decide and list the program's needs. The document has no problems."""
+def normalise(configuration: Configuration, modules: Modules | None = None) -> Normalised:
+    """Blank the blocks that are ours to decide and list the program's needs. The configuration has no problems."""
+    modules = modules or Modules()
+    root = list(configuration.blocks())
+    every = [block for folder in configuration.folders for block in configuration.blocks(folder)]
+    expected = {folder: frozenset(_expected(configuration.blocks(folder))) for folder in configuration.folders}
+    return Normalised(
+        files={name: _blanked(document) for name, document in configuration.documents.items()},
+        providers=frozenset(
+            {_provider(b) for b in [*every, *_mirrored(modules)] if b.type in WITH_PROVIDER and b.labels}
+        ),
+        aliases=frozenset(_aliases(root)) | expected.pop("", frozenset()),
+        inputs=frozenset(_inputs(root)),
+        root_only=_root_only(configuration.module().values()),
+        calls=tuple(modules.calls),
+        links=dict(modules.links),
+        inner_aliases={folder: aliases for folder, aliases in expected.items() if aliases},
+    )
+
+
+def _blanked(document: Document) -> bytes:
     text = bytearray(document.source)
     for block in document.blocks:
         if block.type in BLANKED:
             start, end = block.node.start_byte, block.node.end_byte
             text[start:end] = re.sub(rb"[^\r\n]", b" ", text[start:end])
-    return Normalised(
-        text=bytes(text),
-        providers=frozenset(_provider(b) for b in document.blocks if b.type in WITH_PROVIDER and b.labels),
-        aliases=frozenset(_aliases(document)),
-        inputs=frozenset(_inputs(document)),
-        root_only=_root_only(document),
-    )
+    return bytes(text)
+
+
+def _mirrored(modules: Modules) -> Iterator[Block]:
+    for place in modules.links.values():
+        for file in place.rglob("*.tf"):
+            yield from parse(file.read_text(encoding="utf-8")).blocks
 
 
 def _provider(block: Block) -> str:
@@ -56,30 +89,40 @@ def _provider(block: Block) -> str:
     return named[1] if named else block.labels[0].split("_")[0]
 
 
-def _aliases(document: Document) -> set[tuple[str, str]]:
-    found = set()
-    for block in document.blocks:
+def _aliases(blocks: Iterable[Block]) -> Iterator[tuple[str, str]]:
+    for block in blocks:
         alias = block.attribute("alias") if block.type == "provider" and len(block.labels) == 1 else None
         name = literal(alias.value) if alias else None
         if isinstance(name, str) and _NAME.match(name) and _NAME.match(block.labels[0]):
-            found.add((block.labels[0], name))
-    return found
+            yield block.labels[0], name
 
 
-def _inputs(document: Document) -> set[str]:
-    return {
-        block.labels[0]
-        for block in document.blocks
-        if block.type == "variable" and len(block.labels) == 1 and block.attribute("default") is None
-        if _NAME.match(block.labels[0]) and block.labels[0] not in _RESERVED
-    }
+def _expected(blocks: Iterable[Block]) -> Iterator[tuple[str, str]]:
+    """Yield the `configuration_aliases` of a module's `required_providers`."""
+    for block in (nested for b in blocks if b.type == "terraform" for nested in b.blocks):
+        for provider in block.attributes if block.type == "required_providers" else ():
+            for element in object_elements(provider.value) or ():
+                if element.key == "configuration_aliases":
+                    for item in children(inner(element.value), "expression"):
+                        name, _, alias = text_of(item).partition(".")
+                        if _NAME.match(name) and _NAME.match(alias):
+                            yield name, alias
 
 
-def _root_only(document: Document) -> bool:
-    outputs = [b for b in document.blocks if b.type == "output"]
+def _inputs(blocks: Iterable[Block]) -> Iterator[str]:
+    for block in blocks:
+        if block.type == "variable" and len(block.labels) == 1 and block.attribute("default") is None:
+            name = block.labels[0]
+            if _NAME.match(name) and name not in _RESERVED:
+                yield name
+
+
+def _root_only(documents: Iterable[Document]) -> bool:
+    documents = list(documents)
+    outputs = [b for document in documents for b in document.blocks if b.type == "output"]
     if any(b.attribute("ephemeral") for b in outputs):
         return True
-    return any(not _says_true(b.attribute("sensitive")) for b in outputs) and _marks_values(document)
+    return any(not _says_true(b.attribute("sensitive")) for b in outputs) and any(map(_marks_values, documents))
 
 
 def _marks_values(document: Document) -> bool:

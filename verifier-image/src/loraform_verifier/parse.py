@@ -19,6 +19,14 @@ MAX_DEPTH = 400
 """Levels of the syntax tree; the deepest program of the AWS provider's documentation has about 60."""
 MAX_ERRORS = 20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_CODE_IN_TEMPLATE = (
+    "template_interpolation",
+    "template_if_intro",
+    "template_else_intro",
+    "template_if_end",
+    "template_for_start",
+    "template_for_end",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ def parse(text: str) -> Document:
     if problems:
         return Document(source, root, (), {}, problems)
     blocks = tuple(_block(node) for node in _body_items(root) if node.type == "block")
-    return Document(source, root, blocks, _comments(source, root), tuple(_beyond_grammar(root))[:MAX_ERRORS])
+    return Document(source, root, blocks, _comments(source, root), tuple(_beyond_grammar(source, root))[:MAX_ERRORS])
 
 
 def walk(root: Node) -> Iterator[Node]:
@@ -167,19 +175,25 @@ def _comments(source: bytes, root: Node) -> dict[int, tuple[int, str]]:
     return found
 
 
-def _beyond_grammar(root: Node) -> Iterator[Diagnostic]:
+def _beyond_grammar(source: bytes, root: Node) -> Iterator[Diagnostic]:
     """Yield what the grammar lets pass and Terraform refuses as a syntax error."""
     for node in walk(root):
         if node.type == "body":
             yield from _body_problems(node)
         elif node.type == "block":
             yield from _block_problems(node)
-        elif node.type in ("string_lit", "quoted_template") and _breaks_line(node):
+        elif node.type in ("string_lit", "quoted_template") and _breaks_line(source, node):
             yield _problem(node, "MultiLineString", "A quoted string must end on its line.", "Use \\n or a heredoc.")
         elif node.type == "object":
             yield from _object_problems(node)
         elif node.type == "heredoc_template" and _ends_earlier(node):
             yield _problem(node, "AmbiguousHeredoc", "A line inside the heredoc reads as its end marker.")
+        elif node.type in ("template_interpolation_start", "template_directive_start") and _is_escape(source, node):
+            sigil = text_of(node)[0]
+            message = f"`{sigil * 3}{{` reads as an interpolation and as an escape."
+            yield _problem(
+                node, "AmbiguousTemplate", message, f'Write `${{"{sigil}"}}` for a {sigil} before `{sigil}{{`.'
+            )
 
 
 def _ends_earlier(heredoc: Node) -> bool:
@@ -192,10 +206,28 @@ def _ends_earlier(heredoc: Node) -> bool:
     return any(line.strip() == marker for line in lines)
 
 
-def _breaks_line(string: Node) -> bool:
-    if string.type == "string_lit":
-        return string.start_point.row != string.end_point.row
-    return any(b"\n" in (part.text or b"") for part in children(string, "template_literal"))
+def _is_escape(source: bytes, start: Node) -> bool:
+    """Say whether Terraform, which escapes with two sigils or more, sees text where the grammar sees code.
+
+    What is a quote to one is then none to the other, and code would be hidden from us.
+    """
+    return source[: start.start_byte].endswith(source[start.start_byte : start.start_byte + 1])
+
+
+def _breaks_line(source: bytes, string: Node) -> bool:
+    if string.start_point.row == string.end_point.row:
+        return False
+    # The grammar's literals leave out white space, so that text is what lies between the pieces of code.
+    begin, stack = string.start_byte, [string]
+    while stack:
+        node = stack.pop()
+        if node.type not in _CODE_IN_TEMPLATE:
+            stack.extend(reversed(node.children))
+            continue
+        if b"\n" in source[begin : node.start_byte]:
+            return True
+        begin = node.end_byte
+    return b"\n" in source[begin : string.end_byte]
 
 
 def _body_problems(body: Node) -> Iterator[Diagnostic]:

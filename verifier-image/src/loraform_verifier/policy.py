@@ -1,19 +1,22 @@
 """The house policy judged on the syntax tree: a comment above each resource, tags on each resource that can have them.
 
-A tag counts only where its value can be read off the program. `tags = var.tags` may well hold it, so such a resource
-is undecided, which makes the program inconclusive unless something else is plainly wrong.
+Where a plan was made, its tags decide. Without one a tag counts only where its value can be read off the program:
+`tags = var.tags` may well hold it, so such a resource is undecided, which makes the program inconclusive unless
+something else is plainly wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tree_sitter import Node
 
-from loraform_api.verification import Diagnostic, HousePolicy
+from loraform_api.verification import DefaultTags, Diagnostic, HousePolicy
+from loraform_verifier.house_rules import broken_rules
 from loraform_verifier.literals import Element, as_string, inner, literal, object_elements
 from loraform_verifier.parse import Block, Document, children, text_of
+from loraform_verifier.planned import NO_PLAN, Planned
 from loraform_verifier.taggable import Tagging, tagging_of
 
 TAGS_HINT = "Write the tags as an object, or as the last argument of merge(…)."
@@ -41,16 +44,38 @@ class Tags:
         return as_string(literal(self.values[key])) if key in self.values else None
 
 
-def judge(document: Document, policy: HousePolicy) -> PolicyFindings:
-    """Hold a parsed program against the house policy."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The tags of one resource, or of one of its planned instances."""
+
+    values: Mapping[str, str | None]
+    """Tag to value; None where it is not known."""
+    complete: bool = True
+
+
+def _read(tags: Tags, defaults: Mapping[str, str]) -> Reading:
+    return Reading({**defaults, **{key: tags.value(key) for key in tags.values}}, tags.complete)
+
+
+def judge(
+    document: Document, policy: HousePolicy, plan: Planned = NO_PLAN, defaults: Mapping[str, str] | None = None
+) -> PolicyFindings:
+    """Hold a parsed file against the house policy; `defaults` are the provider's `default_tags` as far as literal."""
     findings = PolicyFindings()
+    counted = defaults if defaults and policy.default_tags is DefaultTags.COUNTED else {}
     for resource in document.resources():
         if not has_comment(document, resource, policy.comment):
             message = f"{resource.address}: the comment directly above the resource is missing."
             findings.broken.append(_found("CommentMissing", message, resource, policy.comment))
         tagging = tagging_of(resource.labels[0])
         if tagging is not None:
-            _judge_tags(resource, tags_of(resource, tagging), policy, findings)
+            planned = plan.tags(resource.address, with_defaults=policy.default_tags is DefaultTags.COUNTED)
+            readings = [_read(tags_of(resource, tagging), counted)] if planned is None else map(Reading, planned)
+            for reading in readings:
+                _judge_tags(resource, reading, policy, findings)
+        broken, undecided = broken_rules(resource, policy.deny, plan)
+        findings.broken.extend(broken)
+        findings.undecided.extend(undecided)
     return findings
 
 
@@ -107,20 +132,22 @@ def _tag_blocks(resource: Block) -> Iterator[tuple[str, Node]]:
                 yield name, value.value
 
 
-def _judge_tags(resource: Block, tags: Tags, policy: HousePolicy, findings: PolicyFindings) -> None:
-    for key, wanted in policy.tags.items():
-        found = tags.value(key)
-        hint = f'tags = {{ {key} = "{wanted}" }}'
-        if found == wanted:
+def _judge_tags(resource: Block, tags: Reading, policy: HousePolicy, findings: PolicyFindings) -> None:
+    for key in dict.fromkeys([*policy.tags, *policy.required_tags]):
+        wanted = policy.tags.get(key)
+        found = tags.values.get(key)
+        must = "may have any value" if wanted is None else f"must be {wanted!r}"
+        hint = f'tags = {{ {key} = "{wanted or "…"}" }}'
+        if found == wanted if wanted is not None else key in tags.values:
             continue
         if found is not None:
-            message = f"{resource.address}: tag {key} is {found[:60]!r}; it must be {wanted!r}."
+            message = f"{resource.address}: tag {key} is {found[:60]!r}; it {must}."
             findings.broken.append(_found("TagWrong", message, resource, hint))
         elif key in tags.values or not tags.complete:
             message = f"{resource.address}: tag {key} must be evaluated; it cannot be read off the program."
             findings.undecided.append(_found("TagUndecided", message, resource, TAGS_HINT))
         else:
-            message = f"{resource.address}: tag {key} is missing; it must be {wanted!r}."
+            message = f"{resource.address}: tag {key} is missing; it {must}."
             findings.broken.append(_found("TagMissing", message, resource, hint))
 
 

@@ -102,11 +102,14 @@ def _added_to_object(source: bytes, holder: Node, new: dict[str, str]) -> Edit:
     elements = children(holder, "object_elem")
     closing = children(holder, "object_end")[0]
     start = _line_start(source, closing)
-    if not elements:
+    if not elements and not children(holder, "comment"):
         return Edit(holder.start_byte, holder.end_byte, _object(new, _indent(source, holder)))
     if source[start : closing.start_byte].strip():  # something stands before the brace on its line
+        pairs = ", ".join(_pair(*item) for item in new.items())
+        if not elements:
+            return Edit(closing.start_byte, closing.start_byte, f"{pairs} ")
         end = elements[-1].end_byte
-        return Edit(end, end, "".join(f", {_pair(*item)}" for item in new.items()))
+        return Edit(end, end, f", {pairs}")
     indent = _indent(source, closing) + STEP
     return Edit(start, start, "".join(f"{indent}{_pair(*item)}\n" for item in new.items()))
 

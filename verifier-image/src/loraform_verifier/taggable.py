@@ -1,21 +1,14 @@
-"""Which resource types can carry tags, and how: a table made from the provider's schema and committed.
+"""Which resource types can carry tags, and how: read off the provider's schema.
 
-`python -m loraform_verifier.taggable SCHEMA.json` prints a new table, where SCHEMA.json is the output of
-`terraform providers schema -json`. A type that the table does not know is asked for no tags.
+A type that no known schema has is asked for no tags.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping
 from enum import Enum
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
-from typing import Any
+from functools import lru_cache
 
-TABLE = "taggable.json"
+from loraform_verifier.schema.catalogue import BlockSchema, default
 
 
 class Tagging(Enum):
@@ -27,37 +20,21 @@ class Tagging(Enum):
     """`tag { key, value, propagate_at_launch }`, one for each tag"""
 
 
+@lru_cache(maxsize=4096)
 def tagging_of(resource_type: str) -> Tagging | None:
-    """Return how a resource type carries tags; None when it cannot or is not known."""
-    return _table().get(resource_type)
+    """Return how a resource type carries tags; None when it cannot or is not known.
+
+    Reads a provider's schema when it first meets a type of that provider. Raises SchemaError for a broken file.
+    """
+    schema = default().find("resource", resource_type)
+    return _tagging(schema) if schema else None
 
 
-@cache
-def _table() -> dict[str, Tagging]:
-    data = json.loads(files(__package__).joinpath(TABLE).read_text())
-    return {name: tagging for tagging in Tagging for name in data[tagging.value].split()}
-
-
-def table_of(schema: Mapping[str, Any]) -> dict[str, str]:
-    """Return the table for the output of `terraform providers schema -json`."""
-    found: dict[Tagging, list[str]] = {tagging: [] for tagging in Tagging}
-    for provider in schema["provider_schemas"].values():
-        for name, resource in provider.get("resource_schemas", {}).items():
-            if tagging := _tagging(resource["block"]):
-                found[tagging].append(name)
-    return {tagging.value: " ".join(sorted(names)) for tagging, names in found.items()}
-
-
-def _tagging(block: Mapping[str, Any]) -> Tagging | None:
-    tags = block.get("attributes", {}).get("tags", {})
-    if tags.get("type") == ["map", "string"] and (tags.get("optional") or tags.get("required")):
+def _tagging(schema: BlockSchema) -> Tagging | None:
+    tags = schema.arguments.get("tags")
+    if tags is not None and tags.settable and tags.type == ["map", "string"]:
         return Tagging.ARGUMENT
-    tag = block.get("block_types", {}).get("tag", {})
-    if tag.get("max_items") == 1:  # aws_autoscaling_group_tag is one tag of another resource
+    tag = schema.block("tag")
+    if tag is None or tag.max_items == 1:  # aws_autoscaling_group_tag is one tag of another resource
         return None
-    words = tag.get("block", {}).get("attributes", {}).keys()
-    return Tagging.BLOCKS if {"key", "value", "propagate_at_launch"} <= words else None
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(table_of(json.loads(Path(sys.argv[1]).read_text())), indent=1) + "\n")
+    return Tagging.BLOCKS if {"key", "value", "propagate_at_launch"} <= tag.block.arguments.keys() else None

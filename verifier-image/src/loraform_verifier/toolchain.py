@@ -17,9 +17,11 @@ from pathlib import Path
 
 from loraform_api.verification import Toolchain
 from loraform_verifier import isolation
+from loraform_verifier.versions import order
 
 TERRAFORM_VARIABLE = "LORAFORM_TERRAFORM"
 MIRROR_VARIABLE = "LORAFORM_PROVIDER_MIRROR"
+MODULES_VARIABLE = "LORAFORM_MODULE_MIRROR"
 REGISTRIES = {"Terraform": "registry.terraform.io", "OpenTofu": "registry.opentofu.org"}
 IN_IMAGE = Path("/opt/terraform/mirror")
 SEARCHED = (Path("/opt"), Path("/usr"))
@@ -57,6 +59,8 @@ class Terraform:
     """`Terraform` or `OpenTofu`."""
     version: str
     providers: tuple[Provider, ...]
+    modules: Path | None = None
+    """The module mirror: folders `HOST/NAMESPACE/NAME/PROVIDER/VERSION`."""
 
     @property
     def registry(self) -> str:
@@ -73,7 +77,7 @@ class Terraform:
         return Toolchain(terraform=f"{self.product.lower()} {self.version}", providers=versions)
 
 
-def discover(binary: str | None = None, mirror: str | None = None) -> Terraform:
+def discover(binary: str | None = None, mirror: str | None = None, modules: str | None = None) -> Terraform:
     """Find the toolchain: arguments, then environment, then the usual places. Raises ToolchainError."""
     executable = _binary(binary or os.environ.get(TERRAFORM_VARIABLE))
     folder = _mirror(mirror or os.environ.get(MIRROR_VARIABLE))
@@ -81,7 +85,7 @@ def discover(binary: str | None = None, mirror: str | None = None) -> Terraform:
     providers = tuple(sorted(_newest(folder), key=lambda p: p.source))
     if not providers:
         raise ToolchainError(f"the provider mirror {folder} holds no unpacked provider for {_platform()}")
-    return Terraform(executable, product, version, providers)
+    return Terraform(executable, product, version, providers, _modules(modules or os.environ.get(MODULES_VARIABLE)))
 
 
 def child_environment(home: Path) -> dict[str, str]:
@@ -130,6 +134,14 @@ def _mirror(wanted: str | None) -> Path:
     raise ToolchainError(f"{missing}; give --mirror or set {MIRROR_VARIABLE} to an unpacked filesystem mirror")
 
 
+def _modules(wanted: str | None) -> Path | None:
+    if not wanted:
+        return None
+    if not Path(wanted).is_dir():
+        raise ToolchainError(f"the module mirror {wanted!r} is not a folder; correct --modules or {MODULES_VARIABLE}")
+    return Path(wanted).resolve()
+
+
 def _usual_mirrors() -> Iterator[Path]:
     home = Path.home()
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
@@ -167,10 +179,6 @@ def _newest(mirror: Path) -> list[Provider]:
         for folder in sorted(mirror.glob(f"{host}/*/*/*/{_platform()}")):
             namespace, kind, version = folder.parts[-4:-1]
             known = newest.get((namespace, kind))
-            if known is None or _order(version) > _order(known.version):
+            if known is None or order(version) > order(known.version):
                 newest[namespace, kind] = Provider(namespace, kind, version, folder)
     return list(newest.values())
-
-
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version.split("-", maxsplit=1)[0]))

@@ -213,7 +213,7 @@ def _by_program(errors: list[dict[str, Any]]) -> dict[int, list[Diagnostic]]:
         if (module := _module(error)) and module[1:].isdigit():
             diagnostics = found.setdefault(int(module[1:]), [])
             if len(diagnostics) < MAX_PER_PROGRAM:
-                diagnostics.append(diagnostic_of(error))
+                diagnostics.append(diagnostic_of(error, module))
     return found
 
 

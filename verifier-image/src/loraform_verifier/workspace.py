@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loraform_verifier.normalise import Normalised
+from loraform_verifier.diagnostics import OUR_FILE
+from loraform_verifier.normalise import Aliases, Normalised
 from loraform_verifier.toolchain import Provider, Terraform, write_cli_config
 
-PROGRAM_FILE = "main.tf"
-OUR_FILE = "loraform.tf.json"
 CANARY = "canary"
 CANARY_TEXT = 'output "canary" {\n  value = local.canary\n}\n'
 """Terraform reports its undeclared local value only once it really judges modules. Loading errors and graph errors
@@ -39,18 +38,18 @@ def lay_out_batch(root: Path, terraform: Terraform, programs: Mapping[str, Norma
     used = {name for program in programs.values() for name in program.providers}
     providers = {name: found for name in sorted(used) if (found := terraform.provider(name))}
     modules: dict[str, Any] = {CANARY: {"source": f"./{CANARY}"}}
+    _write_canary(root)
     for key, program in programs.items():
         modules[key] = {"source": f"./{key}"} | dict.fromkeys(sorted(program.inputs), f"${{var.{UNKNOWN_INPUT}}}")
-        _write_program(root / key, program)
-        if aliases := _known_aliases(program, terraform):
+        write_program(root / key, program, terraform)
+        if aliases := _known(program.aliases, terraform):
             own, passed = _alias_words(aliases, providers, terraform)
             _write_json(root / key / OUR_FILE, {"terraform": {"required_providers": own}})
             modules[key]["providers"] = passed
-    _write_program(root / CANARY, CANARY_TEXT.encode())
     settings: dict[str, Any] = {"module": modules, "variable": {UNKNOWN_INPUT: {}}}
     _write_json(root / OUR_FILE, settings | _own_providers(providers, terraform))
-    _write_manifest(root, modules)
-    _write_installation(root, terraform)
+    write_manifest(root, {CANARY: None, **programs})
+    write_installation(root, terraform)
 
 
 def lay_out_alone(root: Path, terraform: Terraform, program: Normalised) -> None:
@@ -58,12 +57,12 @@ def lay_out_alone(root: Path, terraform: Terraform, program: Normalised) -> None
     names = program.providers | {name for name, _ in program.aliases}
     providers = {name: found for name in sorted(names) if (found := terraform.provider(name))}
     settings = _own_providers(providers, terraform)
-    for name, alias in sorted(_known_aliases(program, terraform)):
+    for name, alias in sorted(_known(program.aliases, terraform)):
         settings.setdefault("provider", {}).setdefault(name, []).append(CONFIGURATION.get(name, {}) | {"alias": alias})
-    _write_program(root, program)
+    write_program(root, program, terraform)
     _write_json(root / OUR_FILE, settings)
-    _write_manifest(root, {})
-    _write_installation(root, terraform)
+    write_manifest(root, {"": program})
+    write_installation(root, terraform)
 
 
 def _own_providers(providers: Mapping[str, Provider], terraform: Terraform) -> dict[str, Any]:
@@ -73,8 +72,8 @@ def _own_providers(providers: Mapping[str, Provider], terraform: Terraform) -> d
     return settings | ({"provider": configured} if configured else {})  # an empty `provider` is an error
 
 
-def _known_aliases(program: Normalised, terraform: Terraform) -> set[tuple[str, str]]:
-    return {(name, alias) for name, alias in program.aliases if terraform.provider(name)}
+def _known(aliases: Aliases, terraform: Terraform) -> set[tuple[str, str]]:
+    return {(name, alias) for name, alias in aliases if terraform.provider(name)}
 
 
 def _alias_words(
@@ -98,20 +97,44 @@ def _source(provider: Provider, terraform: Terraform) -> str:
     return f"{terraform.registry}/{provider.source}"
 
 
-def _write_program(folder: Path, program: Normalised | bytes) -> None:
+def write_program(folder: Path, program: Normalised, terraform: Terraform) -> None:
+    """Write a program's files below `folder`, and link the mirrored modules that it calls."""
     folder.mkdir(exist_ok=True)
-    (folder / PROGRAM_FILE).write_bytes(program if isinstance(program, bytes) else program.text)
+    for name, text in program.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(text)
+    for name, aliases in program.inner_aliases.items():
+        own, _ = _alias_words(_known(aliases, terraform), {}, terraform)
+        _write_json(folder / name / OUR_FILE, {"terraform": {"required_providers": own}})
+    for name, place in program.links.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(place)
 
 
-def _write_manifest(root: Path, modules: Mapping[str, Any]) -> None:
+def write_manifest(root: Path, modules: Mapping[str, Normalised | None]) -> None:
+    """Write terraform's list of installed modules: each key's own, in the folder of its name, and what it calls.
+
+    The empty key is the root module itself.
+    """
     entries = [{"Key": "", "Source": "", "Dir": "."}]
-    entries += [{"Key": key, "Source": f"./{key}", "Dir": key} for key in modules]
+    for key, program in modules.items():
+        entries += [{"Key": key, "Source": f"./{key}", "Dir": key}] if key else []
+        for call in program.calls if program else ():
+            version = {"Version": call.version} if call.version else {}
+            place = "/".join(part for part in (key, call.folder) if part) or "."
+            entries.append({"Key": f"{key}.{call.key}".lstrip("."), "Source": call.source, "Dir": place} | version)
     folder = root / ".terraform/modules"
     folder.mkdir(parents=True)
     _write_json(folder / "modules.json", {"Modules": entries})
 
 
-def _write_installation(root: Path, terraform: Terraform) -> None:
+def _write_canary(root: Path) -> None:
+    (root / CANARY).mkdir()
+    (root / CANARY / "main.tf").write_text(CANARY_TEXT)
+
+
+def write_installation(root: Path, terraform: Terraform) -> None:
+    """Link the providers, write the lock file and the command line configuration."""
     locks = []
     for provider in terraform.providers:
         place = f"{terraform.registry}/{provider.source}"

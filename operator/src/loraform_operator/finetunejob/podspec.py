@@ -20,6 +20,8 @@ from loraform_operator.podspec import (
     claim_volume,
     environment,
     owner_reference,
+    pack_mounts,
+    pack_volumes,
     pod_base,
     resources,
     scratch_volumes,
@@ -86,7 +88,10 @@ def _pod(job: FineTuneJob, stage: RunStage, run: Run, endpoint: Endpoint) -> Obj
         claim, _ = split_claim_uri(job.spec.output.storage_uri)
         volumes.append(claim_volume("output", claim, read_only=False))
         mounts.append({"name": "output", "mountPath": names.OUTPUT_MOUNT})
-    sidecars = _sidecars(job, run) if stage is RunStage.EVALUATE else []
+    sidecars: list[Object] = []
+    if stage is RunStage.EVALUATE:
+        sidecars = _sidecars(job, run)
+        volumes += pack_volumes(run.config.policy, optional=False)
     files = [{"key": k, "path": k} for k in (names.RUN_CONFIG_FILE, names.CA_FILE)]
     pod: Object = {
         **pod_base(prefix, job.spec.placement),
@@ -141,7 +146,10 @@ def _sidecars(job: FineTuneJob, run: Run) -> list[Object]:
         max_lora_rank=run.config.max_lora_rank,
         mounts=[{**WORKSPACE_MOUNT, "readOnly": True}],
     )
-    return [{**c, "restartPolicy": "Always"} for c in (engine, verifier_container(run.config.images["verifier"]))]
+    return [
+        {**c, "restartPolicy": "Always"}
+        for c in (engine, verifier_container(run.config.images["verifier"], run.config.policy))
+    ]
 
 
 def _inputs(job: FineTuneJob, run: Run) -> tuple[list[Object], list[Object]]:
@@ -162,7 +170,8 @@ def _inputs(job: FineTuneJob, run: Run) -> tuple[list[Object], list[Object]]:
             if volume is not None:
                 volumes.append(volume)
                 mounts.append({"name": volume["name"], "mountPath": f"{folder}/{source.name}", "readOnly": True})
-    return volumes, mounts
+    # Optional, as ConfigMaps of rows are: `prepare` waits for what is missing, and names it.
+    return [*volumes, *pack_volumes(run.config.policy, optional=True)], [*mounts, *pack_mounts(run.config.policy)]
 
 
 def _source(source: DataSource, volume: str) -> Object | None:

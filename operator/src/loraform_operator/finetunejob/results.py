@@ -30,6 +30,8 @@ def results_of(job: FineTuneJob, status: FineTuneJobStatus, report: StageReport)
         changes["dataset"] = DatasetStatus(digest=report.prepare.dataset_digest, rows=rows)
         facts = {"base_digest": report.prepare.base_digest, "template_hash": report.prepare.template_hash}
         changes["provenance"] = provenance and provenance.model_copy(update=facts)
+    if report.train is not None:
+        changes["forgetting"] = report.train.forgetting
     if report.evaluate is not None:
         changes["evaluation"] = _evaluation(report.evaluate)
         toolchain = {"toolchain": report.evaluate.toolchain[:512]}
@@ -61,6 +63,8 @@ def _arm(arm: ArmResult) -> ArmStatus:
         ],
         truncated=arm.truncated,
         inconclusive=arm.inconclusive,
+        hallucination_rate=rate(arm.hallucinated, arm.rows),
+        pass_at_k=arm.pass_at_k,
     )
 
 

@@ -28,6 +28,7 @@ from loraform_operator.podspec import (
     claim_volume,
     environment,
     owner_reference,
+    pack_volumes,
     pod_base,
     resources,
     scratch_volumes,
@@ -105,6 +106,7 @@ def engine_deployment(observed: Observed, route: Route, settings: Settings, endp
 def gateway_deployment(observed: Observed, route: Route, settings: Settings, endpoint: Endpoint) -> Object:
     """Return the gateway with the verifier as its native sidecar."""
     model, placement = observed.model, observed.model.spec.serving.placement
+    policy = model.spec.policy
     engine_url = f"http://{names.engine_name(model.metadata.name)}.{model.metadata.namespace}.svc:{names.PORT_AGENT}"
     gateway = _container(
         model,
@@ -117,9 +119,10 @@ def gateway_deployment(observed: Observed, route: Route, settings: Settings, end
     )
     pod = {
         **_pod(model, placement, observed, route, (names.CONTAINER_GATEWAY, names.CONTAINER_VERIFIER)),
-        "initContainers": [{**verifier_container(settings.images.verifier), "restartPolicy": "Always"}],
+        "initContainers": [{**verifier_container(settings.images.verifier, policy), "restartPolicy": "Always"}],
         "containers": [gateway],
     }
+    pod["volumes"] += pack_volumes(policy, optional=False)
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     return _deployment(model, GATEWAY, pod, strategy, 1)
 

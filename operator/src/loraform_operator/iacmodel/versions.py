@@ -93,6 +93,7 @@ def _record(model: IaCModel, job: FineTuneJob, number: int, live: VersionRecord 
         live_digest=live.artifact_digest if live else None,
         live_version=live.version if live else None,
         policy_in_force=bool(job.spec.policy or model.spec.policy),
+        candidate_digest=status.artifact.digest,
     )
     decision, message = decide(evidence, model.spec.promotion)
     return VersionRecord(

@@ -1,17 +1,20 @@
-"""How sure a paired comparison is: Tango's score interval for the difference of two paired proportions.
+"""How sure a measured rate (Wilson) and a mean (Student) are, and how sure a paired comparison is (Tango).
 
 Two arms answer the same rows; only rows on which they disagree tell them apart. The interval inverts the score test
 (T. Tango, Statistics in Medicine 17, 1998, 891-908), so that at difference 0 it is exactly McNemar's test: an adapter
-against itself is called better in at most the nominal share of trials. One-sided 95 %, as design §8 asks.
+against itself is called better in at most the nominal share of trials. One-sided 95 %: what promotion reads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import copysign, floor, inf, sqrt
 
 Z_ONE_SIDED_95 = 1.6448536269514722
 """Quantile of the normal distribution at 95 %."""
+Z_TWO_SIDED_95 = 1.959963984540054
+"""Quantile at 97.5 %."""
 BISECTIONS = 60
 """Halvings of [-1, 1]: more than a float can tell apart."""
 
@@ -32,6 +35,35 @@ class Pairs:
     def difference(self) -> float:
         """Pass rate of the candidate less that of the reference."""
         return (self.gained - self.lost) / self.rows
+
+
+def wilson(passed: int, rows: int, z: float = Z_TWO_SIDED_95) -> tuple[float, float]:
+    """Return the interval of a rate, two-sided at `z`; without rows, all that a rate can be.
+
+    E. B. Wilson, Journal of the American Statistical Association 22, 1927, 209-212.
+    """
+    if not 0 <= passed <= rows:
+        raise ValueError(f"not a rate: {passed} of {rows} rows")
+    if rows == 0:
+        return 0.0, 1.0
+    share, weight = passed / rows, z * z / rows
+    centre = (share + weight / 2) / (1 + weight)
+    half = sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
+    # At the ends of the scale the formula gives the end itself, but for rounding.
+    return (0.0 if passed == 0 else centre - half), (1.0 if passed == rows else centre + half)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean and its two-sided 95 % interval by Student's t; raises ValueError with fewer than two values."""
+    freedom = len(values) - 1
+    if freedom < 1:
+        raise ValueError(f"an interval needs two values, not {len(values)}")
+    mean = sum(values) / len(values)
+    error = sqrt(sum((value - mean) ** 2 for value in values) / freedom / len(values))
+    z = Z_TWO_SIDED_95
+    # Student's quantile from the normal one (Abramowitz and Stegun, 26.7.5).
+    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    return mean, mean - t * error, mean + t * error
 
 
 def lower_bound(pairs: Pairs, z: float = Z_ONE_SIDED_95) -> float:

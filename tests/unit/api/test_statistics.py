@@ -1,4 +1,4 @@
-"""Tango's interval against published values, and by simulation."""
+"""Wilson's and Tango's intervals against published values, and by simulation."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import random
 
 import pytest
 
-from loraform_operator.iacmodel.statistics import (
+from loraform_api.statistics import (
     Pairs,
     lower_bound,
+    mean_interval,
     smallest_visible_difference,
     upper_bound,
+    wilson,
 )
 
 Z_TWO_SIDED_95 = 1.959963984540054
@@ -76,3 +78,40 @@ def test_a_bound_covers_the_true_difference_in_the_nominal_share() -> None:
 def test_impossible_outcomes_are_refused() -> None:
     with pytest.raises(ValueError, match="3 gained and 0 lost of 2 rows"):
         Pairs(2, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("passed", "rows", "expected"),
+    [
+        # R. G. Newcombe, Statistics in Medicine 17, 1998, 857-872, table I, method 3.
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+        (20, 20, (0.8389, 1.0)),
+    ],
+)
+def test_wilsons_interval_is_as_published(passed: int, rows: int, expected: tuple[float, float]) -> None:
+    assert wilson(passed, rows) == pytest.approx(expected, abs=5e-5)
+
+
+def test_without_rows_a_rate_can_be_anything() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("passed", "rows"), [(2, 1), (-1, 5)])
+def test_impossible_rates_are_refused(passed: int, rows: int) -> None:
+    with pytest.raises(ValueError, match="not a rate"):
+        wilson(passed, rows)
+
+
+def test_a_means_interval_is_students() -> None:
+    """Quantiles of t at 97.5 %: 2.0010 with 59 degrees of freedom, 2.262 with 9."""
+    for count, quantile in ((60, 2.0010), (10, 2.262)):
+        values = [float(i % 2) for i in range(count)]
+        mean, low, high = mean_interval(values)
+        error = (0.25 * count / (count - 1) / count) ** 0.5
+        assert mean == 0.5
+        assert ((high - mean) / error, (mean - low) / error) == pytest.approx((quantile, quantile), abs=0.005)
+    with pytest.raises(ValueError, match="two values"):
+        mean_interval([1.0])

@@ -1,0 +1,101 @@
+"""`reports/evaluation.json`: every figure of an evaluation. Published beside the adapter; the page shows the same."""
+
+from __future__ import annotations
+
+from loraform_api.finetunejob_status import ArmName, Forgetting
+from loraform_api.meta import Sha256, WireModel
+
+
+class Rate(WireModel):
+    """A share of rows, with its 95 % Wilson interval."""
+
+    passed: int
+    rows: int
+    rate: float
+    low: float
+    high: float
+
+
+class StageFigures(WireModel):
+    stage: str
+    """A verification stage, or `All`."""
+    raw: Rate
+    served: Rate
+
+
+class PassAtKFigures(WireModel):
+    """Unbiased estimate from `samplesPerPrompt` drawn answers a prompt; 95 % interval by bootstrap over clusters."""
+
+    k: int
+    rate: float
+    low: float
+    high: float
+    prompts: int
+    clusters: int
+
+
+class ArmFigures(WireModel):
+    name: ArmName
+    adapter_digest: Sha256 | None = None
+    stages: list[StageFigures]
+    truncated: Rate
+    inconclusive: Rate
+    hallucinated: Rate
+    distinct_answers: int
+    pass_at_k: list[PassAtKFigures] = []
+
+
+class PairedFigures(WireModel):
+    """Raw outcomes of candidate and reference on the same rows; Tango's interval, each bound one-sided 95 %."""
+
+    reference: ArmName
+    both_passed: int
+    gained: int
+    lost: int
+    neither_passed: int
+    difference: float
+    low: float
+    high: float
+    smallest_visible_difference: float
+    """The smallest improvement that this suite could have shown, with as many rows lost."""
+    gained_rows: list[str]
+    """Ids, at most 200; all of them are in `evaluation/rows.jsonl`."""
+    lost_rows: list[str]
+
+
+class Group(WireModel):
+    """Rows that have something in common, and what each arm made of them: raw, all stages."""
+
+    name: str
+    rates: dict[ArmName, Rate]
+
+
+class LossPoint(WireModel):
+    """One line of `reports/training.jsonl`."""
+
+    step: int
+    loss: float | None = None
+    eval_loss: float | None = None
+    learning_rate: float | None = None
+
+
+class EvaluationReport(WireModel):
+    namespace: str
+    name: str
+    uid: str
+    verdict: str
+    """The comparison in one line. It is not the promotion decision, which is the IaCModel's."""
+    rows: int
+    samples_per_prompt: int
+    temperature: str
+    arms: list[ArmFigures]
+    paired: PairedFigures
+    by_difficulty: list[Group]
+    by_type: list[Group]
+    """By resource type that the row asks for; a row counts in each of its types."""
+    types_left_out: int = 0
+    """Types with fewer rows than those listed."""
+    loss: list[LossPoint] = []
+    forgetting: Forgetting | None = None
+    parity_max_difference: str
+    toolchain: str

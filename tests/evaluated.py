@@ -1,0 +1,119 @@
+"""An evaluation as stage evaluate leaves it, made up: what the report's tests look at."""
+
+from __future__ import annotations
+
+from random import Random
+
+from loraform_api.evaluation import EvaluationReport, LossPoint
+from loraform_api.finetunejob_status import ArmName
+from loraform_api.run import EvaluateResult, RunConfig
+from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, StageResult
+from loraform_trainer import arms
+from loraform_trainer.arms import Row, Scored
+from loraform_trainer.evaluation import figures
+
+CANDIDATE, LIVE = "c" * 64, "d" * 64
+ASKED = (Stage.PARSE, Stage.VALIDATE, Stage.INTENT)
+HOSTILE = (
+    "</code></pre><script>document.title='owned'</script>",
+    '"><img src=x onerror="document.title=1">',
+    "<svg/onload=alert(1)>\u202egnp.exe\u202c",
+    "<!-- --><style>*{display:none}</style>\x00\x1b[31m",
+    "${title} $sections $$ {{7*7}}",
+    "<a href='javascript:alert(1)' id='rates'>x</a>",
+)
+"""What a model may answer to leave its place in the page."""
+
+PLAIN = 'resource "aws_s3_bucket" "b{0}" {{\n  bucket = "b{0}"\n}}\n'
+BETTER = '# made by us\nresource "aws_s3_bucket" "b{0}" {{\n  bucket = "b{0}"\n\n  tags = {{\n    a = "b"\n  }}\n}}\n'
+
+
+def verdict(failed: Stage | None, code: str = "UnsupportedArgument") -> ProgramVerdict:
+    """A verdict of the stages in `ASKED`, up to the one that failed."""
+    stages = []
+    for stage in ASKED:
+        if stage is failed:
+            finding = Diagnostic(
+                code=code, message="An argument named <b>x</b> is not expected here.", line=2, hint="Drop it."
+            )
+            stages.append(StageResult(stage=stage, passed=False, diagnostics=[finding]))
+            break
+        stages.append(StageResult(stage=stage, passed=True))
+    return ProgramVerdict(id="x", passed=failed is None, stages=stages)
+
+
+def rows(count: int) -> list[Row]:
+    """Rows in clusters of two, of six difficulties, two types in turn."""
+    types = (("aws_s3_bucket",), ("aws_vpc", "aws_subnet"))
+    return [
+        Row(
+            f"row-{i}",
+            "held-out",
+            f"Create a bucket b{i}.",
+            "",
+            None,
+            ASKED,
+            None,
+            types[i % 2],
+            str(i % 6 + 1),
+            str(i // 2),
+        )
+        for i in range(count)
+    ]
+
+
+def answers(arm: arms.Arm, asked: list[Row], share: float, seed: int, samples: int = 0) -> list[Scored]:
+    """One arm's answers; a share of about `share` passes. `samples` drawn ones a row instead of the greedy one."""
+    generator, found = Random(seed), []
+    for i, row in enumerate(asked):
+        for sample in range(1, samples + 1) if samples else (0,):
+            text = (BETTER if arm.name is ArmName.CANDIDATE else PLAIN).format(i)
+            if i % 3 == 0:
+                text += HOSTILE[i // 3 % len(HOSTILE)]
+            judged = verdict(None if generator.random() < share else ASKED[generator.randrange(3)])
+            truncated = not judged.passed and i % 11 == 0
+            shown = None if truncated else judged
+            found.append(Scored(arm, row, text, truncated, shown, shown, sample))
+    return found
+
+
+def config(samples: int = 10) -> RunConfig:
+    """A run's config."""
+    source = {"name": "rows", "configMap": {"name": "rows", "key": "rows.jsonl"}}
+    spec = {
+        "baseModel": {"storageUri": "pvc://models/tiny"},
+        "dataset": {"sources": [source]},
+        "evaluation": {"suites": [source], "samplesPerPrompt": samples},
+        "output": {"storageUri": "pvc://artifacts/adapters"},
+    }
+    return RunConfig.model_validate(
+        {
+            "namespace": "team-a", "name": "style", "uid": "1234", "spec": spec, "images": {}, "engineDtype": "float32",
+            "maxLoraRank": 16,
+        }
+    )  # fmt: skip
+
+
+def evaluated(
+    count: int = 250, live: str | None = None, samples: int = 10, shares: tuple[float, float] = (0.55, 0.75)
+) -> tuple[EvaluationReport, dict[ArmName, list[Scored]]]:
+    """A report and the greedy answers behind it; `shares` pass of reference and candidate."""
+    asked, compared = rows(count), arms.arms(CANDIDATE, live, None)
+    share = {ArmName.BASE: shares[0], ArmName.LIVE: shares[0], ArmName.CANDIDATE: shares[1]}
+    greedy = {arm.name: answers(arm, asked, share[arm.name], seed) for seed, arm in enumerate(compared)}
+    drawn = {
+        arm.name: answers(arm, asked, share[arm.name], 100 + seed, samples) if samples > 1 else []
+        for seed, arm in enumerate(compared)
+        if arm.name is not ArmName.LIVE
+    }
+    reference = ArmName.LIVE if live else ArmName.BASE
+    result = EvaluateResult(
+        arms=[arms.count(name, scored) for name, scored in greedy.items()],
+        paired=arms.pair(greedy[reference], greedy[ArmName.CANDIDATE]),
+        live_digest=live,
+        parity_max_difference="0.0021",
+        toolchain="terraform 1.11.4, hashicorp/aws 5.100.0",
+    )
+    loss = [LossPoint(step=i * 10, loss=2.5 / (1 + i / 4) + 0.05, learning_rate=2e-4) for i in range(1, 40)]
+    loss.append(LossPoint(step=390, eval_loss=0.31))
+    return figures.report(config(samples), result, greedy, drawn, loss), greedy

@@ -1,0 +1,140 @@
+"""Rego in its confined child: what policies may do, and that a bad one costs only itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraform_verifier import security
+from loraform_verifier.configuration import single
+from loraform_verifier.normalise import normalise
+from loraform_verifier.plan import Planner
+from loraform_verifier.plannable import plannable
+from loraform_verifier.rego import Answer, Asks, Question, evaluate
+from loraform_verifier.toolchain import ToolchainError, discover
+
+SUITE = Path(__file__).resolve().parents[3] / "shared/data/iac-eval-dev.jsonl"
+SOUND = "package a\n\ndefault ok = false\n\nok { input.on }"
+REGEX_BOMB = 'package a\n\nok := regex.match("(a+)+$", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!")'
+MEMORY_BOMB = (
+    "package a\n\nimport rego.v1\n\n"
+    + 'x0 := "0123456789abcdef"\n'
+    + "".join(f'x{n + 1} := concat("", [x{n}, x{n}, x{n}, x{n}])\n' for n in range(14))
+    + "ok := count(x14) > 0\n"
+)
+
+
+def intents(*policies: str, plan: Any = None, each: float = 5) -> list[Answer]:
+    return evaluate([Question(Asks.INTENT, (policy,), plan or {"on": True}) for policy in policies], each=each)
+
+
+def codes(answers: list[Answer]) -> list[str | None]:
+    return [answer.undecided.code if answer.undecided else None for answer in answers]
+
+
+def test_old_and_new_syntax_say_the_same() -> None:
+    new = "package a\n\nimport rego.v1\n\ndefault ok := false\n\nok if input.on"
+    assert [a.passed for a in intents(SOUND, new)] == [True, True]
+    assert [a.unmet for a in intents(SOUND, new, plan={"on": False})] == [("ok",), ("ok",)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ("package a\n\nheld_out {", "this is unclosed"),
+        ("package a\n\nok := count(input.held_out[_].y)", "Invalid bracket argument"),
+        ("package a\n\nf(held_out) := f(held_out)\n\nok := f(1)", "Recursion detected"),
+        ("package a\n\nok := 1\n\nok := 2", "multiple outputs"),
+        ("", ""),
+    ],
+)
+def test_a_policy_that_cannot_be_evaluated_is_undecided_in_the_engines_words(policy: str, words: str) -> None:
+    (answer,) = intents(policy)
+    assert answer.undecided
+    assert answer.undecided.code in ("RegoInvalid", "RegoWithoutVerdict")
+    assert words in answer.undecided.message
+    assert "held_out" not in answer.undecided.message
+
+
+def test_a_policy_that_hangs_is_stopped_and_the_others_are_answered() -> None:
+    assert codes(intents(SOUND, REGEX_BOMB, SOUND, each=1)) == [None, "RegoTimeout", None]
+
+
+def test_a_policy_that_hangs_on_every_plan_is_given_up() -> None:
+    started = time.monotonic()
+    questions = [Question(Asks.INTENT, (REGEX_BOMB,), {"n": n}) for n in range(50)]
+    assert codes(evaluate(questions, each=1)) == ["RegoTimeout"] * 50
+    assert time.monotonic() - started < 30
+
+
+def test_a_policy_that_eats_memory_is_stopped_and_the_others_are_answered() -> None:
+    lost = codes(intents(SOUND, MEMORY_BOMB, SOUND, each=20))
+    assert (lost[0], lost[2]) == (None, None)
+    assert lost[1] in ("RegoCrashed", "RegoTimeout")
+
+
+def test_time_is_counted_for_each_question_and_not_for_all_of_a_policy() -> None:
+    questions = [Question(Asks.PACK, security.rules(), {"n": n}) for n in range(400)]  # each takes some 6 ms
+    assert codes(evaluate(questions, each=1)) == [None] * 400
+
+
+def test_a_batch_ends_in_time() -> None:
+    answers = evaluate([Question(Asks.INTENT, (REGEX_BOMB,), {}), Question(Asks.INTENT, (SOUND,), {})], seconds=1)
+    assert codes(answers) == ["RegoTimeout", "RegoTimeout"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    ['http.send({"method": "get", "url": "http://127.0.0.1"})', 'net.lookup_ip_addr("localhost")'],
+)
+def test_nothing_is_reached_from_a_policy(call: str) -> None:
+    (answer,) = intents(f"package a\n\nok {{ {call} }}")
+    assert not answer.passed
+
+
+def test_a_policy_sees_no_environment_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORAFORM_SECRET", "s3cret")
+    pack = "package a\n\nimport rego.v1\n\ndeny contains name if some name, _ in opa.runtime().env"
+    (answer,) = evaluate([Question(Asks.PACK, (pack,), {})])
+    assert {finding.msg for finding in answer.findings} <= {"HOME", "TMPDIR", "PATH", "LANG", "LC_CTYPE"}
+
+
+@pytest.mark.parametrize("text", ['a"b', "a\nb", "a\\b", "é\u2028", '{"Action": "*"}', "\ud800"])
+def test_any_text_of_a_plan_comes_through(text: str) -> None:
+    pack = "package a\n\nimport rego.v1\n\ndeny contains input.text"
+    (answer,) = evaluate([Question(Asks.PACK, (pack,), {"text": text})])
+    assert [finding.msg for finding in answer.findings] == [text.replace("\ud800", "?")]
+
+
+def test_policies_see_each_plan_and_answers_keep_their_order() -> None:
+    pack = "package main\n\ndeny[msg] { input.n > 1; msg := sprintf(`n is %d`, [input.n]) }"
+    questions = [
+        Question(asks, (policy,), {"n": n, "on": n > 1})
+        for n in range(4)
+        for asks, policy in ((Asks.INTENT, SOUND), (Asks.PACK, pack))
+    ]
+    answers = evaluate(questions)
+    assert [a.passed for a in answers[::2]] == [False, False, True, True]
+    assert [[f.msg for f in a.findings] for a in answers[1::2]] == [[], [], ["n is 2"], ["n is 3"]]
+
+
+def test_policies_of_a_human_suite_know_their_own_program() -> None:
+    if not SUITE.exists():
+        pytest.skip("the development suite does not lie beside the checkout")
+    try:
+        planner = Planner(discover())
+    except ToolchainError as error:
+        pytest.skip(str(error))
+    rows = [json.loads(line) for line in SUITE.read_text().splitlines()]
+    programs = [single(row["reference"]) for row in rows]
+    plans = [outcome.plan or {} for outcome in planner.plan([plannable(c, normalise(c)) for c in programs])]
+    policies = [(row["rego"],) for row in rows]
+    questions = [Question(Asks.INTENT, p, plan) for p, plan in zip(policies, plans, strict=True)]
+    questions += [Question(Asks.INTENT, p, plan) for p, plan in zip(policies, plans[61:] + plans[:61], strict=True)]
+    answers = evaluate(questions)
+    assert [r["id"] for r, answer in zip(rows, answers[: len(rows)], strict=True) if not answer.passed] == []
+    assert [r["id"] for r, answer in zip(rows, answers[len(rows) :], strict=True) if answer.passed] == []

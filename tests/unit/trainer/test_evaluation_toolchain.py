@@ -1,0 +1,39 @@
+"""What judged: in words, and held against what the spec asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from loraform_api.finetunejob import ToolchainSpec
+from loraform_api.verification import Toolchain
+from loraform_trainer.evaluation.toolchain import lacks, words
+
+HAS = Toolchain(terraform="terraform 1.11.4", providers={"hashicorp/aws": "5.100.0"}, packs={"cost": "ab" * 32})
+
+
+def test_provenance_names_product_providers_and_packs() -> None:
+    assert words(HAS) == "terraform 1.11.4, hashicorp/aws 5.100.0, pack cost abababababab"
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacking"),
+    [
+        ({}, ""),
+        ({"terraform": "~> 1.11"}, ""),
+        ({"terraform": ">= 1.10, < 1.12", "providers": [{"source": "hashicorp/aws", "version": "~> 5.100"}]}, ""),
+        ({"terraform": "~> 1.12"}, "terraform ~> 1.12 is asked for, the verifier has terraform 1.11.4"),
+        ({"opentofu": "~> 1.11"}, "opentofu ~> 1.11 is asked for, the verifier has terraform 1.11.4"),
+        (
+            {"providers": [{"source": "hashicorp/random", "version": "3"}]},
+            "hashicorp/random 3 is asked for, the verifier has none",
+        ),
+        (
+            {"providers": [{"source": "hashicorp/aws", "version": "6"}]},
+            "hashicorp/aws 6 is asked for, the verifier has 5.100.0",
+        ),
+    ],
+)
+def test_what_is_asked_for_and_absent_is_named(asked: dict[str, Any], lacking: str) -> None:
+    assert lacks(ToolchainSpec.model_validate(asked), HAS) == lacking

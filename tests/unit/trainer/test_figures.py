@@ -1,0 +1,64 @@
+"""The report: one consistent set of figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from loraform_api.evaluation import EvaluationReport
+from loraform_api.finetunejob_status import ArmName
+from loraform_trainer.evaluation import figures
+
+from ...evaluated import LIVE, evaluated
+
+
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ((0.5, 0.8), "The candidate is better than base: +"),
+        ((0.8, 0.5), "The candidate is worse than base: -"),
+        ((0.6, 0.6), "The candidate is not shown to differ from base: "),
+    ],
+)
+def test_the_verdict_says_what_the_interval_says(shares: tuple[float, float], words: str) -> None:
+    report, _ = evaluated(samples=1, shares=shares)
+    assert report.verdict.startswith(words)
+    assert report.verdict.endswith(f"on 250 rows, {report.paired.gained} gained and {report.paired.lost} lost.")
+
+
+def test_the_live_version_is_the_reference_where_there_is_one() -> None:
+    report, greedy = evaluated(live=LIVE)
+    assert report.paired.reference is ArmName.LIVE
+    assert "than live" in report.verdict
+    assert [c.row.id for _, c in figures.gained(greedy, ArmName.LIVE)] == report.paired.gained_rows
+    assert [arm.name for arm in report.arms if arm.pass_at_k] == ["Base", "Candidate"]
+
+
+def test_drawn_answers_change_pass_at_k_and_nothing_that_decides() -> None:
+    without, _ = evaluated(samples=1)
+    drawn, _ = evaluated(samples=10)
+    assert all(arm.pass_at_k == [] for arm in without.arms)
+    assert drawn.paired == without.paired
+    assert [arm.stages for arm in drawn.arms] == [arm.stages for arm in without.arms]
+    for arm in drawn.arms:
+        assert [(e.k, e.prompts, e.clusters) for e in arm.pass_at_k] == [(k, 250, 125) for k in (1, 5, 10)]
+        assert all(e.low <= e.rate <= e.high for e in arm.pass_at_k)
+
+
+def test_the_paired_table_agrees_with_the_rates() -> None:
+    report, _ = evaluated()
+    both, paired = {arm.name: arm.stages[-1].raw.passed for arm in report.arms}, report.paired
+    assert both[ArmName.BASE] == paired.both_passed + paired.lost
+    assert both[ArmName.CANDIDATE] == paired.both_passed + paired.gained
+    assert (len(paired.gained_rows), len(paired.lost_rows)) == (paired.gained, paired.lost)
+
+
+def test_status_has_pass_at_k_as_text() -> None:
+    report, _ = evaluated()
+    shown = figures.in_status(report)[ArmName.CANDIDATE]
+    assert [estimate.k for estimate in shown] == [1, 5, 10]
+    assert shown[0].rate == f"{report.arms[-1].pass_at_k[0].rate:.4f}"
+
+
+def test_the_report_survives_being_written() -> None:
+    report, _ = evaluated()
+    assert EvaluationReport.model_validate_json(report.model_dump_json(by_alias=True, exclude_none=True)) == report

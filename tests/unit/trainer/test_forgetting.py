@@ -1,0 +1,65 @@
+"""The probe's rows, and what is made of log-probabilities. A real model: tests/integration/trainer."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from loraform_trainer import forgetting
+from loraform_trainer.data import TokenRow
+from loraform_trainer.tokens import BaseTokens
+
+
+class Flat(torch.nn.Module):
+    """Stands for a PEFT model of eight tokens: the base gives all the same probability, the adapter prefers token 7."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, bias: float) -> None:
+        super().__init__()
+        self.bias, self.adapted = bias, True
+
+    def disable_adapter(self) -> Any:
+        self.adapted = False
+        return nullcontext()
+
+    def forward(self, input_ids: torch.Tensor, use_cache: bool) -> Any:
+        logits = torch.zeros(*input_ids.shape, 8)
+        if self.adapted:
+            logits[..., 7] = self.bias
+        return SimpleNamespace(logits=logits)
+
+
+def vocabulary() -> BaseTokens:
+    tokenizer = Tokenizer(
+        models.BPE(vocab={c: i for i, c in enumerate(pre_tokenizers.ByteLevel.alphabet())}, merges=[])
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return BaseTokens(tokenizer, None, 999, "0" * 64)
+
+
+def test_sixty_different_questions_fit_a_small_model_even_byte_by_byte() -> None:
+    rows = forgetting.rows(vocabulary(), 400)
+    assert len({tuple(row.prompt_ids) for row in rows}) == 60
+    assert not any(999 in row.response_ids for row in rows)  # the end of text is what every adapter learns
+    assert len(forgetting.rows(vocabulary(), 100)) < 60
+
+
+def test_an_adapter_that_prefers_other_words_makes_answers_less_likely() -> None:
+    rows = [TokenRow(str(i), [1], [2] * (1 + i % 3)) for i in range(30)]
+    found = forgetting.measure(Flat(2.0), rows)
+    assert found is not None
+    expected = torch.log(torch.tensor(8 / (7 + 2.718281828**2))).item()
+    assert float(found.mean_difference) == pytest.approx(expected, abs=1e-3)
+    assert found.prompts == 30
+
+
+def test_nothing_is_said_of_few_rows_or_of_what_is_no_number() -> None:
+    rows = [TokenRow(str(i), [1], [2]) for i in range(30)]
+    assert forgetting.measure(Flat(2.0), rows[:19]) is None
+    assert forgetting.measure(Flat(float("nan")), rows) is None

@@ -1,0 +1,202 @@
+"""The page: nothing of a model's answer becomes markup, everything points somewhere, and it stays small."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from loraform_api.evaluation import LossPoint
+from loraform_api.finetunejob_status import ArmName, Forgetting
+from loraform_trainer.arms import Row, Scored
+from loraform_trainer.evaluation import examples, page
+
+from ...evaluated import ASKED, HOSTILE, evaluated, verdict
+
+VOID = {"meta", "br", "link", "img", "input", "hr", "base"}
+ELEMENTS = {
+    "html", "head", "meta", "title", "style", "body", "header", "main", "nav", "section", "h1", "h2", "p", "ul", "li",
+    "a", "div", "table", "caption", "colgroup", "thead", "tbody", "tr", "th", "td", "span", "svg", "rect", "line",
+    "circle", "text", "polyline", "details", "summary", "code", "pre", "strong", "em", "dl", "dt", "dd",
+}  # fmt: skip
+
+
+class Read(HTMLParser):
+    """Collects elements, ids and references; fails on an end that closes nothing."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text: dict[str, list[str]] = {}
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.setdefault(self.open[-1] if self.open else "", []).append(data)
+
+    def values(self, *names: str) -> list[str]:
+        return [value or "" for _, attrs in self.elements for name, value in attrs.items() if name in names]
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    report, greedy = evaluated()
+    return page.render(report, greedy)
+
+
+@pytest.fixture(scope="module")
+def read(html: str) -> Read:
+    return Read(html)
+
+
+def test_no_script_of_an_answer_survives(html: str, read: Read) -> None:
+    assert "<script" not in html.lower()
+    assert {element for element, _ in read.elements} <= ELEMENTS
+    shown = "".join(piece for pieces in read.text.values() for piece in pieces)
+    assert "<script>document.title='owned'</script>" in shown
+    assert '<img src=x onerror="document.title=1">' in shown
+    assert "${title} $sections $$" in shown
+
+
+def test_nothing_is_loaded_and_nothing_runs(html: str, read: Read) -> None:
+    policy = next(
+        attrs["content"] for _, attrs in read.elements if attrs.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    names = {name for _, attrs in read.elements for name in attrs}
+    assert not {n for n in names if n.startswith("on")} | names & {
+        "src",
+        "srcset",
+        "action",
+        "style",
+        "data",
+        "xlink:href",
+    }
+    assert all(value.startswith("#") for value in read.values("href"))
+    assert "url(" not in html
+    assert "@import" not in html
+
+
+def test_every_reference_leads_to_one_id(read: Read) -> None:
+    ids = read.values("id")
+    assert len(ids) == len(set(ids))
+    assert {v.removeprefix("#") for v in read.values("href")} | set(read.values("aria-labelledby")) <= set(ids)
+    assert read.open == []
+
+
+def test_people_and_machines_can_read_it(read: Read) -> None:
+    attributes: dict[str, list[dict[str, str | None]]] = {}
+    for element, attrs in read.elements:
+        attributes.setdefault(element, []).append(attrs)
+    assert attributes["html"] == [{"lang": "en"}]
+    assert read.text["title"] == ["Evaluation of team-a/style"]
+    assert len(attributes["table"]) == len(attributes["caption"])
+    assert all(attrs.get("scope") for attrs in attributes["th"])
+    assert all(attrs.get("aria-label") and attrs.get("role") == "img" for attrs in attributes["svg"])
+
+
+def test_it_shows_what_was_found(read: Read) -> None:
+    titles = read.text["h2"]
+    assert titles[:7] == [
+        "Rates by arm and stage", "The comparison that promotion reads", "More than one answer", "By difficulty",
+        "By resource type", "Training loss", "Made with",
+    ]  # fmt: skip
+    assert [t.split(":")[0] for t in titles[7:]] == [
+        "Rows lost against Base", "Rows gained against Base", "Rows that the candidate failed",
+    ]  # fmt: skip
+    assert "pass@10" in read.text["th"]
+    assert "52.4 % (131/250)" in read.text["span"]
+    kinds = [attrs["id"] or "" for element, attrs in read.elements if element == "details"]
+    assert {kind.split("-")[0]: kinds.count(kind) for kind in kinds} == {"lost": 1, "gained": 1, "failure": 1}
+    assert len(kinds) == 60
+
+
+def test_what_an_adapter_forgot_is_told() -> None:
+    report, greedy = evaluated(count=10, samples=1)
+    found = Forgetting(mean_difference="-0.0125", low="-0.0200", high="-0.0050", prompts=60)
+    read = Read(page.render(report.model_copy(update={"forgetting": found}), greedy))
+    assert "Beside Terraform" in read.text["h2"]
+    assert any("60 short general answers by -0.0125" in words for words in read.text["p"])
+
+
+def test_a_bare_run_has_no_empty_sections() -> None:
+    report, greedy = evaluated(samples=1)
+    bare = report.model_copy(update={"by_difficulty": [], "by_type": [], "loss": [LossPoint(step=3, eval_loss=0.3)]})
+    titles = Read(page.render(bare, greedy)).text["h2"]
+    assert titles[:3] == ["Rates by arm and stage", "The comparison that promotion reads", "Made with"]
+
+
+def test_the_page_is_bounded_whatever_a_model_writes() -> None:
+    report, greedy = evaluated(count=90)
+    floods = {name: f"{name}\n" + ('"' * 300 + "\n") * 5000 + '"<&\u202e' * 100_000 for name in greedy}
+    flood = {
+        name: [Scored(s.arm, s.row, f"{s.row.id} {floods[name]}", raw=s.raw) for s in answers]
+        for name, answers in greedy.items()
+    }
+    written = page.render(report, flood)
+    assert 1_000_000 < len(written.encode()) <= 2_000_000
+    read = Read(written)
+    for kind in ("lost", "gained", "failure"):
+        assert f"{kind}-1" in read.values("id")  # each list has its share
+    assert len([words for words in read.text["p"] if words.endswith("more in evaluation/rows.jsonl.")]) == 3
+
+
+def scored(text: str, failed: object = None, id_: str = "a") -> Scored:
+    _, greedy = evaluated(count=1)
+    judged = verdict(failed)  # type: ignore[arg-type]
+    return Scored(
+        greedy[ArmName.CANDIDATE][0].arm, Row(id_, "s", "Do it.", "", None, ASKED), text, raw=judged, served=judged
+    )
+
+
+def test_each_kind_of_failure_is_shown_before_a_second_of_one() -> None:
+    answers = [scored("", ASKED[0], f"parse-{i}") for i in range(5)] + [scored("", ASKED[1], "validate")]
+    answers.append(Scored(answers[0].arm, Row("cut", "s", "", "", None, ASKED), "", truncated=True))
+    answers.append(scored("", None, "passed"))
+    shown = [s.row.id for s in examples.failures(answers, 4)]
+    assert shown == ["parse-0", "validate", "cut", "parse-1"]
+
+
+def test_lines_that_differ_are_marked_on_their_side() -> None:
+    made = examples.comparison(scored("a\nb\nc\n"), scored("a\nB\nc\nd\n"), "gained", 1)
+    cells = re.findall(r'<td class="(same|removed|added|absent)">(?:<span class="sign">(.) </span>)?([^<]*)</td>', made)
+    assert cells == [
+        ("same", " ", "a"), ("same", " ", "a"), ("removed", "-", "b"), ("added", "+", "B"), ("same", " ", "c"),
+        ("same", " ", "c"), ("absent", "", ""), ("added", "+", "d"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_hostile_answer_adds_no_element(hostile: str) -> None:
+    plain = [element for element, _ in Read(examples.comparison(scored("x"), scored("y"), "lost", 1)).elements]
+    found = [element for element, _ in Read(examples.comparison(scored(hostile), scored("y"), "lost", 1)).elements]
+    assert found == plain
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_words_have_contrast_in_both_themes(html: str) -> None:
+    """WCAG AA asks 4.5 of text."""
+    themes = re.findall(r":root \{([^}]*)\}", html)
+    assert len(themes) == 2
+    for theme in themes:
+        colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", theme))
+        pairs = [("ink", under) for under in ("paper", "panel", "removed", "added")]
+        pairs += [("quiet", "paper"), ("quiet", "panel"), *((word, "panel") for word in ("good", "bad", "open"))]
+        for over, under in pairs:
+            light, dark = sorted((luminance(colours[over]), luminance(colours[under])), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (over, under)

@@ -1,0 +1,88 @@
+"""pass@k against counting every choice, and its interval over clusters."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from random import Random
+
+import pytest
+
+from loraform_trainer.evaluation.passk import Prompt, bootstrap, estimates, unbiased
+
+
+@pytest.mark.parametrize("drawn", range(1, 9))
+def test_it_is_the_share_of_choices_that_hold_a_passed_answer(drawn: int) -> None:
+    for passed in range(drawn + 1):
+        answers = [True] * passed + [False] * (drawn - passed)
+        for k in range(1, drawn + 1):
+            choices = list(combinations(answers, k))
+            assert unbiased(drawn, passed, k) == pytest.approx(sum(map(any, choices)) / len(choices))
+
+
+def test_it_is_unbiased_where_the_share_of_all_samples_is_not() -> None:
+    """A prompt passed by three answers in ten: pass@5 is 1 - 0.7^5, whatever number of answers estimates it."""
+    generator, trials = Random(5), 4000
+    for drawn in (5, 10):
+        counts = [sum(generator.random() < 0.3 for _ in range(drawn)) for _ in range(trials)]
+        mean = sum(unbiased(drawn, passed, 5) for passed in counts) / trials
+        assert mean == pytest.approx(1 - 0.7**5, abs=0.02)
+
+
+def test_each_k_that_the_samples_allow_is_estimated() -> None:
+    assert [e.k for e in estimates([Prompt("a", 1, 2)], 1)] == [1]
+    assert [e.k for e in estimates([Prompt("a", 1, 5)], 1)] == [1, 5]
+    assert [e.k for e in estimates([Prompt("a", 1, 20), Prompt("b", 1, 10)], 1)] == [1, 5, 10]
+    assert estimates([], 1) == []
+
+
+def test_the_rate_is_the_mean_over_prompts_not_over_clusters() -> None:
+    found = estimates([Prompt("a", 4, 4), Prompt("b", 0, 4), Prompt("b", 0, 4), Prompt("b", 0, 4)], 1)[0]
+    assert (found.rate, found.prompts, found.clusters) == (0.25, 4, 2)
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    generator = Random(3)
+    prompts = [Prompt(str(i // 3), generator.randrange(6), 5) for i in range(60)]
+    assert estimates(prompts, 7) == estimates(prompts, 7)
+    assert estimates(prompts, 7) != estimates(prompts, 8)
+
+
+def test_more_samples_of_the_same_prompts_make_no_narrower_interval() -> None:
+    """Prompts that pass always or never: drawing more answers tells nothing new of other prompts."""
+    few = estimates([Prompt(str(i), 5 * (i % 2), 5) for i in range(40)], 1)[0]
+    many = estimates([Prompt(str(i), 20 * (i % 2), 20) for i in range(40)], 1)[0]
+    assert (few.low, few.high) == (many.low, many.high)
+    assert few.high - few.low > 0.25
+
+
+def test_prompts_of_one_cluster_count_as_one_observation() -> None:
+    alike = [Prompt(str(i // 10), 5 * (i // 10 % 2), 5) for i in range(100)]
+    apart = [Prompt(str(i), prompt.passed, 5) for i, prompt in enumerate(alike)]
+    clustered, alone = estimates(alike, 1)[0], estimates(apart, 1)[0]
+    assert clustered.rate == alone.rate
+    assert clustered.high - clustered.low > 2 * (alone.high - alone.low)
+
+
+def test_the_interval_covers_the_rate_of_all_prompts_there_are() -> None:
+    """Clusters of three alike prompts whose rates vary: 95 % nominal, a little less with few clusters."""
+    generator, trials, covered = Random(11), 100, 0
+    for _ in range(trials):
+        clusters = []
+        for _ in range(40):
+            rate = generator.random()
+            clusters.append((float(sum(generator.random() < rate for _ in range(3))), 3))
+        low, high = bootstrap(clusters, seed=1)
+        covered += low <= 0.5 <= high
+    assert covered / trials >= 0.9
+
+
+def test_what_cannot_vary_is_not_shown_as_certain() -> None:
+    assert bootstrap([(3.0, 3)], 1) == (0.0, 1.0)
+    low, high = bootstrap([(1.0, 1)] * 20, 1)
+    assert (round(low, 3), high) == (0.839, 1.0)  # Wilson's of 20 of 20
+
+
+@pytest.mark.parametrize(("drawn", "passed", "k"), [(5, 6, 1), (5, -1, 1), (5, 1, 6), (5, 1, 0)])
+def test_impossible_counts_are_refused(drawn: int, passed: int, k: int) -> None:
+    with pytest.raises(ValueError, match="no pass@"):
+        unbiased(drawn, passed, k)

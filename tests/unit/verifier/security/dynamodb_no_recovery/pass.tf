@@ -1,0 +1,14 @@
+resource "aws_dynamodb_table" "things" {
+  name         = "things"
+  billing_mode = "PAY_PER_REQUEST"
+  hash_key     = "id"
+
+  attribute {
+    name = "id"
+    type = "S"
+  }
+
+  point_in_time_recovery {
+    enabled = true
+  }
+}

@@ -1,0 +1,7 @@
+resource "aws_elasticache_replication_group" "cache" {
+  replication_group_id       = "cache"
+  description                = "cache"
+  node_type                  = "cache.t3.small"
+  at_rest_encryption_enabled = true
+  transit_encryption_enabled = true
+}

@@ -1,0 +1,4 @@
+resource "aws_kinesis_stream" "bad" {
+  name        = "events"
+  shard_count = 1
+}

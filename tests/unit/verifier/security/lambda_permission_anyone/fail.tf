@@ -1,0 +1,5 @@
+resource "aws_lambda_permission" "bad" {
+  action        = "lambda:InvokeFunction"
+  function_name = "job"
+  principal     = "*"
+}

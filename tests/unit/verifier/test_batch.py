@@ -1,0 +1,101 @@
+"""Programs that run together: errors find their owner, culprits are taken out, the rest is divided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loraform_verifier.batch import (
+    BATCH_SIZE,
+    Round,
+    blamed,
+    by_program,
+    in_batches,
+    missing_provider,
+    no_verdict,
+    parts,
+)
+from loraform_verifier.isolation import Finished
+from loraform_verifier.toolchain import Provider, Terraform
+
+
+def judged(index: int, program: str) -> str:
+    return f"{program} alone"
+
+
+def test_one_run_is_enough_where_it_decides_all() -> None:
+    runs: list[list[int]] = []
+
+    def together(programs: dict[int, str]) -> Round[str]:
+        runs.append(list(programs))
+        return Round(dict(programs))
+
+    programs = {index: f"p{index}" for index in range(BATCH_SIZE + 10)}
+    assert in_batches(programs, together, judged) == programs
+    assert [len(run) for run in runs] == [130, 130]
+
+
+def test_decided_programs_leave_and_the_rest_runs_again() -> None:
+    def together(programs: dict[int, str]) -> Round[str]:
+        failing = {i: f"{p} failed" for i, p in programs.items() if p == "bad"}
+        return Round(failing or {i: f"{p} passed" for i, p in programs.items()})
+
+    outcomes = in_batches({0: "bad", 1: "a", 2: "b"}, together, judged)
+    assert outcomes == {0: "bad failed", 1: "a passed", 2: "b passed"}
+
+
+def test_blamed_programs_are_judged_alone() -> None:
+    def together(programs: dict[int, str]) -> Round[str]:
+        return Round({}, {1}) if 1 in programs else Round(dict(programs))
+
+    assert in_batches({0: "a", 1: "cycle", 2: "b"}, together, judged) == {0: "a", 1: "cycle alone", 2: "b"}
+
+
+def test_a_run_of_no_use_is_divided_until_the_culprit_is_alone() -> None:
+    def together(programs: dict[int, str]) -> Round[str] | None:
+        return None if "hang" in programs.values() else Round(dict(programs))
+
+    outcomes = in_batches(dict.fromkeys(range(20), "good") | {7: "hang"}, together, judged)
+    assert outcomes.pop(7) == "hang alone"
+    assert len(outcomes) == 19
+    assert [i for i, outcome in outcomes.items() if outcome != "good"] == [6, 8]  # they shared its part
+
+
+def test_a_run_that_decides_nothing_is_divided_too() -> None:
+    assert in_batches({0: "a", 1: "b"}, lambda _: Round(), judged) == {0: "a alone", 1: "b alone"}
+
+
+def test_errors_belong_to_the_program_in_whose_file_they_lie() -> None:
+    errors = [
+        {"summary": "a", "range": {"filename": "r3/modules/net/main.tf"}},
+        {"summary": "b", "range": {"filename": "loraform.tf.json"}},
+        {"summary": "c", "range": {"filename": "canary/main.tf"}},
+        {"summary": "d", "detail": "module.r5.local.a (expand), module.r5.local.b"},
+    ]
+    assert by_program(errors) == {3: [errors[0]]}
+    assert blamed(errors) == {5}
+
+
+def test_a_provider_that_is_not_installed_is_named() -> None:
+    terraform = Terraform(Path("t"), "Terraform", "1", (Provider("hashicorp", "aws", "5", Path("p")),))
+    assert missing_provider(terraform, {"aws", "terraform"}) is None
+    absent = missing_provider(terraform, {"aws", "random"})
+    assert absent is not None
+    assert (absent.code, absent.message) == (
+        "ProviderMissing",
+        "Provider 'random' is not installed here; installed: hashicorp/aws.",
+    )
+
+
+def test_a_stopped_child_is_told_from_one_that_failed() -> None:
+    assert no_verdict(Finished(-9, b"", b"")).code == "Timeout"
+    failed = no_verdict(Finished(2, b"", b"out of\nmemory"))
+    assert (failed.code, failed.message) == (
+        "TerraformFailed",
+        "terraform gave no verdict (exit status 2): out of memory",
+    )
+
+
+def test_parts_are_of_nearly_equal_size_and_never_empty() -> None:
+    assert list(parts([1, 2, 3, 4, 5], 2)) == [[1, 2, 3], [4, 5]]
+    assert list(parts([1], 8)) == [[1]]
+    assert list(parts([], 0)) == []

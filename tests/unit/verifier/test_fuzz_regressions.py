@@ -1,0 +1,68 @@
+"""What fuzzing found, each defect as its smallest case."""
+
+from __future__ import annotations
+
+import pytest
+
+from loraform_api.verification import HousePolicy
+from loraform_verifier.literals import literal, object_elements
+from loraform_verifier.parse import parse
+from loraform_verifier.policy import judge
+from loraform_verifier.rewrite import rewrite
+
+POLICY = HousePolicy(comment="# by PiCloud", tags={"created_by": "PiCloud"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a = "$$${" == file(" == ") == "}"\n',
+        'a = <<E\n$$${" == "}\nE\n',
+        'a = "%%%{ if x }y%{ endif }"\n',
+        'a = "$$$$${x}"\n',
+    ],
+)
+def test_a_call_cannot_hide_in_what_only_looks_like_an_interpolation(text: str) -> None:
+    """Terraform reads `$$${` as an escape: what is code to it would be text to us."""
+    assert [problem.code for problem in parse(text).problems] == ["AmbiguousTemplate"]
+
+
+@pytest.mark.parametrize("text", ['a = "$${x}"\n', 'a = "$$$${x}"\n', 'a = "%${x}$%{ if x }y%{ endif }"\n', 'a = "$$ ${x}"\n'])
+def test_escapes_that_both_read_alike_are_read(text: str) -> None:
+    assert parse(text).problems == ()
+
+
+@pytest.mark.parametrize("text", ['a = "\n${x}"\n', 'a = "${x} \n ${x}"\n', 'a = "%{ if x }y\n%{ endif }"\n'])
+def test_a_quoted_template_ends_on_its_line(text: str) -> None:
+    assert [problem.code for problem in parse(text).problems] == ["MultiLineString"]
+
+
+def test_code_in_a_quoted_template_may_have_lines() -> None:
+    assert parse('a = "${\nx\n}%{ if [\n1] }y%{ endif }"\n').problems == ()
+
+
+@pytest.mark.parametrize("value", [" x", "  ", "\tx ", "\u2028", ""])
+def test_white_space_at_the_start_of_a_string_is_part_of_it(value: str) -> None:
+    block = parse(f'a {{\n  b = "{value}"\n  c = {{ "{value}" = 1 }}\n}}\n').blocks[0]
+    quoted, keyed = block.attributes
+    assert literal(quoted.value) == value
+    assert [element.key for element in object_elements(keyed.value) or []] == [value]
+
+
+def test_a_tag_with_a_space_before_it_is_another_tag() -> None:
+    text = '# by PiCloud\nresource "aws_vpc" "a" {\n  tags = { created_by = " PiCloud" }\n}\n'
+    assert [finding.code for finding in judge(parse(text), POLICY).broken] == ["TagWrong"]
+    assert rewrite(parse(text), POLICY) == text.replace('" PiCloud"', '"PiCloud"')
+
+
+@pytest.mark.parametrize(
+    ("tags", "wanted"),
+    [
+        ("{\n    # why\n  }", '{\n    # why\n    created_by = "PiCloud"\n  }'),
+        ("{ # why\n  }", '{ # why\n    created_by = "PiCloud"\n  }'),
+        ("{ /* why */ }", '{ /* why */ created_by = "PiCloud" }'),
+    ],
+)
+def test_comments_in_empty_tags_stay(tags: str, wanted: str) -> None:
+    program = '# by PiCloud\nresource "aws_vpc" "a" {{\n  tags = {}\n}}\n'
+    assert rewrite(parse(program.format(tags)), POLICY) == program.format(wanted)

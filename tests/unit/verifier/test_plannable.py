@@ -1,0 +1,92 @@
+"""What Plan must know of a program: its provider's settings, the data it reads from an account."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loraform_verifier.configuration import Configuration, single
+from loraform_verifier.modules import modules_of
+from loraform_verifier.normalise import normalise
+from loraform_verifier.parse import parse
+from loraform_verifier.plannable import DataRead, Plannable, ProviderSettings, plannable, settings_of
+
+READ = 'data "aws_ami" "a" {\n  owners = ["amazon"]\n}\n'
+
+
+def described(files: dict[str, str], mirror: Path | None = None) -> Plannable:
+    configuration = Configuration({name: parse(text) for name, text in files.items()})
+    modules = modules_of(configuration, "registry.terraform.io", mirror)
+    assert modules.refused == []
+    return plannable(configuration, normalise(configuration, modules), modules)
+
+
+def test_region_and_default_tags_are_read_off_the_default_provider() -> None:
+    text = """provider "aws" {
+  alias  = "west"
+  region = "us-west-2"
+}
+provider "aws" {
+  region = "eu-west-1"
+  default_tags {
+    tags = { team = "core", size = 3 }
+  }
+}
+"""
+    assert settings_of(single(text)) == ProviderSettings("eu-west-1", {"team": "core", "size": "3"})
+
+
+def test_without_a_provider_block_the_settings_are_the_usual_ones() -> None:
+    assert settings_of(single('provider "google" {\n  region = "eu-west-1"\n}\n')) == ProviderSettings("us-east-1", {})
+
+
+def test_what_must_be_evaluated_is_left_out_and_flagged() -> None:
+    tags = 'provider "aws" {\n  default_tags {\n    tags = { a = "b", c = var.c, (var.d) = "e" }\n  }\n}\n'
+    assert settings_of(single(tags)) == ProviderSettings("us-east-1", {"a": "b"}, incomplete=True)
+    all_tags = 'provider "aws" {\n  default_tags {\n    tags = local.tags\n  }\n}\n'
+    assert settings_of(single(all_tags)) == ProviderSettings("us-east-1", {}, incomplete=True)
+    region = 'provider "aws" {\n  region = var.region\n}\n'
+    assert settings_of(single(region)) == ProviderSettings("us-east-1", {}, incomplete=True)
+
+
+def test_a_region_that_cannot_be_one_is_left_out() -> None:
+    text = 'provider "aws" {\n  region = "$${file(x)}"\n}\n'
+    assert settings_of(single(text)) == ProviderSettings("us-east-1", {}, incomplete=True)
+
+
+def test_equal_settings_share_a_key_whatever_their_order() -> None:
+    one, other = ProviderSettings("a", {"x": "1", "y": "2"}), ProviderSettings("a", {"y": "2", "x": "1"}, True)
+    assert one.key == other.key
+    assert one.key != ProviderSettings("b", {"x": "1", "y": "2"}).key
+
+
+def test_data_that_an_account_is_asked_for_are_listed_with_their_arguments() -> None:
+    local = 'data "aws_region" "r" {\n}\ndata "aws_iam_policy_document" "d" {\n}\n'
+    found = described({"main.tf": local, "data.tf": READ})
+    assert found.reads == (DataRead("data.aws_ami.a", "aws_ami", frozenset({"owners"})),)
+
+
+def test_called_modules_are_searched_too() -> None:
+    calls = 'module "net" {\n  source = "./net"\n}\n'
+    found = described(
+        {"main.tf": calls, "net/main.tf": 'module "deep" {\n  source = "../deep"\n}\n', "deep/a.tf": READ}
+    )
+    assert [read.address for read in found.reads] == ["module.net.module.deep.data.aws_ami.a"]
+
+
+def test_mirrored_modules_are_searched_too(tmp_path: Path) -> None:
+    folder = tmp_path / "registry.terraform.io/acme/net/aws/1.2.0"
+    folder.mkdir(parents=True)
+    (folder / "main.tf").write_text(READ)
+    found = described({"main.tf": 'module "net" {\n  source = "acme/net/aws"\n}\n'}, tmp_path)
+    assert [read.address for read in found.reads] == ["module.net.data.aws_ami.a"]
+
+
+def test_checks_are_blanked_with_the_data_inside_them() -> None:
+    check = f'check "c" {{\n{READ}assert {{\n  condition = true\n  error_message = "é"\n}}\n}}\n'
+    after = 'resource "aws_vpc" "v" {\n}\n'
+    found = described({"main.tf": check + after})
+    text = found.program.files["main.tf"]
+    assert found.reads == ()
+    assert len(text) == len((check + after).encode())
+    assert text.strip() == after.strip().encode()
+    assert text.count(b"\n") == (check + after).count("\n")

@@ -1,0 +1,115 @@
+"""The bundled security rules: each has programs that it must pass and programs that it must flag.
+
+The fixtures are plans of the `.tf` files beside them, written by `security/plan_fixtures.py`. In a `fail` program the
+resources whose names begin with `bad` are to be flagged, and no others.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loraform_verifier import security
+from loraform_verifier.rego import Answer, Asks, Finding, Question, evaluate
+
+FIXTURES = Path(__file__).parent / "security"
+RULES = sorted(path.stem for path in security.RULES.glob("*.rego") if path.stem != "lib")
+SEVERITIES = {"CRITICAL", "HIGH", "MEDIUM", "LOW"}
+
+
+def metadata(rule: str) -> dict[str, Any]:
+    text = (security.RULES / f"{rule}.rego").read_text()
+    written = re.search(r"^rule := (\{.*?^\})", text, re.MULTILINE | re.DOTALL)
+    assert written is not None
+    return dict(json.loads(written[1]))
+
+
+@cache
+def answers() -> dict[tuple[str, str], Answer]:
+    places = [(rule, kind) for rule in RULES for kind in ("pass", "fail")]
+    plans = [json.loads((FIXTURES / rule / f"{kind}.json").read_text()) for rule, kind in places]
+    found = evaluate([Question(Asks.PACK, security.rules(), plan) for plan in plans])
+    return dict(zip(places, found, strict=True))
+
+
+def findings(rule: str, kind: str) -> list[Finding]:
+    answer = answers()[rule, kind]
+    assert answer.undecided is None
+    return [finding for finding in answer.findings if finding.package == f"loraform.security.{rule}"]
+
+
+def test_every_rule_has_a_program_for_either_outcome_and_no_fixture_is_left_over() -> None:
+    files = {f"{rule}/{kind}.{ending}" for rule in RULES for kind in ("pass", "fail") for ending in ("tf", "json")}
+    assert {str(path.relative_to(FIXTURES)) for path in FIXTURES.glob("*/*.*") if path.suffix != ".pyc"} == files
+
+
+def test_every_rule_says_what_it_is() -> None:
+    ids = [metadata(rule)["id"] for rule in RULES]
+    assert len(set(ids)) == len(ids) >= 25
+    for rule in RULES:
+        about = metadata(rule)
+        assert about["severity"] in SEVERITIES
+        assert about["title"]
+        assert about["hint"]
+        assert all(re.fullmatch(r"CKV2?_AWS_\d+", known) for known in about["checkov"])
+        assert all(re.fullmatch(r"AVD-AWS-\d{4}", known) for known in about["trivy"])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_sound_program_passes(rule: str) -> None:
+    assert findings(rule, "pass") == []
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_exactly_the_bad_resources_are_flagged(rule: str) -> None:
+    plan = json.loads((FIXTURES / rule / "fail.json").read_text())
+    bad = {change["address"] for change in plan["resource_changes"] if change["name"].startswith("bad")}
+    assert bad
+    assert {finding.resource for finding in findings(rule, "fail")} == bad
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_only_a_critical_finding_fails_the_stage(rule: str) -> None:
+    about = metadata(rule)
+    for finding in findings(rule, "fail"):
+        assert (finding.id, finding.severity, finding.hint) == (about["id"], about["severity"], about["hint"])
+        assert finding.gates is (about["severity"] == "CRITICAL")
+
+
+def unknown(rule: str) -> Question:
+    """Ask of the rule's bad program as if each argument that it sets came from a variable without a value."""
+    plan = json.loads((FIXTURES / rule / "fail.json").read_text())
+    for change in (c["change"] for c in plan["resource_changes"]):
+        change["after_unknown"] |= dict.fromkeys(change["after"], True)
+        change["after"] = {}
+    for resource in plan["configuration"]["root_module"]["resources"]:
+        resource["expressions"] = {name: {"references": ["var.x"]} for name in resource.get("expressions", {})}
+    return Question(Asks.PACK, security.rules(), plan)
+
+
+def test_values_known_only_after_apply_are_never_flagged() -> None:
+    flagged = {
+        rule
+        for rule, answer in zip(RULES, evaluate([unknown(rule) for rule in RULES]), strict=True)
+        if any(finding.package == f"loraform.security.{rule}" for finding in answer.findings)
+    }
+    # What the program leaves out is known, and wrong, all the same.
+    assert flagged == {
+        "cloudtrail_weak",
+        "dynamodb_no_recovery",
+        "ebs_unencrypted",
+        "efs_unencrypted",
+        "elasticache_unencrypted",
+        "instance_imdsv1",
+        "kms_rotation_off",
+        "launch_template_imdsv1",
+        "opensearch_unencrypted",
+        "rds_unencrypted",
+        "s3_access_block_off",
+        "s3_default_encryption",
+    }

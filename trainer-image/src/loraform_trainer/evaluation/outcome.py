@@ -1,0 +1,34 @@
+"""Writes what an evaluation found into the workspace: `reports/evaluation.json` and the page beside it."""
+
+from __future__ import annotations
+
+from loraform_api.evaluation import LossPoint
+from loraform_api.names import RunStage
+from loraform_api.run import EvaluateResult
+from loraform_trainer import reports
+from loraform_trainer.context import Context
+from loraform_trainer.evaluation import figures, page
+from loraform_trainer.evaluation.breakdown import ByArm
+from loraform_trainer.files import read_jsonl, write_atomic
+from loraform_trainer.paths import Paths
+
+
+def write(context: Context, result: EvaluateResult, by_arm: ByArm, samples: ByArm) -> EvaluateResult:
+    """Write report and page; return `result` with what status shows of them."""
+    report = figures.report(context.config, result, by_arm, samples, training_log(context.paths))
+    trained = reports.read(context.paths, RunStage.TRAIN)
+    if trained is not None and trained.train is not None:
+        report = report.model_copy(update={"forgetting": trained.train.forgetting})
+    write_atomic(context.paths.evaluation_report, report.model_dump_json(by_alias=True, exclude_none=True, indent=2))
+    write_atomic(context.paths.evaluation_page, page.render(report, by_arm))
+    shown = figures.in_status(report)
+    return result.model_copy(
+        update={"arms": [arm.model_copy(update={"pass_at_k": shown[arm.name]}) for arm in result.arms]}
+    )
+
+
+def training_log(paths: Paths) -> list[LossPoint]:
+    """Return the loss curve that stage train left; empty when it left none."""
+    if not paths.training_log.is_file():
+        return []
+    return [LossPoint.model_validate(line) for line in read_jsonl(paths.training_log)]

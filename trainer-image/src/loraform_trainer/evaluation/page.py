@@ -1,0 +1,261 @@
+"""`reports/evaluation.html`: one page that loads nothing, runs nothing and is of bounded size. Pure.
+
+Answers of models are hostile: every text passes `markup`, and the page forbids scripts and loads by its own policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from string import Template
+
+from loraform_api.evaluation import (
+    ArmFigures,
+    EvaluationReport,
+    Group,
+    LossPoint,
+    PairedFigures,
+    Rate,
+    StageFigures,
+)
+from loraform_api.finetunejob_status import ArmName, Forgetting
+from loraform_trainer.arms import Scored
+from loraform_trainer.evaluation import charts, examples, figures
+from loraform_trainer.evaluation.breakdown import ByArm
+from loraform_trainer.evaluation.markup import Markup, Part, join, tag, text
+
+MAX_BYTES = 2_000_000
+FRAME_BYTES = 20_000
+"""What of that goes to the template, the contents and the sections' own words."""
+MAX_EXAMPLES = 20
+"""Of each: rows lost, rows gained, rows that failed."""
+
+
+def render(report: EvaluationReport, by_arm: ByArm) -> str:
+    """Return the page, at most `MAX_BYTES` long; `by_arm` has the greedy answers."""
+    template = Template(resources.files("loraform_trainer.evaluation").joinpath("page.html").read_text("utf-8"))
+    head = {
+        "title": text(f"Evaluation of {report.namespace}/{report.name}"),
+        "verdict": text(report.verdict),
+        "kind": _kind(report.paired),
+    }
+    sections = _figures(report)
+    share = (MAX_BYTES - FRAME_BYTES - sum(len(s.body.encode()) for s in sections)) // 3
+    sections += _examples(report.paired.reference, by_arm, share)
+    links = (tag("li", tag("a", section.title, href=f"#{section.id}")) for section in sections)
+    body = join(*(tag("section", tag("h2", s.title, id=s.id), s.body, aria_labelledby=s.id) for s in sections))
+    return template.substitute(head, contents=tag("nav", tag("ul", *links), aria_label="Contents"), sections=body)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    id: str
+    title: str
+    body: Markup
+
+
+def _section(id_: str, title: str, *children: Part) -> Section:
+    return Section(id_, title, join(*children))
+
+
+def _figures(report: EvaluationReport) -> list[Section]:
+    """Return what there is to show of the report, in its order."""
+    types_left = f" {report.types_left_out} types with fewer rows are not listed." if report.types_left_out else ""
+    made = [_rates(report), _paired(report.paired)]
+    if any(arm.pass_at_k for arm in report.arms):
+        made.append(_pass_at_k(report))
+    if report.by_difficulty:
+        made.append(_grouped("difficulty", "By difficulty", report.by_difficulty, report, ""))
+    if report.by_type:
+        words = f"A row counts in each resource type that it asks for.{types_left}"
+        made.append(_grouped("types", "By resource type", report.by_type, report, words))
+    if any(point.loss is not None for point in report.loss):
+        made.append(_loss(report.loss))
+    if report.forgetting is not None:
+        made.append(_forgetting(report.forgetting))
+    return [*made, _made_with(report)]
+
+
+def _kind(paired: PairedFigures) -> str:
+    return "good" if paired.low > 0 else "bad" if paired.high < 0 else "open"
+
+
+def _rates(report: EvaluationReport) -> Section:
+    names = [arm.name.value for arm in report.arms]
+    stages = [figures_.stage for figures_ in report.arms[0].stages]
+    raw = [(stage, [_stage(arm, stage).raw for arm in report.arms]) for stage in stages]
+    served = [(stage, [_stage(arm, stage).served for arm in report.arms]) for stage in stages]
+    apart = [
+        ("Truncated", [arm.truncated for arm in report.arms]),
+        ("Inconclusive", [arm.inconclusive for arm in report.arms]),
+        ("Hallucinated", [arm.hallucinated for arm in report.arms]),
+    ]
+    return _section(
+        "rates",
+        "Rates by arm and stage",
+        tag("p", f"Share of all {report.rows} rows; a stage that was not reached is not passed. "
+            "Whiskers: 95 % (Wilson)."),
+        tag("div",
+            _rate_table("As the model wrote it (raw)", "Stage", names, raw),
+            _rate_table("As it would be served, after the house-policy rewrite", "Stage", names, served, "served"),
+            class_="beside"),
+        _rate_table("Shown apart; none of these rows passed", "What", names, apart, "apart"),
+        tag("p", "Truncated: the answer reached its longest length. Inconclusive: a stage could not decide. "
+            "Hallucinated: a type, block or argument that the provider does not have. Different answers: "
+            + ", ".join(f"{arm.name} {arm.distinct_answers}" for arm in report.arms) + "."),
+    )  # fmt: skip
+
+
+def _stage(arm: ArmFigures, stage: str) -> StageFigures:
+    return next(f for f in arm.stages if f.stage == stage)
+
+
+def _paired(paired: PairedFigures) -> Section:
+    reference = paired.reference.value
+    table = tag(
+        "table",
+        tag("caption", f"Rows by outcome, candidate against {reference}, raw, all stages"),
+        tag("thead", tag("tr", tag("td"), _head(f"{reference} passed"), _head(f"{reference} failed"))),
+        tag(
+            "tbody",
+            tag("tr", _side("Candidate passed"), tag("td", paired.both_passed), tag("td", f"{paired.gained} gained")),
+            tag("tr", _side("Candidate failed"), tag("td", f"{paired.lost} lost"), tag("td", paired.neither_passed)),
+        ),
+    )
+    return _section(
+        "paired",
+        "The comparison that promotion reads",
+        table,
+        tag("p", charts.difference(paired.difference, paired.low, paired.high)),
+        tag("p", "Tango's interval, each bound one-sided 95 %. With as many rows lost, the smallest improvement that "
+            f"this suite could have shown is {paired.smallest_visible_difference * 100:.1f} points. Whether the "
+            "candidate goes live is for its IaCModel to decide, which also asks for minimums and for enough rows."),
+    )  # fmt: skip
+
+
+def _pass_at_k(report: EvaluationReport) -> Section:
+    drawn = [arm for arm in report.arms if arm.pass_at_k]
+    ks = [estimate.k for estimate in drawn[0].pass_at_k]
+    first = drawn[0].pass_at_k[0]
+    rows = [
+        tag(
+            "tr",
+            _side(f"pass@{k}"),
+            *(_cell(e.rate, e.low, e.high) for arm in drawn for e in arm.pass_at_k if e.k == k),
+        )
+        for k in ks
+    ]
+    table = tag(
+        "table",
+        tag("caption", "Chance that one of k drawn answers passes every stage"),
+        tag("thead", tag("tr", _head("k"), *(_head(arm.name.value) for arm in drawn))),
+        tag("tbody", *rows),
+    )
+    return _section(
+        "passk",
+        "More than one answer",
+        tag("p", f"{report.samples_per_prompt} answers drawn for each of {first.prompts} prompts at temperature "
+            f"{report.temperature}. Whiskers: 95 %, by bootstrap over {first.clusters} clusters. It decides nothing."),
+        table,
+    )  # fmt: skip
+
+
+def _grouped(id_: str, title: str, groups: Sequence[Group], report: EvaluationReport, words: str) -> Section:
+    arms = [arm.name for arm in report.arms]
+    rows = [(f"{g.name} ({g.rates[arms[0]].rows} rows)", [g.rates[arm] for arm in arms]) for g in groups]
+    table = _rate_table("Raw, all stages", title, [arm.value for arm in arms], rows)
+    return _section(id_, title, tag("p", words) if words else join(), table)
+
+
+def _loss(log: Sequence[LossPoint]) -> Section:
+    points = [(point.step, point.loss) for point in log if point.loss is not None]
+    validation = [point.eval_loss for point in log if point.eval_loss is not None]
+    told = f" On the validation rows it is {validation[-1]:.4g} at the end." if validation else ""
+    words = f"Last {points[-1][1]:.4g} at step {points[-1][0]}.{told}"
+    return _section("loss", "Training loss", charts.curve(points, "training loss"), tag("p", words))
+
+
+def _forgetting(found: Forgetting) -> Section:
+    return _section(
+        "forgetting",
+        "Beside Terraform",
+        tag("p", f"The adapter changes the log-probability per token of {found.prompts} short general answers by "
+            f"{found.mean_difference} nats on the mean (95 % interval {found.low} to {found.high}); below 0 it makes "
+            "them less likely. It decides nothing."),
+    )  # fmt: skip
+
+
+def _made_with(report: EvaluationReport) -> Section:
+    facts = [
+        ("Run", f"{report.namespace}/{report.name}, uid {report.uid}"),
+        ("Judged by", report.toolchain),
+        ("Largest difference of a log-probability, trainer to engine", report.parity_max_difference),
+        *((f"Adapter of {arm.name}", arm.adapter_digest) for arm in report.arms if arm.adapter_digest),
+    ]
+    return _section("made", "Made with", tag("dl", *(join(tag("dt", name), tag("dd", fact)) for name, fact in facts)))
+
+
+def _examples(reference: ArmName, by_arm: ByArm, share: int) -> list[Section]:
+    """Return rows lost, rows gained and failed rows; each list may have `share` bytes."""
+    lost, gained = figures.lost(by_arm, reference), figures.gained(by_arm, reference)
+    failed = [s for s in by_arm[ArmName.CANDIDATE] if not s.passed]
+    shown = enumerate(examples.failures(failed, MAX_EXAMPLES), 1)
+    made = {
+        "lost": (f"Rows lost against {reference}", len(lost), _compared(lost, "lost")),
+        "gained": (f"Rows gained against {reference}", len(gained), _compared(gained, "gained")),
+        "failed": ("Rows that the candidate failed", len(failed), (examples.failure(s, i) for i, s in shown)),
+    }  # fmt: skip
+    return [_listed(id_, title, count, parts, share) for id_, (title, count, parts) in made.items()]
+
+
+def _compared(pairs: Sequence[tuple[Scored, Scored]], kind: str) -> Iterable[Markup]:
+    return (examples.comparison(r, c, kind, i) for i, (r, c) in enumerate(pairs[:MAX_EXAMPLES], 1))
+
+
+def _listed(id_: str, title: str, count: int, parts: Iterable[Markup], budget: int) -> Section:
+    """Return a section with as many examples as fit into `budget` bytes."""
+    shown: list[Markup] = []
+    left = budget
+    for part in parts:
+        size = len(part.encode())
+        if size > left:
+            break
+        left -= size
+        shown.append(part)
+    rest = count - len(shown)
+    words = (
+        tag("p", "None." if not count else f"{rest} more in evaluation/rows.jsonl.") if rest or not count else join()
+    )
+    return _section(id_, f"{title}: {count}", *shown, words)
+
+
+def _rate_table(
+    caption: str, what: str, arms: Sequence[str], rows: Iterable[tuple[str, Sequence[Rate]]], kind: str = ""
+) -> Markup:
+    body = (tag("tr", _side(name), *(_cell(r.rate, r.low, r.high, kind, r) for r in rates)) for name, rates in rows)
+    table = tag(
+        "table",
+        tag("caption", caption),
+        tag("thead", tag("tr", _head(what), *(_head(arm) for arm in arms))),
+        tag("tbody", *body),
+    )
+    return tag("div", table, class_="wide", tabindex=0, role="region", aria_label=caption)
+
+
+def _cell(rate: float, low: float, high: float, kind: str = "", rows: Rate | None = None) -> Markup:
+    counted = f" ({rows.passed}/{rows.rows})" if rows else ""
+    return tag(
+        "td",
+        charts.bar(rate, low, high, kind),
+        tag("span", f"{rate * 100:.1f} %{counted}", class_="value"),
+        tag("span", f"{low * 100:.1f} to {high * 100:.1f}", class_="interval"),
+    )
+
+
+def _head(words: str) -> Markup:
+    return tag("th", words, scope="col")
+
+
+def _side(words: str) -> Markup:
+    return tag("th", words, scope="row")

@@ -1,0 +1,140 @@
+"""Which modules a program may call: those in its own files, and those of the module mirror. Nothing is downloaded.
+
+A mirror is a folder `HOST/NAMESPACE/NAME/PROVIDER/VERSION` of unpacked modules that the operator of the verifier has
+chosen; as with providers, what does not lie there does not exist.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loraform_api.verification import Diagnostic
+from loraform_verifier.configuration import Configuration, placed, resolved
+from loraform_verifier.literals import literal
+from loraform_verifier.parse import Block, parse
+from loraform_verifier.versions import order, satisfies
+
+MIRRORED = ".mirrored"
+"""Folder in a program's own where mirrored modules are linked; no file of a program can begin with a dot."""
+MAX_CALLS = 100
+MAX_DEPTH = 6
+_REGISTRY_SOURCE = re.compile(r"^(?:([a-z0-9.-]+\.[a-z]+)/)?([\w-]+)/([\w-]+)/([a-z0-9]+)(?://([\w./-]+))?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A `module` block that can be followed: an entry of terraform's module manifest."""
+
+    key: str
+    """The names of the calls that lead here, joined by dots."""
+    source: str
+    """As the manifest wants it: a registry address is written with its host."""
+    folder: str
+    """Where the module lies, seen from the program's root."""
+    version: str | None = None
+
+
+@dataclass(slots=True)
+class Modules:
+    """What a program's `module` blocks mean here."""
+
+    calls: list[Call] = field(default_factory=list)
+    links: dict[str, Path] = field(default_factory=dict)
+    """Folders to link: path in the program to folder of the mirror."""
+    refused: list[Diagnostic] = field(default_factory=list)
+
+
+def modules_of(configuration: Configuration, registry: str, mirror: Path | None) -> Modules:
+    """Follow all `module` blocks. `registry` is the host that an address without one means."""
+    found = Modules()
+    _follow(_Walk(configuration, registry, mirror, found), "", "", 0)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    configuration: Configuration
+    registry: str
+    mirror: Path | None
+    found: Modules
+
+    def blocks(self, folder: str) -> Iterator[tuple[str, Block]]:
+        """Yield (file, block) of the `module` blocks in a folder of the program or of the mirror."""
+        documents = self.configuration.module(folder)
+        linked = next((name for name in self.found.links if folder == name or folder.startswith(name + "/")), None)
+        if linked is not None:
+            place = self.found.links[linked] / folder[len(linked) :].lstrip("/")
+            documents = {file.name: parse(file.read_text(encoding="utf-8")) for file in sorted(place.glob("*.tf"))}
+        for file, document in documents.items():
+            yield from ((file, block) for block in document.blocks if block.type == "module" and block.labels)
+
+    def exists(self, folder: str) -> bool:
+        return any(self.configuration.module(folder)) or any(
+            folder == name or folder.startswith(name + "/") for name in self.found.links
+        )
+
+
+def _follow(walk: _Walk, folder: str, prefix: str, depth: int) -> None:
+    for file, block in walk.blocks(folder):
+        if depth >= MAX_DEPTH or len(walk.found.calls) >= MAX_CALLS:
+            limits = f"Modules may nest {MAX_DEPTH} deep, {MAX_CALLS} calls in all."
+            walk.found.refused += placed(file, [_refusal(block, limits)])
+            return
+        call = _call(walk, folder, prefix, block)
+        if isinstance(call, Diagnostic):
+            walk.found.refused += placed(file, [call])
+            continue
+        walk.found.calls.append(call)
+        _follow(walk, call.folder, f"{call.key}.", depth + 1)
+
+
+def _call(walk: _Walk, folder: str, prefix: str, block: Block) -> Call | Diagnostic:
+    argument = block.attribute("source")
+    source = literal(argument.value) if argument else None
+    key = prefix + block.labels[0]
+    if not isinstance(source, str):
+        return _refusal(block, "`source` must be a literal string.")
+    if source.startswith(("./", "../")):
+        inside = resolved(folder, source)
+        if inside is None or not walk.exists(inside):
+            return _refusal(block, f"Module source {source[:100]!r} is not among the program's files.")
+        return Call(key, source, inside)
+    return _mirrored(walk, key, source, block)
+
+
+def _mirrored(walk: _Walk, key: str, source: str, block: Block) -> Call | Diagnostic:
+    match = _REGISTRY_SOURCE.match(source)
+    if match is None or walk.mirror is None:
+        return _refusal(
+            block,
+            f"Module source {source[:100]!r} is not allowed: modules come from the program's own files{_or(walk)}.",
+        )
+    host, namespace, name, provider, inside = match.groups()
+    place = walk.mirror / (host or walk.registry) / namespace / name / provider
+    wanted = block.attribute("version")
+    constraint = literal(wanted.value) if wanted else ""
+    versions = sorted((p.name for p in place.iterdir() if p.is_dir()), key=order) if place.is_dir() else []
+    fitting = [v for v in versions if isinstance(constraint, str) and satisfies(v, constraint)]
+    if not fitting:
+        there = f"it has {', '.join(versions)}" if versions else "it has none"
+        return _refusal(block, f"Module {source[:100]!r} is not in the mirror in a version that fits; {there}.")
+    link = f"{MIRRORED}/{namespace}-{name}-{provider}-{fitting[-1]}"
+    walk.found.links[link] = place / fitting[-1]
+    address = f"{host or walk.registry}/{namespace}/{name}/{provider}"
+    return Call(
+        key,
+        address + (f"//{inside}" if inside else ""),
+        f"{link}/{inside}".rstrip("/") if inside else link,
+        fitting[-1],
+    )
+
+
+def _or(walk: _Walk) -> str:
+    return "" if walk.mirror is None else " or the module mirror"
+
+
+def _refusal(block: Block, message: str) -> Diagnostic:
+    return Diagnostic(code="BlockedByPolicy", message=f"module.{block.labels[0]}: {message}", line=block.line)

@@ -1,0 +1,150 @@
+"""Plans programs without a cloud, hundreds in one run, each with the JSON plan that it would have alone.
+
+Programs whose providers are set alike run together. Terraform plans on where a module fails, so one run gives the
+plans of all that are sound and the errors of all others. Programs that read an account are planned twice: once with
+the reading put off, for their configuration, and once by `terraform test`, which fills in what would be read.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from loraform_api.verification import Diagnostic
+from loraform_verifier.batch import (
+    DEADLINES,
+    Deadlines,
+    Round,
+    Runner,
+    blamed,
+    by_program,
+    diagnostics_of,
+    in_batches,
+    missing_provider,
+    module_of,
+    no_verdict,
+)
+from loraform_verifier.keeper import ProviderKeeper
+from loraform_verifier.plan_json import with_changes, without_keys
+from loraform_verifier.plan_run import PlanRun, PlanRuns
+from loraform_verifier.plannable import Plannable
+from loraform_verifier.toolchain import Terraform
+
+TERRAFORM = "Terraform"
+"""OpenTofu gives an override to all instances of a module, and refuses one for a single instance."""
+INSTANCES = {"Invalid count argument", "Invalid for_each argument"}
+_FROM_INPUT = re.compile(r"\b(?:var|local|module|data|each)\.")
+_NO_NETWORK = re.compile(r"\bsocket: operation not permitted\b")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOutcome:
+    """The plan of one program or what keeps it from being planned; `undecided` says why neither could be had."""
+
+    plan: dict[str, Any] | None = None
+    errors: list[Diagnostic] = field(default_factory=list)
+    undecided: Diagnostic | None = None
+
+
+class Planner:
+    """Plans batches with one toolchain."""
+
+    def __init__(
+        self, terraform: Terraform, deadlines: Deadlines = DEADLINES, keeper: ProviderKeeper | None = None
+    ) -> None:
+        """Without a `keeper`, providers live on between the runs of one call. Not for several threads at once."""
+        self._terraform = terraform
+        self._deadlines = deadlines
+        self._keeper = keeper
+
+    def plan(self, programs: list[Plannable]) -> list[PlanOutcome]:
+        """Plan programs; outcomes come in the same order. Raises IsolationError where children cannot be confined."""
+        until = time.monotonic() + self._deadlines.request
+        outcomes: dict[int, PlanOutcome] = {}
+        groups: dict[object, dict[int, Plannable]] = {}
+        for index, program in enumerate(programs):
+            if absent := missing_provider(self._terraform, program.program.providers):
+                outcomes[index] = PlanOutcome(undecided=absent)
+            else:
+                groups.setdefault(program.settings.key, {})[index] = program
+        # `terraform plan` alone would start a provider three times.
+        with nullcontext(self._keeper) if self._keeper else ProviderKeeper(self._terraform) as keeper:
+            runner = Runner(self._terraform, self._deadlines, keeper, until)
+            for group in groups.values():
+                settings = next(iter(group.values())).settings
+                outcomes |= _planned(PlanRuns(self._terraform, runner, settings), group)
+        return [outcomes[index] for index in range(len(programs))]
+
+
+def _planned(runs: PlanRuns, programs: dict[int, Plannable]) -> dict[int, PlanOutcome]:
+    """Plan programs whose providers are set alike."""
+    outcomes = in_batches(programs, partial(_together, runs.plan), partial(_alone, runs.plan))
+    reading = {i: p for i, p in programs.items() if p.reads and outcomes[i].plan is not None}
+    if runs.terraform.product == TERRAFORM:
+        reading = {i: _at_instances(p, outcomes[i].plan or {}) for i, p in reading.items()}
+    read = in_batches(reading, partial(_together, runs.test), partial(_alone, runs.test))
+    return outcomes | {index: _merged(outcomes[index], outcome) for index, outcome in read.items()}
+
+
+def _at_instances(program: Plannable, put_off: dict[str, Any]) -> Plannable:
+    """Return a program whose reads also name the instances of modules: terraform gives values to no others."""
+    found = {read.address: read for read in program.reads}
+    for change in put_off["resource_changes"]:
+        address = f"{change.get('module_address', '')}.data.{change['type']}.{change['name']}".lstrip(".")
+        read = found.get(without_keys(address)) if change["mode"] == "data" else None
+        if read is not None:
+            found[address] = replace(read, address=address)
+    return replace(program, reads=tuple(found.values()))
+
+
+def _merged(put_off: PlanOutcome, read: PlanOutcome) -> PlanOutcome:
+    """Return what a program that reads an account comes to: `test` tells all but the configuration."""
+    if put_off.plan is None or read.plan is None:
+        return read
+    return PlanOutcome(with_changes(put_off.plan, read.plan["resource_changes"]))
+
+
+def _together(
+    run_of: Callable[[Mapping[int, Plannable]], PlanRun], programs: dict[int, Plannable]
+) -> Round[PlanOutcome] | None:
+    run = run_of(programs)
+    if run.errors is None:
+        return None
+    guilty = blamed(run.errors) & programs.keys()
+    if not guilty and any(module_of(error) is None for error in run.errors):
+        return None
+    own = by_program(run.errors)
+    outcomes = {i: _outcome(run, i, program, own.get(i, [])) for i, program in programs.items() if i not in guilty}
+    return Round({index: outcome for index, outcome in outcomes.items() if outcome is not None}, guilty)
+
+
+def _alone(run_of: Callable[[Mapping[int, Plannable]], PlanRun], index: int, program: Plannable) -> PlanOutcome:
+    run = run_of({index: program})
+    outcome = _outcome(run, index, program, run.errors) if run.errors is not None else None
+    return outcome or PlanOutcome(undecided=no_verdict(run.finished))
+
+
+def _outcome(run: PlanRun, index: int, program: Plannable, errors: Sequence[dict[str, Any]]) -> PlanOutcome | None:
+    """Return what a run says of one program; None when it did not come to it."""
+    if not errors:
+        return PlanOutcome(run.plans[index]) if index in run.plans else None
+    excuses = [_excuse(error, program) for error in errors]
+    if hard := [error for error, excuse in zip(errors, excuses, strict=True) if excuse is None]:
+        return PlanOutcome(errors=diagnostics_of(hard))
+    code, hint = next(excuse for excuse in excuses if excuse)
+    return PlanOutcome(undecided=diagnostics_of(errors)[0].model_copy(update={"code": code, "hint": hint}))
+
+
+def _excuse(error: dict[str, Any], program: Plannable) -> tuple[str, str] | None:
+    """Return the code and hint of an error that only our setting causes."""
+    if _NO_NETWORK.search(f"{error.get('summary')} {error.get('detail')}"):
+        return "NeedsNetwork", "This reads an account; programs are planned without one."
+    expression = str((error.get("snippet") or {}).get("code", ""))
+    if error.get("summary") in INSTANCES and program.program.inputs and _FROM_INPUT.search(expression):
+        return "DependsOnInput", "Give the variables that decide on instances a default."
+    return None

@@ -1,0 +1,175 @@
+"""Turns the JSON plan of many programs into one for each, as if the program had been the root module.
+
+What policies read comes out as in a plan of the program alone: `resource_changes`, `planned_values`, the resources of
+`configuration`, `prior_state`, `variables`. The values of outputs are missing, for terraform writes none of child
+modules; so is what differs from run to run, such as the time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+Json = dict[str, Any]
+
+OURS = {"max_retries", "skip_credentials_validation", "skip_metadata_api_check", "skip_region_validation"} | {
+    "skip_requesting_account_id"
+}
+"""Provider arguments that no program wrote."""
+_PROGRAM = re.compile(r"^module\.(r\d+)(?:\.|$)")
+_INDEX = re.compile(r'\["(?:[^"\\]|\\.)*"\]|\[\d+\]')
+
+
+def split(plan: Json) -> dict[str, Json]:
+    """Return the plan of each program whose module is in the configuration, by the module's name."""
+    changes = changes_of(plan)
+    calls = plan["configuration"]["root_module"].get("module_calls", {})
+    planned, prior = _by_program(plan.get("planned_values")), _by_program(plan.get("prior_state", {}).get("values"))
+    found = {}
+    for key, call in calls.items():
+        own: Json = {name: plan[name] for name in ("format_version", "terraform_version") if name in plan}
+        if variables := _variables(call["module"]):
+            own["variables"] = variables
+        own["planned_values"] = {"root_module": planned.get(key, {})}
+        own["resource_changes"] = changes.get(key, [])
+        if key in prior:
+            head = {name: value for name, value in plan["prior_state"].items() if name != "values"}
+            own["prior_state"] = head | {"values": {"root_module": prior[key]}}
+        own["configuration"] = _configuration(plan["configuration"], call["module"])
+        found[key] = own | {"errored": False}
+    return found
+
+
+def changes_of(plan: Json) -> dict[str, list[Json]]:
+    """Return the resource changes of each program, seen from the program."""
+    found: dict[str, list[Json]] = {}
+    for change in plan.get("resource_changes", ()):
+        if owner := _PROGRAM.match(change["address"]):
+            found.setdefault(owner[1], []).append(_seen_from(owner[1], change))
+    return found
+
+
+def with_changes(plan: Json, changes: list[Json]) -> Json:
+    """Return a program's plan with other changes, and the planned values that follow from them."""
+    versions = dict(_schema_versions(plan["configuration"]["root_module"], ""))
+    root: Json = {}
+    for change in sorted(changes, key=_place):
+        if change["change"].get("after") is not None:
+            folder = _child(root, change.get("module_address", ""))
+            folder.setdefault("resources", []).append(_planned(change, versions))
+    without = {name: value for name, value in plan.items() if name != "prior_state"}
+    return without | {"planned_values": {"root_module": root}, "resource_changes": changes}
+
+
+def without_keys(address: str) -> str:
+    """Return an address without the keys of instances, as the configuration has it."""
+    return _INDEX.sub("", address)
+
+
+def _by_program(values: Json | None) -> dict[str, Json]:
+    children = (values or {}).get("root_module", {}).get("child_modules", ())
+    return {key: _module(child, f"module.{key}.") for child in children if (key := child["address"][len("module.") :])}
+
+
+def _module(module: Json, prefix: str) -> Json:
+    """Return the values of a module with addresses seen from the program; its own address goes, for it is the root."""
+    found: Json = {}
+    if resources := module.get("resources"):
+        found["resources"] = [r | {"address": r["address"].removeprefix(prefix)} for r in resources]
+    if children := module.get("child_modules"):
+        children = sorted(
+            children, key=lambda child: str(child["address"])
+        )  # terraform's order is a different one each time
+        found["child_modules"] = [_module(c, prefix) | {"address": c["address"].removeprefix(prefix)} for c in children]
+    return found
+
+
+def _seen_from(key: str, change: Json) -> Json:
+    prefix = f"module.{key}."
+    found = change | {
+        name: change[name].removeprefix(prefix)
+        for name in ("address", "module_address", "previous_address")
+        if name in change
+    }
+    if change.get("module_address") == f"module.{key}":
+        del found["module_address"]
+    return found
+
+
+def _variables(module: Json) -> Json:
+    return {name: {"value": v["default"]} for name, v in module.get("variables", {}).items() if "default" in v}
+
+
+def _configuration(configuration: Json, module: Json) -> Json:
+    module = _with_keys(module)
+    used = {name.partition(".")[0].rpartition(":")[2] for name in _provider_keys(module)}
+    providers = {
+        name: _provider(provider)
+        for name, provider in configuration.get("provider_config", {}).items()
+        if provider.get("name") in used and "module_address" not in provider
+    }
+    return {"provider_config": providers, "root_module": module}
+
+
+def _provider(provider: Json) -> Json:
+    expressions = {name: value for name, value in provider.get("expressions", {}).items() if name not in OURS}
+    return provider | ({"expressions": expressions} if expressions else {})
+
+
+def _with_keys(module: Json) -> Json:
+    """Return a module's configuration in which providers are named as in the root, where all of them are set."""
+    found = dict(module)
+    if "resources" in module:
+        found["resources"] = [
+            r | {"provider_config_key": r["provider_config_key"].rpartition(":")[2]}
+            if "provider_config_key" in r
+            else r
+            for r in module["resources"]
+        ]
+    if "module_calls" in module:
+        found["module_calls"] = {
+            name: call | {"module": _with_keys(call["module"])} if "module" in call else call
+            for name, call in module["module_calls"].items()
+        }
+    return found
+
+
+def _provider_keys(module: Json) -> Iterator[str]:
+    for resource in module.get("resources", ()):
+        yield resource.get("provider_config_key", "")
+    for call in module.get("module_calls", {}).values():
+        yield from _provider_keys(call.get("module", {}))
+
+
+def _schema_versions(module: Json, prefix: str) -> Iterable[tuple[str, int]]:
+    for resource in module.get("resources", ()):
+        yield prefix + resource["address"], resource.get("schema_version", 0)
+    for name, call in module.get("module_calls", {}).items():
+        yield from _schema_versions(call.get("module", {}), f"{prefix}module.{name}.")
+
+
+def _place(change: Json) -> tuple[str, bool]:
+    """Return where terraform puts a change's planned values: modules by address, data last."""
+    return change.get("module_address", ""), change["mode"] == "data"
+
+
+def _planned(change: Json, versions: Mapping[str, int]) -> Json:
+    copied = ("address", "mode", "type", "name", "index", "provider_name")
+    found = {name: change[name] for name in copied if name in change}
+    found["schema_version"] = versions.get(without_keys(change["address"]), 0)
+    after, sensitive = change["change"]["after"], change["change"].get("after_sensitive")
+    return found | ({"values": after} if after else {}) | {"sensitive_values": sensitive or {}}
+
+
+def _child(module: Json, address: str) -> Json:
+    """Return the child of `module` with this address, making it and those above it where they are missing."""
+    ends = [match.end() for match in re.finditer(r'module\.[\w-]+(?:\["(?:[^"\\]|\\.)*"\]|\[\d+\])?', address)]
+    for end in ends:
+        children = module.setdefault("child_modules", [])
+        found = next((child for child in children if child["address"] == address[:end]), None)
+        if found is None:
+            found = {"address": address[:end]}
+            children.append(found)
+        module = found
+    return module

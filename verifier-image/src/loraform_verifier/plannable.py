@@ -1,0 +1,130 @@
+"""What Plan must know of a program beyond its text: how it sets its provider, and which data it reads from an account.
+
+Its provider block is blanked like in Validate; of what stood there only the region and the default tags change a plan.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from loraform_verifier.configuration import Configuration
+from loraform_verifier.data_sources import reads_api
+from loraform_verifier.literals import as_string, literal, object_elements
+from loraform_verifier.modules import Modules
+from loraform_verifier.normalise import Normalised
+from loraform_verifier.parse import Block, parse
+
+DEFAULT_REGION = "us-east-1"
+_REGION = re.compile(r"^[a-z]{2}(-[a-z]{2,10}){1,3}-\d$")
+_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """What the program's default `provider "aws"` block says, as far as it is literal."""
+
+    region: str = DEFAULT_REGION
+    default_tags: dict[str, str] = field(default_factory=dict)
+    incomplete: bool = False
+    """A region or default tag must be evaluated, and is left out."""
+
+    @property
+    def key(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """Equal for programs that can be planned in one run."""
+        return self.region, tuple(sorted(self.default_tags.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class DataRead:
+    """A data source that asks an account."""
+
+    address: str
+    """Seen from the program, for example `module.network.data.aws_ami.this`."""
+    type: str
+    given: frozenset[str] = frozenset()
+    """Arguments that the program sets; they are not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plannable:
+    """A normalised program without its `check` blocks, and what its run must provide."""
+
+    program: Normalised
+    settings: ProviderSettings = ProviderSettings()
+    reads: tuple[DataRead, ...] = ()
+
+
+def plannable(configuration: Configuration, program: Normalised, modules: Modules | None = None) -> Plannable:
+    """Describe a program to Plan. The configuration has no problems, `program` is its normalised form."""
+    reads = tuple(_reads(configuration, modules or Modules()))
+    return Plannable(_unchecked(configuration, program), settings_of(configuration), reads)
+
+
+def _unchecked(configuration: Configuration, program: Normalised) -> Normalised:
+    """Blank `check` blocks, which can only warn: `terraform test` takes a warning of theirs for a failure."""
+    files = dict(program.files)
+    for name, document in configuration.documents.items():
+        for block in (b for b in document.blocks if b.type == "check"):
+            files[name] = blanked(files[name], block)
+    return replace(program, files=files)
+
+
+def blanked(text: bytes, block: Block) -> bytes:
+    """Return a text with a block overwritten by spaces; every line and every other byte stands where it stood."""
+    start, end = block.node.start_byte, block.node.end_byte
+    return text[:start] + re.sub(rb"[^\r\n]", b" ", text[start:end]) + text[end:]
+
+
+def settings_of(configuration: Configuration) -> ProviderSettings:
+    """Read the settings off the root module's provider block that has no alias."""
+    for block in configuration.blocks():
+        if block.type == "provider" and block.labels == ("aws",) and block.attribute("alias") is None:
+            return _settings(block)
+    return ProviderSettings()
+
+
+def _settings(provider: Block) -> ProviderSettings:
+    tags: dict[str, str] = {}
+    region, incomplete = DEFAULT_REGION, False
+    if argument := provider.attribute("region"):
+        given = literal(argument.value)
+        usable = isinstance(given, str) and _REGION.match(given) is not None
+        region, incomplete = (str(given), False) if usable else (region, True)
+    for argument in (a for b in provider.blocks if b.type == "default_tags" for a in b.attributes if a.name == "tags"):
+        elements = object_elements(argument.value)
+        incomplete = incomplete or elements is None
+        for element in elements or ():
+            value = as_string(literal(element.value))
+            if element.key is None or value is None:
+                incomplete = True
+            else:
+                tags[element.key] = value
+    return ProviderSettings(region, tags, incomplete)
+
+
+def _reads(configuration: Configuration, modules: Modules) -> Iterator[DataRead]:
+    yield from _reads_in(configuration.blocks(), "")
+    for call in modules.calls:
+        prefix = "".join(f"module.{name}." for name in call.key.split("."))
+        yield from _reads_in(_blocks(configuration, modules, call.folder), prefix)
+
+
+def _reads_in(blocks: Iterable[Block], prefix: str) -> Iterator[DataRead]:
+    for block in blocks:
+        if block.type == "data" and len(block.labels) == 2 and all(_NAME.match(label) for label in block.labels):
+            kind, name = block.labels
+            if reads_api(kind):
+                given = frozenset(a.name for a in block.attributes)
+                yield DataRead(f"{prefix}data.{kind}.{name}", kind, given)
+
+
+def _blocks(configuration: Configuration, modules: Modules, folder: str) -> Iterator[Block]:
+    """Yield the blocks of one folder of the program or of the module mirror."""
+    yield from configuration.blocks(folder)
+    for link, place in modules.links.items():
+        if folder == link or folder.startswith(f"{link}/"):
+            inside = place / folder[len(link) :].lstrip("/")
+            for file in sorted(inside.glob("*.tf")):
+                yield from parse(file.read_text(encoding="utf-8")).blocks

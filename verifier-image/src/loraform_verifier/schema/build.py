@@ -1,0 +1,54 @@
+"""Asks Terraform for the schema of a provider, in a folder of its own and confined like every child."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from loraform_verifier import isolation
+from loraform_verifier.schema.catalogue import BUILT_IN
+from loraform_verifier.schema.compact import Compact, SchemaError, compact
+from loraform_verifier.toolchain import Provider, Terraform, child_environment
+from loraform_verifier.workspace import write_installation
+
+SECONDS = 300
+LIMITS = isolation.Limits(fsize=256 * isolation.MIB)
+BUILT_IN_HOST = "terraform.io"
+
+
+def provider_schema(terraform: Terraform, provider: Provider) -> Compact:
+    """Return the schema of a provider of the mirror. Raises SchemaError, or IsolationError without a sandbox."""
+    source = f"{terraform.registry}/{provider.source}"
+    program = {"terraform": {"required_providers": {"wanted": {"source": source}}}}
+    found = _schemas(replace(terraform, providers=(provider,)), program)
+    return _compact(found, source, provider.source, provider.version)
+
+
+def built_in_schema(terraform: Terraform) -> Compact:
+    """Return the schema of the provider that is part of Terraform, under Terraform's version. Raises as above."""
+    source = BUILT_IN["terraform"]
+    found = _schemas(replace(terraform, providers=()), {"resource": {"terraform_data": {"wanted": {}}}})
+    return _compact(found, f"{BUILT_IN_HOST}/{source}", source, terraform.version)
+
+
+def _schemas(terraform: Terraform, program: dict[str, Any]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="lf-") as name:  # short: a socket's path has at most 107 bytes
+        root = Path(name)
+        (root / "main.tf.json").write_text(json.dumps(program))
+        write_installation(root, terraform)
+        command = [str(terraform.binary), "providers", "schema", "-json"]
+        finished = isolation.run(command, cwd=root, env=child_environment(root), seconds=SECONDS, limits=LIMITS)
+    if finished.returncode or finished.timed_out or finished.flooded:
+        said = " ".join((finished.stderr or finished.stdout)[-300:].decode(errors="replace").split())
+        raise SchemaError(f"`providers schema` failed (exit status {finished.returncode}): {said}")
+    found: dict[str, Any] = json.loads(finished.stdout).get("provider_schemas", {})
+    return found
+
+
+def _compact(found: dict[str, Any], address: str, source: str, version: str) -> Compact:
+    if address not in found:
+        raise SchemaError(f"`providers schema` told of {', '.join(found) or 'nothing'}, not of {address}")
+    return compact(source, version, found[address])

@@ -1,0 +1,191 @@
+"""The Schema stage: holds a parsed program against the schemas of its providers, without running anything.
+
+It is a lower bound of `terraform validate`: what it calls an error, Terraform calls an error too, and what it cannot
+be certain of it leaves to Terraform. A type whose provider has no schema here is undecided.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from tree_sitter import Node
+
+from loraform_api.verification import Diagnostic
+from loraform_verifier.configuration import MAIN_FILE, Configuration, placed
+from loraform_verifier.literals import as_string, literal, object_elements
+from loraform_verifier.parse import Block, Document, text_of
+from loraform_verifier.schema.body import Scope, check_body
+from loraform_verifier.schema.catalogue import BlockSchema, Catalogue, ProviderSchema, source_of
+from loraform_verifier.schema.findings import (
+    HALLUCINATION_CODES,
+    SCHEMA_MISSING,
+    Place,
+    SchemaFindings,
+    did_you_mean,
+    nearest_type,
+)
+from loraform_verifier.schema.language import (
+    META_ARGUMENTS,
+    META_BLOCKS,
+    PLAIN,
+    check_labels,
+    check_lifecycle,
+    check_top,
+    check_words,
+)
+from loraform_verifier.schema.references import Address, check_ignored, check_references
+from loraform_verifier.toolchain import REGISTRIES
+
+__all__ = ["HALLUCINATION_CODES", "SCHEMA_MISSING", "SchemaFindings", "check", "check_configuration"]
+
+KINDS = {
+    "resource": ("Invalid resource type", "resource type"),
+    "data": ("Invalid data source", "data source"),
+    "ephemeral": ("Invalid ephemeral resource", "ephemeral resource"),
+}
+"""Kind of block to Terraform's summary and its word for the type."""
+_LOCAL_NAME = re.compile(r"^\"?([A-Za-z_][\w-]*)(?:\.[\w-]+)?\"?$")
+_OVERRIDE = re.compile(r"(?:^|[/_])override\.tf$")
+_REGISTRY = re.compile(rf"^(?:{'|'.join(map(re.escape, REGISTRIES.values()))})/")
+
+
+def check(document: Document, catalogue: Catalogue) -> SchemaFindings:
+    """Check a program of one file, which parses. Raises SchemaError for a schema file that cannot be read."""
+    return _check_module({MAIN_FILE: document}, catalogue)[MAIN_FILE]
+
+
+def check_configuration(configuration: Configuration, catalogue: Catalogue) -> SchemaFindings:
+    """Check all files of a program that parses, each finding with its file. Raises as `check`."""
+    total = SchemaFindings()
+    for folder in configuration.folders:
+        for name, findings in _check_module(configuration.module(folder), catalogue).items():
+            total.errors.extend(placed(name, findings.errors))
+            total.undecided.extend(placed(name, findings.undecided))
+    return total
+
+
+def _check_module(documents: Mapping[str, Document], catalogue: Catalogue) -> dict[str, SchemaFindings]:
+    findings = {name: SchemaFindings() for name in documents}
+    if any(_OVERRIDE.search(name) for name in documents):  # Terraform merges such files into the others
+        return findings
+    module = _Module(tuple(documents.values()), catalogue)
+    declared: dict[Address, BlockSchema] = {}
+    for name, document in documents.items():
+        declared |= _check_document(document, module, findings[name])
+    for name, document in documents.items():
+        check_references(document, declared, findings[name])
+        findings[name].errors.sort(key=lambda found: found.line or 0)
+    return findings
+
+
+def _check_document(document: Document, module: _Module, findings: SchemaFindings) -> dict[Address, BlockSchema]:
+    """Check one file but for its references; return the schemas of what it declares."""
+    declared: dict[Address, BlockSchema] = {}
+    missing: dict[str, int] = {}
+    check_top(document, findings)
+    for block in document.blocks:
+        if findings.full:
+            break
+        if not check_labels(block, findings):
+            continue
+        if block.type in PLAIN:
+            check_words(block, PLAIN[block.type], Place(f"{block.type} {block.address}", block.line), findings)
+        for found in _typed(block):
+            source = module.source_of(found)
+            provider = module.catalogue.provider(source)
+            if provider is None:
+                missing.setdefault(source, found.line)
+                continue
+            schema = _check_typed(found, provider, Scope(findings, module.local))
+            if schema is not None and found is block:
+                declared[block.type, block.labels[0], block.labels[1]] = schema
+    findings.undecided.extend(_undecided(source, line, module.catalogue) for source, line in missing.items())
+    return declared
+
+
+def _required_sources(document: Document) -> dict[str, str]:
+    """Return the source addresses that `required_providers` gives, without the hosts of the public registries."""
+    found = {}
+    settings = [nested for block in document.blocks if block.type == "terraform" for nested in block.blocks]
+    for attribute in (a for b in settings if b.type == "required_providers" for a in b.attributes):
+        for element in object_elements(attribute.value) or []:
+            source = as_string(literal(element.value)) if element.key == "source" else None
+            if source:
+                short = _REGISTRY.sub("", source)
+                found[attribute.name] = short if "/" in short else f"hashicorp/{short}"
+    return found
+
+
+class _Module:
+    """What the files of a module say together."""
+
+    def __init__(self, documents: tuple[Document, ...], catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self._documents = documents
+        self._sources = {name: source for document in documents for name, source in _required_sources(document).items()}
+        self._locals: dict[str, Node] | None = None
+
+    def source_of(self, block: Block) -> str:
+        """Return the source address of the provider of a resource or data source."""
+        name = _local_name(block)
+        return self._sources.get(name) or source_of(name)
+
+    def local(self, name: str) -> Node | None:
+        """Return the expression of a local value."""
+        if self._locals is None:
+            blocks = (block for document in self._documents for block in document.blocks if block.type == "locals")
+            self._locals = {a.name: a.value for block in blocks for a in block.attributes}
+        return self._locals.get(name)
+
+
+def _typed(block: Block) -> Iterator[Block]:
+    """Yield the blocks of providers' types in a top-level block: itself, or the data sources that a check scopes."""
+    if block.type in KINDS:
+        yield block
+    elif block.type == "check":
+        yield from (nested for nested in block.blocks if nested.type == "data" and len(nested.labels) == 2)
+
+
+def _local_name(block: Block) -> str:
+    provider = block.attribute("provider")
+    match = _LOCAL_NAME.match(text_of(provider.value)) if provider else None
+    return match[1] if match else block.labels[0].partition("_")[0]
+
+
+def _check_typed(block: Block, provider: ProviderSchema, scope: Scope) -> BlockSchema | None:
+    """Check one resource, data source or ephemeral resource; return its schema."""
+    place = Place(block.address if block.type == "resource" else f"{block.type}.{block.address}", block.line)
+    schema = provider.find(block.type, block.labels[0])
+    if schema is None:
+        _unknown_type(block, provider, scope.findings)
+        return None
+    check_lifecycle(block, place, scope.findings)
+    if block.type == "resource":
+        check_ignored(block, schema, scope.findings)
+    if not any(nested.type == "_" for nested in block.blocks):  # its content merges with the body's
+        own = Scope(scope.findings, scope.local, META_ARGUMENTS, META_BLOCKS[block.type])
+        check_body(block, schema, place, own)
+    return schema
+
+
+def _unknown_type(block: Block, provider: ProviderSchema, findings: SchemaFindings) -> None:
+    summary, word = KINDS[block.type]
+    name = block.labels[0]
+    other = next((kind for kind in KINDS if kind != block.type and provider.find(kind, name)), None)
+    if other is not None:
+        hint: str | None = f'"{name}" is a {KINDS[other][1]}: declare it in a "{other}" block.'
+    else:
+        hint = did_you_mean(nearest_type(name, tuple(provider.types(block.type))))
+    message = f'The provider {provider.source} {provider.version} does not support {word} "{name}".'
+    findings.error(summary, message, block.line, hint)
+
+
+def _undecided(source: str, line: int, catalogue: Catalogue) -> Diagnostic:
+    known = ", ".join(f"{name} {version}" for name, version in catalogue.versions.items())
+    return Diagnostic(
+        code=SCHEMA_MISSING,
+        message=f"No schema of provider {source} is known here; known: {known}.",
+        line=line,
+        hint="Make it with `loraform schema build` and name it in LORAFORM_SCHEMAS.",
+    )

@@ -1,0 +1,252 @@
+"""What each stage asks of the programs that reach it: rows in, one result a row out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loraform_api.verification import (
+    Diagnostic,
+    HousePolicy,
+    Program,
+    ProgramVerdict,
+    Stage,
+    StageResult,
+    VerifyRequest,
+)
+from loraform_verifier import security
+from loraform_verifier.configuration import MAIN_FILE, Configuration, placed
+from loraform_verifier.deny import denials
+from loraform_verifier.formatting import FormatError, unformatted
+from loraform_verifier.intent import missing
+from loraform_verifier.keeper import ProviderKeeper
+from loraform_verifier.modules import modules_of
+from loraform_verifier.normalise import normalise
+from loraform_verifier.plan import Planner
+from loraform_verifier.plannable import Plannable, plannable, settings_of
+from loraform_verifier.planned import NO_PLAN, planned
+from loraform_verifier.policy import judge
+from loraform_verifier.rego import Answer, Asks, Finding, Question, evaluate, intent_diagnostics
+from loraform_verifier.schema.catalogue import Catalogue, places
+from loraform_verifier.schema.check import check_configuration
+from loraform_verifier.toolchain import Terraform
+from loraform_verifier.validate import Validator
+
+
+@dataclass(slots=True)
+class Row:
+    """One program on its way through the stages."""
+
+    program: Program
+    configuration: Configuration
+    rewritten: dict[str, str] = field(default_factory=dict)
+    results: list[StageResult] = field(default_factory=list)
+    seconds: float = 0
+    ready: Plannable | None = None
+    """What terraform is given; made by Validate."""
+    plan: Mapping[str, Any] | None = None
+    """Made by Plan."""
+
+    @property
+    def open(self) -> bool:
+        """It goes on to the next stage."""
+        return all(result.passed or _stops_nothing(result) for result in self.results)
+
+    def verdict(self) -> ProgramVerdict:
+        """Return the outcome as far as the row came."""
+        files = dict(self.rewritten)
+        return ProgramVerdict(
+            id=self.program.id,
+            passed=all(result.passed for result in self.results),
+            stages=self.results,
+            seconds=round(self.seconds, 4),
+            rewritten=files.pop(MAIN_FILE, None),
+            rewritten_files=files,
+        )
+
+
+def _stops_nothing(result: StageResult) -> bool:
+    """Say of a stage that was not passed whether the next ones still have something to judge."""
+    return result.stage is Stage.FORMAT or (result.stage is Stage.SCHEMA and result.inconclusive)
+
+
+class Stages:
+    """Runs stages with one toolchain."""
+
+    def __init__(
+        self,
+        terraform: Terraform | None,
+        validator: Validator | None,
+        keeper: ProviderKeeper | None,
+        packs: tuple[str, ...] = (),
+    ) -> None:
+        self._terraform = terraform
+        self._validator = validator or (Validator(terraform, keeper=keeper) if terraform else None)
+        self._planner = Planner(terraform, keeper=keeper) if terraform else None
+        self._packs = packs
+        self._catalogue = Catalogue(places(), {p.source: p.version for p in terraform.providers} if terraform else None)
+
+    def can(self, stage: Stage) -> bool:
+        """Say whether the toolchain that `stage` needs is there."""
+        return self._validator is not None if stage is Stage.VALIDATE else self._terraform is not None
+
+    def run(  # noqa: PLR0911 - one for each stage
+        self, stage: Stage, rows: Sequence[Row], request: VerifyRequest
+    ) -> list[StageResult]:
+        """Return one result for each row."""
+        match stage:
+            case Stage.FORMAT:
+                return self._format(rows)
+            case Stage.PARSE:
+                return [result(stage, row.configuration.problems) for row in rows]
+            case Stage.SCHEMA:
+                return [_schema(row, self._catalogue) for row in rows]
+            case Stage.VALIDATE:
+                return self._validate(rows)
+            case Stage.PLAN:
+                return self._plan(rows)
+            case Stage.POLICY:
+                return _policy(rows, request.policy or HousePolicy(), (*self._packs, *request.packs))
+            case Stage.INTENT:
+                return _intent(rows)
+            case Stage.SECURITY:
+                return _security(rows)
+
+    def _format(self, rows: Sequence[Row]) -> list[StageResult]:
+        readable = [row for row in rows if not row.configuration.problems]
+        texts = [{name: d.source for name, d in row.configuration.documents.items()} for row in readable]
+        try:
+            found = unformatted(self._terraform, texts) if self._terraform and texts else []
+        except FormatError as error:
+            stopped = Diagnostic(code="Timeout", message=str(error))
+            return [result(Stage.FORMAT, [], stopped) for _ in rows]
+        listed = {id(row): files for row, files in zip(readable, found, strict=True)}
+        return [result(Stage.FORMAT, _unformatted(row, listed.get(id(row), []))) for row in rows]
+
+    def _validate(self, rows: Sequence[Row]) -> list[StageResult]:
+        results = {id(row): refused for row in rows if (refused := self._refuse(row))}
+        admitted = [row for row in rows if row.ready is not None]
+        if admitted and self._validator is not None:
+            outcomes = self._validator.validate([row.ready.program for row in admitted if row.ready])
+            for row, outcome in zip(admitted, outcomes, strict=True):
+                results[id(row)] = result(Stage.VALIDATE, outcome.errors, outcome.undecided)
+        return [results[id(row)] for row in rows]
+
+    def _refuse(self, row: Row) -> StageResult | None:
+        """Make a program ready for terraform, or return the result of one that must not reach it."""
+        configuration = row.configuration
+        if configuration.problems:  # Parse was not asked for
+            return result(Stage.VALIDATE, configuration.problems)
+        reasons = [d for name, document in configuration.documents.items() for d in placed(name, denials(document))]
+        registry, mirror = (self._terraform.registry, self._terraform.modules) if self._terraform else ("", None)
+        modules = modules_of(configuration, registry, mirror)
+        reasons += modules.refused
+        if reasons:
+            return StageResult(stage=Stage.VALIDATE, passed=False, inconclusive=True, diagnostics=reasons[:10])
+        row.ready = plannable(configuration, normalise(configuration, modules), modules)
+        return None
+
+    def _plan(self, rows: Sequence[Row]) -> list[StageResult]:
+        programs = [row.ready for row in rows if row.ready is not None]
+        outcomes = self._planner.plan(programs) if self._planner and programs else []
+        for row, outcome in zip(rows, outcomes, strict=True):
+            row.plan = outcome.plan
+        return [result(Stage.PLAN, outcome.errors, outcome.undecided) for outcome in outcomes]
+
+
+def result(
+    stage: Stage, errors: Sequence[Diagnostic], undecided: Sequence[Diagnostic] | Diagnostic | None = None
+) -> StageResult:
+    """Return a stage's result: passed when nothing was found, inconclusive when it could not be decided."""
+    open_questions = [undecided] if isinstance(undecided, Diagnostic) else list(undecided or ())
+    return StageResult(
+        stage=stage,
+        passed=not errors and not open_questions,
+        inconclusive=bool(open_questions) and not errors,
+        diagnostics=[*errors, *open_questions],
+    )
+
+
+def _unformatted(row: Row, files: list[str]) -> list[Diagnostic]:
+    hint = "Run `terraform fmt`."
+    found = [Diagnostic(code="NotFormatted", message=f"{f} is not formatted.", hint=hint, file=f) for f in files]
+    return [*row.configuration.problems, *found]
+
+
+def _schema(row: Row, known: Catalogue) -> StageResult:
+    if row.configuration.problems:
+        return result(Stage.SCHEMA, row.configuration.problems)
+    findings = check_configuration(row.configuration, known)
+    return result(Stage.SCHEMA, findings.errors, findings.undecided)
+
+
+def _policy(rows: Sequence[Row], policy: HousePolicy, packs: tuple[str, ...]) -> list[StageResult]:
+    results = []
+    # Packs speak of plans; those that the verifier was started with are asked where a plan was made.
+    made = [row for row in rows if row.plan is not None]
+    answers = dict(zip(map(id, made), _asked(made, Asks.PACK, packs), strict=True))
+    for row in rows:
+        answer = answers.get(id(row), Answer())
+        broken, undecided = _house_policy(row, policy)
+        broken += [finding for gates, finding in _findings(row, answer) if gates]
+        results.append(result(Stage.POLICY, broken, [*undecided, *_lost(answer)]))
+    return results
+
+
+def _house_policy(row: Row, policy: HousePolicy) -> tuple[list[Diagnostic], list[Diagnostic]]:
+    broken, undecided = list(row.configuration.problems), []
+    plan, defaults = planned(row.plan), settings_of(row.configuration).default_tags
+    for name, document in row.configuration.documents.items():
+        findings = judge(document, policy, plan if "/" not in name else NO_PLAN, defaults)
+        broken += placed(name, findings.broken)
+        undecided += placed(name, findings.undecided)
+    return broken, undecided
+
+
+def _intent(rows: Sequence[Row]) -> list[StageResult]:
+    asking = [row for row in rows if row.program.rego is not None and row.plan is not None]
+    questions = [Question(Asks.INTENT, (row.program.rego or "",), row.plan or {}) for row in asking]
+    answers = dict(zip(map(id, asking), evaluate(questions), strict=True))
+    return [_one_intent(row, answers.get(id(row))) for row in rows]
+
+
+def _one_intent(row: Row, answer: Answer | None) -> StageResult:
+    found = list(row.configuration.problems)
+    found += missing(row.configuration.blocks(), row.program.asked) if row.program.asked else []
+    found += intent_diagnostics(answer) if answer else []
+    return result(Stage.INTENT, found, answer.undecided if answer else None)
+
+
+def _security(rows: Sequence[Row]) -> list[StageResult]:
+    results = []
+    for row, answer in zip(rows, _asked(rows, Asks.PACK, security.rules()), strict=True):
+        findings = _findings(row, answer)
+        outcome = result(Stage.SECURITY, [d for gates, d in findings if gates], _lost(answer))
+        noted = [d for gates, d in findings if not gates]
+        results.append(outcome.model_copy(update={"diagnostics": [*outcome.diagnostics, *noted]}))
+    return results
+
+
+def _asked(rows: Sequence[Row], asks: Asks, policies: tuple[str, ...]) -> list[Answer]:
+    """Ask the same policies of all rows' plans."""
+    if not policies:
+        return [Answer() for _ in rows]
+    return evaluate([Question(asks, policies, row.plan or {}) for row in rows])
+
+
+def _findings(row: Row, answer: Answer) -> list[tuple[bool, Diagnostic]]:
+    """Return what a pack found, each with whether it gates, placed where its resource stands."""
+    return [(finding.gates, _placed(row, finding)) for finding in answer.findings]
+
+
+def _placed(row: Row, finding: Finding) -> Diagnostic:
+    for name, document in row.configuration.module().items():
+        diagnostic = finding.diagnostic(document)
+        if diagnostic.line is not None:
+            return diagnostic.model_copy(update={"file": name})
+    return finding.diagnostic()
+
+
+def _lost(answer: Answer) -> list[Diagnostic]:
+    return [answer.undecided] if answer.undecided else []
