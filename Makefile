@@ -60,7 +60,10 @@ cluster-down: setup ## stop it, keep the caches
 images: cluster ## build every image and load it into the cluster
 	$(PY) -m loraform_devcluster load-images
 
-.PHONY: check-suite
+.PHONY: bench-verifier check-suite
+bench-verifier: setup ## programs validated for a second of CPU, against terraform alone (ten minutes)
+	$(PY) bench/validation.py --output bench/results/validation.json
+
 check-suite: setup ## hold the verifier against IaC-Eval's rows (SUITE=FILE); prints counts by stage and seconds
 	.venv/bin/pytest -q -s tests/integration/test_verifier_dev_suite.py
 
@@ -68,5 +71,5 @@ check-suite: setup ## hold the verifier against IaC-Eval's rows (SUITE=FILE); pr
 test: setup ## lint, then every tier of tests up to the demo on a real node; prints minutes by tier
 	$(PY) tests/run.py lint verify unit contract integration e2e
 
-test-long: setup ## slower proofs: shuffled answers are refused, a real vLLM on this host
+test-long: setup ## slower proofs: fuzzing, shuffled answers are refused, a real vLLM on this host
 	$(PY) tests/run.py long

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from loraform_api.evaluation import EvaluationReport, LossPoint
-from loraform_api.finetunejob_status import ArmName
+from loraform_api.finetunejob_status import ArmName, BestOfN, Gain, Reflexion, ReflexionRound
 from loraform_api.run import EvaluateResult, RunConfig
 from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, StageResult
 from loraform_trainer import arms
@@ -23,6 +23,19 @@ HOSTILE = (
     "<a href='javascript:alert(1)' id='rates'>x</a>",
 )
 """What a model may answer to leave its place in the page."""
+
+GAIN = Gain(gained=12, lost=1, low="0.0201", high="0.0712")
+REFLEXION = Reflexion(
+    rows=250,
+    rounds=[
+        ReflexionRound(round=0, passed=190),
+        ReflexionRound(round=1, passed=199, repaired=40, tokens=31_000),
+        ReflexionRound(round=2, passed=201, repaired=14, tokens=11_500),
+    ],
+    gain=GAIN,
+    best_of_n=BestOfN(passed=197, answers=96, tokens=43_100),
+    over_best_of_n=Gain(gained=6, lost=2, low="-0.0037", high="0.0389"),
+)
 
 PLAIN = 'resource "aws_s3_bucket" "b{0}" {{\n  bucket = "b{0}"\n}}\n'
 BETTER = '# made by us\nresource "aws_s3_bucket" "b{0}" {{\n  bucket = "b{0}"\n\n  tags = {{\n    a = "b"\n  }}\n}}\n'
@@ -113,6 +126,7 @@ def evaluated(
         live_digest=live,
         parity_max_difference="0.0021",
         toolchain="terraform 1.11.4, hashicorp/aws 5.100.0",
+        reflexion=REFLEXION,
     )
     loss = [LossPoint(step=i * 10, loss=2.5 / (1 + i / 4) + 0.05, learning_rate=2e-4) for i in range(1, 40)]
     loss.append(LossPoint(step=390, eval_loss=0.31))

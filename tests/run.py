@@ -34,7 +34,7 @@ TIERS = {
         Tier("contract", [*PYTEST, "tests/contract"]),
         Tier("integration", [*PYTEST, "-m", "not vllm", "tests/integration"], needs_root=True),
         Tier("e2e", [*PYTEST, "-m", "not slow", "tests/e2e"], needs_root=True),
-        Tier("long", [*PYTEST, "-m", "vllm or slow", "tests/integration", "tests/e2e"], needs_root=True),
+        Tier("long", [*PYTEST, "-m", "vllm or slow", "tests/integration", "tests/e2e", "tests/long"], needs_root=True),
     )
 }
 

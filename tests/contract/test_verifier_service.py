@@ -177,3 +177,13 @@ async def test_the_client_without_a_loop(url: str) -> None:
     request = VerifyRequest(programs=[BARE], stages=[Stage.PARSE])
     answer = await asyncio.to_thread(client.verify, url, request)
     assert answer.verdicts[0].passed
+
+
+async def test_a_body_that_is_not_what_its_headers_say_is_refused(url: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/v1/verify", data=b"{}", headers=headers, skip_auto_headers=["Accept-Encoding"]) as answer,
+    ):
+        assert answer.status == 400
+        assert (await answer.json())["error"]["message"] == "body: it cannot be decoded as its headers say"

@@ -20,11 +20,19 @@ RUN_FILE = "run.json"
 EVALUATION_ROWS_FILE = "evaluation/rows.jsonl"
 EVALUATION_SAMPLES_FILE = "evaluation/samples.jsonl"
 """The drawn answers behind pass@k."""
+EVALUATION_REFLEXION_FILE = "evaluation/reflexion.jsonl"
+"""Repairs and drawn answers of each row that Reflexion worked on."""
 EVALUATION_REPORT_FILE = "reports/evaluation.json"
 EVALUATION_PAGE_FILE = "reports/evaluation.html"
 TRAINING_LOG_FILE = "reports/training.jsonl"
 """Loss and learning rate by step."""
-EVIDENCE_FILES = (EVALUATION_SAMPLES_FILE, EVALUATION_REPORT_FILE, EVALUATION_PAGE_FILE, TRAINING_LOG_FILE)
+EVIDENCE_FILES = (
+    EVALUATION_SAMPLES_FILE,
+    EVALUATION_REFLEXION_FILE,
+    EVALUATION_REPORT_FILE,
+    EVALUATION_PAGE_FILE,
+    TRAINING_LOG_FILE,
+)
 """What a run may have left beside its rows; a published artifact has those that there were."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loraform_api.finetunejob_status import ArmName, Forgetting
+from loraform_api.finetunejob_status import ArmName, Forgetting, Reflexion
 from loraform_api.meta import Sha256, WireModel
 
 
@@ -97,5 +97,6 @@ class EvaluationReport(WireModel):
     """Types with fewer rows than those listed."""
     loss: list[LossPoint] = []
     forgetting: Forgetting | None = None
+    reflexion: Reflexion | None = None
     parity_max_difference: str
     toolchain: str

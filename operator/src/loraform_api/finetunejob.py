@@ -201,7 +201,10 @@ class EvaluationSpec(ApiModel):
     samples_per_prompt: Annotated[int, Field(ge=1, le=20)] = 1
     """Answers drawn for each prompt to estimate pass@k; 1 draws none. The greedy answer alone decides promotion."""
     temperature: Annotated[str, Field(max_length=12, pattern=r"^(0\.[0-9]*[1-9][0-9]*|1(\.[0-9]+)?|2(\.0+)?)$")] = "0.8"
-    """Temperature at which those answers are drawn, above 0 and at most 2, as text."""
+    """Temperature at which answers are drawn, above 0 and at most 2, as text."""
+    reflexion_rounds: Annotated[int, Field(ge=0, le=2)] = 0
+    """Most times that the candidate repairs a refused answer, told what the verifier found; 0 measures no Reflexion.
+    Beside it, answers are drawn for as many tokens. It decides nothing."""
 
 
 class OutputSpec(ApiModel):

@@ -161,6 +161,57 @@ class PairedStatus(ApiModel):
     neither_passed: Annotated[int, Field(ge=0, le=2**53)]
 
 
+class Gain(ApiModel):
+    """Two ways to answer the same rows, by rows whose outcome differs."""
+
+    gained: Annotated[int, Field(ge=0, le=2**53)]
+    """Rows that only this way passed."""
+    lost: Annotated[int, Field(ge=0, le=2**53)]
+    """Rows that only the other way passed."""
+    low: SignedDecimalString
+    """Lower end of the difference of the rates: Tango's interval, each bound one-sided 95 %."""
+    high: SignedDecimalString
+    """Upper end of that interval."""
+
+
+class ReflexionRound(ApiModel):
+    """What is served after so many rounds of repair."""
+
+    round: Annotated[int, Field(ge=0, le=2)]
+    """0 is the first answer."""
+    passed: Annotated[int, Field(ge=0, le=2**53)]
+    """Rows whose best candidate so far passes every stage, as it would be served."""
+    repaired: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Rows for which a repair was asked in this round."""
+    tokens: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Tokens of this round, prompts and answers together."""
+
+
+class BestOfN(ApiModel):
+    """The same rows with drawn answers instead of repairs, until as many tokens were used."""
+
+    passed: Annotated[int, Field(ge=0, le=2**53)]
+    answers: Annotated[int, Field(ge=0, le=2**53)]
+    """Answers that were drawn."""
+    tokens: Annotated[int, Field(ge=0, le=2**53)]
+    """Their tokens, prompts and answers together; the last answer to a row may go beyond what repairs used."""
+
+
+class Reflexion(ApiModel):
+    """What repairs are worth to the candidate, as served."""
+
+    rows: Annotated[int, Field(ge=0, le=2**53)]
+    rounds: Annotated[
+        list[ReflexionRound],
+        Field(max_length=3, json_schema_extra=keyed_by("round")),
+    ]
+    gain: Gain
+    """The last round against the first answers."""
+    best_of_n: BestOfN
+    over_best_of_n: Gain
+    """The last round against best-of-n."""
+
+
 class EvaluationStatus(ApiModel):
     arms: Annotated[
         list[ArmStatus],
@@ -172,6 +223,8 @@ class EvaluationStatus(ApiModel):
     """Adapter that was live when the run began and was measured as `Live`."""
     parity_max_difference: DecimalString
     """Largest difference of a token's log-probability between trainer and engine."""
+    reflexion: Reflexion | None = None
+    """Only where `evaluation.reflexionRounds` is above 0."""
 
 
 class ArtifactStatus(ApiModel):

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from loraform_api.finetunejob import FineTuneJobSpec
-from loraform_api.finetunejob_status import ArmName, Forgetting, PassAtK
+from loraform_api.finetunejob_status import ArmName, Forgetting, PassAtK, Reflexion
 from loraform_api.meta import ApiModel, Sha256, WireModel
 from loraform_api.names import TERMINATION_LIMIT, RunStage
 from loraform_api.verification import HousePolicy
@@ -175,6 +175,7 @@ class EvaluateResult(WireModel):
     live_digest: Sha256 | None = None
     parity_max_difference: str
     toolchain: str
+    reflexion: Reflexion | None = None
 
 
 class PublishResult(WireModel):

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from pydantic import TypeAdapter, ValidationError
 
 from loraform_api import __version__
-from loraform_api.finetunejob_status import ArmStatus, FineTuneJobStatus
+from loraform_api.finetunejob_status import ArmStatus, FineTuneJobStatus, Reflexion
 from loraform_api.meta import Condition
 from loraform_api.names import Kind
 from loraform_operator.context import Cache, Key
@@ -128,6 +128,22 @@ class _Figures:
             "Share of the suite's rows whose answer uses a type, block or argument that does not exist.",
             labels=labels,
         )
+        self._reflexion = GaugeMetricFamily(
+            "loraform_evaluation_reflexion_rate",
+            "Share of the suite's rows that the candidate passes as served, after so many rounds of repair.",
+            labels=["namespace", "name", "round"],
+        )
+        self._best_of_n = GaugeMetricFamily(
+            "loraform_evaluation_reflexion_best_of_n_rate",
+            "That share with drawn answers instead of repairs, for as many tokens.",
+            labels=["namespace", "name"],
+        )
+
+    def add_reflexion(self, key: Key, found: Reflexion) -> None:
+        where = [key.namespace, key.name]
+        for one in found.rounds:
+            self._reflexion.add_metric([*where, str(one.round)], one.passed / max(1, found.rows))
+        self._best_of_n.add_metric(where, found.best_of_n.passed / max(1, found.rows))
 
     def add(self, key: Key, arm: ArmStatus) -> None:
         where = [key.namespace, key.name, arm.name.value]
@@ -140,7 +156,7 @@ class _Figures:
             self._hallucinations.add_metric(where, float(arm.hallucination_rate))
 
     def families(self) -> Iterator[Metric]:
-        yield from (self._rates, self._pass_at_k, self._hallucinations)
+        yield from (self._rates, self._pass_at_k, self._hallucinations, self._reflexion, self._best_of_n)
 
 
 class ResourceCollector(Collector):
@@ -198,6 +214,8 @@ class ResourceCollector(Collector):
                 forgetting.add_metric([key.namespace, key.name], float(status.forgetting.mean_difference))
             for arm in status.evaluation.arms if status.evaluation else []:
                 figures.add(key, arm)
+            if status.evaluation and status.evaluation.reflexion:
+                figures.add_reflexion(key, status.evaluation.reflexion)
         yield from (ratio, loss, forgetting, *figures.families())
 
     def _add_progress(self, key: Key, ratio: GaugeMetricFamily, loss: GaugeMetricFamily) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from aiohttp.test_utils import TestServer
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,10 +20,16 @@ from cryptography.x509.oid import NameOID
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE
 from loraform_api.names import RunStage
+from loraform_api.parity import ParityFile, ParityRow
 from loraform_api.run import RunConfig, StageReport
 from loraform_trainer.__main__ import main
 from loraform_trainer.paths import Paths
+from loraform_verifier.service import application
+from loraform_verifier.verify import Verifier
+
+from .fake_engine import FakeEngine, PassesAll
 
 POLICY = {"comment": "# This resource is generated using PiCloud tool", "tags": {"created_by": "PiCloud"}}
 
@@ -205,3 +212,45 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     )
     (folder / "key.pem").write_bytes(encoded)
     return folder / "ca.crt", folder / "key.pem"
+
+
+@pytest.fixture
+def trained(pod: Pod, stage: Callable[..., int]) -> Pod:
+    """A run up to train; the adapter is a name only, as the fake engine reads no weights."""
+    assert stage("prepare") == 0
+    pod.paths.adapter.mkdir()
+    for name in ADAPTER_FILES:
+        (pod.paths.adapter / name).write_text(name)
+    rows = [json.loads(line) for line in pod.paths.train_rows.read_text().splitlines()][:3]
+    parity = ParityFile(
+        template_hash=pod.report().prepare.template_hash,
+        dtype="float32",
+        rows=[
+            ParityRow(
+                prompt_ids=row["prompt_ids"],
+                response_ids=row["response_ids"],
+                adapter_logprobs=[-0.5] * len(row["response_ids"]),
+                base_logprobs=[-4.0] * len(row["response_ids"]),
+            )
+            for row in rows
+        ],
+    )
+    (pod.paths.adapter / PARITY_FILE).write_text(parity.model_dump_json(by_alias=True))
+    return pod
+
+
+@pytest.fixture
+def engine(trained: Pod) -> FakeEngine:
+    return FakeEngine(Tokenizer.from_file(str(trained.paths.base / "tokenizer.json")))
+
+
+@pytest.fixture
+def verifier() -> Verifier:
+    """Real but for terraform."""
+    return Verifier(validator=PassesAll())  # type: ignore[arg-type] # stands for a Validator
+
+
+@pytest.fixture
+async def urls(engine: FakeEngine, verifier: Verifier) -> AsyncIterator[tuple[str, str]]:
+    async with TestServer(engine.app()) as fake, TestServer(application(verifier)) as service:
+        yield str(fake.make_url("")).rstrip("/"), str(service.make_url("")).rstrip("/")

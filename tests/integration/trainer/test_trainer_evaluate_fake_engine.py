@@ -4,157 +4,18 @@ and the real verifier service with a validator that asks no terraform."""
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
-from tokenizers import Tokenizer
 
-from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE
 from loraform_api.evaluation import EvaluationReport
-from loraform_api.parity import ParityFile, ParityRow
 from loraform_api.run import ExitCode
-from loraform_trainer import evaluate
-from loraform_trainer.__main__ import load_config
-from loraform_trainer.context import Context
 from loraform_trainer.errors import StageError
 from loraform_trainer.files import write_jsonl
-from loraform_trainer.progress import Progress
 from loraform_trainer.staging import digest_of
-from loraform_verifier.service import application
-from loraform_verifier.validate import Outcome
-from loraform_verifier.verify import Verifier
 
-Stage = Callable[..., int]
-
-POLICED = """# This resource is generated using PiCloud tool
-resource "aws_s3_bucket" "{0}" {{
-  bucket = "{0}"
-
-  tags = {{
-    created_by = "PiCloud"
-  }}
-}}
-"""
-PLAIN = 'resource "aws_s3_bucket" "{0}" {{\n  bucket = "{0}"\n}}\n'
-
-
-class PassesAll:
-    """Stands for terraform validate."""
-
-    def validate(self, programs: Sequence[Any]) -> list[Outcome]:
-        return [Outcome() for _ in programs]
-
-
-@dataclass
-class FakeEngine:
-    """Speaks vLLM's words: the base writes plain programs, an adapter keeps the policy."""
-
-    tokenizer: Tokenizer
-    parity: dict[str, ParityFile] = field(default_factory=dict)
-    loaded: dict[str, str] = field(default_factory=dict)
-    serves_base: bool = False
-    refuses: bool = False
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    failures: int = 0
-    failures_after: int = 1000
-    length: int = 512
-
-    def app(self) -> web.Application:
-        app = web.Application()
-        app.router.add_get("/health", self.health)
-        app.router.add_get("/v1/models", self.models)
-        app.router.add_post("/v1/load_lora_adapter", self.load)
-        app.router.add_post("/v1/completions", self.complete)
-        return app
-
-    async def health(self, request: web.Request) -> web.Response:
-        return web.Response()
-
-    async def models(self, request: web.Request) -> web.Response:
-        return web.json_response({"data": [{"id": "base", "max_model_len": self.length}]})
-
-    async def load(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        if self.refuses:
-            return web.json_response({"error": {"message": "rank 64 is too large"}}, status=400)
-        self.loaded[body["lora_name"]] = body["lora_path"]
-        return web.Response(text="Success")
-
-    async def complete(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        if len(self.requests) >= self.failures_after:
-            return web.json_response({"error": {"message": "dead"}}, status=503)
-        if self.failures:
-            self.failures -= 1
-            return web.json_response({"error": {"message": "busy"}}, status=503)
-        if "logprob_token_ids" in body:
-            return web.json_response({"choices": [{"logprobs": {"top_logprobs": [self.logprobs(body)]}}]})
-        self.requests.append(body)
-        name = self.tokenizer.decode(body["prompt"]).split("bucket, ")[1].split(" ")[0]
-        text = (PLAIN if body["model"] == "base" else POLICED).format(name)
-        if name == "held-2" and body["model"] == "base":
-            return web.json_response({"choices": [{"text": text[:20], "finish_reason": "length"}]})
-        drawn = f"# drawn with seed {body['seed']}\n" if body["temperature"] else ""
-        return web.json_response({"choices": [{"text": f"```hcl\n{text}{drawn}```", "finish_reason": "stop"}]})
-
-    def logprobs(self, body: dict[str, Any]) -> dict[str, float]:
-        file = ParityFile.model_validate_json(open(f"{self.loaded[body['model']]}/parity.json").read())  # noqa: SIM115, PTH123
-        row = next(r for r in file.rows if [*r.prompt_ids, *r.response_ids][: len(body["prompt"])] == body["prompt"])
-        values = row.base_logprobs if self.serves_base else row.adapter_logprobs
-        position = len(body["prompt"]) - len(row.prompt_ids)
-        assert body["logprob_token_ids"] == [row.response_ids[position]]
-        return {f"token_id:{row.response_ids[position]}": values[position]}
-
-
-@pytest.fixture
-def trained(pod: Any, stage: Stage) -> Any:
-    """A run up to train; the adapter is a name only, as the fake engine reads no weights."""
-    assert stage("prepare") == 0
-    pod.paths.adapter.mkdir()
-    for name in ADAPTER_FILES:
-        (pod.paths.adapter / name).write_text(name)
-    rows = [json.loads(line) for line in pod.paths.train_rows.read_text().splitlines()][:3]
-    parity = ParityFile(
-        template_hash=pod.report().prepare.template_hash,
-        dtype="float32",
-        rows=[
-            ParityRow(
-                prompt_ids=row["prompt_ids"],
-                response_ids=row["response_ids"],
-                adapter_logprobs=[-0.5] * len(row["response_ids"]),
-                base_logprobs=[-4.0] * len(row["response_ids"]),
-            )
-            for row in rows
-        ],
-    )
-    (pod.paths.adapter / PARITY_FILE).write_text(parity.model_dump_json(by_alias=True))
-    return pod
-
-
-@pytest.fixture
-def engine(trained: Any) -> FakeEngine:
-    return FakeEngine(Tokenizer.from_file(str(trained.paths.base / "tokenizer.json")))
-
-
-@pytest.fixture
-async def urls(engine: FakeEngine) -> Any:
-    verifier = Verifier(validator=PassesAll())  # type: ignore[arg-type]
-    async with TestServer(engine.app()) as fake, TestServer(application(verifier)) as service:
-        yield str(fake.make_url("")).rstrip("/"), str(service.make_url("")).rstrip("/")
-
-
-async def run(pod: Any, urls: tuple[str, str]) -> Any:
-    pod.write_config()
-    context = Context(
-        load_config(pod.paths.run_config), pod.paths, Progress(None), threading.Event(),
-        sidecar_wait_seconds=5, engine_url=urls[0], verifier_url=urls[1],
-    )  # fmt: skip
-    return await evaluate.measure(context)
+from .fake_engine import PLAIN, POLICED, FakeEngine, run
 
 
 def records(pod: Any) -> Iterator[dict[str, Any]]:

@@ -31,6 +31,7 @@ ARM = {
     "hallucinationRate": "0.0200",
     "passAtK": [{"k": 5, "rate": "0.9900", "low": "0.9700", "high": "1.0000"}],
 }
+GAIN = {"gained": 4, "lost": 0, "low": "0.0100", "high": "0.0400"}
 STATUS = {
     "conditions": [CONDITION],
     "forgetting": {"meanDifference": "-0.0125", "low": "-0.0200", "high": "-0.0050", "prompts": 60},
@@ -44,6 +45,13 @@ STATUS = {
             "neitherPassed": 0,
         },
         "parityMaxDifference": "0",
+        "reflexion": {
+            "rows": 200,
+            "rounds": [{"round": 0, "passed": 150}, {"round": 1, "passed": 164, "repaired": 30, "tokens": 9000}],
+            "gain": GAIN,
+            "bestOfN": {"passed": 160, "answers": 61, "tokens": 9050},
+            "overBestOfN": GAIN,
+        },
     },
 }
 
@@ -81,6 +89,8 @@ def test_series_of_a_run(progress: ProgressStore) -> None:
         'loraform_evaluation_rate{arm="Candidate",form="raw",name="job",namespace="ns",stage="All"} 0.95',
         'loraform_evaluation_hallucination_rate{arm="Candidate",name="job",namespace="ns"} 0.02',
         'loraform_evaluation_pass_at_k{arm="Candidate",k="5",name="job",namespace="ns"} 0.99',
+        'loraform_evaluation_reflexion_rate{name="job",namespace="ns",round="1"} 0.82',
+        'loraform_evaluation_reflexion_best_of_n_rate{name="job",namespace="ns"} 0.8',
         'workqueue_unfinished_work_seconds{name="loraform"} 3.0',
         'rest_client_requests_total{code="200",host="10.0.0.1:443",method="GET"} 1.0',
         'controller_runtime_reconcile_errors_total{controller="finetunejob"} 1.0',

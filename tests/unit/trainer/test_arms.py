@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from loraform_api.finetunejob_status import ArmName, PassAtK
+from loraform_api.finetunejob_status import ArmName, BestOfN, Gain, PassAtK, Reflexion, ReflexionRound
 from loraform_api.run import TERMINATION_LIMIT, EvaluateResult, StageReport
 from loraform_api.verification import GATE, Diagnostic, HousePolicy, ProgramVerdict, Stage, StageResult
 from loraform_trainer.arms import Arm, Row, Scored, arms, count, pair, state
+from loraform_trainer.evaluate import SAMPLED
 
 POLICY = HousePolicy(comment="# Made by us", tags={"created_by": "PiCloud"})
 CANDIDATE, LIVE = "c" * 64, "d" * 64
@@ -48,7 +49,7 @@ def test_every_rate_is_over_all_rows() -> None:
     passed = verdict(*GATE)
     scored = [
         Scored(arm, row("a"), "A", raw=passed, served=passed),
-        Scored(arm, row("b"), "B", raw=verdict(Stage.PARSE, Stage.VALIDATE, failed=Stage.POLICY), served=passed),
+        Scored(arm, row("b"), "B", raw=verdict(*GATE[:3], failed=Stage.POLICY), served=passed),
         Scored(arm, row("c"), "B", raw=verdict(Stage.PARSE, failed=Stage.VALIDATE, inconclusive=True),
                served=verdict(Stage.PARSE, failed=Stage.VALIDATE, inconclusive=True)),
         Scored(arm, row("d"), "", truncated=True),
@@ -56,8 +57,8 @@ def test_every_rate_is_over_all_rows() -> None:
     result = count(arm.name, scored)
     raw = {name: counts.raw for name, counts in result.counts.items()}
     served = {name: counts.served for name, counts in result.counts.items()}
-    assert raw == {"Parse": 3, "Validate": 2, "Policy": 1, "Intent": 1, "All": 1}
-    assert served == {"Parse": 3, "Validate": 2, "Policy": 2, "Intent": 2, "All": 2}
+    assert raw == {"Parse": 3, "Validate": 2, "Plan": 2, "Policy": 1, "Intent": 1, "All": 1}
+    assert served == {"Parse": 3, "Validate": 2, "Plan": 2, "Policy": 2, "Intent": 2, "All": 2}
     assert (result.rows, result.truncated, result.inconclusive, result.distinct_answers) == (4, 1, 1, 3)
 
 
@@ -78,16 +79,24 @@ def test_the_largest_report_fits_a_termination_message() -> None:
     by_arm = [[Scored(arm, row(str(i), *Stage), "x", raw=good, served=good) for i in range(3)] for arm in compared]
     drawn = [PassAtK(k=k, rate="0.1234", low="0.1234", high="0.1234") for k in (1, 5, 10)]
     results = [
-        count(scored[0].arm.name, scored).model_copy(update={"pass_at_k": drawn, "hallucinated": 10_000_000})
-        for scored in by_arm
+        count(arm.name, scored).model_copy(
+            update={"pass_at_k": drawn if arm.name in SAMPLED else [], "hallucinated": 10_000_000}
+        )
+        for arm, scored in zip(compared, by_arm, strict=True)
     ]
     for result in results:
         for counts in result.counts.values():
             object.__setattr__(counts, "raw", 10_000_000)
     paired = pair(by_arm[2], by_arm[3])
+    gain = Gain(gained=100_000, lost=100_000, low="-0.1234", high="-0.1234")
     evaluated = EvaluateResult(
-        arms=results, paired=paired, live_digest=LIVE, parity_max_difference="0.000123", toolchain="t" * 300
-    )
+        arms=results, paired=paired, live_digest=LIVE, parity_max_difference="0.000123", toolchain="t" * 300,
+        reflexion=Reflexion(
+            rows=100_000, gain=gain, over_best_of_n=gain,
+            rounds=[ReflexionRound(round=i, passed=100_000, repaired=100_000, tokens=10**9) for i in range(3)],
+            best_of_n=BestOfN(passed=100_000, answers=100_000, tokens=10**9),
+        ),
+    )  # fmt: skip
     report = StageReport(stage="evaluate", message="m" * 1000, evaluate=evaluated)
     assert len(report.encode()) <= TERMINATION_LIMIT
 

@@ -107,15 +107,19 @@ def test_people_and_machines_can_read_it(read: Read) -> None:
 
 def test_it_shows_what_was_found(read: Read) -> None:
     titles = read.text["h2"]
-    assert titles[:7] == [
-        "Rates by arm and stage", "The comparison that promotion reads", "More than one answer", "By difficulty",
-        "By resource type", "Training loss", "Made with",
+    assert titles[:8] == [
+        "Rates by arm and stage", "The comparison that promotion reads", "More than one answer", "Repairs",
+        "By difficulty", "By resource type", "Training loss", "Made with",
     ]  # fmt: skip
-    assert [t.split(":")[0] for t in titles[7:]] == [
+    assert [t.split(":")[0] for t in titles[8:]] == [
         "Rows lost against Base", "Rows gained against Base", "Rows that the candidate failed",
     ]  # fmt: skip
     assert "pass@10" in read.text["th"]
     assert "52.4 % (131/250)" in read.text["span"]
+    assert "80.4 % (201/250)" in read.text["span"]
+    assert {"After 0 repairs", "After 2 repairs", "Best of n"} <= set(read.text["th"])
+    assert {"14 asked", "96 drawn", "11500"} <= set(read.text["td"])
+    assert any("6 rows gained and 2 lost (-0.4 to +3.9 points) against best of n" in p for p in read.text["p"])
     kinds = [attrs["id"] or "" for element, attrs in read.elements if element == "details"]
     assert {kind.split("-")[0]: kinds.count(kind) for kind in kinds} == {"lost": 1, "gained": 1, "failure": 1}
     assert len(kinds) == 60
@@ -131,7 +135,8 @@ def test_what_an_adapter_forgot_is_told() -> None:
 
 def test_a_bare_run_has_no_empty_sections() -> None:
     report, greedy = evaluated(samples=1)
-    bare = report.model_copy(update={"by_difficulty": [], "by_type": [], "loss": [LossPoint(step=3, eval_loss=0.3)]})
+    nothing = {"by_difficulty": [], "by_type": [], "reflexion": None, "loss": [LossPoint(step=3, eval_loss=0.3)]}
+    bare = report.model_copy(update=nothing)
     titles = Read(page.render(bare, greedy)).text["h2"]
     assert titles[:3] == ["Rates by arm and stage", "The comparison that promotion reads", "Made with"]
 

@@ -45,6 +45,13 @@ def test_our_layout_does_not_show() -> None:
     assert found.line is None
 
 
+def test_our_folder_is_not_told() -> None:
+    found = diagnostic_of(
+        {"summary": "Bad", "detail": 'cannot parse "/tmp/lf-ab_12/r3/x" or "/tmp/lf-ab_12" as a number'}
+    )
+    assert found.message == 'Bad: cannot parse "./x" or "." as a number'
+
+
 def test_what_lies_in_our_own_files_has_no_place() -> None:
     for name in ("loraform.tf.json", "r1/loraform.tf.json", "r1/.mirrored/vpc/main.tf"):
         found = diagnostic_of({"summary": "Bad", "range": {"filename": name, "start": {"line": 3}}}, "r1")

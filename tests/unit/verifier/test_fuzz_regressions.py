@@ -27,7 +27,9 @@ def test_a_call_cannot_hide_in_what_only_looks_like_an_interpolation(text: str) 
     assert [problem.code for problem in parse(text).problems] == ["AmbiguousTemplate"]
 
 
-@pytest.mark.parametrize("text", ['a = "$${x}"\n', 'a = "$$$${x}"\n', 'a = "%${x}$%{ if x }y%{ endif }"\n', 'a = "$$ ${x}"\n'])
+@pytest.mark.parametrize(
+    "text", ['a = "$${x}"\n', 'a = "$$$${x}"\n', 'a = "%${x}$%{ if x }y%{ endif }"\n', 'a = "$$ ${x}"\n']
+)
 def test_escapes_that_both_read_alike_are_read(text: str) -> None:
     assert parse(text).problems == ()
 
@@ -66,3 +68,51 @@ def test_a_tag_with_a_space_before_it_is_another_tag() -> None:
 def test_comments_in_empty_tags_stay(tags: str, wanted: str) -> None:
     program = '# by PiCloud\nresource "aws_vpc" "a" {{\n  tags = {}\n}}\n'
     assert rewrite(parse(program.format(tags)), POLICY) == program.format(wanted)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("/* why\n*/ ", "/* why\n*/ \n# by PiCloud\n"),
+        ("a {\n} /*\n  /* why */ ", "a {\n} /*\n  /* why */ \n  # by PiCloud\n  "),
+        ("/* why */ ", "# by PiCloud\n/* why */ "),
+    ],
+)
+def test_the_comment_is_not_put_into_another_comment(before: str, after: str) -> None:
+    resource = 'resource "aws_s3_bucket_policy" "a" {\n}\n'
+    assert rewrite(parse(before + resource), POLICY) == after + resource
+
+
+def test_a_block_is_opened_up_where_its_argument_has_lines() -> None:
+    text = '# by PiCloud\nresource "aws_vpc" "a" { cidr_block = [\n1] }\n'
+    assert rewrite(parse(text), POLICY) == (
+        '# by PiCloud\nresource "aws_vpc" "a" {\n  cidr_block = [\n1]\n\n'
+        '  tags = {\n    created_by = "PiCloud"\n  }\n}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("tags", "wanted"),
+    [
+        ("<<E\nx\nE", 'merge(<<E\nx\nE\n, {\n    created_by = "PiCloud"\n  })'),
+        ("{ a = <<E\nx\nE\n/* c */ }", '{ a = <<E\nx\nE\ncreated_by = "PiCloud"\n/* c */ }'),
+    ],
+)
+def test_nothing_follows_the_end_marker_of_a_heredoc(tags: str, wanted: str) -> None:
+    program = '# by PiCloud\nresource "aws_vpc" "a" {{\n  tags = {}\n}}\n'
+    assert rewrite(parse(program.format(tags)), POLICY) == program.format(wanted)
+
+
+def test_a_comment_before_code_on_its_line_is_not_above_what_follows() -> None:
+    text = '# by PiCloud\n/* why\n*/ locals {}\nresource "aws_s3_bucket_policy" "a" {\n}\n'
+    assert parse(text).comments == {1: (1, "# by PiCloud")}
+    assert [finding.code for finding in judge(parse(text), POLICY).broken] == ["CommentMissing"]
+
+
+def test_a_comment_of_several_lines_may_stand_before_the_brace() -> None:
+    assert parse('variable "a" /* why\n*/ {\n}\n').problems == ()
+
+
+@pytest.mark.parametrize("text", ["a # why\n{\n}\n", "a // why\n{\n}\n", "a /* why */\n{\n}\n", 'a "b"\n"c" {\n}\n'])
+def test_a_new_line_may_not_stand_before_the_brace(text: str) -> None:
+    assert [problem.code for problem in parse(text).problems] == ["MissingBrace"]

@@ -71,8 +71,9 @@ def test_several_files_are_one_module() -> None:
     files = {
         "variables.tf": 'variable "a" {\n}\n',
         "providers.tf": 'provider "aws" {\n  alias = "west"\n}\n',
-        "modules/n/main.tf": "terraform {\n  required_providers {\n    aws = {\n      configuration_aliases = [aws.x, aws.y]\n    }\n"
-        '  }\n}\nvariable "inner" {\n}\nresource "random_id" "b" {\n}\n',
+        "modules/n/main.tf": "terraform {\n  required_providers {\n    aws = {\n"
+        "      configuration_aliases = [aws.x, aws.y]\n    }\n  }\n}\n"
+        'variable "inner" {\n}\nresource "random_id" "b" {\n}\n',
     }
     program = normalise(read(Program(id="p", text='resource "aws_vpc" "a" {\n}\n', files=files)))
     assert sorted(program.files) == ["main.tf", *sorted(files)]
@@ -80,3 +81,8 @@ def test_several_files_are_one_module() -> None:
     assert program.aliases == {("aws", "west")}
     assert program.inner_aliases == {"modules/n": {("aws", "x"), ("aws", "y")}}
     assert program.providers == {"aws", "random"}
+
+
+def test_the_data_source_of_a_check_needs_its_provider() -> None:
+    text = 'check "c" {\n  data "random_id" "r" {\n  }\n  assert {\n    condition = true\n  }\n}\n'
+    assert normalise(single(text)).providers == {"random"}

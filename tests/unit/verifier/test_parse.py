@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from loraform_verifier.parse import MAX_DEPTH, parse
@@ -64,3 +66,10 @@ def test_the_model_names_blocks_labels_arguments_and_lines() -> None:
 def test_a_comment_after_code_has_no_line_of_its_own() -> None:
     document = parse("locals { # here\n  a = 1 # and here\n  /* two\n  lines */\n}\n")
     assert document.comments == {4: (3, "/* two\n  lines */")}
+
+
+def test_a_flood_of_errors_is_given_up() -> None:
+    started = time.process_time()
+    (problem,) = parse("a =" * 66_000).problems
+    assert (problem.code, problem.line) == ("SyntaxError", 1)
+    assert time.process_time() - started < 20  # it took minutes before

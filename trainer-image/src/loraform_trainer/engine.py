@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -19,6 +19,7 @@ TRIES = 3
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=900)
 SHORT = aiohttp.ClientTimeout(total=10)
 TROUBLE = (aiohttp.ClientError, OSError)
+T = TypeVar("T")
 
 
 class RefusedError(StageError):
@@ -54,11 +55,23 @@ async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any], w
     raise TransientError(last)
 
 
+async def together(questions: Iterable[Coroutine[None, None, T]]) -> list[T]:
+    """Return all results in order; the first failure stops the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(question) for question in questions]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return [task.result() for task in tasks]
+
+
 @dataclass(frozen=True)
 class Generated:
     text: str
     truncated: bool
     """The answer has no end of its own: it reached the token limit."""
+    tokens: int = 0
+    """Of prompt and answer together."""
 
 
 class Engine:
@@ -122,4 +135,5 @@ class Engine:
         }
         answer = await post(self._session, f"{self._url}/v1/completions", body, "the engine")
         choice = answer["choices"][0]
-        return Generated(choice["text"], truncated=choice["finish_reason"] == "length")
+        truncated = choice["finish_reason"] == "length"
+        return Generated(choice["text"], truncated, len(prompt) + int(answer["usage"]["completion_tokens"]))

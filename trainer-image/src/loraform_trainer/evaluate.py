@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -17,30 +17,25 @@ from loraform_api.names import RunStage
 from loraform_api.parity import ParityFile
 from loraform_api.prompt import unfenced
 from loraform_api.run import EvaluateResult, StageReport
-from loraform_api.verification import HousePolicy, Program, ProgramVerdict, Stage, Toolchain, VerifyRequest
+from loraform_api.verification import Toolchain
 from loraform_trainer import arms, tokens
 from loraform_trainer.arms import Arm, Row, Scored
 from loraform_trainer.context import Context
-from loraform_trainer.engine import TIMEOUT, Engine, wait_until
-from loraform_trainer.errors import (
-    AdapterNotServableError,
-    DatasetInvalidError,
-    InvalidConfigError,
-    StageError,
-    TransientError,
-)
-from loraform_trainer.evaluation import outcome
-from loraform_trainer.evaluation.toolchain import lacks, words
+from loraform_trainer.engine import TIMEOUT, Engine, Generated, together, wait_until
+from loraform_trainer.errors import AdapterNotServableError, DatasetInvalidError
+from loraform_trainer.evaluation import outcome, reflexion
+from loraform_trainer.evaluation.toolchain import words
 from loraform_trainer.files import read_jsonl, write_jsonl
+from loraform_trainer.judging import Judge
 from loraform_trainer.progress import Countdown
 from loraform_trainer.staging import digest_of
-from loraform_verifier.client import VerifierClient, VerifierRefused, VerifierUnavailable
+from loraform_verifier.client import VerifierClient
 
 CONCURRENCY = 32
-VERIFY_CHUNK = 500
-"""Programs in one request to the verifier: enough to fill its batches, few enough to show progress."""
 GENERATING = 0.8
-"""Share of the progress that generation takes."""
+"""Share of the arms' progress that generation takes."""
+ARMS = 0.7
+"""Share of the progress that the arms take where Reflexion follows."""
 SAMPLED = (ArmName.BASE, ArmName.CANDIDATE)
 """Arms that draw answers for pass@k: what training began with, and what it made."""
 
@@ -56,16 +51,11 @@ async def measure(context: Context) -> StageReport:
     rows = [Row.from_json(row) for row in read_jsonl(paths.suite_rows)]
     if not rows:
         raise DatasetInvalidError("spec.evaluation.suites: the suites have no rows")
-    candidate = digest_of(paths.adapter)
     live = None if config.live is None else config.live.digest
-    async with _sidecars(context) as (engine, verifier):
-        judges = _Verification(context, verifier)
-        await judges.check_toolchain()
-        difference = await _load(context, engine, candidate, live)
-        compared = arms.arms(candidate, live, config.policy)
-        answered = await _Generation(context, engine, asked(compared, rows, config.spec.evaluation)).answers()
-        scored, toolchain = await judges.judge(answered)
-    greedy, drawn = ([s for s in scored if bool(s.sample) is kind] for kind in (False, True))
+    candidate = digest_of(paths.adapter)
+    compared = arms.arms(candidate, live, config.policy)
+    found = await _find(context, candidate, compared, rows)
+    greedy, drawn = ([s for s in found.scored if bool(s.sample) is kind] for kind in (False, True))
     write_jsonl(paths.evaluation_rows, (_record(s) for s in greedy))
     if drawn:
         write_jsonl(paths.evaluation_samples, (_record(s) for s in drawn))
@@ -75,12 +65,50 @@ async def measure(context: Context) -> StageReport:
         arms=[arms.count(name, answers) for name, answers in by_arm.items()],
         paired=arms.pair(by_arm[reference], by_arm[ArmName.CANDIDATE]),
         live_digest=live,
-        parity_max_difference=f"{difference:.3g}",
-        toolchain=words(toolchain),
+        parity_max_difference=f"{found.parity_difference:.3g}",
+        toolchain=words(found.toolchain),
     )
+    if rounds := config.spec.evaluation.reflexion_rounds:
+        write_jsonl(paths.evaluation_reflexion, reflexion.records(found.trails))
+        figures = reflexion.summary(found.trails, len(rows), rounds)
+        result = result.model_copy(update={"reflexion": figures})
     result = outcome.write(context, result, by_arm, arms.by_arm(compared, drawn))
     passed = ", ".join(f"{a.name} {a.counts[arms.ALL].raw}" for a in result.arms)
     return StageReport(stage=RunStage.EVALUATE, message=f"of {len(rows)} rows passed raw: {passed}", evaluate=result)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What engine and verifier said."""
+
+    parity_difference: float
+    scored: list[Scored]
+    trails: list[reflexion.Trail]
+    toolchain: Toolchain
+
+
+async def _find(context: Context, candidate: str, compared: Sequence[Arm], rows: Sequence[Row]) -> _Found:
+    spec, live = context.config.spec.evaluation, context.config.live
+    share = ARMS if spec.reflexion_rounds else 1.0
+    async with _sidecars(context) as (engine, verifier):
+        judge = Judge(context, verifier)
+        await judge.check_toolchain()
+        difference = await _load(context, engine, candidate, None if live is None else live.digest)
+        generation = _Generation(context, engine, await engine.max_length())
+        answered = await generation.answers(asked(compared, rows, spec), GENERATING * share)
+        scored = await judge.judge(answered, _part(context, GENERATING * share, share))
+        trails: list[reflexion.Trail] = []
+        if spec.reflexion_rounds:
+            first = [s for s in scored if s.arm.name is ArmName.CANDIDATE and not s.sample]
+            told = _part(context, share, 1.0)
+            repairing = reflexion.Measurement(generation.generate, judge, spec.reflexion_rounds, told)
+            trails = await repairing.run(first)
+    return _Found(difference, scored, trails, judge.toolchain)
+
+
+def _part(context: Context, begin: float, end: float) -> Callable[[float], None]:
+    """Return what is told how far a part of the stage is, which goes from `begin` to `end` of all progress."""
+    return lambda done: context.progress.update(begin + (end - begin) * done)
 
 
 @dataclass(frozen=True)
@@ -135,135 +163,54 @@ async def _load(context: Context, engine: Engine, candidate: str, live: str | No
     return difference
 
 
-async def _all(questions: Iterable[Coroutine[None, None, Scored]]) -> list[Scored]:
-    """Return all results in order; the first failure stops the others and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(question) for question in questions]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
-    return [task.result() for task in tasks]
-
-
 class _Generation:
-    """Asks the engine, many questions at a time, one arm after the other."""
+    """Asks the engine, many questions at a time."""
 
-    def __init__(self, context: Context, engine: Engine, asked: Sequence[_Asked]) -> None:
+    def __init__(self, context: Context, engine: Engine, longest: int) -> None:
         self._context = context
         self._engine = engine
-        self._asked = asked
-        self._done = 0
-        self._countdown = Countdown(0)
+        self._longest = longest
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._vocabulary = tokens.load(context.paths.base)
 
-    async def answers(self) -> list[Scored]:
-        """Return all answers, in the order in which they were asked for."""
-        longest = await self._engine.max_length()
-        found: list[Scored] = []
-        for name in dict.fromkeys(question.arm.name for question in self._asked):
-            found += await _all(self._answer(q, longest) for q in self._asked if q.arm.name == name)
-        return found
+    async def answers(self, asked: Sequence[_Asked], share: float) -> list[Scored]:
+        """Return all answers in the order in which they were asked for, one arm after the other.
 
-    async def _answer(self, asked: _Asked, longest: int) -> Scored:
-        spec, arm, row = self._context.config.spec, asked.arm, asked.row
-        prompt = self._vocabulary.prompt(arm.instruction(row), row.input)
-        allowed = min(spec.evaluation.max_new_tokens, longest - len(prompt))
-        scored = Scored(arm, row, "", truncated=True, sample=asked.sample)  # no room for an answer
-        if allowed > 0:
-            async with self._slots:
-                got = await self._engine.generate(
-                    arm.model, prompt, max_tokens=allowed, eos=self._vocabulary.eos,
-                    seed=(spec.training.seed + asked.sample) % 2**31,
-                    temperature=float(spec.evaluation.temperature) if asked.sample else 0.0,
-                )  # fmt: skip
-            scored = replace(scored, text=unfenced(got.text), truncated=got.truncated)
-        self._done += 1
-        total = len(self._asked)
-        self._context.progress.update(
-            GENERATING * self._done / total,
-            remaining_seconds=self._countdown.remaining_seconds(self._done, total / GENERATING),
-            metrics={"answers": self._done, "answers_total": total},
-        )
-        return scored
+        It is `share` of the stage's work.
+        """
+        countdown, total, done = Countdown(0), len(asked), 0
 
-
-@dataclass(frozen=True)
-class _Question:
-    """What the verifier is asked about one text; equal questions are asked once."""
-
-    text: str
-    asked: str
-    rego: str | None
-    stages: tuple[Stage, ...]
-
-
-class _Verification:
-    """Asks the verifier about all answers, as the model wrote them and as they would be served."""
-
-    def __init__(self, context: Context, verifier: VerifierClient) -> None:
-        self._context = context
-        self._verifier = verifier
-        self._toolchain = Toolchain(terraform="none")
-
-    async def check_toolchain(self) -> None:
-        """Raise InvalidConfigError unless the verifier has what the spec asks for."""
-        await self._ask([], (Stage.PARSE,), rewrite=False)
-        if lacking := lacks(self._context.config.spec.evaluation.toolchain, self._toolchain):
-            raise InvalidConfigError(
-                f"spec.evaluation.toolchain: {lacking}; change it, or the profile's verifier image"
+        async def answer(question: _Asked) -> Scored:
+            nonlocal done
+            arm, row, sample = question.arm, question.row, question.sample
+            got = await self.generate(arm, arm.instruction(row), row.input, sample)
+            done += 1
+            self._context.progress.update(
+                share * done / total,
+                remaining_seconds=countdown.remaining_seconds(done, total / share),
+                metrics={"answers": done, "answers_total": total},
             )
+            return Scored(arm, row, got.text, got.truncated, sample=sample)
 
-    async def judge(self, answered: Sequence[Scored]) -> tuple[list[Scored], Toolchain]:
-        """Return the answers with their verdicts, and what judged them. Drawn answers are judged raw alone."""
-        whole = [s for s in answered if not s.truncated]
-        programs = {_question(s): _program(s) for s in whole}
-        raw = await self._verdicts(programs, rewrite=False, share=(GENERATING, 0.9))
-        served = raw
-        if self._context.config.policy is not None:
-            greedy = {_question(s): _program(s) for s in whole if not s.sample}
-            served = await self._verdicts(greedy, rewrite=True, share=(0.9, 1.0))
-        scored = [
-            s if s.truncated else replace(s, raw=raw[_question(s)], served=served.get(_question(s))) for s in answered
-        ]
-        return scored, self._toolchain
-
-    async def _verdicts(
-        self, programs: dict[_Question, Program], *, rewrite: bool, share: tuple[float, float]
-    ) -> dict[_Question, ProgramVerdict]:
-        found: dict[_Question, ProgramVerdict] = {}
-        for stages in dict.fromkeys(question.stages for question in programs):
-            questions = [q for q in programs if q.stages == stages]
-            for start in range(0, len(questions), VERIFY_CHUNK):
-                chunk = questions[start : start + VERIFY_CHUNK]
-                verdicts = await self._ask([programs[q] for q in chunk], stages, rewrite)
-                found.update(zip(chunk, verdicts, strict=True))
-                begin, end = share
-                self._context.progress.update(begin + (end - begin) * len(found) / len(programs))
+        found: list[Scored] = []
+        for name in dict.fromkeys(question.arm.name for question in asked):
+            found += await together(answer(q) for q in asked if q.arm.name == name)
         return found
 
-    async def _ask(self, programs: list[Program], stages: Sequence[Stage], rewrite: bool) -> list[ProgramVerdict]:
-        numbered = [program.model_copy(update={"id": str(i)}) for i, program in enumerate(programs)]
-        policy = self._context.config.policy or HousePolicy()  # without one, stage Policy has nothing to ask
-        request = VerifyRequest(programs=numbered, stages=list(stages), policy=policy, rewrite=rewrite)
-        try:
-            response = await self._verifier.verify(request)
-        except VerifierUnavailable as error:
-            raise TransientError(str(error)) from error
-        except VerifierRefused as error:
-            raise StageError(str(error)) from error
-        self._toolchain = response.toolchain
-        by_id = {verdict.id: verdict for verdict in response.verdicts}
-        return [by_id[program.id] for program in numbered]
-
-
-def _question(scored: Scored) -> _Question:
-    asked = "" if scored.row.asked is None else scored.row.asked.model_dump_json()
-    return _Question(scored.text, asked, scored.row.rego, scored.row.stages)
-
-
-def _program(scored: Scored) -> Program:
-    return Program(id="?", text=scored.text, asked=scored.row.asked, rego=scored.row.rego)
+    async def generate(self, arm: Arm, instruction: str, input_text: str, sample: int) -> Generated:
+        """Return the program in an arm's answer; a prompt without room for one has a truncated answer of no cost."""
+        spec = self._context.config.spec
+        prompt = self._vocabulary.prompt(instruction, input_text)
+        allowed = min(spec.evaluation.max_new_tokens, self._longest - len(prompt))
+        if allowed <= 0:
+            return Generated("", truncated=True)
+        async with self._slots:
+            got = await self._engine.generate(
+                arm.model, prompt, max_tokens=allowed, eos=self._vocabulary.eos,
+                seed=(spec.training.seed + sample) % 2**31,
+                temperature=float(spec.evaluation.temperature) if sample else 0.0,
+            )  # fmt: skip
+        return replace(got, text=unfenced(got.text))
 
 
 def _record(scored: Scored) -> dict[str, object]:

@@ -66,6 +66,10 @@ class Paths:
         return self.workspace / artifact.EVALUATION_SAMPLES_FILE
 
     @property
+    def evaluation_reflexion(self) -> Path:
+        return self.workspace / artifact.EVALUATION_REFLEXION_FILE
+
+    @property
     def evaluation_report(self) -> Path:
         return self.workspace / artifact.EVALUATION_REPORT_FILE
 

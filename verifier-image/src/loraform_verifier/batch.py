@@ -42,6 +42,7 @@ NOT_THE_PROGRAM = {
     "Unsupported plugin method",
 }
 """Summaries that speak of a provider that crashed or is gone: no verdict on the program they are printed for."""
+_OUT_OF_MEMORY = re.compile(rb"out of memory|cannot allocate memory", re.IGNORECASE)
 _BLAMED = re.compile(r"\bmodule\.(r\d+)\b")
 
 
@@ -140,8 +141,8 @@ def private_folder() -> Iterator[Path]:
 
 
 def was_stopped(finished: isolation.Finished) -> bool:
-    """Say whether a child ran out of time or memory."""
-    return finished.timed_out or finished.returncode in KILLED
+    """Say whether a child ran out of time or memory; Go says so itself, and exits."""
+    return bool(finished.timed_out or finished.returncode in KILLED or _OUT_OF_MEMORY.search(finished.stderr))
 
 
 def no_verdict(finished: isolation.Finished) -> Diagnostic:

@@ -9,9 +9,10 @@ from loraform_api.verification import Diagnostic
 
 MAX_MESSAGE = 1000
 MAX_PER_PROGRAM = 20
-_PLAIN_SUMMARY = re.compile(r"^[A-Z][A-Za-z-]*(?: [A-Za-z-]+){0,7}$")
+_PLAIN_SUMMARY = re.compile(r"^[A-Z][A-Za-z_-]*(?: [A-Za-z_-]+){0,7}$")
 _QUOTED = re.compile(r'\s*"[^"]*"')
 _OUR_PLACES = re.compile(r"\bmodule\.r\d+\.|\br\d+/(?=[\w./-]+\.tf\b)")
+_OUR_FOLDER = re.compile(r"/[\w./-]*/lf-\w+(?:/r\d+)?")
 _MIRRORED = re.compile(r"(?:^|/)\.mirrored/")
 OUR_FILE = "loraform.tf.json"
 _SUGGESTION = re.compile(r"Did you mean [^?]+\?")
@@ -25,7 +26,8 @@ def diagnostic_of(found: dict[str, Any], folder: str = "") -> Diagnostic:
     file = str(place.get("filename", "")).removeprefix(f"{folder}/") or None
     if file and (file.endswith(OUR_FILE) or _MIRRORED.search(file)):
         file, place = None, {}
-    message = _OUR_PLACES.sub("", " ".join(f"{summary}: {detail}".split()) if detail else summary)
+    message = _OUR_PLACES.sub("", " ".join((f"{summary}: {detail}" if detail else summary).split()))
+    message = _OUR_FOLDER.sub(".", message)
     return Diagnostic(
         code=code_of(summary),
         message=message[:MAX_MESSAGE],
@@ -40,4 +42,4 @@ def code_of(summary: str) -> str:
     words = _QUOTED.sub("", summary.partition(":")[0])
     if not _PLAIN_SUMMARY.match(words):
         return "InvalidValue"
-    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[ -]", words))
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[ _-]", words))

@@ -47,12 +47,17 @@ class Normalised:
     inner_aliases: dict[str, Aliases] = field(default_factory=dict)
     """Aliases that the modules in its folders expect from their callers."""
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """Local names of all providers that a run starts: also of those that have an alias alone."""
+        return self.providers | {name for name, _ in self.aliases}
+
 
 def normalise(configuration: Configuration, modules: Modules | None = None) -> Normalised:
     """Blank the blocks that are ours to decide and list the program's needs. The configuration has no problems."""
     modules = modules or Modules()
     root = list(configuration.blocks())
-    every = [block for folder in configuration.folders for block in configuration.blocks(folder)]
+    every = [found for folder in configuration.folders for b in configuration.blocks(folder) for found in _typed(b)]
     expected = {folder: frozenset(_expected(configuration.blocks(folder))) for folder in configuration.folders}
     return Normalised(
         files={name: _blanked(document) for name, document in configuration.documents.items()},
@@ -83,6 +88,13 @@ def _mirrored(modules: Modules) -> Iterator[Block]:
             yield from parse(file.read_text(encoding="utf-8")).blocks
 
 
+def _typed(block: Block) -> Iterator[Block]:
+    """Yield a block, and the data source that a `check` may hold."""
+    yield block
+    if block.type == "check":
+        yield from (nested for nested in block.blocks if nested.type == "data")
+
+
 def _provider(block: Block) -> str:
     chosen = block.attribute("provider")
     named = _PROVIDER_ARGUMENT.match(text_of(chosen.value)) if chosen else None
@@ -93,7 +105,7 @@ def _aliases(blocks: Iterable[Block]) -> Iterator[tuple[str, str]]:
     for block in blocks:
         alias = block.attribute("alias") if block.type == "provider" and len(block.labels) == 1 else None
         name = literal(alias.value) if alias else None
-        if isinstance(name, str) and _NAME.match(name) and _NAME.match(block.labels[0]):
+        if isinstance(name, str) and _NAME.fullmatch(name) and _NAME.fullmatch(block.labels[0]):
             yield block.labels[0], name
 
 
@@ -105,7 +117,7 @@ def _expected(blocks: Iterable[Block]) -> Iterator[tuple[str, str]]:
                 if element.key == "configuration_aliases":
                     for item in children(inner(element.value), "expression"):
                         name, _, alias = text_of(item).partition(".")
-                        if _NAME.match(name) and _NAME.match(alias):
+                        if _NAME.fullmatch(name) and _NAME.fullmatch(alias):
                             yield name, alias
 
 
@@ -113,7 +125,7 @@ def _inputs(blocks: Iterable[Block]) -> Iterator[str]:
     for block in blocks:
         if block.type == "variable" and len(block.labels) == 1 and block.attribute("default") is None:
             name = block.labels[0]
-            if _NAME.match(name) and name not in _RESERVED:
+            if _NAME.fullmatch(name) and name not in _RESERVED:
                 yield name
 
 

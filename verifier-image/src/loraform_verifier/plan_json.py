@@ -78,9 +78,8 @@ def _module(module: Json, prefix: str) -> Json:
     if resources := module.get("resources"):
         found["resources"] = [r | {"address": r["address"].removeprefix(prefix)} for r in resources]
     if children := module.get("child_modules"):
-        children = sorted(
-            children, key=lambda child: str(child["address"])
-        )  # terraform's order is a different one each time
+        # Terraform's order of modules is a different one each time.
+        children = sorted(children, key=lambda child: str(child["address"]))
         found["child_modules"] = [_module(c, prefix) | {"address": c["address"].removeprefix(prefix)} for c in children]
     return found
 

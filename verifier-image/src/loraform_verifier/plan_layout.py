@@ -6,7 +6,6 @@ account wait for our one resource, so that `plan` puts their reading off; in `te
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from loraform_verifier.data_sources import values_of
 from loraform_verifier.diagnostics import OUR_FILE
 from loraform_verifier.plannable import DataRead, Plannable, ProviderSettings
 from loraform_verifier.toolchain import Terraform
-from loraform_verifier.workspace import CANARY, UNKNOWN_INPUT, lay_out_batch
+from loraform_verifier.workspace import UNKNOWN_INPUT, lay_out_modules, write_json, write_manifest
 
 PLAN_FILE = "plan.bin"
 TEST_FILE = "loraform.tftest.json"
@@ -41,7 +40,7 @@ def lay_out_test(
         for key, program in programs.items()
         for read in program.reads
     ]
-    _write_json(root / TEST_FILE, {"override_data": overrides, "run": {"plan": {"command": "plan"}}})
+    write_json(root / TEST_FILE, {"override_data": overrides, "run": {"plan": {"command": "plan"}}})
 
 
 def _values(read: DataRead, settings: ProviderSettings) -> dict[str, Any]:
@@ -51,17 +50,16 @@ def _values(read: DataRead, settings: ProviderSettings) -> dict[str, Any]:
 def _lay_out(
     root: Path, terraform: Terraform, programs: Mapping[str, Plannable], settings: ProviderSettings, *, waiting: bool
 ) -> None:
-    lay_out_batch(root, terraform, {key: program.program for key, program in programs.items()})
-    ours: dict[str, Any] = json.loads((root / OUR_FILE).read_text())
-    del ours["variable"], ours["module"][CANARY]
+    modules = {key: program.program for key, program in programs.items()}
+    ours = lay_out_modules(root, terraform, modules, unknown=_UNKNOWN)
     for key, program in programs.items():
-        ours["module"][key] |= dict.fromkeys(program.program.inputs, _UNKNOWN)
         if waiting and program.reads:
             ours["module"][key]["depends_on"] = [OUR_RESOURCE]
     ours["resource"] = {"terraform_data": {UNKNOWN_INPUT: {}}}
     if providers := ours.get("provider"):
         providers["aws"] = [aws | _configuration(settings) for aws in providers["aws"]]
-    _write_json(root / OUR_FILE, ours)
+    write_manifest(root, modules)
+    write_json(root / OUR_FILE, ours)
 
 
 def _configuration(settings: ProviderSettings) -> dict[str, Any]:
@@ -79,7 +77,3 @@ def _inert(value: Any) -> Any:
     if isinstance(value, dict):
         return {_inert(key): _inert(item) for key, item in value.items()}
     return value
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value))

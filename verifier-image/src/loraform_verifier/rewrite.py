@@ -14,7 +14,7 @@ from tree_sitter import Node
 
 from loraform_api.verification import HousePolicy
 from loraform_verifier.literals import escape, literal
-from loraform_verifier.parse import BYTE_ORDER_MARK, Block, Document, children
+from loraform_verifier.parse import BYTE_ORDER_MARK, Block, Document, children, line_of
 from loraform_verifier.policy import Tags, deciding_elements, deciding_object, has_comment, tags_of
 from loraform_verifier.taggable import Tagging, tagging_of
 
@@ -44,10 +44,7 @@ def rewrite(document: Document, policy: HousePolicy) -> str:
 def _edits(document: Document, resource: Block, policy: HousePolicy) -> Iterator[Edit]:
     source = document.source
     if not has_comment(document, resource, policy.comment):
-        start = max(
-            _line_start(source, resource.node), len(BYTE_ORDER_MARK) if source.startswith(BYTE_ORDER_MARK) else 0
-        )
-        yield Edit(start, start, f"{_indent(source, resource.node)}{policy.comment.strip()}\n")
+        yield _commented(document, resource, policy.comment.strip())
     tagging = tagging_of(resource.labels[0])
     if tagging is None:
         return
@@ -59,6 +56,19 @@ def _edits(document: Document, resource: Block, policy: HousePolicy) -> Iterator
         yield from _in_tag_blocks(source, resource, tags, wrong)
     else:
         yield from _in_argument(source, resource, tags, wrong)
+
+
+def _commented(document: Document, resource: Block, comment: str) -> Edit:
+    source = document.source
+    indent = _indent(source, resource.node)
+    start = _line_start(source, resource.node)
+    around = document.root.descendant_for_byte_range(start, start + 1)
+    if around is not None and around.type == "comment" and around.start_byte < start:
+        # The line begins inside `/* … */`, where a comment would be no comment.
+        start = resource.node.start_byte
+        return Edit(start, start, f"\n{indent}{comment}\n{indent}")
+    start = max(start, len(BYTE_ORDER_MARK) if source.startswith(BYTE_ORDER_MARK) else 0)
+    return Edit(start, start, f"{indent}{comment}\n")
 
 
 def _in_tag_blocks(source: bytes, resource: Block, tags: Tags, wrong: dict[str, str]) -> Iterator[Edit]:
@@ -83,7 +93,8 @@ def _in_argument(source: bytes, resource: Block, tags: Tags, wrong: dict[str, st
         yield Edit(argument.value.start_byte, argument.value.end_byte, _object(wrong, indent))
     elif deciding_elements(argument.value) is None:
         yield Edit(argument.value.start_byte, argument.value.start_byte, "merge(")
-        yield Edit(argument.value.end_byte, argument.value.end_byte, f", {_object(wrong, indent)})")
+        end, separator = argument.value.end_byte, "\n, " if _ends_in_heredoc(argument.value) else ", "
+        yield Edit(end, end, f"{separator}{_object(wrong, indent)})")
     else:
         yield from _corrected(tags, wrong)
         new = {key: value for key, value in wrong.items() if key not in tags.values}
@@ -109,7 +120,7 @@ def _added_to_object(source: bytes, holder: Node, new: dict[str, str]) -> Edit:
         if not elements:
             return Edit(closing.start_byte, closing.start_byte, f"{pairs} ")
         end = elements[-1].end_byte
-        return Edit(end, end, f", {pairs}")
+        return Edit(end, end, f"\n{pairs}" if _ends_in_heredoc(elements[-1]) else f", {pairs}")
     indent = _indent(source, closing) + STEP
     return Edit(start, start, "".join(f"{indent}{_pair(*item)}\n" for item in new.items()))
 
@@ -125,11 +136,18 @@ def _added_to_block(source: bytes, block: Block, text: str) -> Iterator[Edit]:
         return
     # `{ name = "x" }`: one line can hold one argument only, so the block is opened up.
     inside = source[opening.end_byte : closing.start_byte]
-    if opening.end_point.row == closing.start_point.row and inside.strip():
+    if block.attributes and block.attributes[0].line == line_of(opening):
         spaces = len(inside) - len(inside.lstrip())
         yield Edit(opening.end_byte, opening.end_byte + spaces, f"\n{base}{STEP}")
     end = opening.end_byte + len(inside.rstrip()) if inside.strip() else opening.end_byte
     yield Edit(end, closing.start_byte, f"\n{gap}{text}{base}")
+
+
+def _ends_in_heredoc(node: Node) -> bool:
+    # Only a new line may follow a heredoc's end marker.
+    while node.type != "heredoc_template" and node.children:
+        node = node.children[-1]
+    return node.type == "heredoc_template"
 
 
 def _object(tags: dict[str, str], indent: str) -> str:

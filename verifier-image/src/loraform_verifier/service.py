@@ -21,6 +21,9 @@ MAX_BODY = 32 * 1024 * 1024
 MAX_WAITING = 64
 """Requests in the building; one more is told to come back."""
 
+MAX_NAME = 60
+"""Characters of an unknown field's name that a refusal repeats."""
+
 _VERIFIER = web.AppKey("verifier", Verifier)
 _TURN = web.AppKey("turn", asyncio.Lock)
 _INSIDE: web.AppKey[set[object]] = web.AppKey("inside", set)
@@ -60,7 +63,7 @@ async def _healthz(http: web.Request) -> web.Response:
 
 
 @web.middleware
-async def _explain(
+async def _explain(  # noqa: PLR0911 - one for each way to be wrong
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     try:
@@ -71,6 +74,10 @@ async def _explain(
         return _refusal(400, "InvalidRequest", str(error))
     except web.HTTPRequestEntityTooLarge:
         return _refusal(413, "TooLarge", f"the body may have at most {MAX_BODY} bytes; send fewer programs at a time")
+    except web.RequestPayloadError:
+        return _refusal(400, "InvalidRequest", "body: it cannot be decoded as its headers say")
+    except ConnectionResetError:
+        return _refusal(400, "Disconnected", "the client went away")
     except web.HTTPException as error:
         return _refusal(error.status, error.reason.replace(" ", ""), f"{request.method} {request.path}: {error.reason}")
 
@@ -78,7 +85,7 @@ async def _explain(
 def _first_mistake(error: ValidationError) -> str:
     # The offending value is left out: it may be a whole program.
     first = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"
+    return f"{'.'.join(str(part)[:MAX_NAME] for part in first['loc']) or 'body'}: {first['msg']}"
 
 
 def _refusal(status: int, code: str, message: str) -> web.Response:

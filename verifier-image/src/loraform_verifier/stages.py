@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,8 @@ from loraform_verifier.schema.catalogue import Catalogue, places
 from loraform_verifier.schema.check import check_configuration
 from loraform_verifier.toolchain import Terraform
 from loraform_verifier.validate import Validator
+
+OVERRIDE = re.compile(r"(?:^|[/_])override\.tf$")
 
 
 @dataclass(slots=True)
@@ -138,7 +141,8 @@ class Stages:
         configuration = row.configuration
         if configuration.problems:  # Parse was not asked for
             return result(Stage.VALIDATE, configuration.problems)
-        reasons = [d for name, document in configuration.documents.items() for d in placed(name, denials(document))]
+        reasons = list(_overriding(configuration))
+        reasons += [d for name, document in configuration.documents.items() for d in placed(name, denials(document))]
         registry, mirror = (self._terraform.registry, self._terraform.modules) if self._terraform else ("", None)
         modules = modules_of(configuration, registry, mirror)
         reasons += modules.refused
@@ -166,6 +170,13 @@ def result(
         inconclusive=bool(open_questions) and not errors,
         diagnostics=[*errors, *open_questions],
     )
+
+
+def _overriding(configuration: Configuration) -> Iterator[Diagnostic]:
+    for name in configuration.documents:
+        if OVERRIDE.search(name):
+            message = "Override files are not allowed: they change other files behind the reader's back."
+            yield Diagnostic(code="BlockedByPolicy", message=message, file=name)
 
 
 def _unformatted(row: Row, files: list[str]) -> list[Diagnostic]:

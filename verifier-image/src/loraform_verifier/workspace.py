@@ -35,21 +35,34 @@ CONFIGURATION = {
 
 def lay_out_batch(root: Path, terraform: Terraform, programs: Mapping[str, Normalised]) -> None:
     """Write `root` so that each program is a child module in the folder of its key, and the canary another."""
+    settings = lay_out_modules(root, terraform, programs, unknown=f"${{var.{UNKNOWN_INPUT}}}")
+    settings["variable"] = {UNKNOWN_INPUT: {}}
+    settings["module"][CANARY] = {"source": f"./{CANARY}"}
+    (root / CANARY).mkdir()
+    (root / CANARY / "main.tf").write_text(CANARY_TEXT)
+    write_manifest(root, {CANARY: None, **programs})
+    write_json(root / OUR_FILE, settings)
+
+
+def lay_out_modules(
+    root: Path, terraform: Terraform, programs: Mapping[str, Normalised], *, unknown: str
+) -> dict[str, Any]:
+    """Write each program into the folder of its key, and the installation; return what our root says of them.
+
+    Variables without a default get the expression `unknown`. Manifest and root are left to the caller.
+    """
     used = {name for program in programs.values() for name in program.providers}
     providers = {name: found for name in sorted(used) if (found := terraform.provider(name))}
-    modules: dict[str, Any] = {CANARY: {"source": f"./{CANARY}"}}
-    _write_canary(root)
+    modules: dict[str, Any] = {}
     for key, program in programs.items():
-        modules[key] = {"source": f"./{key}"} | dict.fromkeys(sorted(program.inputs), f"${{var.{UNKNOWN_INPUT}}}")
-        write_program(root / key, program, terraform)
+        modules[key] = {"source": f"./{key}"} | dict.fromkeys(sorted(program.inputs), unknown)
+        _write_program(root / key, program, terraform)
         if aliases := _known(program.aliases, terraform):
             own, passed = _alias_words(aliases, providers, terraform)
-            _write_json(root / key / OUR_FILE, {"terraform": {"required_providers": own}})
+            write_json(root / key / OUR_FILE, {"terraform": {"required_providers": own}})
             modules[key]["providers"] = passed
-    settings: dict[str, Any] = {"module": modules, "variable": {UNKNOWN_INPUT: {}}}
-    _write_json(root / OUR_FILE, settings | _own_providers(providers, terraform))
-    write_manifest(root, {CANARY: None, **programs})
     write_installation(root, terraform)
+    return {"module": modules} | _own_providers(providers, terraform)
 
 
 def lay_out_alone(root: Path, terraform: Terraform, program: Normalised) -> None:
@@ -59,8 +72,8 @@ def lay_out_alone(root: Path, terraform: Terraform, program: Normalised) -> None
     settings = _own_providers(providers, terraform)
     for name, alias in sorted(_known(program.aliases, terraform)):
         settings.setdefault("provider", {}).setdefault(name, []).append(CONFIGURATION.get(name, {}) | {"alias": alias})
-    write_program(root, program, terraform)
-    _write_json(root / OUR_FILE, settings)
+    _write_program(root, program, terraform)
+    write_json(root / OUR_FILE, settings)
     write_manifest(root, {"": program})
     write_installation(root, terraform)
 
@@ -97,7 +110,7 @@ def _source(provider: Provider, terraform: Terraform) -> str:
     return f"{terraform.registry}/{provider.source}"
 
 
-def write_program(folder: Path, program: Normalised, terraform: Terraform) -> None:
+def _write_program(folder: Path, program: Normalised, terraform: Terraform) -> None:
     """Write a program's files below `folder`, and link the mirrored modules that it calls."""
     folder.mkdir(exist_ok=True)
     for name, text in program.files.items():
@@ -105,7 +118,7 @@ def write_program(folder: Path, program: Normalised, terraform: Terraform) -> No
         (folder / name).write_bytes(text)
     for name, aliases in program.inner_aliases.items():
         own, _ = _alias_words(_known(aliases, terraform), {}, terraform)
-        _write_json(folder / name / OUR_FILE, {"terraform": {"required_providers": own}})
+        write_json(folder / name / OUR_FILE, {"terraform": {"required_providers": own}})
     for name, place in program.links.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(place)
@@ -125,12 +138,7 @@ def write_manifest(root: Path, modules: Mapping[str, Normalised | None]) -> None
             entries.append({"Key": f"{key}.{call.key}".lstrip("."), "Source": call.source, "Dir": place} | version)
     folder = root / ".terraform/modules"
     folder.mkdir(parents=True)
-    _write_json(folder / "modules.json", {"Modules": entries})
-
-
-def _write_canary(root: Path) -> None:
-    (root / CANARY).mkdir()
-    (root / CANARY / "main.tf").write_text(CANARY_TEXT)
+    write_json(folder / "modules.json", {"Modules": entries})
 
 
 def write_installation(root: Path, terraform: Terraform) -> None:
@@ -146,5 +154,6 @@ def write_installation(root: Path, terraform: Terraform) -> None:
     write_cli_config(root)
 
 
-def _write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object) -> None:
+    """Write one of our files."""
     path.write_text(json.dumps(value))

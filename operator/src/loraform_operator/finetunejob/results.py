@@ -50,6 +50,7 @@ def _evaluation(result: EvaluateResult) -> EvaluationStatus:
         paired=PairedStatus.model_validate(result.paired.model_dump(mode="json")),
         live_digest=result.live_digest,
         parity_max_difference=result.parity_max_difference,
+        reflexion=result.reflexion,
     )
 
 

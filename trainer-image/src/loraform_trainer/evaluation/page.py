@@ -19,9 +19,9 @@ from loraform_api.evaluation import (
     Rate,
     StageFigures,
 )
-from loraform_api.finetunejob_status import ArmName, Forgetting
+from loraform_api.finetunejob_status import ArmName, Forgetting, Gain, Reflexion
 from loraform_trainer.arms import Scored
-from loraform_trainer.evaluation import charts, examples, figures
+from loraform_trainer.evaluation import breakdown, charts, examples, figures
 from loraform_trainer.evaluation.breakdown import ByArm
 from loraform_trainer.evaluation.markup import Markup, Part, join, tag, text
 
@@ -65,6 +65,8 @@ def _figures(report: EvaluationReport) -> list[Section]:
     made = [_rates(report), _paired(report.paired)]
     if any(arm.pass_at_k for arm in report.arms):
         made.append(_pass_at_k(report))
+    if report.reflexion is not None:
+        made.append(_reflexion(report.reflexion))
     if report.by_difficulty:
         made.append(_grouped("difficulty", "By difficulty", report.by_difficulty, report, ""))
     if report.by_type:
@@ -159,6 +161,40 @@ def _pass_at_k(report: EvaluationReport) -> Section:
             f"{report.temperature}. Whiskers: 95 %, by bootstrap over {first.clusters} clusters. It decides nothing."),
         table,
     )  # fmt: skip
+
+
+def _reflexion(found: Reflexion) -> Section:
+    last, drawn, over = found.rounds[-1], found.best_of_n, found.over_best_of_n
+    ways = [(f"After {r.round} repairs", r.passed, f"{r.repaired} asked", r.tokens) for r in found.rounds]
+    ways.append(("Best of n", drawn.passed, f"{drawn.answers} drawn", drawn.tokens))
+    rows = [
+        tag("tr", _side(name), _share(passed, found.rows), tag("td", answers), tag("td", tokens))
+        for name, passed, answers, tokens in ways
+    ]
+    heads = ("What is served", "Rows that pass every stage", "More answers", "Their tokens, prompts included")
+    table = tag(
+        "table",
+        tag("caption", "The candidate with repairs, and with drawn answers for as many tokens"),
+        tag("thead", tag("tr", *map(_head, heads))),
+        tag("tbody", *rows),
+    )
+    return _section(
+        "reflexion",
+        "Repairs",
+        table,
+        tag("p", f"After {last.round} repairs {_gain(found.gain)} against the first answers, {_gain(over)} against "
+            "best of n. Neither saw what Intent asks, and it decides nothing."),
+    )  # fmt: skip
+
+
+def _share(passed: int, rows: int) -> Markup:
+    found = breakdown.rate(passed, rows)
+    return _cell(found.rate, found.low, found.high, "served", found)
+
+
+def _gain(found: Gain) -> str:
+    low, high = float(found.low) * 100, float(found.high) * 100
+    return f"{found.gained} rows gained and {found.lost} lost ({low:+.1f} to {high:+.1f} points)"
 
 
 def _grouped(id_: str, title: str, groups: Sequence[Group], report: EvaluationReport, words: str) -> Section:

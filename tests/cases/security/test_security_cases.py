@@ -1,6 +1,6 @@
 """The bundled security rules: each has programs that it must pass and programs that it must flag.
 
-The fixtures are plans of the `.tf` files beside them, written by `security/plan_fixtures.py`. In a `fail` program the
+The fixtures are plans of the `.tf` files beside them, written by `plan_fixtures.py`. In a `fail` program the
 resources whose names begin with `bad` are to be flagged, and no others.
 """
 
@@ -17,7 +17,7 @@ import pytest
 from loraform_verifier import security
 from loraform_verifier.rego import Answer, Asks, Finding, Question, evaluate
 
-FIXTURES = Path(__file__).parent / "security"
+FIXTURES = Path(__file__).parent
 RULES = sorted(path.stem for path in security.RULES.glob("*.rego") if path.stem != "lib")
 SEVERITIES = {"CRITICAL", "HIGH", "MEDIUM", "LOW"}
 

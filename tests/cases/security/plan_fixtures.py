@@ -1,6 +1,6 @@
 """Writes each rule's fixture, `pass.json` or `fail.json`, from the plan of the program beside it.
 
-    python tests/unit/verifier/security/plan_fixtures.py
+    python tests/cases/security/plan_fixtures.py
 
 Only what the rules read is kept: the changes of managed resources and the arguments as they are written.
 """

@@ -1,0 +1,208 @@
+"""Benchmark 7: how many programs a second of processor time validates, against `init && validate` of each alone.
+
+    python bench/validation.py --output bench/results/validation.json
+
+The mix: four in five are right; the others have an unknown argument, an unknown type, a missing argument, an
+undeclared reference or a syntax error. A quarter brings `terraform`, `backend` and `provider` blocks, a quarter an
+input variable without a default. The peer gets the same texts, each in a fresh folder, with the same provider mirror,
+and is measured on a sample that stands for all. Verdicts must agree before any time counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from loraform_verifier.configuration import single
+from loraform_verifier.keeper import ProviderKeeper
+from loraform_verifier.normalise import normalise
+from loraform_verifier.toolchain import Terraform, discover
+from loraform_verifier.validate import Validator
+
+SIZES = (100, 500)
+SAMPLE = 10
+PAIRS = 3
+RIGHT = (
+    'resource "aws_vpc" "{n}" {{\n  cidr_block = "10.{i}.0.0/16"\n}}\n'
+    'resource "aws_subnet" "{n}" {{\n  vpc_id     = aws_vpc.{n}.id\n  cidr_block = "10.{i}.1.0/24"\n}}\n',
+    'resource "aws_sqs_queue" "{n}" {{\n  name                      = "{n}"\n  message_retention_seconds = {i}00\n}}\n',
+    'resource "aws_s3_bucket" "{n}" {{\n  bucket = "{n}"\n}}\n'
+    'resource "aws_s3_bucket_versioning" "{n}" {{\n  bucket = aws_s3_bucket.{n}.id\n  versioning_configuration {{\n'
+    '    status = "Enabled"\n  }}\n}}\n',
+    'resource "aws_iam_role" "{n}" {{\n  name               = "{n}"\n  assume_role_policy = jsonencode({{\n'
+    '    Version = "2012-10-17"\n    Statement = [{{\n      Effect = "Allow", Action = "sts:AssumeRole",\n'
+    '      Principal = {{ Service = "ec2.amazonaws.com" }}\n    }}]\n  }})\n}}\n',
+    'resource "aws_dynamodb_table" "{n}" {{\n  name         = "{n}"\n  billing_mode = "PAY_PER_REQUEST"\n'
+    '  hash_key     = "id"\n  attribute {{\n    name = "id"\n    type = "S"\n  }}\n}}\n',
+)
+BROKEN = (
+    'resource "aws_vpc" "{n}" {{\n  cidr_blok = "10.{i}.0.0/16"\n}}\n',
+    'resource "aws_vpcs" "{n}" {{\n  cidr_block = "10.{i}.0.0/16"\n}}\n',
+    'resource "aws_subnet" "{n}" {{\n  cidr_block = "10.{i}.1.0/24"\n}}\n',
+    'resource "aws_subnet" "{n}" {{\n  vpc_id = aws_vpc.other.id\n}}\n',
+    'resource "aws_vpc" "{n}" {{\n  cidr_block = "10.{i}.0.0/16"\n',
+)
+SETTINGS = (
+    'terraform {{\n  required_version = ">= 1.5"\n  backend "s3" {{\n    bucket = "state"\n    key    = "{n}"\n'
+    '    region = "eu-west-1"\n  }}\n}}\nprovider "aws" {{\n  region = "eu-west-1"\n}}\n'
+)
+INPUT = 'variable "owner" {{\n  type = string\n}}\nlocals {{\n  owner = var.owner\n}}\n'
+
+
+@dataclass(frozen=True)
+class Cost:
+    cpu: float
+    wall: float
+
+
+def program(number: int, chance: random.Random) -> str:
+    """Return one program of the mix."""
+    text = chance.choice(RIGHT if chance.random() < 0.8 else BROKEN)
+    text = (SETTINGS if chance.random() < 0.25 else "") + (INPUT if chance.random() < 0.25 else "") + text
+    return text.format(n=f"thing{number}", i=number % 200 + 10)
+
+
+def cpu() -> float:
+    """Return the processor seconds of this process and of all its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def measured(work: Callable[[], list[bool]]) -> tuple[list[bool], Cost]:
+    """Return what `work` found and what it cost."""
+    wall, before = time.monotonic(), cpu()
+    found = work()
+    return found, Cost(cpu() - before, time.monotonic() - wall)
+
+
+def ours(texts: list[str], terraform: Terraform, *, kept: bool) -> list[bool]:
+    """Say of each program whether it is valid, as the verifier does; a kept provider is started and ended too."""
+    read = [single(text) for text in texts]
+    sound = [index for index, configuration in enumerate(read) if not configuration.problems]
+    with ProviderKeeper(terraform) as keeper:
+        validator = Validator(terraform, keeper=keeper if kept else None)
+        outcomes = validator.validate([normalise(read[index]) for index in sound])
+    valid = {index for index, outcome in zip(sound, outcomes, strict=True) if not outcome.errors}
+    return [index in valid for index in range(len(texts))]
+
+
+def peer(texts: list[str], terraform: Terraform) -> list[bool]:
+    """Do the same with `terraform init && terraform validate` in a fresh folder each."""
+    return [_alone(text, terraform) for text in texts]
+
+
+def _alone(text: str, terraform: Terraform) -> bool:
+    mirror = terraform.providers[0].folder.parents[4]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "main.tf").write_text(text)
+        installation = f'filesystem_mirror {{\n    path = "{mirror}"\n  }}'
+        (folder / "cli.tfrc").write_text(f"disable_checkpoint = true\nprovider_installation {{\n  {installation}\n}}\n")
+        env = os.environ | {"TF_CLI_CONFIG_FILE": str(folder / "cli.tfrc"), "CHECKPOINT_DISABLE": "1"}
+        for words in (["init", "-backend=false", "-input=false"], ["validate", "-json"]):
+            done = subprocess.run(
+                [str(terraform.binary), *words], cwd=folder, env=env, capture_output=True, check=False
+            )
+        return done.returncode == 0
+
+
+def counted(terraform: Terraform, folder: Path) -> tuple[Terraform, Path]:
+    """Return the toolchain behind scripts that note each start in a file, and that file."""
+    notes = folder / "starts"
+    binary = _noting(folder / "terraform", terraform.binary, notes)
+    providers = []
+    for provider in terraform.providers:
+        real = next(provider.folder.glob("terraform-provider-*"))
+        place = folder / provider.type / provider.folder.name
+        place.mkdir(parents=True)
+        _noting(place / real.name, real, notes)
+        providers.append(replace(provider, folder=place))
+    return replace(terraform, binary=binary, providers=tuple(providers)), notes
+
+
+def _noting(script: Path, real: Path, notes: Path) -> Path:
+    script.write_text(f'#!/bin/sh\necho {real.name} >> {notes}\nexec {real} "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+def starts(texts: list[str], terraform: Terraform, *, kept: bool) -> dict[str, int]:
+    """Return how often terraform and its providers start for one batch."""
+    with tempfile.TemporaryDirectory() as name:
+        noting, notes = counted(terraform, Path(name))
+        ours(texts, noting, kept=kept)
+        lines = notes.read_text().split()
+    return {"terraform": sum(line.startswith("terraform") and "provider" not in line for line in lines),
+            "provider": sum("provider" in line for line in lines)}  # fmt: skip
+
+
+def benchmark(size: int, terraform: Terraform, sample: list[int], texts: list[str]) -> dict[str, Any]:
+    """Compare both ways on `size` programs; raises SystemExit where they disagree."""
+    chosen = texts[:size]
+    result: dict[str, Any] = {"programs": size}
+    for name, kept in (("own provider", False), ("kept provider", True)):
+        ratios, costs = [], []
+        for turn in range(PAIRS):
+            order = [False, True] if turn % 2 else [True, False]
+            for mine in order:
+                if mine:
+                    found, cost = measured(lambda kept=kept: ours(chosen, terraform, kept=kept))  # type: ignore[misc]
+                else:
+                    told, other = measured(lambda: peer([chosen[i] for i in sample], terraform))
+            if [found[i] for i in sample] != told:
+                raise SystemExit(
+                    f"verdicts differ on {[i for i, t in zip(sample, told, strict=True) if found[i] != t]}"
+                )
+            scaled = other.cpu / len(sample) * size
+            ratios.append(scaled / cost.cpu)
+            costs.append((cost, scaled))
+        best = sorted(ratios)[len(ratios) // 2]
+        cost, scaled = costs[ratios.index(best)]
+        result[name] = {
+            "cpu_seconds": round(cost.cpu, 2),
+            "wall_seconds": round(cost.wall, 2),
+            "peer_cpu_seconds": round(scaled, 1),
+            "ratio": round(best, 1),
+            "ratio_range": [round(min(ratios), 1), round(max(ratios), 1)],
+            "starts": starts(chosen, terraform, kept=kept),
+        }
+    result["valid"] = sum(found)
+    return result
+
+
+def main() -> int:
+    """Run all sizes, print them and write the JSON."""
+    parser = argparse.ArgumentParser(description="Validation throughput against terraform init and validate of each.")
+    parser.add_argument("--output", type=Path, help="write the figures there, as JSON")
+    output = parser.parse_args().output
+    terraform = discover()
+    chance = random.Random(7)  # noqa: S311 - a reproducible mix
+    texts = [program(number, chance) for number in range(max(SIZES))]
+    sample = sorted(chance.sample(range(min(SIZES)), SAMPLE))
+    toolchain = terraform.words().model_dump(exclude={"packs"})
+    figures = {"benchmark": "validation", "toolchain": toolchain, "load": os.getloadavg()[0], "sample": SAMPLE}
+    figures["sizes"] = [benchmark(size, terraform, sample, texts) for size in SIZES]
+    for entry in figures["sizes"]:
+        for name in ("own provider", "kept provider"):
+            e = entry[name]
+            print(f"{entry['programs']} programs, {name}: {e['cpu_seconds']} s CPU against {e['peer_cpu_seconds']} s: "
+                  f"{e['ratio']}x ({e['ratio_range'][0]}..{e['ratio_range'][1]}), starts {e['starts']}")  # fmt: skip
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""Stands for vLLM and for terraform validate in tests of stage evaluate; the verifier is the real service."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from tokenizers import Tokenizer
+
+from loraform_api.parity import ParityFile
+from loraform_trainer import evaluate
+from loraform_trainer.__main__ import load_config
+from loraform_trainer.context import Context
+from loraform_trainer.progress import Progress
+from loraform_verifier.reflexion import REFUSED
+from loraform_verifier.validate import Outcome
+
+POLICED = """# This resource is generated using PiCloud tool
+resource "aws_s3_bucket" "{0}" {{
+  bucket = "{0}"
+
+  tags = {{
+    created_by = "PiCloud"
+  }}
+}}
+"""
+CUT = "cut"
+BROKEN = POLICED.rstrip().removesuffix("}}")
+PLAIN = 'resource "aws_s3_bucket" "{0}" {{\n  bucket = "{0}"\n}}\n'
+
+
+class PassesAll:
+    """Stands for terraform validate."""
+
+    def validate(self, programs: Sequence[Any]) -> list[Outcome]:
+        return [Outcome() for _ in programs]
+
+
+@dataclass
+class FakeEngine:
+    """Speaks vLLM's words: the base writes plain programs, an adapter keeps the policy."""
+
+    tokenizer: Tokenizer
+    parity: dict[str, ParityFile] = field(default_factory=dict)
+    loaded: dict[str, str] = field(default_factory=dict)
+    serves_base: bool = False
+    refuses: bool = False
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    failures: int = 0
+    failures_after: int = 1000
+    length: int = 512
+    answers: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Greedy answers of the adapter, by the prompt's name and a part of its text, the first that fits; `CUT` reaches
+    the limit."""
+    draws: dict[str, str] = field(default_factory=dict)
+    """What it answers when drawn, by name."""
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/health", self.health)
+        app.router.add_get("/v1/models", self.models)
+        app.router.add_post("/v1/load_lora_adapter", self.load)
+        app.router.add_post("/v1/completions", self.complete)
+        return app
+
+    async def health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def models(self, request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "base", "max_model_len": self.length}]})
+
+    async def load(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if self.refuses:
+            return web.json_response({"error": {"message": "rank 64 is too large"}}, status=400)
+        self.loaded[body["lora_name"]] = body["lora_path"]
+        return web.Response(text="Success")
+
+    async def complete(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if len(self.requests) >= self.failures_after:
+            return web.json_response({"error": {"message": "dead"}}, status=503)
+        if self.failures:
+            self.failures -= 1
+            return web.json_response({"error": {"message": "busy"}}, status=503)
+        if "logprob_token_ids" in body:
+            return web.json_response({"choices": [{"logprobs": {"top_logprobs": [self.logprobs(body)]}}]})
+        self.requests.append(body)
+        name = self.prompt_of(body).split("bucket, ")[1].split(" ")[0]
+        text = (PLAIN if body["model"] == "base" else POLICED).format(name)
+        if name == "held-2" and body["model"] == "base":
+            return self.answer(text[:20], "length")
+        drawn = f"# drawn with seed {body['seed']}\n" if body["temperature"] else ""
+        fixed = None if body["model"] == "base" else self.fixed(name, body)
+        if fixed is CUT:
+            return self.answer(text[:20], "length")
+        return self.answer(f"```hcl\n{text}{drawn}```" if fixed is None else fixed, "stop")
+
+    def fixed(self, name: str, body: dict[str, Any]) -> str | None:
+        if body["temperature"]:
+            return self.draws.get(name)
+        prompt = self.prompt_of(body)
+        return next((text for (n, part), text in self.answers.items() if n == name and part in prompt), None)
+
+    def answer(self, text: str, reason: str) -> web.Response:
+        usage = {"completion_tokens": len(self.tokenizer.encode(text).ids)}
+        return web.json_response({"choices": [{"text": text, "finish_reason": reason}], "usage": usage})
+
+    def tokens(self, bodies: Sequence[dict[str, Any]], answer: str) -> int:
+        """What prompts and one answer to each cost."""
+        return sum(len(body["prompt"]) + len(self.tokenizer.encode(answer).ids) for body in bodies)
+
+    def prompt_of(self, body: dict[str, Any]) -> str:
+        return self.tokenizer.decode(body["prompt"])
+
+    def repairs(self) -> list[dict[str, Any]]:
+        return [body for body in self.requests if REFUSED in self.prompt_of(body)]
+
+    def logprobs(self, body: dict[str, Any]) -> dict[str, float]:
+        file = ParityFile.model_validate_json(open(f"{self.loaded[body['model']]}/parity.json").read())  # noqa: SIM115, PTH123
+        row = next(r for r in file.rows if [*r.prompt_ids, *r.response_ids][: len(body["prompt"])] == body["prompt"])
+        values = row.base_logprobs if self.serves_base else row.adapter_logprobs
+        position = len(body["prompt"]) - len(row.prompt_ids)
+        assert body["logprob_token_ids"] == [row.response_ids[position]]
+        return {f"token_id:{row.response_ids[position]}": values[position]}
+
+
+async def run(pod: Any, urls: tuple[str, str], progress: Progress | None = None) -> Any:
+    """Run stage evaluate against both services; returns its report."""
+    pod.write_config()
+    context = Context(
+        load_config(pod.paths.run_config), pod.paths, progress or Progress(None), threading.Event(),
+        sidecar_wait_seconds=5, engine_url=urls[0], verifier_url=urls[1],
+    )  # fmt: skip
+    return await evaluate.measure(context)
