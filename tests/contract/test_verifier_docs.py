@@ -1,0 +1,37 @@
+"""What docs/verifier.md shows is what the code takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from loraform_api.verification import HousePolicy, Stage
+from loraform_cli.__main__ import parser
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/verifier.md").read_text()
+COMMANDS = re.findall(r"^loraform (.+?)(?:\s{2,}#.*)?$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_is_understood(command: str) -> None:
+    parser().parse_args(shlex.split(command))
+
+
+def test_commands_are_found() -> None:
+    assert len(COMMANDS) >= 5
+
+
+def test_the_house_policy_is_one_and_shows_every_field() -> None:
+    (text,) = re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL)
+    shown = yaml.safe_load(text)
+    policy = HousePolicy.model_validate(shown)
+    assert set(shown) == {field.alias or name for name, field in HousePolicy.model_fields.items()}
+    assert policy.model_dump(by_alias=True, exclude_unset=True, mode="json") == shown
+
+
+def test_every_stage_is_explained() -> None:
+    assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == list(Stage)

@@ -1,0 +1,48 @@
+"""Policy packs end to end: the example's ConfigMap and a real plan, by request and from the verifier's start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from loraform_api.verification import Program, ProgramVerdict, Stage, VerifyRequest
+from loraform_cli.inputs import read_policy
+from loraform_verifier.toolchain import ToolchainError, discover
+from loraform_verifier.verify import Verifier
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/policy"
+PACK = yaml.safe_load((EXAMPLE / "house-rules.yaml").read_text())["data"]["cost.rego"]
+POLICY = read_policy(EXAMPLE / "iacmodel.yaml")
+STAGES = [Stage.PARSE, Stage.VALIDATE, Stage.PLAN, Stage.POLICY]
+PROVIDER = 'provider "aws" {\n  default_tags {\n    tags = { owner = "me", created_by = "PiCloud" }\n  }\n}\n'
+COMMENT = "# This resource is generated using PiCloud tool\n"
+INSTANCE = COMMENT + 'resource "aws_instance" "web" {\n  ami           = "ami-12345678"\n  instance_type = "%s"\n}\n'
+
+
+def judged(verifier: Verifier, text: str, *packs: str) -> ProgramVerdict:
+    program = Program(id="p", text=PROVIDER + text)
+    request = VerifyRequest(programs=[program], stages=STAGES, policy=POLICY, packs=list(packs))
+    return verifier.verify(request).verdicts[0]
+
+
+def codes(verdict: ProgramVerdict) -> list[str]:
+    return [d.code for d in verdict.stages[-1].diagnostics]
+
+
+@pytest.mark.parametrize("started_with", [True, False], ids=["started with it", "asked with it"])
+def test_a_pack_finds_what_it_denies(started_with: bool) -> None:
+    try:
+        terraform = discover()
+    except ToolchainError as error:
+        pytest.skip(str(error))
+    verifier = Verifier(terraform, packs={"cost": PACK} if started_with else {})
+    packs = [] if started_with else [PACK]
+    assert judged(verifier, INSTANCE % "t3.micro", *packs).passed
+    large = judged(verifier, INSTANCE % "m5.24xlarge", *packs)
+    (found,) = large.stages[-1].diagnostics
+    assert (found.code, found.line, found.file) == ("InstanceTooLarge", 7, "main.tf")
+    assert found.message == "aws_instance.web: instance type m5.24xlarge needs an approval"
+    key = COMMENT + 'resource "aws_iam_access_key" "k" {\n  user = "u"\n}\n'
+    assert codes(judged(verifier, key, *packs)) == ["PolicyDenied"]
