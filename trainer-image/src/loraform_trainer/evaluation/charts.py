@@ -30,7 +30,7 @@ def bar(rate: float, low: float, high: float, kind: str = "") -> Markup:
 def difference(value: float, low: float, high: float) -> Markup:
     """Return a line around 0, wide enough for the interval, with a point and its whisker."""
     width, height = 360, 44
-    reach = max(0.05, abs(low), abs(high)) * 1.15
+    reach = min(1.0, max(0.05, abs(low), abs(high)) * 1.15)
 
     def at(x: float) -> float:
         return (x / reach + 1) / 2 * width
