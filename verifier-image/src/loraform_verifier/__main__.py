@@ -10,7 +10,9 @@ from pathlib import Path
 
 from aiohttp import web
 
+from loraform_verifier.isolation import IsolationError
 from loraform_verifier.keeper import ProviderKeeper
+from loraform_verifier.rego import check_engine
 from loraform_verifier.schema.compact import SchemaError
 from loraform_verifier.service import application
 from loraform_verifier.toolchain import MIRROR_VARIABLE, MODULES_VARIABLE, TERRAFORM_VARIABLE, ToolchainError, discover
@@ -23,11 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     try:
         terraform = discover(options.terraform, options.mirror, options.modules)
+        check_engine()
         with ProviderKeeper(terraform) as keeper:
             app = application(Verifier(terraform, keeper=keeper, packs=read_packs(options.packs)))
             logging.getLogger(__name__).info("toolchain %s, pid %d", terraform.words().model_dump(), os.getpid())
             web.run_app(app, host=options.host, port=options.port, print=None, access_log=None)
-    except (ToolchainError, SchemaError, PackError) as error:
+    except (ToolchainError, SchemaError, PackError, IsolationError) as error:
         sys.stderr.write(f"loraform_verifier: {error}\n")
         return 2
     return 0

@@ -116,6 +116,11 @@ def evaluate(questions: Sequence[Question], *, seconds: float = 600, each: float
     return [_answer(answers.get(number, gone), each) for number in range(len(questions))]
 
 
+def check_engine() -> None:
+    """Raise IsolationError where the engine cannot be used at all: better at the start than at the first question."""
+    evaluate([Question(Asks.PACK, ("package p",), {})])
+
+
 def intent_diagnostics(answer: Answer, *, name_rules: bool = True) -> list[Diagnostic]:
     """Word an intent that is not met; without `name_rules` nothing of the policy is told."""
     if not answer.unmet:
