@@ -15,7 +15,7 @@ import json, sys
 from loraform_api.verification import Program, Stage, VerifyRequest
 from loraform_verifier.client import verify
 programs = [Program(id=name, text=text) for name, text in json.loads(sys.argv[1]).items()]
-stages = [Stage.PARSE, Stage.SCHEMA, Stage.VALIDATE, Stage.PLAN, Stage.SECURITY]
+stages = [Stage.PARSE, Stage.VALIDATE, Stage.PLAN, Stage.SECURITY]
 print(verify("http://127.0.0.1:8085", VerifyRequest(programs=programs, stages=stages)).model_dump_json())
 """
 DENIED = {
@@ -46,7 +46,6 @@ def test_hostile_programs_in_a_restricted_pod(demo: dict[str, Any], kube: Kube) 
     container = ["-n", NAMESPACE, "-c", names.CONTAINER_VERIFIER, name, "--", "python", "-c", ASK, texts]
     answer = json.loads(kube.run("exec", *container, timeout=600))
     found = {v["id"]: [d["code"] for s in v["stages"] for d in s["diagnostics"]] for v in answer["verdicts"]}
-    # Schema knows no provider of `http` and so says nothing of it; Validate refuses it.
     assert {program: found[program][-1:] for program in DENIED} == {program: ["BlockedByPolicy"] for program in DENIED}
     assert found["memory"][-1] in ("Timeout", "TerraformFailed")
     assert found["good"] == []
