@@ -31,8 +31,11 @@ def test_programs_are_read(text: str) -> None:
     ("text", "code", "line"),
     [
         ('resource "aws_vpc" "a" {\n  cidr_block = \n}\n', "SyntaxError", 2),
-        ('resource "aws_vpc" "a" {\n', "SyntaxError", 2),
-        ("locals {\n  a = “x”\n}\n", "SyntaxError", 1),
+        ('resource "aws_vpc" "a" {\n', "SyntaxError", 1),
+        ('resource "aws_vpc" "a" {\n  timeouts {\n    create = "1h"\n', "SyntaxError", 2),
+        ("locals {\n  a = [1, 2\n}\n", "SyntaxError", 3),
+        ("locals {\n  a = “x”\n}\n", "SyntaxError", 2),
+        ("locals {\n  a: 5\n}\n", "SyntaxError", 2),
         ("locals {\n  a = 1\n  b = 2\n  a = 3\n}\n", "AttributeRedefined", 4),
         ("a = 1 b = 2\n", "MissingNewline", 1),
         ("locals {\n  a = 1 }\n", "MissingNewline", 2),

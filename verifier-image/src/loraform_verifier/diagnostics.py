@@ -24,7 +24,7 @@ def diagnostic_of(found: dict[str, Any], folder: str = "") -> Diagnostic:
     suggestion = _SUGGESTION.search(detail)
     place = found.get("range") or {}
     file = str(place.get("filename", "")).removeprefix(f"{folder}/") or None
-    if file and (file.endswith(OUR_FILE) or _MIRRORED.search(file)):
+    if file is None or file.endswith(OUR_FILE) or _MIRRORED.search(file):
         file, place = None, {}
     message = _OUR_PLACES.sub("", " ".join((f"{summary}: {detail}" if detail else summary).split()))
     message = _OUR_FOLDER.sub(".", message)

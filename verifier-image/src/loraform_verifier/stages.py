@@ -23,7 +23,7 @@ from loraform_verifier.formatting import FormatError, unformatted
 from loraform_verifier.intent import missing
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.modules import modules_of
-from loraform_verifier.normalise import normalise
+from loraform_verifier.normalise import Normalised, normalise
 from loraform_verifier.plan import Planner
 from loraform_verifier.plannable import Plannable, plannable, settings_of
 from loraform_verifier.planned import NO_PLAN, planned
@@ -46,8 +46,10 @@ class Row:
     rewritten: dict[str, str] = field(default_factory=dict)
     results: list[StageResult] = field(default_factory=list)
     seconds: float = 0
+    normalised: Normalised | None = None
+    """What `validate` is given."""
     ready: Plannable | None = None
-    """What terraform is given; made by Validate."""
+    """What `plan` is given; made by Validate too."""
     plan: Mapping[str, Any] | None = None
     """Made by Plan."""
 
@@ -129,9 +131,9 @@ class Stages:
 
     def _validate(self, rows: Sequence[Row]) -> list[StageResult]:
         results = {id(row): refused for row in rows if (refused := self._refuse(row))}
-        admitted = [row for row in rows if row.ready is not None]
+        admitted = [row for row in rows if row.normalised is not None]
         if admitted and self._validator is not None:
-            outcomes = self._validator.validate([row.ready.program for row in admitted if row.ready])
+            outcomes = self._validator.validate([row.normalised for row in admitted if row.normalised])
             for row, outcome in zip(admitted, outcomes, strict=True):
                 results[id(row)] = result(Stage.VALIDATE, outcome.errors, outcome.undecided)
         return [results[id(row)] for row in rows]
@@ -148,7 +150,8 @@ class Stages:
         reasons += modules.refused
         if reasons:
             return StageResult(stage=Stage.VALIDATE, passed=False, inconclusive=True, diagnostics=reasons[:10])
-        row.ready = plannable(configuration, normalise(configuration, modules), modules)
+        row.normalised = normalise(configuration, modules)
+        row.ready = plannable(configuration, row.normalised, modules)
         return None
 
     def _plan(self, rows: Sequence[Row]) -> list[StageResult]:

@@ -81,9 +81,12 @@ class Validator:
             return None
         errors = [error for error in found if module_of(error) != CANARY]
         guilty = blamed(errors) & programs.keys()
-        if not guilty and any(module_of(error) is None for error in errors):
-            return None
+        if any(module_of(error) is None and not blamed([error]) for error in errors):
+            return Round(blamed=guilty) if guilty else None  # some error may be anyone's
         walked, own = len(errors) < len(found), by_program(errors)
+        if not walked:
+            # Alone, terraform does not look into the modules of a program that it could not load.
+            guilty |= {index for index in own if programs[index].calls}
         judged = [index for index in programs if index not in guilty and (walked or index in own)]
         return Round({index: Outcome(diagnostics_of(own.get(index, []))) for index in judged}, guilty)
 

@@ -132,7 +132,8 @@ def write_manifest(root: Path, modules: Mapping[str, Normalised | None]) -> None
     entries = [{"Key": "", "Source": "", "Dir": "."}]
     for key, program in modules.items():
         entries += [{"Key": key, "Source": f"./{key}", "Dir": key}] if key else []
-        for call in program.calls if program else ():
+        # Of two calls with one name terraform itself says more than of a list that has a name twice.
+        for call in {call.key: call for call in program.calls}.values() if program else ():
             version = {"Version": call.version} if call.version else {}
             place = "/".join(part for part in (key, call.folder) if part) or "."
             entries.append({"Key": f"{key}.{call.key}".lstrip("."), "Source": call.source, "Dir": place} | version)

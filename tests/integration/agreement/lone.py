@@ -1,0 +1,119 @@
+"""What terraform says of one program that is the root module itself: no batch, no other programs.
+
+This is the oracle: it reads terraform's output by itself and shares with the verifier only how a program is made ready.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loraform_api.verification import Program
+from loraform_verifier import isolation
+from loraform_verifier.configuration import read
+from loraform_verifier.keeper import ProviderKeeper
+from loraform_verifier.modules import modules_of
+from loraform_verifier.normalise import Normalised, normalise
+from loraform_verifier.plannable import ProviderSettings
+from loraform_verifier.toolchain import Terraform, child_environment
+from loraform_verifier.workspace import OUR_FILE, lay_out_alone
+
+SECONDS = 300
+PLAN_FILE = "plan.bin"
+Places = set[tuple[str | None, int | None, str]]
+"""File, line and summary of each error."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What terraform says of one program."""
+
+    errors: Places
+    changes: str | None = None
+    """Digest of what would be changed; None where nothing was planned."""
+
+    @property
+    def valid(self) -> bool:
+        return not self.errors
+
+
+def ready(program: Program, terraform: Terraform) -> Normalised:
+    """Return a program as terraform is given it; one that our parser refuses as it is."""
+    configuration = read(program)
+    modules = modules_of(configuration, terraform.registry, None)
+    if configuration.problems:
+        texts = {name: document.source for name, document in configuration.documents.items()}
+        return Normalised(texts, frozenset({"aws"}), calls=tuple(modules.calls))
+    return normalise(configuration, modules)
+
+
+def validated(program: Normalised, terraform: Terraform, keeper: ProviderKeeper) -> Verdict:
+    """Run `terraform validate`."""
+    with tempfile.TemporaryDirectory(prefix="lf-") as name:
+        root = Path(name)
+        lay_out_alone(root, terraform, program)
+        finished = _run(root, ["validate", "-json", "-no-color"], program, terraform, keeper)
+        answer = json.loads(finished.stdout)
+    verdict = Verdict(_places(answer["diagnostics"]))
+    assert answer["valid"] == verdict.valid
+    return verdict
+
+
+def planned(program: Normalised, settings: ProviderSettings, terraform: Terraform, keeper: ProviderKeeper) -> Verdict:
+    """Run `terraform plan` with the provider set as the program sets it."""
+    with tempfile.TemporaryDirectory(prefix="lf-") as name:
+        root = Path(name)
+        lay_out_alone(root, terraform, program)
+        _set_provider(root, settings)
+        words = ["plan", "-json", "-no-color", "-input=false", "-lock=false", "-refresh=false", f"-out={PLAN_FILE}"]
+        finished = _run(root, words, program, terraform, keeper)
+        messages = [json.loads(line) for line in finished.stdout.splitlines()]
+        errors = _places([m["diagnostic"] for m in messages if m["type"] == "diagnostic"])
+        assert (finished.returncode == 0) == (not errors), finished
+        if errors:
+            return Verdict(errors)
+        shown = _run(root, ["show", "-json", "-no-color", PLAN_FILE], program, terraform, keeper)
+    return Verdict(set(), digest_of(json.loads(shown.stdout)))
+
+
+def _set_provider(root: Path, settings: ProviderSettings) -> None:
+    ours = json.loads((root / OUR_FILE).read_text())
+    for aws in ours.get("provider", {}).get("aws", []):
+        aws |= {"region": settings.region, "default_tags": [{"tags": settings.default_tags}], "max_retries": 1}
+    (root / OUR_FILE).write_text(json.dumps(ours))
+
+
+def digest_of(plan: dict[str, Any]) -> str:
+    """Return one word for all that a plan would do: equal only where addresses, actions and values are."""
+    changes = [
+        (c["address"], c["mode"], c["change"]["actions"], c["change"].get("after"), c["change"].get("after_unknown"))
+        for c in plan.get("resource_changes", ())
+    ]
+    text = json.dumps(sorted(changes, key=lambda change: change[0]), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _run(
+    root: Path, words: list[str], program: Normalised, terraform: Terraform, keeper: ProviderKeeper
+) -> isolation.Finished:
+    env = child_environment(root) | keeper.environment(program.needs)
+    finished = isolation.run([str(terraform.binary), *words], cwd=root, env=env, seconds=SECONDS)
+    assert not finished.timed_out
+    return finished
+
+
+def _places(diagnostics: list[dict[str, Any]]) -> Places:
+    found: Places = set()
+    for diagnostic in diagnostics:
+        if diagnostic["severity"] == "error":
+            place = diagnostic.get("range") or {}
+            file = place.get("filename")
+            if not file or file.endswith(OUR_FILE):
+                found.add((None, None, diagnostic["summary"]))
+            else:
+                found.add((file, place["start"]["line"], diagnostic["summary"]))
+    return found
