@@ -59,7 +59,7 @@ async def test_verdicts_come_back_as_they_were_given(url: str) -> None:
     assert [r.stage for r in bare.stages] == [Stage.PARSE, Stage.POLICY]
     assert [d.code for d in bare.stages[1].diagnostics] == ["CommentMissing", "TagMissing"]
     assert not broken.passed
-    assert broken.stages[0].diagnostics[0].line == 2
+    assert broken.stages[0].diagnostics[0].line == 1
 
 
 async def test_rewriting_gives_the_served_form(url: str) -> None:

@@ -28,8 +28,6 @@ AGAIN = "python -m tests.integration.agreement.record"
 ASKED_AGAIN, PLANNED_AGAIN = 40, 4
 PLACELESS = {"InvalidValueForVariable"}
 """Terraform places these in the `module` block that calls; for a default of the program's own ours says nothing."""
-ONLY_AT_ROOT = {"OutputRefersToSensitiveValues"}
-"""Not met yet: what `validate` cannot know to be secret, an output of the root module may still not show."""
 Found = set[tuple[str | None, int | None, str]]
 
 VERSIONS, ENTRIES = recorded()
@@ -130,16 +128,7 @@ def test_plan_in_company_agrees_with_plan_alone(terraform: Terraform, keeper: Pr
         found[program.id] = without_places(found_in(outcome.errors))
         changes[program.id] = digest_of(outcome.plan) if outcome.plan else None
     alone = {program.id: verdict_of(ENTRIES[program.id], "plan") for program in asked}
-    secret = {n for n, verdict in alone.items() if {code for _, _, code in in_classes(verdict)} & ONLY_AT_ROOT}
-    print(f"\nnot met: {sorted(secret)} pass in company and fail alone")
-    alone = {name: verdict for name, verdict in alone.items() if name not in secret}
-    assert len(secret) == 2
-    assert (
-        differences(
-            {n: found[n] for n in alone}, {name: without_places(in_classes(verdict)) for name, verdict in alone.items()}
-        )
-        == {}
-    )
+    assert differences(found, {name: without_places(in_classes(verdict)) for name, verdict in alone.items()}) == {}
     assert {n for n in alone if changes[n] != alone[n].changes} == set()
 
 

@@ -90,3 +90,10 @@ def test_checks_are_blanked_with_the_data_inside_them() -> None:
     assert len(text) == len((check + after).encode())
     assert text.strip() == after.strip().encode()
     assert text.count(b"\n") == (check + after).count("\n")
+
+
+def test_outputs_that_are_not_marked_are_asked_whether_they_are_secret() -> None:
+    text = 'output "a" {\n  value = 1\n}\noutput "b" {\n  value     = 1\n  sensitive = true\n}\n'
+    configuration = single(text)
+    found = plannable(configuration, normalise(configuration)).outputs
+    assert [(o.name, o.file, o.line) for o in found] == [("a", "main.tf", 1)]

@@ -43,7 +43,7 @@ NOT_THE_PROGRAM = {
 }
 """Summaries that speak of a provider that crashed or is gone: no verdict on the program they are printed for."""
 _OUT_OF_MEMORY = re.compile(rb"out of memory|cannot allocate memory", re.IGNORECASE)
-_BLAMED = re.compile(r"\bmodule\.(r\d+)\b")
+_BLAMED = re.compile(r"\b(?:module\.(?=r)|(?=r\d+/[\w./-]+\.tf:))(r\d+)\b")
 
 
 @dataclass(frozen=True, slots=True)

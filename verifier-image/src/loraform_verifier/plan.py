@@ -32,7 +32,7 @@ from loraform_verifier.batch import (
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.plan_json import with_changes, without_keys
 from loraform_verifier.plan_run import PlanRun, PlanRuns
-from loraform_verifier.plannable import Plannable
+from loraform_verifier.plannable import Output, Plannable
 from loraform_verifier.toolchain import Terraform
 
 TERRAFORM = "Terraform"
@@ -116,8 +116,8 @@ def _together(
     if run.errors is None:
         return None
     guilty = blamed(run.errors) & programs.keys()
-    if not guilty and any(module_of(error) is None for error in run.errors):
-        return None
+    if any(module_of(error) is None and not blamed([error]) for error in run.errors):
+        return Round(blamed=guilty) if guilty else None  # some error may be anyone's
     own = by_program(run.errors)
     outcomes = {i: _outcome(run, i, program, own.get(i, [])) for i, program in programs.items() if i not in guilty}
     return Round({index: outcome for index, outcome in outcomes.items() if outcome is not None}, guilty)
@@ -131,13 +131,24 @@ def _alone(run_of: Callable[[Mapping[int, Plannable]], PlanRun], index: int, pro
 
 def _outcome(run: PlanRun, index: int, program: Plannable, errors: Sequence[dict[str, Any]]) -> PlanOutcome | None:
     """Return what a run says of one program; None when it did not come to it."""
-    if not errors:
+    given_out = [_given_out(output) for output in program.outputs if output.name in run.secrets.get(index, ())]
+    if not errors and not given_out:
         return PlanOutcome(run.plans[index]) if index in run.plans else None
     excuses = [_excuse(error, program) for error in errors]
-    if hard := [error for error, excuse in zip(errors, excuses, strict=True) if excuse is None]:
-        return PlanOutcome(errors=diagnostics_of(hard))
+    hard = [error for error, excuse in zip(errors, excuses, strict=True) if excuse is None]
+    if hard or given_out:
+        return PlanOutcome(errors=diagnostics_of(hard) + given_out)
     code, hint = next(excuse for excuse in excuses if excuse)
     return PlanOutcome(undecided=diagnostics_of(errors)[0].model_copy(update={"code": code, "hint": hint}))
+
+
+def _given_out(output: Output) -> Diagnostic:
+    """Return what terraform says of a root module that gives out a secret unmarked."""
+    message = "Output refers to sensitive values: a root module's output of something sensitive must be marked so."
+    hint = "Add `sensitive = true` to the output."
+    return Diagnostic(
+        code="OutputRefersToSensitiveValues", message=message, hint=hint, file=output.file, line=output.line
+    )
 
 
 def _excuse(error: dict[str, Any], program: Plannable) -> tuple[str, str] | None:

@@ -55,6 +55,10 @@ def _lay_out(
     for key, program in programs.items():
         if waiting and program.reads:
             ours["module"][key]["depends_on"] = [OUR_RESOURCE]
+        if waiting and program.outputs:
+            # Only a root module may not give out secrets unmarked: we must ask where terraform does not.
+            asked = {o.name: f"${{issensitive(jsonencode(module.{key}.{o.name}))}}" for o in program.outputs}
+            ours.setdefault("output", {}).update({f"{key}-{name}": {"value": value} for name, value in asked.items()})
     ours["resource"] = {"terraform_data": {UNKNOWN_INPUT: {}}}
     if providers := ours.get("provider"):
         providers["aws"] = [aws | _configuration(settings) for aws in providers["aws"]]

@@ -35,6 +35,8 @@ class PlanRun:
     """None when the run is no verdict on anyone."""
     plans: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By program; empty when terraform did not come to plan."""
+    secrets: dict[int, set[str]] = field(default_factory=dict)
+    """Outputs that hold something sensitive, by program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class PlanRuns:
             return PlanRun(finished, errors)
         put_off = {f"r{index}" for index, program in programs.items() if program.reads}
         plans = {int(key[1:]): own for key, own in split(plan).items()}
-        return PlanRun(finished, [e for e in errors if module_of(e) not in put_off], plans)
+        return PlanRun(finished, [e for e in errors if module_of(e) not in put_off], plans, _secrets(plan))
 
     def test(self, programs: Mapping[int, Plannable]) -> PlanRun:
         """Plan with values of ours for what an account would be read for; the plans hold the changes alone."""
@@ -74,6 +76,15 @@ class PlanRuns:
             return PlanRun(finished, errors or None)
         changes = changes_of(plan)
         return PlanRun(finished, errors, {i: {"resource_changes": changes.get(f"r{i}", [])} for i in programs})
+
+
+def _secrets(plan: dict[str, Any]) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = {}
+    for place, output in plan.get("planned_values", {}).get("outputs", {}).items():
+        if output.get("value"):
+            key, _, name = place.partition("-")
+            found.setdefault(int(key[1:]), set()).add(name)
+    return found
 
 
 def _by_key(programs: Mapping[int, Plannable]) -> dict[str, Plannable]:

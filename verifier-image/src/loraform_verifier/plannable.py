@@ -48,18 +48,30 @@ class DataRead:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """An output of the root module that is not marked as sensitive, so that terraform refuses a secret in it."""
+
+    name: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plannable:
     """A normalised program without its `check` blocks, and what its run must provide."""
 
     program: Normalised
     settings: ProviderSettings = ProviderSettings()
     reads: tuple[DataRead, ...] = ()
+    outputs: tuple[Output, ...] = ()
 
 
 def plannable(configuration: Configuration, program: Normalised, modules: Modules | None = None) -> Plannable:
     """Describe a program to Plan. The configuration has no problems, `program` is its normalised form."""
     reads = tuple(_reads(configuration, modules or Modules()))
-    return Plannable(_unchecked(configuration, program), settings_of(configuration), reads)
+    return Plannable(
+        _unchecked(configuration, program), settings_of(configuration), reads, tuple(_outputs(configuration))
+    )
 
 
 def _unchecked(configuration: Configuration, program: Normalised) -> Normalised:
@@ -102,6 +114,14 @@ def _settings(provider: Block) -> ProviderSettings:
             else:
                 tags[element.key] = value
     return ProviderSettings(region, tags, incomplete)
+
+
+def _outputs(configuration: Configuration) -> Iterator[Output]:
+    for file, document in configuration.module().items():
+        for block in document.blocks:
+            marked = block.attribute("sensitive")
+            if block.type == "output" and not (marked and literal(marked.value) is True):
+                yield from (Output(name, file, block.line) for name in block.labels if _NAME.match(name))
 
 
 def _reads(configuration: Configuration, modules: Modules) -> Iterator[DataRead]:
