@@ -6,6 +6,7 @@ confined child (`rego_child`), and this module words its answers. It never repea
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import re
@@ -106,7 +107,7 @@ def evaluate(questions: Sequence[Question], *, seconds: float = 600, each: float
         asked = folder / "questions.json"
         asked.write_text(json.dumps({"groups": _lay_out(questions, folder), "seconds": each}))
         environment = {"HOME": name, "TMPDIR": name, "PATH": "/nonexistent", "LANG": "C.UTF-8"}
-        command = [sys.executable, "-I", "-B", rego_child.__file__, str(asked)]
+        command = [sys.executable, "-I", "-B", rego_child.__file__, str(asked), _engine_folder()]
         finished = isolation.run(command, cwd=folder, env=environment, seconds=seconds, limits=LIMITS)
     answers = _answers(finished.stdout)
     if finished.returncode != 0 and not answers and not finished.timed_out:
@@ -114,6 +115,14 @@ def evaluate(questions: Sequence[Question], *, seconds: float = 600, each: float
         raise isolation.IsolationError(f"the evaluator of Rego failed (exit status {finished.returncode}): {said}")
     gone = {"lost": "batch" if finished.timed_out else "crash"}
     return [_answer(answers.get(number, gone), each) for number in range(len(questions))]
+
+
+def _engine_folder() -> str:
+    """Return where the engine is installed; the child's interpreter looks nowhere by itself."""
+    found = importlib.util.find_spec("regopy")
+    if found is None or found.origin is None:
+        raise isolation.IsolationError("the Rego engine is not installed: `pip install loraform[verifier]`")
+    return str(Path(found.origin).parents[1])
 
 
 def check_engine() -> None:

@@ -1,8 +1,8 @@
 """The confined evaluator of Rego: questions from a file of its folder, answers line by line on its standard output.
 
-It is started as a file of its own (`python -I rego_child.py QUESTIONS.json`), so it imports the standard library and
-the engine alone. Each set of policies is compiled and asked in a process of its own: a policy that hangs, crashes or
-takes over the engine spoils its own answers only.
+It is started as a file of its own (`python -I rego_child.py QUESTIONS.json ENGINE_FOLDER`), so it imports the standard
+library and the engine alone. Each set of policies is compiled and asked in a process of its own: a policy that hangs,
+crashes or takes over the engine spoils its own answers only.
 """
 
 from __future__ import annotations
@@ -265,8 +265,9 @@ def _line(answer: Json) -> bytes:
     return json.dumps(answer).encode() + b"\n"
 
 
-def main(questions: Path) -> None:
+def main(questions: Path, engine: str) -> None:
     """Answer all groups; nothing but answers reaches standard output, for the engine too likes to write to it."""
+    sys.path.append(engine)
     import regopy  # noqa: F401, PLC0415 - once, before the forks
 
     out, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
@@ -279,4 +280,4 @@ def main(questions: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])
