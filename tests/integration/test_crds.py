@@ -146,6 +146,7 @@ JOB_STATUS: Body = {
         }
     ],
     "dataset": {"digest": DIGEST, "rows": [{"name": "Read", "rows": 7}]},
+    "forgetting": {"meanDifference": "-0.1", "low": "-0.2", "high": "0.1", "prompts": 60},
     "evaluation": {
         "arms": [
             {
@@ -154,6 +155,8 @@ JOB_STATUS: Body = {
                 "rates": [{"stage": "All", "raw": "0.5", "served": "1"}],
                 "truncated": 1,
                 "inconclusive": 2,
+                "hallucinationRate": "0.1",
+                "passAtK": [{"k": 5, "rate": "0.5", "low": "0.4", "high": "0.6"}],
             }
         ],
         "paired": {"reference": "Base", "bothPassed": 1, "candidateOnly": 2, "referenceOnly": 3, "neitherPassed": 4},
