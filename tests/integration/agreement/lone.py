@@ -24,6 +24,8 @@ from loraform_verifier.workspace import OUR_FILE, lay_out_alone
 
 SECONDS = 300
 PLAN_FILE = "plan.bin"
+PROVIDER_LOST = (b"Plugin did not respond", b"Plugin error", b"Failed to load plugin schemas", b"Failed to instantiate")
+"""What terraform says when the kept provider is gone: nothing about the program."""
 Places = set[tuple[str | None, int | None, str]]
 """File, line and summary of each error."""
 
@@ -100,8 +102,12 @@ def digest_of(plan: dict[str, Any]) -> str:
 def _run(
     root: Path, words: list[str], program: Normalised, terraform: Terraform, keeper: ProviderKeeper
 ) -> isolation.Finished:
-    env = child_environment(root) | keeper.environment(program.needs)
-    finished = isolation.run([str(terraform.binary), *words], cwd=root, env=env, seconds=SECONDS)
+    command, alone = [str(terraform.binary), *words], child_environment(root)
+    env = alone | keeper.environment(program.needs)
+    finished = isolation.run(command, cwd=root, env=env, seconds=SECONDS)
+    if any(lost in finished.stdout for lost in PROVIDER_LOST):
+        keeper.drop()
+        finished = isolation.run(command, cwd=root, env=alone, seconds=SECONDS)
     assert not finished.timed_out
     return finished
 

@@ -137,9 +137,9 @@ def test_lone_terraform_still_says_what_was_recorded(terraform: Terraform, keepe
     print(f"\nseed {day}")
     random = Random(day)
     for name in random.sample(list(ENTRIES), ASKED_AGAIN):
-        assert validated(ready(PROGRAMS[name], terraform), terraform, keeper) == Verdict(
-            verdict_of(ENTRIES[name], "validate").errors
-        ), name
+        # By class: terraform names the members of a cycle in any order.
+        again = in_classes(validated(ready(PROGRAMS[name], terraform), terraform, keeper))
+        assert again == in_classes(verdict_of(ENTRIES[name], "validate")), name
     for name in random.sample([n for n, entry in ENTRIES.items() if "plan" in entry], PLANNED_AGAIN):
         assert judged(PROGRAMS[name], terraform, keeper) == ENTRIES[name]
 
