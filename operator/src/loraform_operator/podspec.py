@@ -146,17 +146,18 @@ def verifier_container(image: str, policy: HousePolicy | None) -> dict[str, Any]
     }
 
 
+def config_map_volume(volume: str, name: str, key: str, *, optional: bool, path: str | None = None) -> dict[str, Any]:
+    """Return the volume of one key of a ConfigMap, a file named as the key unless `path` says otherwise."""
+    items = [{"key": key, "path": path or key}]
+    return {"name": volume, "configMap": {"name": name, "optional": optional, "items": items}}
+
+
 def pack_volumes(policy: HousePolicy | None, *, optional: bool) -> list[dict[str, Any]]:
     """Return the volumes of a policy's packs."""
     return [
-        {
-            "name": f"pack-{number}",
-            "configMap": {
-                "name": pack.config_map.name,
-                "optional": optional,
-                "items": [{"key": pack.config_map.key, "path": names.PACK_FILE}],
-            },
-        }
+        config_map_volume(
+            f"pack-{number}", pack.config_map.name, pack.config_map.key, path=names.PACK_FILE, optional=optional
+        )
         for number, pack in enumerate(policy.packs if policy else ())
     ]
 

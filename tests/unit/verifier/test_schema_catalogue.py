@@ -100,8 +100,14 @@ def test_no_schema_is_read_before_one_is_asked_for() -> None:
         "from loraform_verifier import taggable\n"
         "from loraform_verifier.schema import catalogue\n"
         "found = catalogue.default()\n"
-        "assert catalogue.default.cache_info().currsize == 1 and not found._read\n"
+        "assert catalogue.default.cache_info().currsize == 1 and not catalogue.read.cache_info().currsize\n"
         "taggable.tagging_of('aws_vpc')\n"
-        "assert list(found._read) == ['hashicorp/aws']\n"
+        "assert catalogue.read.cache_info().misses == 1\n"
+        "found.provider('hashicorp/aws')\n"
+        "assert catalogue.read.cache_info().misses == 1, 'what was read is another schema'\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_catalogues_share_what_was_read() -> None:
+    assert Catalogue(places(), {"hashicorp/aws": "5.100.0"}).local("aws") is default().local("aws")

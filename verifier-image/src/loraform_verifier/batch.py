@@ -10,10 +10,8 @@ from __future__ import annotations
 import math
 import re
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -133,13 +131,6 @@ class Runner:
         return isolation.run(command, cwd=root, env=env, seconds=wall, limits=limits)
 
 
-@contextmanager
-def private_folder() -> Iterator[Path]:
-    """Yield a folder for one run. The provider's socket lies in it and its path has at most 107 bytes: a short name."""
-    with tempfile.TemporaryDirectory(prefix="lf-") as name:
-        yield Path(name)
-
-
 def was_stopped(finished: isolation.Finished) -> bool:
     """Say whether a child ran out of time or memory; Go says so itself, and exits."""
     return bool(finished.timed_out or finished.returncode in KILLED or _OUT_OF_MEMORY.search(finished.stderr))
@@ -150,8 +141,7 @@ def no_verdict(finished: isolation.Finished) -> Diagnostic:
     if was_stopped(finished):
         message = "terraform was stopped: it ran out of time or memory."
         return Diagnostic(code="Timeout", message=message, hint="Shorten loops and expressions.")
-    said = " ".join((finished.stderr or finished.stdout)[-300:].decode(errors="replace").split())
-    message = f"terraform gave no verdict (exit status {finished.returncode}): {said}"
+    message = f"terraform gave no verdict (exit status {finished.returncode}): {finished.said}"
     return Diagnostic(code="TerraformFailed", message=message)
 
 

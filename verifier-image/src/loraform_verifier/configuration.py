@@ -5,6 +5,7 @@ Terraform reads a folder as one module, whatever its files are called; so do we.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,6 +14,8 @@ from loraform_api.verification import Diagnostic, Program
 from loraform_verifier.parse import Block, Document, parse
 
 MAIN_FILE = "main.tf"
+OVERRIDE = re.compile(r"(?:^|[/_])override\.tf$")
+"""Names of files that Terraform merges into the others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from loraform_verifier import isolation
 from loraform_verifier.toolchain import Terraform, child_environment, write_cli_config
@@ -21,8 +19,7 @@ class FormatError(RuntimeError):
 def unformatted(terraform: Terraform, programs: Sequence[Mapping[str, bytes]]) -> list[list[str]]:
     """Return for each program (its files by path) those files that `fmt` would change. All of them can be parsed."""
     found: list[list[str]] = [[] for _ in programs]
-    with tempfile.TemporaryDirectory(prefix="lf-") as name:
-        home = Path(name)
+    with isolation.private_folder() as home:
         for index, files in enumerate(programs):
             for path, text in files.items():
                 target = home / "programs" / f"p{index}" / path

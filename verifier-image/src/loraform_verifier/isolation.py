@@ -13,8 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -57,6 +57,11 @@ class Finished:
     timed_out: bool = False
     flooded: bool = False
     """It tried to write more than `Limits.fsize`."""
+
+    @property
+    def said(self) -> str:
+        """The end of what it said, on one line."""
+        return " ".join((self.stderr or self.stdout)[-300:].decode(errors="replace").split())
 
 
 class Child:
@@ -147,6 +152,13 @@ def run(
         stdout, stderr = (_contents(file) for file in (out, err))
     flooded = max(len(stdout), len(stderr)) >= limits.fsize
     return Finished(returncode, stdout, stderr, timed_out=not ended, flooded=flooded)
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Yield a folder for one run. A provider's socket lies in it and its path has at most 107 bytes: a short name."""
+    with tempfile.TemporaryDirectory(prefix="lf-") as name:
+        yield Path(name)
 
 
 def _contents(file: BinaryIO) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from loraform_verifier.isolation import Child, IsolationError, Limits
+from loraform_verifier.isolation import Child, IsolationError, Limits, private_folder
 from loraform_verifier.toolchain import Provider, Terraform, child_environment
 
 START_SECONDS = 60
@@ -90,7 +89,7 @@ def _start(provider: Provider) -> _Kept | None:
     """Start a provider in its debugging mode, in which it serves until killed; None when it does not come up."""
     executables = sorted(provider.folder.glob("terraform-provider-*"))
     with ExitStack() as resources:
-        home = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="lf-")))
+        home = resources.enter_context(private_folder())
         said = resources.enter_context((home / "stdout").open("w+b"))
         try:
             child = Child(

@@ -14,7 +14,7 @@ from pathlib import Path
 from loraform_api.verification import Diagnostic
 from loraform_verifier.configuration import Configuration, placed, resolved
 from loraform_verifier.literals import literal
-from loraform_verifier.parse import Block, parse
+from loraform_verifier.parse import Block, Document, parse
 from loraform_verifier.versions import order, satisfies
 
 MIRRORED = ".mirrored"
@@ -46,6 +46,20 @@ class Modules:
     """Folders to link: path in the program to folder of the mirror."""
     refused: list[Diagnostic] = field(default_factory=list)
 
+    def linked(self, folder: str) -> Path | None:
+        """Return where in the mirror a folder of the program lies; None when it is none of those linked."""
+        for link, place in self.links.items():
+            if folder == link or folder.startswith(f"{link}/"):
+                return place / folder[len(link) :].lstrip("/")
+        return None
+
+    def documents(self, configuration: Configuration, folder: str) -> dict[str, Document]:
+        """Return the files of the module in a folder, of the program's own or of the mirror."""
+        place = self.linked(folder)
+        if place is None:
+            return configuration.module(folder)
+        return {file.name: parse(file.read_text(encoding="utf-8")) for file in sorted(place.glob("*.tf"))}
+
 
 def modules_of(configuration: Configuration, registry: str, mirror: Path | None) -> Modules:
     """Follow all `module` blocks. `registry` is the host that an address without one means."""
@@ -61,24 +75,17 @@ class _Walk:
     mirror: Path | None
     found: Modules
 
-    def blocks(self, folder: str) -> Iterator[tuple[str, Block]]:
+    def calls_in(self, folder: str) -> Iterator[tuple[str, Block]]:
         """Yield (file, block) of the `module` blocks in a folder of the program or of the mirror."""
-        documents = self.configuration.module(folder)
-        linked = next((name for name in self.found.links if folder == name or folder.startswith(name + "/")), None)
-        if linked is not None:
-            place = self.found.links[linked] / folder[len(linked) :].lstrip("/")
-            documents = {file.name: parse(file.read_text(encoding="utf-8")) for file in sorted(place.glob("*.tf"))}
-        for file, document in documents.items():
+        for file, document in self.found.documents(self.configuration, folder).items():
             yield from ((file, block) for block in document.blocks if block.type == "module" and block.labels)
 
     def exists(self, folder: str) -> bool:
-        return any(self.configuration.module(folder)) or any(
-            folder == name or folder.startswith(name + "/") for name in self.found.links
-        )
+        return any(self.configuration.module(folder)) or self.found.linked(folder) is not None
 
 
 def _follow(walk: _Walk, folder: str, prefix: str, depth: int) -> None:
-    for file, block in walk.blocks(folder):
+    for file, block in walk.calls_in(folder):
         if depth >= MAX_DEPTH or len(walk.found.calls) >= MAX_CALLS:
             limits = f"Modules may nest {MAX_DEPTH} deep, {MAX_CALLS} calls in all."
             walk.found.refused += placed(file, [_refusal(block, limits)])

@@ -18,7 +18,8 @@ from loraform_verifier.parse import Attribute, Block, Document, children, parse,
 
 BLANKED = ("terraform", "provider", "backend")
 WITH_PROVIDER = ("resource", "data", "ephemeral")
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+"""A name as Terraform takes it, to be matched whole."""
 _PROVIDER_ARGUMENT = re.compile(r"^\"?([A-Za-z_][\w-]*)(?:\.[\w-]+)?\"?$")
 _RESERVED = {"source", "version", "providers", "count", "for_each", "depends_on", "lifecycle", "locals"}
 
@@ -62,7 +63,7 @@ def normalise(configuration: Configuration, modules: Modules | None = None) -> N
     return Normalised(
         files={name: _blanked(document) for name, document in configuration.documents.items()},
         providers=frozenset(
-            {_provider(b) for b in [*every, *_mirrored(modules)] if b.type in WITH_PROVIDER and b.labels}
+            {provider_of(b) for b in [*every, *_mirrored(modules)] if b.type in WITH_PROVIDER and b.labels}
         ),
         aliases=frozenset(_aliases(root)) | expected.pop("", frozenset()),
         inputs=frozenset(_inputs(root)),
@@ -74,11 +75,15 @@ def normalise(configuration: Configuration, modules: Modules | None = None) -> N
 
 
 def _blanked(document: Document) -> bytes:
-    text = bytearray(document.source)
-    for block in document.blocks:
-        if block.type in BLANKED:
-            start, end = block.node.start_byte, block.node.end_byte
-            text[start:end] = re.sub(rb"[^\r\n]", b" ", text[start:end])
+    return blanked(document.source, (block for block in document.blocks if block.type in BLANKED))
+
+
+def blanked(source: bytes, blocks: Iterable[Block]) -> bytes:
+    """Return a text with blocks overwritten by spaces; every line and every other byte stands where it stood."""
+    text = bytearray(source)
+    for block in blocks:
+        start, end = block.node.start_byte, block.node.end_byte
+        text[start:end] = re.sub(rb"[^\r\n]", b" ", text[start:end])
     return bytes(text)
 
 
@@ -95,7 +100,8 @@ def _typed(block: Block) -> Iterator[Block]:
         yield from (nested for nested in block.blocks if nested.type == "data")
 
 
-def _provider(block: Block) -> str:
+def provider_of(block: Block) -> str:
+    """Return the local name of the provider of a resource, data source or ephemeral resource."""
     chosen = block.attribute("provider")
     named = _PROVIDER_ARGUMENT.match(text_of(chosen.value)) if chosen else None
     return named[1] if named else block.labels[0].split("_")[0]
@@ -105,7 +111,7 @@ def _aliases(blocks: Iterable[Block]) -> Iterator[tuple[str, str]]:
     for block in blocks:
         alias = block.attribute("alias") if block.type == "provider" and len(block.labels) == 1 else None
         name = literal(alias.value) if alias else None
-        if isinstance(name, str) and _NAME.fullmatch(name) and _NAME.fullmatch(block.labels[0]):
+        if isinstance(name, str) and NAME.fullmatch(name) and NAME.fullmatch(block.labels[0]):
             yield block.labels[0], name
 
 
@@ -117,7 +123,7 @@ def _expected(blocks: Iterable[Block]) -> Iterator[tuple[str, str]]:
                 if element.key == "configuration_aliases":
                     for item in children(inner(element.value), "expression"):
                         name, _, alias = text_of(item).partition(".")
-                        if _NAME.fullmatch(name) and _NAME.fullmatch(alias):
+                        if NAME.fullmatch(name) and NAME.fullmatch(alias):
                             yield name, alias
 
 
@@ -125,7 +131,7 @@ def _inputs(blocks: Iterable[Block]) -> Iterator[str]:
     for block in blocks:
         if block.type == "variable" and len(block.labels) == 1 and block.attribute("default") is None:
             name = block.labels[0]
-            if _NAME.fullmatch(name) and name not in _RESERVED:
+            if NAME.fullmatch(name) and name not in _RESERVED:
                 yield name
 
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from loraform_verifier.batch import Runner, module_of, private_folder, speaks_of_providers
-from loraform_verifier.isolation import Finished
+from loraform_verifier.batch import Runner, module_of, speaks_of_providers
+from loraform_verifier.isolation import Finished, private_folder
 from loraform_verifier.plan_json import changes_of, split
 from loraform_verifier.plan_layout import OUR_RESOURCE, PLAN_FILE, lay_out_plan, lay_out_test
 from loraform_verifier.plannable import Plannable, ProviderSettings

@@ -13,12 +13,11 @@ from loraform_verifier.configuration import Configuration
 from loraform_verifier.data_sources import reads_api
 from loraform_verifier.literals import as_string, literal, object_elements
 from loraform_verifier.modules import Modules
-from loraform_verifier.normalise import Normalised
-from loraform_verifier.parse import Block, parse
+from loraform_verifier.normalise import NAME, Normalised, blanked
+from loraform_verifier.parse import Block, Document
 
 DEFAULT_REGION = "us-east-1"
 _REGION = re.compile(r"^[a-z]{2}(-[a-z]{2,10}){1,3}-\d$")
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +75,11 @@ def plannable(configuration: Configuration, program: Normalised, modules: Module
 
 def _unchecked(configuration: Configuration, program: Normalised) -> Normalised:
     """Blank `check` blocks, which can only warn: `terraform test` takes a warning of theirs for a failure."""
-    files = dict(program.files)
-    for name, document in configuration.documents.items():
-        for block in (b for b in document.blocks if b.type == "check"):
-            files[name] = blanked(files[name], block)
+    files = {
+        name: blanked(program.files[name], (block for block in document.blocks if block.type == "check"))
+        for name, document in configuration.documents.items()
+    }
     return replace(program, files=files)
-
-
-def blanked(text: bytes, block: Block) -> bytes:
-    """Return a text with a block overwritten by spaces; every line and every other byte stands where it stood."""
-    start, end = block.node.start_byte, block.node.end_byte
-    return text[:start] + re.sub(rb"[^\r\n]", b" ", text[start:end]) + text[end:]
 
 
 def settings_of(configuration: Configuration) -> ProviderSettings:
@@ -121,30 +114,20 @@ def _outputs(configuration: Configuration) -> Iterator[Output]:
         for block in document.blocks:
             marked = block.attribute("sensitive")
             if block.type == "output" and not (marked and literal(marked.value) is True):
-                yield from (Output(name, file, block.line) for name in block.labels if _NAME.match(name))
+                yield from (Output(name, file, block.line) for name in block.labels if NAME.fullmatch(name))
 
 
 def _reads(configuration: Configuration, modules: Modules) -> Iterator[DataRead]:
-    yield from _reads_in(configuration.blocks(), "")
+    yield from _reads_in(configuration.module().values(), "")
     for call in modules.calls:
         prefix = "".join(f"module.{name}." for name in call.key.split("."))
-        yield from _reads_in(_blocks(configuration, modules, call.folder), prefix)
+        yield from _reads_in(modules.documents(configuration, call.folder).values(), prefix)
 
 
-def _reads_in(blocks: Iterable[Block], prefix: str) -> Iterator[DataRead]:
-    for block in blocks:
-        if block.type == "data" and len(block.labels) == 2 and all(_NAME.match(label) for label in block.labels):
+def _reads_in(documents: Iterable[Document], prefix: str) -> Iterator[DataRead]:
+    for block in (block for document in documents for block in document.blocks):
+        if block.type == "data" and len(block.labels) == 2 and all(NAME.fullmatch(label) for label in block.labels):
             kind, name = block.labels
             if reads_api(kind):
                 given = frozenset(a.name for a in block.attributes)
                 yield DataRead(f"{prefix}data.{kind}.{name}", kind, given)
-
-
-def _blocks(configuration: Configuration, modules: Modules, folder: str) -> Iterator[Block]:
-    """Yield the blocks of one folder of the program or of the module mirror."""
-    yield from configuration.blocks(folder)
-    for link, place in modules.links.items():
-        if folder == link or folder.startswith(f"{link}/"):
-            inside = place / folder[len(link) :].lstrip("/")
-            for file in sorted(inside.glob("*.tf")):
-                yield from parse(file.read_text(encoding="utf-8")).blocks

@@ -9,9 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import re
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,13 +19,13 @@ from typing import Any
 from loraform_api.verification import Diagnostic
 from loraform_verifier import isolation, rego_child
 from loraform_verifier.parse import Document
+from loraform_verifier.plan_json import without_keys
 
 PER_QUESTION = 30.0
 """Seconds of processor time; the slowest policy of IaC-Eval takes four."""
 _RESERVED = 264 * 1024 * isolation.MIB
 LIMITS = isolation.Limits(data=_RESERVED, address_space=_RESERVED, fsize=128 * isolation.MIB, nofile=64, nproc=16)
 """The engine's allocator reserves 256 GiB and dies without; `rego_child` watches what is really used."""
-_INDEX = re.compile(r'\["(?:[^"\\]|\\.)*"\]|\[\d+\]')
 
 
 class Asks(StrEnum):
@@ -102,17 +100,16 @@ def evaluate(questions: Sequence[Question], *, seconds: float = 600, each: float
     """
     if not questions:
         return []
-    with tempfile.TemporaryDirectory(prefix="lf-") as name:
-        folder = Path(name)
+    with isolation.private_folder() as folder:
         asked = folder / "questions.json"
         asked.write_text(json.dumps({"groups": _lay_out(questions, folder), "seconds": each}))
-        environment = {"HOME": name, "TMPDIR": name, "PATH": "/nonexistent", "LANG": "C.UTF-8"}
+        environment = {"HOME": str(folder), "TMPDIR": str(folder), "PATH": "/nonexistent", "LANG": "C.UTF-8"}
         command = [sys.executable, "-I", "-B", rego_child.__file__, str(asked), _engine_folder()]
         finished = isolation.run(command, cwd=folder, env=environment, seconds=seconds, limits=LIMITS)
     answers = _answers(finished.stdout)
     if finished.returncode != 0 and not answers and not finished.timed_out:
-        said = " ".join(finished.stderr[-300:].decode(errors="replace").split())
-        raise isolation.IsolationError(f"the evaluator of Rego failed (exit status {finished.returncode}): {said}")
+        words = f"the evaluator of Rego failed (exit status {finished.returncode}): {finished.said}"
+        raise isolation.IsolationError(words)
     gone = {"lost": "batch" if finished.timed_out else "crash"}
     return [_answer(answers.get(number, gone), each) for number in range(len(questions))]
 
@@ -140,7 +137,7 @@ def intent_diagnostics(answer: Answer, *, name_rules: bool = True) -> list[Diagn
 
 def place(document: Document, address: str) -> int | None:
     """Return the line of the resource block that a plan's address means; None for one of a called module."""
-    block = _INDEX.sub("", address)
+    block = without_keys(address)
     return next((r.line for r in document.resources() if r.address == block), None)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,15 +16,15 @@ from loraform_api.verification import (
     VerifyRequest,
 )
 from loraform_verifier import security
-from loraform_verifier.configuration import MAIN_FILE, Configuration, placed
+from loraform_verifier.configuration import MAIN_FILE, OVERRIDE, Configuration, placed
 from loraform_verifier.deny import denials
 from loraform_verifier.formatting import FormatError, unformatted
 from loraform_verifier.intent import missing
 from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.modules import modules_of
+from loraform_verifier.modules import Modules, modules_of
 from loraform_verifier.normalise import Normalised, normalise
 from loraform_verifier.plan import Planner
-from loraform_verifier.plannable import Plannable, plannable, settings_of
+from loraform_verifier.plannable import plannable, settings_of
 from loraform_verifier.planned import NO_PLAN, planned
 from loraform_verifier.policy import judge
 from loraform_verifier.rego import Answer, Asks, Finding, Question, evaluate, intent_diagnostics
@@ -33,8 +32,6 @@ from loraform_verifier.schema.catalogue import Catalogue, places
 from loraform_verifier.schema.check import check_configuration
 from loraform_verifier.toolchain import Terraform
 from loraform_verifier.validate import Validator
-
-OVERRIDE = re.compile(r"(?:^|[/_])override\.tf$")
 
 
 @dataclass(slots=True)
@@ -48,8 +45,8 @@ class Row:
     seconds: float = 0
     normalised: Normalised | None = None
     """What `validate` is given."""
-    ready: Plannable | None = None
-    """What `plan` is given; made by Validate too."""
+    modules: Modules | None = None
+    """What it calls; found by Validate."""
     plan: Mapping[str, Any] | None = None
     """Made by Plan."""
 
@@ -149,13 +146,12 @@ class Stages:
         modules = modules_of(configuration, registry, mirror)
         reasons += modules.refused
         if reasons:
-            return StageResult(stage=Stage.VALIDATE, passed=False, inconclusive=True, diagnostics=reasons[:10])
-        row.normalised = normalise(configuration, modules)
-        row.ready = plannable(configuration, row.normalised, modules)
+            return result(Stage.VALIDATE, [], reasons[:10])
+        row.normalised, row.modules = normalise(configuration, modules), modules
         return None
 
     def _plan(self, rows: Sequence[Row]) -> list[StageResult]:
-        programs = [row.ready for row in rows if row.ready is not None]
+        programs = [plannable(r.configuration, r.normalised, r.modules) for r in rows if r.normalised is not None]
         outcomes = self._planner.plan(programs) if self._planner and programs else []
         for row, outcome in zip(rows, outcomes, strict=True):
             row.plan = outcome.plan
@@ -199,12 +195,13 @@ def _policy(rows: Sequence[Row], policy: HousePolicy, packs: tuple[str, ...]) ->
     results = []
     # Packs speak of plans; those that the verifier was started with are asked where a plan was made.
     made = [row for row in rows if row.plan is not None]
-    answers = dict(zip(map(id, made), _asked(made, Asks.PACK, packs), strict=True))
+    answers = dict(zip(map(id, made), _asked(made, packs), strict=True))
     for row in rows:
         answer = answers.get(id(row), Answer())
         broken, undecided = _house_policy(row, policy)
         broken += [finding for gates, finding in _findings(row, answer) if gates]
-        results.append(result(Stage.POLICY, broken, [*undecided, *_lost(answer)]))
+        undecided += [answer.undecided] if answer.undecided else []
+        results.append(result(Stage.POLICY, broken, undecided))
     return results
 
 
@@ -234,19 +231,19 @@ def _one_intent(row: Row, answer: Answer | None) -> StageResult:
 
 def _security(rows: Sequence[Row]) -> list[StageResult]:
     results = []
-    for row, answer in zip(rows, _asked(rows, Asks.PACK, security.rules()), strict=True):
+    for row, answer in zip(rows, _asked(rows, security.rules()), strict=True):
         findings = _findings(row, answer)
-        outcome = result(Stage.SECURITY, [d for gates, d in findings if gates], _lost(answer))
+        outcome = result(Stage.SECURITY, [d for gates, d in findings if gates], answer.undecided)
         noted = [d for gates, d in findings if not gates]
         results.append(outcome.model_copy(update={"diagnostics": [*outcome.diagnostics, *noted]}))
     return results
 
 
-def _asked(rows: Sequence[Row], asks: Asks, policies: tuple[str, ...]) -> list[Answer]:
-    """Ask the same policies of all rows' plans."""
-    if not policies:
+def _asked(rows: Sequence[Row], packs: tuple[str, ...]) -> list[Answer]:
+    """Ask the same packs of all rows' plans."""
+    if not packs:
         return [Answer() for _ in rows]
-    return evaluate([Question(asks, policies, row.plan or {}) for row in rows])
+    return evaluate([Question(Asks.PACK, packs, row.plan or {}) for row in rows])
 
 
 def _findings(row: Row, answer: Answer) -> list[tuple[bool, Diagnostic]]:
@@ -260,7 +257,3 @@ def _placed(row: Row, finding: Finding) -> Diagnostic:
         if diagnostic.line is not None:
             return diagnostic.model_copy(update={"file": name})
     return finding.diagnostic()
-
-
-def _lost(answer: Answer) -> list[Diagnostic]:
-    return [answer.undecided] if answer.undecided else []

@@ -27,7 +27,6 @@ from loraform_verifier.batch import (
     missing_provider,
     module_of,
     no_verdict,
-    private_folder,
     speaks_of_providers,
 )
 from loraform_verifier.diagnostics import MAX_PER_PROGRAM, diagnostic_of
@@ -74,7 +73,7 @@ class Validator:
         return [outcomes[index] for index in range(len(programs))]
 
     def _together(self, runner: Runner, programs: dict[int, Normalised]) -> Round[Outcome] | None:
-        with private_folder() as root:
+        with isolation.private_folder() as root:
             lay_out_batch(root, self._terraform, {f"r{index}": program for index, program in programs.items()})
             found = _errors(_validate(runner, root, programs))
         if found is None:
@@ -91,7 +90,7 @@ class Validator:
         return Round({index: Outcome(diagnostics_of(own.get(index, []))) for index in judged}, guilty)
 
     def _alone(self, runner: Runner, index: int, program: Normalised) -> Outcome:
-        with private_folder() as root:
+        with isolation.private_folder() as root:
             lay_out_alone(root, self._terraform, program)
             finished = _validate(runner, root, {index: program})
         errors = _errors(finished)

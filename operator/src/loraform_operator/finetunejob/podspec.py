@@ -18,6 +18,7 @@ from loraform_operator.podspec import (
     TOKEN_PATH,
     base_labels,
     claim_volume,
+    config_map_volume,
     environment,
     owner_reference,
     pack_mounts,
@@ -177,13 +178,8 @@ def _inputs(job: FineTuneJob, run: Run) -> tuple[list[Object], list[Object]]:
 def _source(source: DataSource, volume: str) -> Object | None:
     """Return the volume that one source needs, if any. ConfigMaps are optional: `prepare` names a missing one."""
     if source.config_map is not None:
-        return _config_map(volume, source.config_map.name, source.config_map.key)
+        return config_map_volume(volume, source.config_map.name, source.config_map.key, optional=True)
     if source.persistent_volume_claim is not None:
         return claim_volume(volume, source.persistent_volume_claim.claim_name, read_only=True)
     ca = next((s.ca_config_map_ref for s in (source.http, source.git) if s is not None), None)
-    return _config_map(volume, ca.name, names.CA_FILE) if ca is not None else None
-
-
-def _config_map(volume: str, name: str, key: str) -> Object:
-    items = [{"key": key, "path": key}]
-    return {"name": volume, "configMap": {"name": name, "optional": True, "items": items}}
+    return config_map_volume(volume, ca.name, names.CA_FILE, optional=True) if ca is not None else None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from loraform_verifier import isolation
@@ -35,15 +33,13 @@ def built_in_schema(terraform: Terraform) -> Compact:
 
 
 def _schemas(terraform: Terraform, program: dict[str, Any]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="lf-") as name:  # short: a socket's path has at most 107 bytes
-        root = Path(name)
+    with isolation.private_folder() as root:
         (root / "main.tf.json").write_text(json.dumps(program))
         write_installation(root, terraform)
         command = [str(terraform.binary), "providers", "schema", "-json"]
         finished = isolation.run(command, cwd=root, env=child_environment(root), seconds=SECONDS, limits=LIMITS)
     if finished.returncode or finished.timed_out or finished.flooded:
-        said = " ".join((finished.stderr or finished.stdout)[-300:].decode(errors="replace").split())
-        raise SchemaError(f"`providers schema` failed (exit status {finished.returncode}): {said}")
+        raise SchemaError(f"`providers schema` failed (exit status {finished.returncode}): {finished.said}")
     found: dict[str, Any] = json.loads(finished.stdout).get("provider_schemas", {})
     return found
 

@@ -157,6 +157,18 @@ class ProviderSchema:
         return self._arguments[code]
 
 
+@cache
+def read(path: Path, source: str, version: str) -> ProviderSchema:
+    """Read a schema file, once a process: catalogues of other versions may share it. Raises SchemaError."""
+    try:
+        found = ProviderSchema(unpack(path.read_bytes()))
+    except (OSError, SchemaError) as error:
+        raise SchemaError(f"{path}: {error}") from error
+    if (found.source, found.version) != (source, version):
+        raise SchemaError(f"{path}: it holds {found.source} {found.version}; name it so")
+    return found
+
+
 class Catalogue:
     """All known providers, of each the version that `versions` names, otherwise the newest."""
 
@@ -167,7 +179,6 @@ class Catalogue:
         not there or is named wrongly.
         """
         self._files: dict[str, tuple[str, Path]] = {}
-        self._read: dict[str, ProviderSchema] = {}
         wanted = versions or {}
         for source, version, path in (found for place in paths for found in _schema_files(place)):
             known = self._files.get(source)
@@ -184,16 +195,8 @@ class Catalogue:
         """Return a provider by its source address; None when it is not known. Raises SchemaError for a broken file."""
         if source not in self._files:
             return None
-        if source not in self._read:
-            version, path = self._files[source]
-            try:
-                found = ProviderSchema(unpack(path.read_bytes()))
-            except (OSError, SchemaError) as error:
-                raise SchemaError(f"{path}: {error}") from error
-            if (found.source, found.version) != (source, version):
-                raise SchemaError(f"{path}: it holds {found.source} {found.version}; name it so")
-            self._read[source] = found
-        return self._read[source]
+        version, path = self._files[source]
+        return read(path, source, version)
 
     def local(self, name: str) -> ProviderSchema | None:
         """Return the provider that a program without `required_providers` means by a local name."""

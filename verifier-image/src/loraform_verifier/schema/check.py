@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
-from loraform_verifier.configuration import MAIN_FILE, Configuration, placed
+from loraform_verifier.configuration import MAIN_FILE, OVERRIDE, Configuration, placed
 from loraform_verifier.literals import as_string, literal, object_elements
-from loraform_verifier.parse import Block, Document, text_of
+from loraform_verifier.normalise import provider_of
+from loraform_verifier.parse import Block, Document
 from loraform_verifier.schema.body import Scope, check_body
 from loraform_verifier.schema.catalogue import BlockSchema, Catalogue, ProviderSchema, source_of
 from loraform_verifier.schema.findings import (
@@ -45,8 +46,6 @@ KINDS = {
     "ephemeral": ("Invalid ephemeral resource", "ephemeral resource"),
 }
 """Kind of block to Terraform's summary and its word for the type."""
-_LOCAL_NAME = re.compile(r"^\"?([A-Za-z_][\w-]*)(?:\.[\w-]+)?\"?$")
-_OVERRIDE = re.compile(r"(?:^|[/_])override\.tf$")
 _REGISTRY = re.compile(rf"^(?:{'|'.join(map(re.escape, REGISTRIES.values()))})/")
 
 
@@ -67,7 +66,7 @@ def check_configuration(configuration: Configuration, catalogue: Catalogue) -> S
 
 def _check_module(documents: Mapping[str, Document], catalogue: Catalogue) -> dict[str, SchemaFindings]:
     findings = {name: SchemaFindings() for name in documents}
-    if any(_OVERRIDE.search(name) for name in documents):  # Terraform merges such files into the others
+    if any(OVERRIDE.search(name) for name in documents):  # Terraform merges such files into the others
         return findings
     module = _Module(tuple(documents.values()), catalogue)
     declared: dict[Address, BlockSchema] = {}
@@ -128,7 +127,7 @@ class _Module:
 
     def source_of(self, block: Block) -> str:
         """Return the source address of the provider of a resource or data source."""
-        name = _local_name(block)
+        name = provider_of(block)
         return self._sources.get(name) or source_of(name)
 
     def local(self, name: str) -> Node | None:
@@ -145,12 +144,6 @@ def _typed(block: Block) -> Iterator[Block]:
         yield block
     elif block.type == "check":
         yield from (nested for nested in block.blocks if nested.type == "data" and len(nested.labels) == 2)
-
-
-def _local_name(block: Block) -> str:
-    provider = block.attribute("provider")
-    match = _LOCAL_NAME.match(text_of(provider.value)) if provider else None
-    return match[1] if match else block.labels[0].partition("_")[0]
 
 
 def _check_typed(block: Block, provider: ProviderSchema, scope: Scope) -> BlockSchema | None:
