@@ -12,9 +12,20 @@ import pytest
 import yaml
 from kubernetes import client, config
 
+from loraform_verifier.toolchain import Terraform, ToolchainError, discover
+
 from .operator_runs import Operator
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def terraform() -> Terraform:
+    """The toolchain of this machine."""
+    try:
+        return discover()
+    except ToolchainError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

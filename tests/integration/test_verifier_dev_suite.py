@@ -15,7 +15,7 @@ from loraform_api.verification import HousePolicy, Program, Stage, VerifyRequest
 from loraform_cli.suite import counts
 from loraform_verifier.iac_eval import read_rows
 from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.toolchain import ToolchainError, discover
+from loraform_verifier.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 SUITE = Path(os.environ.get("SUITE") or Path(__file__).resolve().parents[3] / "shared/data/iac-eval-dev.jsonl")
@@ -28,11 +28,7 @@ if not SUITE.exists():
 
 
 @pytest.fixture(scope="module")
-def verifier() -> Iterator[Verifier]:
-    try:
-        terraform = discover()
-    except ToolchainError as error:
-        pytest.skip(str(error))
+def verifier(terraform: Terraform) -> Iterator[Verifier]:
     with ProviderKeeper(terraform) as keeper:
         yield Verifier(terraform, keeper=keeper)
 

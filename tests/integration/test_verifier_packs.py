@@ -9,7 +9,7 @@ import yaml
 
 from loraform_api.verification import Program, ProgramVerdict, Stage, VerifyRequest
 from loraform_cli.inputs import read_policy
-from loraform_verifier.toolchain import ToolchainError, discover
+from loraform_verifier.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/policy"
@@ -32,11 +32,7 @@ def codes(verdict: ProgramVerdict) -> list[str]:
 
 
 @pytest.mark.parametrize("started_with", [True, False], ids=["started with it", "asked with it"])
-def test_a_pack_finds_what_it_denies(started_with: bool) -> None:
-    try:
-        terraform = discover()
-    except ToolchainError as error:
-        pytest.skip(str(error))
+def test_a_pack_finds_what_it_denies(terraform: Terraform, started_with: bool) -> None:
     verifier = Verifier(terraform, packs={"cost": PACK} if started_with else {})
     packs = [] if started_with else [PACK]
     assert judged(verifier, INSTANCE % "t3.micro", *packs).passed

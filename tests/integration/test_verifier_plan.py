@@ -23,7 +23,7 @@ from loraform_verifier.plan import Planner, PlanOutcome
 from loraform_verifier.plan_json import with_changes
 from loraform_verifier.plan_run import PLAN, SHOW
 from loraform_verifier.plannable import Plannable, plannable
-from loraform_verifier.toolchain import Terraform, ToolchainError, child_environment, discover
+from loraform_verifier.toolchain import Terraform, child_environment
 from loraform_verifier.workspace import lay_out_alone
 
 SUITE = Path(__file__).resolve().parents[3] / "shared/data/iac-eval-dev.jsonl"
@@ -130,14 +130,6 @@ SAME_ALONE: dict[str, Files] = {
     "no provider": 'resource "terraform_data" "t" {\n  input = "x"\n}\n',
     "empty": "",
 }
-
-
-@pytest.fixture(scope="module")
-def terraform() -> Terraform:
-    try:
-        return discover()
-    except ToolchainError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from loraform_verifier.normalise import normalise
 from loraform_verifier.plan import Planner
 from loraform_verifier.plannable import plannable
 from loraform_verifier.rego import Answer, Asks, Question, evaluate
-from loraform_verifier.toolchain import ToolchainError, discover
+from loraform_verifier.toolchain import Terraform
 
 SUITE = Path(__file__).resolve().parents[3] / "shared/data/iac-eval-dev.jsonl"
 SOUND = "package a\n\ndefault ok = false\n\nok { input.on }"
@@ -122,13 +122,10 @@ def test_policies_see_each_plan_and_answers_keep_their_order() -> None:
     assert [[f.msg for f in a.findings] for a in answers[1::2]] == [[], [], ["n is 2"], ["n is 3"]]
 
 
-def test_policies_of_a_human_suite_know_their_own_program() -> None:
+def test_policies_of_a_human_suite_know_their_own_program(terraform: Terraform) -> None:
     if not SUITE.exists():
         pytest.skip("the development suite does not lie beside the checkout")
-    try:
-        planner = Planner(discover())
-    except ToolchainError as error:
-        pytest.skip(str(error))
+    planner = Planner(terraform)
     rows = [json.loads(line) for line in SUITE.read_text().splitlines()]
     programs = [single(row["reference"]) for row in rows]
     plans = [outcome.plan or {} for outcome in planner.plan([plannable(c, normalise(c)) for c in programs])]

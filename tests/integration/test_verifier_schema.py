@@ -24,7 +24,7 @@ from loraform_cli.schema import add_parser, run
 from loraform_verifier.parse import parse
 from loraform_verifier.schema.catalogue import DATA, Catalogue, default
 from loraform_verifier.schema.check import HALLUCINATION_CODES, check
-from loraform_verifier.toolchain import Terraform, ToolchainError, discover
+from loraform_verifier.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 from .schema_programs import broken, good
@@ -48,14 +48,6 @@ class Judged:
     @property
     def classes(self) -> set[str]:
         return {found.code for found in self.terraform.diagnostics}
-
-
-@pytest.fixture(scope="module")
-def terraform() -> Terraform:
-    try:
-        return discover()
-    except ToolchainError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from loraform_verifier.toolchain import Terraform, ToolchainError, discover
+from loraform_verifier.toolchain import Terraform
 
 BENCH = Path(__file__).resolve().parents[2] / "bench/validation.py"
 ALONE = 3
@@ -25,14 +25,6 @@ def bench() -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def terraform() -> Terraform:
-    try:
-        return discover()
-    except ToolchainError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize(("kept", "providers"), [(False, 2), (True, 1)])

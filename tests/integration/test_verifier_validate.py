@@ -14,7 +14,7 @@ from loraform_verifier.batch import Deadlines
 from loraform_verifier.configuration import single
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.normalise import Normalised, normalise
-from loraform_verifier.toolchain import Terraform, ToolchainError, discover
+from loraform_verifier.toolchain import Terraform
 from loraform_verifier.validate import Outcome, Validator
 from loraform_verifier.verify import Verifier
 
@@ -63,14 +63,6 @@ CASES: dict[str, tuple[str, set[tuple[int | None, str]]]] = {
     "depends on": (VPC.replace("cidr", "depends_on = [aws_vpc.zz]\n  cidr"), {(2, "ReferenceToUndeclaredResource")}),
     "built-in provider": ('resource "terraform_data" "b" {\n  input = 2\n}\n', set()),
 }
-
-
-@pytest.fixture(scope="module")
-def terraform() -> Terraform:
-    try:
-        return discover()
-    except ToolchainError as error:
-        pytest.skip(str(error))
 
 
 def program(text: str) -> Normalised:

@@ -15,7 +15,7 @@ from loraform_verifier.configuration import single
 from loraform_verifier.normalise import normalise
 from loraform_verifier.plan import Planner
 from loraform_verifier.plannable import plannable
-from loraform_verifier.toolchain import discover
+from loraform_verifier.toolchain import Terraform, discover
 
 HERE = Path(__file__).parent
 
@@ -40,11 +40,11 @@ def _set(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value not in (None, [], {})}
 
 
-def planned() -> dict[Path, dict[str, Any]]:
+def planned(terraform: Terraform) -> dict[Path, dict[str, Any]]:
     """Plan every program beside the fixtures, and return the trimmed plans by the fixture's path."""
     programs = sorted(HERE.glob("*/*.tf"))
     configurations = [single(program.read_text()) for program in programs]
-    outcomes = Planner(discover()).plan([plannable(c, normalise(c)) for c in configurations])
+    outcomes = Planner(terraform).plan([plannable(c, normalise(c)) for c in configurations])
     found = {}
     for program, outcome in zip(programs, outcomes, strict=True):
         if outcome.plan is None:
@@ -54,5 +54,5 @@ def planned() -> dict[Path, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    for path, plan in planned().items():
+    for path, plan in planned(discover()).items():
         path.write_text(json.dumps(plan, indent=1, sort_keys=True) + "\n")

@@ -17,7 +17,7 @@ from loraform_verifier.configuration import read
 from loraform_verifier.diagnostics import MAX_PER_PROGRAM, code_of
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.plan import Planner
-from loraform_verifier.toolchain import Terraform, ToolchainError, discover
+from loraform_verifier.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 from .lone import Verdict, digest_of, ready, validated
@@ -36,13 +36,9 @@ UNREADABLE = {program.id for program in PROGRAMS.values() if read(program).probl
 
 
 @pytest.fixture(scope="module")
-def terraform() -> Terraform:
-    try:
-        found = discover()
-    except ToolchainError as error:
-        pytest.skip(str(error))
-    assert toolchain(found) == VERSIONS, f"other versions than recorded: {AGAIN}"
-    return found
+def terraform(terraform: Terraform) -> Terraform:
+    assert toolchain(terraform) == VERSIONS, f"other versions than recorded: {AGAIN}"
+    return terraform
 
 
 @pytest.fixture(scope="module")

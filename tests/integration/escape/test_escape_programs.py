@@ -15,8 +15,9 @@ from loraform_verifier.toolchain import Terraform
 from loraform_verifier.validate import Validator
 from loraform_verifier.verify import Verifier
 
+from ..listening import Listeners
 from .attacks import ALL, BOMBS, Attack, Must
-from .conftest import Listeners, Planted
+from .conftest import Planted
 
 STAGES = [Stage.PARSE, Stage.VALIDATE, Stage.PLAN]
 GOOD = Program(id="good", text='resource "terraform_data" "ok" {\n  input = 1\n}\n')

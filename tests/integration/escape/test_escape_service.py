@@ -25,8 +25,9 @@ from loraform_api.verification import VerifyRequest
 from loraform_verifier.client import verify
 from loraform_verifier.toolchain import Terraform
 
+from ..listening import Listeners
 from .attacks import ALL, BOMBS, Attack, Must
-from .conftest import Listeners, Planted, plant
+from .conftest import Planted, plant
 from .test_escape_programs import GOOD, STAGES, WRONG, armed, outcome
 
 NOBODY = 65534

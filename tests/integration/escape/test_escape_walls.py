@@ -26,7 +26,8 @@ from loraform_verifier.validate import Validator
 from loraform_verifier.verify import Verifier
 from loraform_verifier.workspace import lay_out_alone
 
-from .conftest import Listeners, Planted
+from ..listening import Listeners
+from .conftest import Planted
 
 CONFINED = {"NoNewPrivs": "1", "Seccomp": "2"}
 VPC = 'resource "aws_vpc" "x" {\n  cidr_block = "10.0.0.0/16"\n}\n'

@@ -15,7 +15,7 @@ from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
 from loraform_trainer.progress import Progress
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.reflexion import REFUSED
-from loraform_verifier.toolchain import ToolchainError, discover
+from loraform_verifier.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 from .conftest import Pod, suite_row
@@ -212,11 +212,7 @@ async def test_progress_never_goes_back(repairing: Pod, engine: FakeEngine, urls
 
 class TestWithTerraform:
     @pytest.fixture
-    def verifier(self) -> Iterator[Verifier]:
-        try:
-            terraform = discover()
-        except ToolchainError as error:
-            pytest.skip(str(error))
+    def verifier(self, terraform: Terraform) -> Iterator[Verifier]:
         with ProviderKeeper(terraform) as keeper:
             yield Verifier(terraform, keeper=keeper)
 
