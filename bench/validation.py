@@ -3,9 +3,9 @@
     python bench/validation.py --output bench/results/validation.json
 
 The mix: four in five are right; the others have an unknown argument, an unknown type, a missing argument, an
-undeclared reference or a syntax error. A quarter brings `terraform`, `backend` and `provider` blocks, a quarter an
-input variable without a default. The peer gets the same texts, each in a fresh folder, with the same provider mirror,
-and is measured on a sample that stands for all. Verdicts must agree before any time counts.
+undeclared reference or a syntax error. A quarter brings `terraform` and `provider` blocks, a quarter an input variable
+without a default. The peer gets the same texts, each in a fresh folder, with the same provider mirror, and is measured
+on a sample that stands for all. Verdicts must agree before any time counts.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loraform_verifier.configuration import single
+from loraform_api.verification import Program, Stage, VerifyRequest
 from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.normalise import normalise
 from loraform_verifier.toolchain import Terraform, discover
-from loraform_verifier.validate import Validator
+from loraform_verifier.verify import Verifier
 
 SIZES = (100, 500)
 SAMPLE = 10
@@ -54,8 +53,9 @@ BROKEN = (
     'resource "aws_vpc" "{n}" {{\n  cidr_block = "10.{i}.0.0/16"\n',
 )
 SETTINGS = (
-    'terraform {{\n  required_version = ">= 1.5"\n  backend "s3" {{\n    bucket = "state"\n    key    = "{n}"\n'
-    '    region = "eu-west-1"\n  }}\n}}\nprovider "aws" {{\n  region = "eu-west-1"\n}}\n'
+    'terraform {{\n  required_version = ">= 1.5"\n  required_providers {{\n'
+    '    aws = {{\n      source  = "hashicorp/aws"\n      version = ">= 5.0"\n    }}\n  }}\n}}\n'
+    'provider "aws" {{\n  region = "eu-west-1"\n}}\n'
 )
 INPUT = 'variable "owner" {{\n  type = string\n}}\nlocals {{\n  owner = var.owner\n}}\n'
 
@@ -88,13 +88,11 @@ def measured(work: Callable[[], list[bool]]) -> tuple[list[bool], Cost]:
 
 def ours(texts: list[str], terraform: Terraform, *, kept: bool) -> list[bool]:
     """Say of each program whether it is valid, as the verifier does; a kept provider is started and ended too."""
-    read = [single(text) for text in texts]
-    sound = [index for index, configuration in enumerate(read) if not configuration.problems]
+    programs = [Program(id=str(number), text=text) for number, text in enumerate(texts)]
+    request = VerifyRequest(programs=programs, stages=[Stage.PARSE, Stage.VALIDATE])
     with ProviderKeeper(terraform) as keeper:
-        validator = Validator(terraform, keeper=keeper if kept else None)
-        outcomes = validator.validate([normalise(read[index]) for index in sound])
-    valid = {index for index, outcome in zip(sound, outcomes, strict=True) if not outcome.errors}
-    return [index in valid for index in range(len(texts))]
+        answer = Verifier(terraform, keeper=keeper if kept else None).verify(request)
+    return [verdict.passed for verdict in answer.verdicts]
 
 
 def peer(texts: list[str], terraform: Terraform) -> list[bool]:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from loraform_api.verification import HousePolicy, Program, Stage, VerifyRequest, VerifyResponse
-from loraform_cli.suite import counts
-from loraform_verifier.iac_eval import read_rows
+from loraform_api.verification import HousePolicy, Stage, VerifyRequest, VerifyResponse
+from loraform_cli.suite import counts, read_suite
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.toolchain import Terraform
 from loraform_verifier.verify import Verifier
@@ -34,8 +33,7 @@ def verifier(terraform: Terraform) -> Iterator[Verifier]:
 
 
 def judged(verifier: Verifier, column: str, stages: list[Stage], *, rewrite: bool = False) -> VerifyResponse:
-    rows = read_rows(SUITE.read_text(encoding="utf-8"), SUITE.name, column)
-    programs = [Program(id=row.id, text=row.program or "", rego=row.rego) for row in rows]
+    programs = read_suite(SUITE, column)
     answer = verifier.verify(VerifyRequest(programs=programs, stages=stages, policy=POLICY, rewrite=rewrite))
     print(f"\n{column}{', rewritten' if rewrite else ''}: {len(programs)} programs in {answer.seconds:.1f} s")
     print("\n".join(f"  {line}" for line in counts(answer.verdicts, stages)))

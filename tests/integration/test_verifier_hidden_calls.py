@@ -7,10 +7,12 @@ of heredocs, nested templates. Where the real terraform complains of the call, o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 from loraform_verifier.normalise import Normalised
-from loraform_verifier.parse import Document, parse, text_of, walk
+from loraform_verifier.parse import Document, parse
 from loraform_verifier.toolchain import Terraform
+from loraform_verifier.tree import text_of, walk
 from loraform_verifier.validate import Validator
 
 CALL = "nofunc(1)"
@@ -21,6 +23,7 @@ EXPRESSIONS = [
     '"x\\\\\\"${{{0}}}"', '"${{"}}"}}${{{0}}}"', '"${{"${{"\\""}}"}}${{{0}}}"', '"${{<<E\n"\nE\n}}${{{0}}}"',
     '"${{ /* }}" */ {0} }}"', '"${{"${{"${{{0}}}"}}"}}"', "{{ {0} = 1 }}", '{{ "${{{0}}}" = 1 }}', "x[{0}]",
     "[1].*[{0}]", "[1][*][{0}]", "!{0}", "{0}.x", "[for k, v in {0} : k]", "{{for k, v in [] : {0} => k... if true}}",
+    "[1e3, 2e-3, {0}]", "[a-1e+3, {0}]", "x ? 1e3 : {0}", '"1e3 ${{1E+3 + {0}}}"',
     "((\n{0}))", "core::{0}", "[core\n::\n{0}]", "x ? 1 : {0}", "f({0}...)",
 ]  # fmt: skip
 
@@ -31,10 +34,10 @@ def programs() -> Iterator[str]:
             yield f'locals {{\n  a = "x{sigil}{{{CALL}}}y"\n}}\n'
             yield f"locals {{\n  a = <<E\n{sigil}{{{CALL}}}\nE\n}}\n"
     for space in SPACES:
-        for end in (f"{space}E", f"E{space}"):
-            for start in ("<<E", "<<-E"):
-                yield f"locals {{\n  a = [for E in [1] : [{start}\ntext\n{end}\n, {CALL},\nE\n]]\n}}\n"
-                yield f"locals {{\n  a = {start}\ntext\n{end}\n  b = {CALL}\n  c = <<E\nE\n}}\n"
+        for word in ("E", "é"):
+            for start, end in product((f"<<{word}", f"<<-{word}"), (f"{space}{word}", f"{word}{space}")):
+                yield f"locals {{\n  a = [for {word} in [1] : [{start}\ntext\n{end}\n, {CALL},\n{word}\n]]\n}}\n"
+                yield f"locals {{\n  a = {start}\ntext\n{end}\n  b = {CALL}\n  c = <<{word}\n{word}\n}}\n"
         yield f"locals {{\n  a = nofunc{space}(1)\n}}\n"
     for comment in COMMENTS:
         yield f"locals {{\n  a = 1 {comment}\n  b = {CALL}\n}}\n"

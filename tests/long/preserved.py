@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 
 from tree_sitter import Node
 
 from loraform_api.verification import HousePolicy
 from loraform_verifier.literals import literal
-from loraform_verifier.parse import BYTE_ORDER_MARK, Block, Document, parse, text_of
+from loraform_verifier.parse import BYTE_ORDER_MARK, Block, Document, parse
 from loraform_verifier.policy import tags_of
 from loraform_verifier.taggable import Tagging, tagging_of
+from loraform_verifier.tree import text_of
 
 WORDS = ("{", "}", "merge", "(", ")", ",", "=", "tags", "tag", "key", "value", "propagate_at_launch", "true")
 
@@ -103,10 +105,17 @@ def _tokens(node: Node, without: list[Node]) -> Iterator[str]:
         stack.extend(reversed(node.children if node.type not in ("string_lit", "quoted_template") else []))
 
 
-def _spellings(pair: tuple[str, str]) -> Iterator[str]:
-    text = parse(f"{pair[0]} = 1\n")
-    if not text.problems:
-        yield pair[0]
-    for word in pair:
-        escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-        yield '"' + escaped.replace("\r", "\\r").replace("${", "$${").replace("%{", "%%{") + '"'
+@cache
+def _spellings(pair: tuple[str, str]) -> frozenset[str]:
+    escaped = [
+        word.replace("\\", "\\\\")
+        .replace('"', '\\"')
+        .replace("\n", "\\n")
+        .replace("\t", "\\t")
+        .replace("\r", "\\r")
+        .replace("${", "$${")
+        .replace("%{", "%%{")
+        for word in pair
+    ]
+    bare = [] if parse(f"{pair[0]} = 1\n").problems else [pair[0]]
+    return frozenset([*(f'"{word}"' for word in escaped), *bare])

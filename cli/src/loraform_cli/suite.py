@@ -24,7 +24,7 @@ def read_suite(path: Path, field: str) -> list[Program]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".csv":
-            return [_from_iac_eval(row) for row in iac_eval.read_rows(text, str(path), field)]
+            return iac_eval.read_csv(text, str(path), field)
     except iac_eval.SuiteError as error:
         raise InputError(f"--suite {error}") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -36,10 +36,6 @@ def read_suite(path: Path, field: str) -> list[Program]:
     if not programs:
         raise InputError(f"--suite {path}: the file has no rows")
     return programs
-
-
-def _from_iac_eval(row: iac_eval.SuiteRow) -> Program:
-    return Program(id=row.id, text=row.program or "", rego=row.rego)
 
 
 def _program(line: str, place: str, number: int, field: str) -> Program:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from pydantic import ValidationError
 
@@ -105,13 +108,28 @@ def verify(request: VerifyRequest, arguments: argparse.Namespace) -> VerifyRespo
         if not any(stage in request.stages for stage in WITH_TERRAFORM):
             return Verifier().verify(request)
         terraform = discover(arguments.terraform, arguments.mirror, arguments.modules)
-        with ProviderKeeper(terraform) as keeper:
-            return Verifier(terraform, keeper=keeper).verify(request)
+        with ProviderKeeper(terraform) as keeper, progress(sys.stderr) as beginning:
+            return Verifier(terraform, keeper=keeper).verify(request, beginning=beginning)
     except ToolchainError as error:
         needing = ", ".join(s for s in WITH_TERRAFORM if s in request.stages)
         raise InputError(f"{error}, or leave {needing} out of --stages") from error
     except (RequestError, IsolationError, SchemaError) as error:
         raise InputError(str(error)) from error
+
+
+@contextmanager
+def progress(stream: TextIO) -> Iterator[Callable[[Stage, int], None]]:
+    """Yield what shows a terminal the stage at work, and wipe that off at the end; a file or pipe is shown nothing."""
+    wipe = "\r\x1b[K" if stream.isatty() else ""
+
+    def show(stage: Stage, programs: int) -> None:
+        if wipe:
+            print(f"{wipe}{stage}: {programs} programs", end="", file=stream, flush=True)
+
+    try:
+        yield show
+    finally:
+        print(wipe, end="", file=stream, flush=True)
 
 
 def default_stages(policy: HousePolicy | None, programs: Sequence[Program]) -> list[Stage]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Verdict:
     errors: Places
     changes: str | None = None
     """Digest of what would be changed; None where nothing was planned."""
+    plan: dict[str, Any] | None = field(default=None, compare=False)
+    """As terraform shows it."""
 
     @property
     def valid(self) -> bool:
@@ -79,7 +81,8 @@ def planned(program: Normalised, settings: ProviderSettings, terraform: Terrafor
         if errors:
             return Verdict(errors)
         shown = _run(root, ["show", "-json", "-no-color", PLAN_FILE], program, terraform, keeper)
-    return Verdict(set(), digest_of(json.loads(shown.stdout)))
+    plan = json.loads(shown.stdout)
+    return Verdict(set(), digest_of(plan), plan)
 
 
 def _set_provider(root: Path, settings: ProviderSettings) -> None:

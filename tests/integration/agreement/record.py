@@ -19,6 +19,7 @@ from loraform_verifier.normalise import normalise
 from loraform_verifier.plannable import Plannable, plannable
 from loraform_verifier.toolchain import Terraform, discover
 
+from . import verdicts
 from .lone import Verdict, planned, ready, validated
 from .programs import programs
 
@@ -58,13 +59,18 @@ def to_plan(program: Program, terraform: Terraform) -> Plannable:
 
 
 def judged(program: Program, terraform: Terraform, keeper: ProviderKeeper) -> dict[str, Any]:
-    """Return the entry of one program: `plan` is asked where it is valid, reads no account and needs no input."""
+    """Return the entry of one program: `plan` is asked where it is valid, reads no account and needs no input.
+
+    The policy and the intent are asked of that plan.
+    """
     made = ready(program, terraform)
     validity = validated(made, terraform, keeper)
     entry: dict[str, Any] = {"id": program.id, "program": digest(program), "validate": _listed(validity)}
     if validity.valid and not made.inputs and not to_plan(program, terraform).reads:
         plan = planned(made, to_plan(program, terraform).settings, terraform, keeper)
-        entry |= {"plan": _listed(plan)} | ({"changes": plan.changes} if plan.changes else {})
+        entry |= {"plan": _listed(plan)}
+        if plan.plan is not None:
+            entry |= {"changes": plan.changes} | verdicts.judged([program], [plan.plan])[0]
     return entry
 
 
@@ -88,7 +94,11 @@ def main() -> None:
         with ProviderKeeper(terraform) as keeper:
             for number, program in enumerate(wanted, 1):
                 entry = known.get(program.id)
-                if entry is None or entry["program"] != digest(program):
+                if (
+                    entry is None
+                    or entry["program"] != digest(program)
+                    or ("changes" in entry and "policy" not in entry)
+                ):
                     entry = judged(program, terraform, keeper)
                     print(f"{number}/{len(wanted)} {program.id}: {len(entry['validate'])} errors", flush=True)
                 lines.append(json.dumps(entry, ensure_ascii=False))

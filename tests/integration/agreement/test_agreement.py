@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from random import Random
 
@@ -16,16 +17,18 @@ from loraform_api.verification import Diagnostic, Program, Stage, VerifyRequest
 from loraform_verifier.configuration import read
 from loraform_verifier.diagnostics import MAX_PER_PROGRAM, code_of
 from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.plan import Planner
+from loraform_verifier.plan import Planner, PlanOutcome
 from loraform_verifier.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
+from . import verdicts
 from .lone import Verdict, digest_of, ready, validated
 from .programs import programs
 from .record import digest, judged, recorded, to_plan, toolchain, verdict_of
 
 AGAIN = "python -m tests.integration.agreement.record"
 ASKED_AGAIN, PLANNED_AGAIN = 40, 4
+JUDGED = [stage.lower() for stage in verdicts.STAGES]
 PLACELESS = {"InvalidValueForVariable"}
 """Terraform places these in the `module` block that calls; for a default of the program's own ours says nothing."""
 Found = set[tuple[str | None, int | None, str]]
@@ -45,6 +48,14 @@ def terraform(terraform: Terraform) -> Terraform:
 def keeper(terraform: Terraform) -> Iterator[ProviderKeeper]:
     with ProviderKeeper(terraform) as kept:
         yield kept
+
+
+@pytest.fixture(scope="module")
+def together(terraform: Terraform, keeper: ProviderKeeper) -> dict[str, PlanOutcome]:
+    """What comes of all programs that lone terraform was asked to plan, planned in company."""
+    asked = [program for name, program in PROGRAMS.items() if "plan" in ENTRIES[name]]
+    outcomes = Planner(terraform, keeper=keeper).plan([to_plan(program, terraform) for program in asked])
+    return {program.id: outcome for program, outcome in zip(asked, outcomes, strict=True)}
 
 
 def in_classes(verdict: Verdict) -> Found:
@@ -115,17 +126,29 @@ def test_validate_in_company_agrees_with_validate_alone(terraform: Terraform, ke
     }
 
 
-def test_plan_in_company_agrees_with_plan_alone(terraform: Terraform, keeper: ProviderKeeper) -> None:
-    asked = [program for name, program in PROGRAMS.items() if "plan" in ENTRIES[name]]
-    outcomes = Planner(terraform, keeper=keeper).plan([to_plan(program, terraform) for program in asked])
-    found, changes = {}, {}
-    for program, outcome in zip(asked, outcomes, strict=True):
-        assert outcome.undecided is None, program.id
-        found[program.id] = without_places(found_in(outcome.errors))
-        changes[program.id] = digest_of(outcome.plan) if outcome.plan else None
-    alone = {program.id: verdict_of(ENTRIES[program.id], "plan") for program in asked}
+def test_plan_in_company_agrees_with_plan_alone(together: dict[str, PlanOutcome]) -> None:
+    assert {name: outcome.undecided for name, outcome in together.items() if outcome.undecided} == {}
+    found = {name: without_places(found_in(outcome.errors)) for name, outcome in together.items()}
+    changes = {name: digest_of(outcome.plan) if outcome.plan else None for name, outcome in together.items()}
+    alone = {name: verdict_of(ENTRIES[name], "plan") for name in together}
     assert differences(found, {name: without_places(in_classes(verdict)) for name, verdict in alone.items()}) == {}
     assert {n for n in alone if changes[n] != alone[n].changes} == set()
+
+
+def test_policy_and_intent_in_company_agree_with_those_of_a_plan_alone(together: dict[str, PlanOutcome]) -> None:
+    plans = {name: outcome.plan for name, outcome in together.items() if outcome.plan is not None}
+    wanted = {name: {s: entry[s] for s in JUDGED} for name, entry in ENTRIES.items() if "changes" in entry}
+    found = verdicts.judged([PROGRAMS[name] for name in plans], list(plans.values()))
+    ends = {stage: Counter(verdict[stage]["ends"] for verdict in wanted.values()) for stage in JUDGED}
+    words = {stage: len({verdict[stage]["words"] for verdict in wanted.values()}) for stage in JUDGED}
+    codes = {code for verdict in wanted.values() for _, _, code in verdict["policy"]["found"]}
+    print(f"\n{len(wanted)} plans judged: {ends}, unlike each other: {words}, codes of Policy: {sorted(codes)}")
+    assert {n: (f, wanted[n]) for n, f in zip(plans, found, strict=True) if f != wanted.get(n)} == {}
+    assert plans.keys() == wanted.keys()
+    assert ends["intent"].keys() == {"passed", "failed"}
+    assert words["policy"] >= 20
+    assert words["intent"] >= 6
+    assert {"CommentMissing", "TagMissing", "PolicyDenied", "Region", "NotKnownYet"} <= codes
 
 
 def test_lone_terraform_still_says_what_was_recorded(terraform: Terraform, keeper: ProviderKeeper) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
-from loraform_api.verification import Program
+from loraform_api.verification import Program, Stage
 from loraform_cli.__main__ import main
 from loraform_cli.inputs import InputError, read_policy, read_program
-from loraform_cli.verify import default_stages
+from loraform_cli.verify import default_stages, progress
 
 GOOD = '# ours\nresource "aws_sqs_queue" "main" {\n  name = "a"\n  tags = { by = "us" }\n}\n'
 BARE = 'resource "aws_sqs_queue" "main" {\n  name = "a"\n}\n'
@@ -113,3 +114,20 @@ def test_help_names_both_commands(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_reference_that_is_none_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["watch", "pod/x"]) == 2
     assert "finetunejob/NAME" in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "seen"), [(Terminal(), ["Parse: 9 programs", "Plan: 7 programs"]), (io.StringIO(), [])]
+)
+def test_a_terminal_sees_the_stage_at_work_and_nothing_stays(stream: io.StringIO, seen: list[str]) -> None:
+    with progress(stream) as beginning:
+        beginning(Stage.PARSE, 9)
+        beginning(Stage.PLAN, 7)
+    shown = stream.getvalue().split("\r\x1b[K")
+    assert [words for words in shown if words] == seen
+    assert shown[-1] == ""

@@ -41,6 +41,8 @@ LOOP = "[for a in range(9) : {}]"
         'locals {\n  a = "x${file /* hidden */ ("/etc/passwd")}"\n}\n',
         'locals {\n  a = <<-EOT\n    %{ if file("/etc/passwd") == "" }x%{ endif }\n  EOT\n}\n',
         'locals {\n  a = { (file("/etc/passwd")) = 1 }\n}\n',
+        'locals {\n  a = <<名\n${file("/etc/passwd")}\n名\n}\n',
+        "locals {\n  a = <<名\n名\n  b = file(1e3)\n  c = <<名\n名\n}\n",
         'locals {\n  a = [for x in [1] : file("/x") if true]\n}\n',
         'locals {\n  a = true ? 1 : [file("/x")][0]\n}\n',
         'output "file" {\n  value = aws_vpc.a[file("/x")].id\n}\n',

@@ -45,6 +45,15 @@ def test_our_layout_does_not_show() -> None:
     assert found.line is None
 
 
+def test_a_program_reads_the_same_in_company_and_alone() -> None:
+    words = 'A managed resource "aws_vpc" "this" has not been declared in {}'
+    company, alone = (
+        diagnostic_of({"summary": "Reference to undeclared resource", "detail": words.format(where)})
+        for where in ("module.r12.", "the root module.")
+    )
+    assert company == alone
+
+
 def test_our_folder_is_not_told() -> None:
     found = diagnostic_of(
         {"summary": "Bad", "detail": 'cannot parse "/tmp/lf-ab_12/r3/x" or "/tmp/lf-ab_12" as a number'}

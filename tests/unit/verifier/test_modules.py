@@ -9,6 +9,7 @@ import pytest
 from loraform_api.verification import Program
 from loraform_verifier.configuration import read, resolved
 from loraform_verifier.modules import modules_of
+from loraform_verifier.normalise import normalise
 
 HOST = "registry.terraform.io"
 
@@ -86,3 +87,12 @@ def test_a_version_that_is_not_there_is_named(mirror: Path) -> None:
 )
 def test_local_sources_stay_inside(folder: str, source: str, found: str | None) -> None:
     assert resolved(folder, source) == found
+
+
+def test_only_called_modules_of_the_mirror_need_providers(mirror: Path) -> None:
+    module = mirror / HOST / "acme/vpc/aws/6.0.0"
+    (module / "modules/inner/main.tf").write_text('resource "random_id" "a" {\n}\n')
+    (module / "examples/all").mkdir(parents=True)
+    (module / "examples/all/main.tf").write_text('resource "google_project" "a" {\n}\n')
+    configuration = read(Program(id="p", text=call("acme/vpc/aws")))
+    assert normalise(configuration, modules_of(configuration, HOST, mirror)).providers == {"random"}

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from loraform_verifier.parse import MAX_DEPTH, parse
+from loraform_verifier.parse import parse
+from loraform_verifier.syntax import MAX_DEPTH
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
-from loraform_verifier.parse import Block, Document, children, line_of, text_of
+from loraform_verifier.parse import Block, Document
+from loraform_verifier.tree import children, line_of, text_of
 
 TOP_LEVEL = {
     "import": "`import` reads real infrastructure.",

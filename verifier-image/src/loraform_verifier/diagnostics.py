@@ -12,6 +12,8 @@ MAX_PER_PROGRAM = 20
 _PLAIN_SUMMARY = re.compile(r"^[A-Z][A-Za-z_-]*(?: [A-Za-z_-]+){0,7}$")
 _QUOTED = re.compile(r'\s*"[^"]*"')
 _OUR_PLACES = re.compile(r"\bmodule\.r\d+\.|\br\d+/(?=[\w./-]+\.tf\b)")
+_OUR_MODULE = re.compile(r"\bin module\.r\d+\.(?=\s|$)")
+"""The program, in terraform's words, where it is judged in company."""
 _OUR_FOLDER = re.compile(r"/[\w./-]*/lf-\w+(?:/r\d+)?")
 _MIRRORED = re.compile(r"(?:^|/)\.mirrored/")
 OUR_FILE = "loraform.tf.json"
@@ -26,7 +28,8 @@ def diagnostic_of(found: dict[str, Any], folder: str = "") -> Diagnostic:
     file = str(place.get("filename", "")).removeprefix(f"{folder}/") or None
     if file is None or file.endswith(OUR_FILE) or _MIRRORED.search(file):
         file, place = None, {}
-    message = _OUR_PLACES.sub("", " ".join((f"{summary}: {detail}" if detail else summary).split()))
+    message = " ".join((f"{summary}: {detail}" if detail else summary).split())
+    message = _OUR_PLACES.sub("", _OUR_MODULE.sub("in the root module.", message))
     message = _OUR_FOLDER.sub(".", message)
     return Diagnostic(
         code=code_of(summary),

@@ -12,8 +12,9 @@ from tree_sitter import Node
 
 from loraform_api.verification import DenyRule, Diagnostic
 from loraform_verifier.literals import UNKNOWN, Value, as_string, inner, literal
-from loraform_verifier.parse import Block, children
+from loraform_verifier.parse import Block
 from loraform_verifier.planned import Planned
+from loraform_verifier.tree import children
 
 
 def broken_rules(resource: Block, rules: list[DenyRule], plan: Planned) -> tuple[list[Diagnostic], list[Diagnostic]]:

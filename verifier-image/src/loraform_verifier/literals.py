@@ -10,7 +10,7 @@ from typing import Final
 
 from tree_sitter import Node
 
-from loraform_verifier.parse import children, text_of
+from loraform_verifier.tree import children, text_of
 
 
 class Special(Enum):

@@ -14,7 +14,8 @@ from pathlib import Path
 from loraform_verifier.configuration import Configuration
 from loraform_verifier.literals import inner, literal, object_elements
 from loraform_verifier.modules import Call, Modules
-from loraform_verifier.parse import Attribute, Block, Document, children, parse, text_of, walk
+from loraform_verifier.parse import Attribute, Block, Document
+from loraform_verifier.tree import children, text_of, walk
 
 BLANKED = ("terraform", "provider", "backend")
 WITH_PROVIDER = ("resource", "data", "ephemeral")
@@ -63,7 +64,11 @@ def normalise(configuration: Configuration, modules: Modules | None = None) -> N
     return Normalised(
         files={name: _blanked(document) for name, document in configuration.documents.items()},
         providers=frozenset(
-            {provider_of(b) for b in [*every, *_mirrored(modules)] if b.type in WITH_PROVIDER and b.labels}
+            {
+                provider_of(b)
+                for b in [*every, *_mirrored(configuration, modules)]
+                if b.type in WITH_PROVIDER and b.labels
+            }
         ),
         aliases=frozenset(_aliases(root)) | expected.pop("", frozenset()),
         inputs=frozenset(_inputs(root)),
@@ -87,10 +92,11 @@ def blanked(source: bytes, blocks: Iterable[Block]) -> bytes:
     return bytes(text)
 
 
-def _mirrored(modules: Modules) -> Iterator[Block]:
-    for place in modules.links.values():
-        for file in place.rglob("*.tf"):
-            yield from parse(file.read_text(encoding="utf-8")).blocks
+def _mirrored(configuration: Configuration, modules: Modules) -> Iterator[Block]:
+    """Yield the blocks of the mirrored modules that are called; their examples and tests are not."""
+    for folder in {call.folder for call in modules.calls if modules.linked(call.folder) is not None}:
+        for document in modules.documents(configuration, folder).values():
+            yield from document.blocks
 
 
 def _typed(block: Block) -> Iterator[Block]:

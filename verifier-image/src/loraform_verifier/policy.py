@@ -15,9 +15,10 @@ from tree_sitter import Node
 from loraform_api.verification import DefaultTags, Diagnostic, HousePolicy
 from loraform_verifier.house_rules import broken_rules
 from loraform_verifier.literals import Element, as_string, inner, literal, object_elements
-from loraform_verifier.parse import Block, Document, children, text_of
+from loraform_verifier.parse import Block, Document
 from loraform_verifier.planned import NO_PLAN, Planned
 from loraform_verifier.taggable import Tagging, tagging_of
+from loraform_verifier.tree import children, text_of
 
 TAGS_HINT = "Write the tags as an object, or as the last argument of merge(…)."
 

@@ -33,6 +33,12 @@ class Candidate:
     text: str
     verdict: ProgramVerdict
 
+    @classmethod
+    def served(cls, text: str, verdict: ProgramVerdict) -> Candidate:
+        """Return an answer's program as it would be served: as its verdict rewrote it, where it did."""
+        served = text if verdict.rewritten is None else verdict.rewritten
+        return cls(served, verdict.model_copy(update={"rewritten": None}))
+
     @property
     def results(self) -> list[StageResult]:
         """What the stages said, in the order in which they ran, without Intent."""
@@ -98,7 +104,8 @@ def repair_input(asked: str, candidate: Candidate) -> str:
     `asked` is the input of the prompt that the program answers, often empty.
     """
     findings = "\n".join(map(_line, candidate.findings[:MAX_FINDINGS]))
-    parts = (asked.strip(), f"{REFUSED}\n{candidate.text.strip()}", f"{REASONS}\n{findings}", ASK)
+    # Blank lines before the program stay: findings count them.
+    parts = (asked.strip(), f"{REFUSED}\n{candidate.text.rstrip()}", f"{REASONS}\n{findings}", ASK)
     return "\n\n".join(part for part in parts if part)
 
 

@@ -14,9 +14,10 @@ from tree_sitter import Node
 
 from loraform_api.verification import HousePolicy
 from loraform_verifier.literals import escape, literal
-from loraform_verifier.parse import BYTE_ORDER_MARK, Block, Document, children, line_of
+from loraform_verifier.parse import BYTE_ORDER_MARK, Block, Document
 from loraform_verifier.policy import Tags, deciding_elements, deciding_object, has_comment, tags_of
 from loraform_verifier.taggable import Tagging, tagging_of
+from loraform_verifier.tree import children, line_of
 
 STEP = "  "
 _BARE_KEY = re.compile(r"^(?!(?:for|null|true|false)$)[A-Za-z_][A-Za-z0-9_-]*$")

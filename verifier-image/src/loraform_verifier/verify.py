@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from loraform_api.verification import (
     ON_PLAN,
@@ -56,14 +56,21 @@ class Verifier:
         self.toolchain = words.model_copy(update={"packs": digests})
         self._stages = Stages(terraform, validator, keeper, tuple((packs or {}).values()))
 
-    def verify(self, request: VerifyRequest) -> VerifyResponse:
-        """Run the asked stages. Raises RequestError for a contradictory request, IsolationError without a sandbox."""
+    def verify(
+        self, request: VerifyRequest, *, beginning: Callable[[Stage, int], None] = lambda _stage, _programs: None
+    ) -> VerifyResponse:
+        """Run the asked stages; `beginning` is told of each, with the number of programs that have come to it.
+
+        Raises RequestError for a contradictory request, IsolationError without a sandbox.
+        """
         started = time.monotonic()
         for mistake in self._mistakes(request):
             raise RequestError(mistake)
         rows = [_row(program, request) for program in request.programs]
         for stage in (stage for stage in Stage if stage in request.stages):
-            self._run(stage, [row for row in rows if row.open], request)
+            left = [row for row in rows if row.open]
+            beginning(stage, len(left))
+            self._run(stage, left, request)
         seconds = round(time.monotonic() - started, 3)
         return VerifyResponse(verdicts=[row.verdict() for row in rows], seconds=seconds, toolchain=self.toolchain)
 

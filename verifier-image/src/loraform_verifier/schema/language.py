@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loraform_verifier.normalise import BLANKED
-from loraform_verifier.parse import Block, Document, children, line_of, text_of
+from loraform_verifier.parse import Block, Document
 from loraform_verifier.schema.findings import Place, SchemaFindings
+from loraform_verifier.tree import children, line_of, text_of
 
 META_ARGUMENTS = ("count", "for_each", "provider", "depends_on")
 META_BLOCKS = {
