@@ -14,7 +14,7 @@ from kubernetes import client, config
 
 from loraform_verifier.toolchain import Terraform, ToolchainError, discover
 
-from .operator_runs import Operator
+from .operator_runs import Operator, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,21 +68,18 @@ def api(kubeconfig: Path) -> client.ApiClient:
             force=True,
             _content_type="application/apply-patch+yaml",
         )
-        _wait_established(kubeconfig, crd["metadata"]["name"])
+        wait_established(extensions, crd["metadata"]["name"])
     return api_client
 
 
-def _wait_established(kubeconfig: Path, name: str) -> None:
-    command = [
-        "kubectl",
-        "--kubeconfig",
-        str(kubeconfig),
-        "wait",
-        "--for=condition=Established",
-        f"crd/{name}",
-        "--timeout=60s",
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+def wait_established(extensions: client.ApiextensionsV1Api, name: str) -> None:
+    """Wait until the API server serves the definition; right after its creation it may have no conditions at all."""
+
+    def established() -> bool:
+        conditions = extensions.read_custom_resource_definition(name).status.conditions or []
+        return any(c.type == "Established" and c.status == "True" for c in conditions)
+
+    wait_for(f"definition {name}", established)
 
 
 @pytest.fixture

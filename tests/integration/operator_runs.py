@@ -185,8 +185,13 @@ class Run:
         return wait_for(f"a pod of stage {stage}", look)
 
     def end(self, stage: str, report: dict[str, Any], code: int = 0) -> str:
-        """Let the stage's pod end with this report; returns its name."""
-        pod = self.pod(stage)
+        """Let the stage's newest pod end with this report; returns its name."""
+        name = str(self.pod(stage).metadata.name)
+        self.end_pod(name, stage, report, code)
+        return name
+
+    def end_pod(self, name: str, stage: str, report: dict[str, Any], code: int = 0) -> None:
+        """Let one pod end with this report."""
         ended = {
             "exitCode": code,
             "reason": "Completed" if code == 0 else "Error",
@@ -203,8 +208,7 @@ class Run:
             "state": {"terminated": ended},
         }
         status = {"phase": "Failed" if code else "Succeeded", "containerStatuses": [container]}
-        self.core.patch_namespaced_pod_status(pod.metadata.name, self.namespace, {"status": status})
-        return str(pod.metadata.name)
+        self.core.patch_namespaced_pod_status(name, self.namespace, {"status": status})
 
     def jobs(self) -> dict[str, str]:
         """Return uid by name of the run's Jobs."""

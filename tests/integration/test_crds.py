@@ -48,7 +48,9 @@ def refusal(api: client.ApiClient, namespace: str, body: Body) -> str:
 
 def test_defaults_stand_in_the_stored_object(api: client.ApiClient, namespace: str) -> None:
     spec = create(api, namespace, JOB)["spec"]
-    assert spec["lora"] == {"rank": 32, "alpha": 32, "targetModules": []}
+    assert spec["lora"] == {"rank": 32, "alpha": 32, "scaling": "Standard", "start": "Fresh", "targetModules": []}
+    assert spec["dataset"]["checks"]["validity"] == "Drop"
+    assert spec["dataset"]["sources"][0]["columns"]["messages"] == "messages"
     assert spec["training"]["learningRate"] == "2e-4"
     assert "modelRef" not in spec
 
@@ -63,11 +65,27 @@ HTTP = {"url": "https://example.org/rows.jsonl", "sha256": DIGEST}
         ({"lora": {"rank": 0}}, "spec.lora.rank in body should be greater than or equal to 1"),
         ({"lora": {"rank": "many"}}, 'spec.lora.rank in body must be of type integer: "string"'),
         ({"training": {"learningRate": "fast"}}, "must be a number written as text, for example '2e-4'"),
-        ({"training": {"batchSize": 10}}, "`training.batchSize` must be a multiple of `training.microBatchSize`"),
-        ({"baseModel": {"storageUri": "ftp://host/base"}}, "'pvc' is the only scheme"),
+        (
+            {"placement": {"nodes": 2}},
+            "`workspace.accessMode` must be 'ReadWriteMany' when `placement.nodes` is greater",
+        ),
+        (
+            {"checkpoint": {"candidates": 2}, "dataset": {**JOB["spec"]["dataset"], "validationPercent": 0}},
+            "`dataset.validationPercent` must be greater than 0 where `checkpoint.candidates`",
+        ),
+        (
+            {"dataset": {**JOB["spec"]["dataset"], "checks": {"validity": "Off"}, "repairExamples": {"percent": 5}}},
+            "`checks.validity` must not be 'Off' where `repairExamples.percent`",
+        ),
+        ({"baseModel": {"storageUri": "hf://owner/name"}}, "`revision` must be set for `hf://`"),
+        (
+            {"modelRef": {"name": "m"}, "output": {"storageUri": "s3://bucket/adapters"}},
+            "must be `pvc://` where `modelRef` is set",
+        ),
+        ({"baseModel": {"storageUri": "ftp://host/base"}}, "must begin with a known scheme: 'pvc', 'hf', 's3', 'oci'"),
         ({"baseModel": {"storageUri": "pvc://store/../etc"}}, "must not contain '..'"),
-        ({"dataset": {"sources": [{**SOURCE, "http": HTTP}]}}, "exactly one of `http`, `git`, `configMap`"),
-        ({"dataset": {"sources": [{"name": "none"}]}}, "exactly one of `http`, `git`, `configMap`"),
+        ({"dataset": {"sources": [{**SOURCE, "http": HTTP}]}}, "exactly one of `http`, `git`, `s3`"),
+        ({"dataset": {"sources": [{"name": "none"}]}}, "exactly one of `http`, `git`, `s3`"),
         ({"dataset": {"sources": [SOURCE, SOURCE]}}, "Duplicate value"),
         (
             {"dataset": {"sources": [{"name": "plain", "http": {**HTTP, "url": "http://example.org/x"}}]}},
@@ -145,9 +163,26 @@ JOB_STATUS: Body = {
             "finishTime": NOW,
         }
     ],
-    "dataset": {"digest": DIGEST, "rows": [{"name": "Read", "rows": 7}]},
+    "dataset": {
+        "digest": DIGEST,
+        "rows": [{"name": "Read", "rows": 7}],
+        "tokens": 900,
+        "warnings": ["fewer than 500 rows"],
+        "cached": True,
+    },
+    "training": {
+        "steps": 9,
+        "finalLoss": "0.1",
+        "validationLoss": "0.2",
+        "trainedTokens": 800,
+        "tokensPerSecond": "1200.5",
+        "flopsUtilization": "0.4",
+        "fill": "0.9981",
+        "stoppedEarly": True,
+    },
     "forgetting": {"meanDifference": "-0.1", "low": "-0.2", "high": "0.1", "prompts": 60},
     "evaluation": {
+        "selection": [{"step": 50, "rows": 90, "passed": 80}],
         "arms": [
             {
                 "name": "Base",

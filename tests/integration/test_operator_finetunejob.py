@@ -48,7 +48,7 @@ def test_a_run_goes_through_its_stages_and_survives_kills_of_the_operator(operat
     run.end("train", TRAINED)
     run.end("evaluate", EVALUATED)
     path = f"adapters/{prefix}"
-    published = {"path": path, "digest": "a" * 64, "sizeBytes": 5}
+    published = {"uri": f"pvc://models/{path}", "digest": "a" * 64, "sizeBytes": 5}
     run.end("publish", {"stage": "publish", "message": "published", "publish": published})
     run.await_condition("Succeeded", "True", "Succeeded")
 

@@ -74,4 +74,9 @@ profiles:
 - apiGroups: [""] # list: the Job controller's events alone say why a Job has no pod
   resources: [events]
   verbs: [list, create, patch]
+{{- if .Values.flux.enabled }}
+- apiGroups: [source.toolkit.fluxcd.io] # what a `fluxSource` offers when a run begins
+  resources: [gitrepositories, ocirepositories, buckets]
+  verbs: [get]
+{{- end }}
 {{- end }}

@@ -84,6 +84,13 @@ TOOLS: tuple[GoProgram | DebianProgram, ...] = (
     ),
     DebianProgram("promtool", "prometheus", "usr/bin/promtool"),
     GoProgram("tofu", "tofu", "github.com/opentofu/opentofu/cmd/tofu", "github.com/opentofu/opentofu"),
+    GoProgram(
+        "versitygw",
+        "versitygw",
+        "github.com/versity/versitygw/cmd/versitygw",
+        "github.com/versity/versitygw",
+        ("main.Version",),
+    ),
 )
 """What people and tests use beside the cluster."""
 

@@ -18,7 +18,10 @@ from loraform_devcluster.progress import Progress
 from loraform_devcluster.registry import Registry
 from loraform_devcluster.shell import DevclusterError, run
 
-FIRST_BUILD_GIGABYTES = 35
+HEAVY = ("trainer-deps", ENGINE)
+"""Images with torch: while one is built and packed, its layer of 6 GB lies on the disk several times."""
+HEAVY_GIGABYTES, GIGABYTES = 35, 10
+"""Free disk that building one image needs."""
 KEEP_STORAGE_GIGABYTES = 15
 """With less free disk than this the build storage is emptied after the push."""
 
@@ -116,7 +119,7 @@ class Builder:
         pinned = self._registry.pinned(name, key)
         if pinned:
             return pinned
-        self._require_space()
+        self._require_space(name)
         reference = self._registry.tag(name, key)
         with self._progress.step(f"build image {name}"):
             build(reference)
@@ -128,9 +131,12 @@ class Builder:
             raise DevclusterError(f"{reference} was pushed, but {self._registry.host} does not tell its digest")
         return pinned
 
-    def _require_space(self) -> None:
-        trainer = Path(self._layout.cache / "registry" / "docker/registry/v2/repositories/loraform/trainer-deps")
-        needed = 10 if trainer.exists() else FIRST_BUILD_GIGABYTES
+    def _require_space(self, name: str) -> None:
+        """Make room by dropping layers of earlier builds; raises DevclusterError when that is not enough."""
+        needed = HEAVY_GIGABYTES if name in HEAVY else GIGABYTES
+        if free_gigabytes(self._layout.cache) < needed:
+            with self._progress.step("empty the build storage: little disk is left"):
+                self._buildah.forget_everything()
         free = free_gigabytes(self._layout.cache)
         if free < needed:
             raise DevclusterError(

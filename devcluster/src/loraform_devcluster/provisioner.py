@@ -1,4 +1,4 @@
-"""Knows how claims of our StorageClass become folders on this machine: PersistentVolumes with node affinity, RWO.
+"""Knows how claims of our StorageClass become folders on this machine: PersistentVolumes with node affinity.
 
 Run as `python -m loraform_devcluster.provisioner STATE`, one process per cluster.
 """
@@ -19,8 +19,8 @@ from loraform_devcluster.layout import CHECKOUT, Layout, default_cache
 INTERVAL_SECONDS = 1.0
 VOLUMES = "/api/v1/persistentvolumes"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
-MODES = {"ReadWriteOnce", "ReadWriteOncePod"}
-"""A folder of one node is never shared between nodes; a claim for more stays Pending, as on most clusters."""
+MODES = {"ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"}
+"""The cluster has one node, on which any number of pods may share a folder."""
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 
 

@@ -24,6 +24,8 @@ EVALUATION_REFLEXION_FILE = "evaluation/reflexion.jsonl"
 """Repairs and drawn answers of each row that Reflexion worked on."""
 EVALUATION_REPORT_FILE = "reports/evaluation.json"
 EVALUATION_PAGE_FILE = "reports/evaluation.html"
+DATASET_REPORT_FILE = "reports/dataset.json"
+"""Rows kept, and dropped by which check."""
 TRAINING_LOG_FILE = "reports/training.jsonl"
 """Loss and learning rate by step."""
 EVIDENCE_FILES = (
@@ -31,6 +33,7 @@ EVIDENCE_FILES = (
     EVALUATION_REFLEXION_FILE,
     EVALUATION_REPORT_FILE,
     EVALUATION_PAGE_FILE,
+    DATASET_REPORT_FILE,
     TRAINING_LOG_FILE,
 )
 """What a run may have left beside its rows; a published artifact has those that there were."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loraform_api.finetunejob_status import ArmName, Forgetting, Reflexion
 from loraform_api.meta import Sha256, WireModel
+from loraform_api.run import CheckpointScore
 
 
 class Rate(WireModel):
@@ -77,6 +78,12 @@ class LossPoint(WireModel):
     loss: float | None = None
     eval_loss: float | None = None
     learning_rate: float | None = None
+    grad_norm: float | None = None
+    """Before it is clipped to 1."""
+    tokens: int | None = None
+    """Tokens trained up to here, prompts included."""
+    tokens_per_second: float | None = None
+    """Since the point before, without the time that checkpoints and validation take."""
 
 
 class EvaluationReport(WireModel):
@@ -95,6 +102,8 @@ class EvaluationReport(WireModel):
     """By resource type that the row asks for; a row counts in each of its types."""
     types_left_out: int = 0
     """Types with fewer rows than those listed."""
+    selection: list[CheckpointScore] = []
+    """Checkpoints among which the candidate was chosen, by step."""
     loss: list[LossPoint] = []
     forgetting: Forgetting | None = None
     reflexion: Reflexion | None = None

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from loraform_api.dataset import DatasetSpec
 from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.meta import (
     ApiModel,
-    DecimalString,
-    LocalReference,
+    ArtifactUri,
+    ModelUri,
     Name,
     ObjectMeta,
     ObjectName,
-    PvcUri,
-    RelativePath,
-    Sha256,
     keyed_by,
     rule,
 )
+from loraform_api.sources import Access, DataSource, S3Location
+from loraform_api.training import CheckpointSpec, LoRASpec, Method, TrainingSpec
 from loraform_api.verification import GATE, HousePolicy, Stage
+
+PINNED = rule(
+    "!self.storageUri.startsWith('hf://') || has(self.revision)",
+    "`revision` must be set for `hf://`: the full commit hash to read",
+    field_path=".revision",
+)
 
 
 class ModelReference(ApiModel):
@@ -29,123 +34,14 @@ class ModelReference(ApiModel):
     """Name of an IaCModel in the same namespace."""
 
 
-class BaseModelSpec(ApiModel):
-    storage_uri: PvcUri
-    """Where the base model lies: `pvc://<claim>/<folder>` holding config.json, tokenizer.json and *.safetensors."""
+class BaseModelSpec(Access, S3Location):
+    model_config = {"json_schema_extra": {"x-kubernetes-validations": [PINNED]}}
 
-
-class HTTPSource(ApiModel):
-    url: Annotated[str, Field(max_length=2048, pattern=r"^https://[^\s]+$")]
-    """An https URL of a JSONL file."""
-    sha256: Sha256
-    """Digest that the downloaded file must have."""
-    ca_config_map_ref: LocalReference | None = None
-    """ConfigMap whose key `ca.crt` holds the CA certificates to trust instead of the public ones."""
-
-
-class GitSource(ApiModel):
-    url: Annotated[str, Field(max_length=2048, pattern=r"^https://[^\s]+$")]
-    """An https URL of a git repository."""
-    commit: Annotated[str, Field(max_length=40, pattern=r"^[0-9a-f]{40}$")]
-    """The full commit hash to read."""
-    path: RelativePath
-    """Path of a JSONL file in the repository."""
-    ca_config_map_ref: LocalReference | None = None
-    """ConfigMap whose key `ca.crt` holds the CA certificates to trust instead of the public ones."""
-
-
-class ConfigMapSource(ApiModel):
-    name: ObjectName
-    """Name of a ConfigMap in the same namespace."""
-    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
-    """Key whose value is the JSONL text."""
-
-
-class ClaimSource(ApiModel):
-    claim_name: ObjectName
-    """Name of a PersistentVolumeClaim in the same namespace."""
-    path: RelativePath
-    """Path of a JSONL file in the volume."""
-
-
-ONE_OF = rule(
-    "[has(self.http), has(self.git), has(self.configMap), has(self.persistentVolumeClaim)].filter(x, x).size() == 1",
-    "exactly one of `http`, `git`, `configMap` and `persistentVolumeClaim` must be set",
-)
-
-
-class DataSource(ApiModel):
-    """A named JSONL file; exactly one place must be given."""
-
-    model_config = {"json_schema_extra": {"x-kubernetes-validations": [ONE_OF]}}
-
-    name: Name
-    """Name of this source, unique in its list."""
-    http: HTTPSource | None = None
-    """A file behind https with a known digest."""
-    git: GitSource | None = None
-    """A file in a git repository at a fixed commit."""
-    config_map: ConfigMapSource | None = None
-    """A key of a ConfigMap."""
-    persistent_volume_claim: ClaimSource | None = None
-    """A file in a volume."""
-
-
-class Deduplicate(StrEnum):
-    EXACT = "Exact"
-    OFF = "Off"
-
-
-class DatasetSpec(ApiModel):
-    sources: Annotated[
-        list[DataSource],
-        Field(
-            min_length=1,
-            max_length=16,
-            json_schema_extra=keyed_by("name"),
-        ),
-    ]
-    """Files of rows `{"instruction", "input", "response"}`, read in this order."""
-    deduplicate: Deduplicate = Deduplicate.EXACT
-    """`Exact` keeps the first of rows with equal prompt and program; `Off` keeps all."""
-    validation_percent: Annotated[int, Field(ge=0, le=50)] = 5
-    """Share of the rows kept out of training for the validation loss, in percent."""
-    min_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 100
-    """Fewest rows that must remain after all filters; fewer fail the run before a GPU is taken."""
-
-
-class LoRASpec(ApiModel):
-    rank: Annotated[int, Field(ge=1, le=512)] = 32
-    """Rank of the adapter's matrices."""
-    alpha: Annotated[int, Field(ge=1, le=1024)] = 32
-    """Scaling numerator: the adapter is scaled by alpha / rank."""
-    target_modules: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_]+$")]],
-        Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ] = []
-    """Names of the linear layers to adapt; empty means all linear layers except the output head."""
-
-
-class TrainingSpec(ApiModel):
-    epochs: Annotated[int, Field(ge=1, le=100)] = 2
-    """Passes over the training rows."""
-    learning_rate: DecimalString = "2e-4"
-    """Peak learning rate as text, for example `2e-4`."""
-    warmup_percent: Annotated[int, Field(ge=0, le=50)] = 3
-    """Share of the steps used to warm up, in percent; a cosine decay follows."""
-    batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
-    """Rows per optimiser step."""
-    micro_batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Rows per forward pass; `batchSize` must be a multiple of it."""
-    max_sequence_length: Annotated[int, Field(ge=64, le=131072)] = 4096
-    """Longest row in tokens, prompt and response together; longer rows are dropped and counted, never cut."""
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
-    """Seed of shuffling and initialisation."""
-
-
-class CheckpointSpec(ApiModel):
-    every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 50
-    """Optimiser steps between checkpoints."""
+    storage_uri: ModelUri
+    """Where the base model lies (config.json, tokenizer.json, *.safetensors): `pvc://<claim>/<folder>`,
+    `hf://<owner>/<name>`, `s3://<bucket>/<prefix>` or `oci://<registry>/<repository>@sha256:<digest>`."""
+    revision: Annotated[str, Field(max_length=40, pattern=r"^[0-9a-f]{40}$")] | None = None
+    """The full commit hash to read; for `hf://`, which needs it."""
 
 
 class SuiteSpec(DataSource):
@@ -207,9 +103,15 @@ class EvaluationSpec(ApiModel):
     Beside it, answers are drawn for as many tokens. It decides nothing."""
 
 
-class OutputSpec(ApiModel):
-    storage_uri: PvcUri
-    """Store for adapters, `pvc://<claim>/<folder>`; each run writes its own folder below it."""
+class OutputSpec(Access, S3Location):
+    storage_uri: ArtifactUri
+    """Store for adapters: `pvc://<claim>/<folder>`, `s3://<bucket>/<prefix>` or `oci://<registry>/<repository>`.
+    Each run writes a folder or a tag of its own there."""
+
+
+class CacheSpec(ApiModel):
+    claim_name: ObjectName
+    """Name of a PersistentVolumeClaim in the same namespace, where runs share fetched base models and prepared rows."""
 
 
 class ResourcesSpec(ApiModel):
@@ -229,8 +131,6 @@ class Toleration(ApiModel):
 class PlacementSpec(ApiModel):
     profile: Name = "default"
     """Name of a profile of the operator's configuration: it fixes images, engine flags and the GPU resource."""
-    gpus: Annotated[int, Field(ge=1, le=1)] = 1
-    """GPUs of a train or engine pod, where the profile has GPUs."""
     resources: ResourcesSpec = ResourcesSpec()
     """CPU and memory."""
     node_selector: Annotated[
@@ -243,22 +143,43 @@ class PlacementSpec(ApiModel):
     """Taints that the pods tolerate."""
 
 
+class RunPlacementSpec(PlacementSpec):
+    nodes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Train pods of the run, which together train one adapter."""
+    gpus: Annotated[int, Field(ge=1, le=16)] = 1
+    """GPUs of each train pod, where the profile has GPUs. The engine takes one."""
+
+
 class WorkspaceSpec(ApiModel):
     size: Annotated[str, Field(max_length=16, pattern=r"^[0-9]+(Mi|Gi|Ti)$")] = "20Gi"
     """Size of the run's own volume: base model, rows and checkpoints."""
     storage_class_name: ObjectName | None = None
     """StorageClass of that volume; the cluster's default where absent."""
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
+    """Access mode of that volume; more than one train pod needs `ReadWriteMany`."""
 
 
-MULTIPLE = rule(
-    "self.training.batchSize % self.training.microBatchSize == 0",
-    "`training.batchSize` must be a multiple of `training.microBatchSize`",
-    field_path=".training.batchSize",
+SHARED = rule(
+    "self.placement.nodes == 1 || self.workspace.accessMode == 'ReadWriteMany'",
+    "`workspace.accessMode` must be 'ReadWriteMany' when `placement.nodes` is greater than 1",
+    field_path=".workspace",
+)
+SERVED = rule(
+    "!has(self.modelRef) || (self.baseModel.storageUri.startsWith('pvc://') && self.output.storageUri.startsWith('pvc://'))",
+    "`baseModel.storageUri` and `output.storageUri` must be `pvc://` where `modelRef` is set: engines read volumes",
+    field_path=".output.storageUri",
+)
+
+CHOSEN = rule(
+    "self.checkpoint.candidates == 1 || self.dataset.validationPercent > 0",
+    "`dataset.validationPercent` must be greater than 0 where `checkpoint.candidates` is greater than 1: candidates are"
+    " measured on validation rows",
+    field_path=".checkpoint.candidates",
 )
 
 
 class FineTuneJobSpec(ApiModel):
-    model_config = {"json_schema_extra": {"x-kubernetes-validations": [MULTIPLE]}}
+    model_config = {"json_schema_extra": {"x-kubernetes-validations": [SHARED, SERVED, CHOSEN]}}
 
     model_ref: ModelReference | None = None
     """The IaCModel for which this run's adapter is a candidate; absent: train, measure and publish only."""
@@ -268,6 +189,8 @@ class FineTuneJobSpec(ApiModel):
     """Training rows."""
     policy: HousePolicy | None = None
     """House policy to teach and to check; absent: that of the IaCModel in `modelRef`."""
+    method: Method = Method.LORA
+    """How the base is held while the adapter is trained."""
     lora: LoRASpec = LoRASpec()
     """Shape of the adapter."""
     training: TrainingSpec = TrainingSpec()
@@ -278,10 +201,12 @@ class FineTuneJobSpec(ApiModel):
     """How base, live and candidate are measured."""
     output: OutputSpec
     """Where the adapter goes."""
-    placement: PlacementSpec = PlacementSpec()
+    placement: RunPlacementSpec = RunPlacementSpec()
     """Where the pods run."""
     workspace: WorkspaceSpec = WorkspaceSpec()
     """The run's own volume."""
+    cache: CacheSpec | None = None
+    """What runs share."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 3
     """Failed pods of one stage before the run fails; a pod that saved and stopped does not count."""
     active_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from loraform_api.meta import (
     ApiModel,
+    ArtifactUri,
     Condition,
     DecimalString,
-    PvcUri,
     RateString,
     Sha256,
     SignedDecimalString,
@@ -88,10 +88,44 @@ class DatasetStatus(ApiModel):
         Field(max_length=32, json_schema_extra=keyed_by("name")),
     ]
     """Rows read, dropped by each filter, and kept."""
+    tokens: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Tokens of the training rows, prompts and responses together."""
+    warnings: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=5)] = []
+    """What people should know of the rows though nothing was refused."""
+    cached: bool = False
+    """The rows were prepared by an earlier run and taken from the cache."""
+
+
+class TrainingStatus(ApiModel):
+    """What training came to."""
+
+    steps: Annotated[int, Field(ge=0, le=2**53)]
+    final_loss: DecimalString
+    validation_loss: DecimalString | None = None
+    trained_tokens: Annotated[int, Field(ge=0, le=2**53)]
+    """Tokens of responses that were learnt, over all epochs."""
+    tokens_per_second: DecimalString | None = None
+    """Tokens, prompts included, by second of training."""
+    flops_utilization: RateString | None = None
+    """Share of the GPUs' peak that the model's arithmetic used, where the peak is known."""
+    fill: RateString = "1"
+    """Share of the packs' slots that hold a token."""
+    stopped_early: bool = False
+    """The validation loss had stopped falling."""
+
+
+class Selection(ApiModel):
+    """A checkpoint on the validation rows."""
+
+    step: Annotated[int, Field(ge=0, le=2**53)]
+    rows: Annotated[int, Field(ge=0, le=2**53)]
+    passed: Annotated[int, Field(ge=0, le=2**53)]
 
 
 class Forgetting(ApiModel):
-    """What the adapter does to short general answers outside Terraform: change of the log-probability per token."""
+    """What the adapter does to short general answers outside Terraform: change of the log-probability per token.
+
+    Measured on what training took, before a choice among checkpoints."""
 
     mean_difference: SignedDecimalString
     """Adapter less base, mean over prompts, in nats; below 0 it makes good answers less likely."""
@@ -213,6 +247,8 @@ class Reflexion(ApiModel):
 
 
 class EvaluationStatus(ApiModel):
+    selection: Annotated[list[Selection], Field(max_length=3, json_schema_extra=keyed_by("step"))] = []
+    """Checkpoints among which the candidate was chosen; empty where there was one."""
     arms: Annotated[
         list[ArmStatus],
         Field(max_length=4, json_schema_extra=keyed_by("name")),
@@ -228,7 +264,7 @@ class EvaluationStatus(ApiModel):
 
 
 class ArtifactStatus(ApiModel):
-    uri: PvcUri
+    uri: ArtifactUri
     digest: Sha256
     """Digest of the adapter's files, by which it is loaded and compared."""
     size_bytes: Annotated[int, Field(ge=0, le=2**53)]
@@ -273,6 +309,7 @@ class FineTuneJobStatus(ApiModel):
     ] = []
     """The latest pods that did not finish their stage."""
     dataset: DatasetStatus | None = None
+    training: TrainingStatus | None = None
     forgetting: Forgetting | None = None
     evaluation: EvaluationStatus | None = None
     artifact: ArtifactStatus | None = None

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.meta import ApiModel, Condition, ObjectMeta, PvcUri, RateString, Sha256, keyed_by
+from loraform_api.training import Method
 from loraform_api.verification import HousePolicy, Stage
 
 
@@ -106,6 +107,8 @@ class VersionRecord(ApiModel):
     artifact_uri: PvcUri
     artifact_digest: Sha256
     rank: int
+    method: Method = Method.LORA
+    """How the base was held in training, and is held in serving."""
     decision: Decision
     message: str
     replaced_digest: Sha256 | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -93,6 +93,34 @@ PvcUri = Annotated[
     ),
 ]
 """`pvc://<claim>/<folder>`: a PersistentVolumeClaim of the same namespace and a folder in it."""
+
+_FOLDER = r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?"
+_PVC = rf"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?{_FOLDER}"
+_S3 = rf"s3://[a-z0-9][a-z0-9.-]+[a-z0-9]{_FOLDER}"
+_HF = r"hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
+_OCI = r"oci://[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+"
+
+
+def _uri(pattern: str, schemes: tuple[str, ...]) -> Any:
+    starts = " || ".join(f"self.startsWith('{scheme}://')" for scheme in schemes)
+    allowed = ", ".join(f"'{scheme}'" for scheme in schemes)
+    return Field(
+        max_length=1024,
+        pattern=pattern,
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(starts, f"must begin with a known scheme: {allowed}"),
+                rule("!self.contains('..')", "must not contain '..'"),
+            ]
+        },
+    )
+
+
+ModelUri = Annotated[str, _uri(rf"^({_PVC}|{_HF}|{_S3}|{_OCI}@sha256:[0-9a-f]{{64}})$", ("pvc", "hf", "s3", "oci"))]
+"""Where a base model lies."""
+
+ArtifactUri = Annotated[str, _uri(rf"^({_PVC}|{_S3}|{_OCI}(@sha256:[0-9a-f]{{64}})?)$", ("pvc", "s3", "oci"))]
+"""Where adapters are stored, or one of them."""
 
 RelativePath = Annotated[
     str,

@@ -54,6 +54,8 @@ PORT_GATEWAY = 8000
 PORT_AGENT = 8001
 PORT_ENGINE = 8100
 PORT_VERIFIER = 8085
+PORT_RENDEZVOUS = 29400
+"""Where the train pods of a run meet: on the pod with index 0."""
 SERVICE_OPERATOR = "loraform-operator"
 """The selector-less Service of the operator's HTTPS endpoint (progress and heartbeats), in the operator's namespace."""
 
@@ -75,6 +77,12 @@ SUITES_MOUNT = "/mnt/suites"
 PACKS_MOUNT = "/mnt/packs"
 """`/mnt/packs/<pack name>/pack.rego`: the packs of the house policy, in `prepare` and beside every verifier."""
 PACK_FILE = "pack.rego"
+ACCESS_FILES = ("token", "username", "password", "accessKeyId", "secretAccessKey", "sessionToken")
+"""The keys of a Secret that we read, and the files they become beside `ca.crt` in the folder of what they are for."""
+BASE_ACCESS_MOUNT = "/mnt/access/base"
+OUTPUT_ACCESS_MOUNT = "/mnt/access/output"
+"""Access files of a remote base model and a remote store; those of a source lie in its own folder."""
+CACHE_MOUNT = "/mnt/cache"
 STORE_MOUNT = "/mnt/store"
 """`/mnt/store/<claim>`: artifact claims in serving pods."""
 ROUTE_DIR = "/etc/loraform/route"
@@ -91,6 +99,12 @@ ENV_POD_NAME = "LORAFORM_POD_NAME"
 ENV_HEARTBEAT_URL = "LORAFORM_SERVER_URL"
 ENV_HEARTBEAT_CA = "LORAFORM_SERVER_CA"
 ENV_HEARTBEAT_TOKEN = "LORAFORM_SERVER_TOKEN"  # noqa: S105 (a variable name)
+ENV_NODES = "LORAFORM_NODES"
+"""Train pods of the run; the pod's own number is Kubernetes' `JOB_COMPLETION_INDEX`."""
+ENV_PROCESSES = "LORAFORM_PROCESSES"
+"""Training processes of each pod: one a GPU."""
+ENV_MASTER = "LORAFORM_MASTER"
+"""Host name of the train pod with index 0."""
 ENV_ENGINE_URL = "LORAFORM_ENGINE_URL"
 
 
@@ -113,6 +127,11 @@ def stage_job_name(job: str, uid: str, stage: RunStage, retry: int = 0) -> str:
     """Return the name of a stage's Job; a retry that needs a new Job has its number at the end."""
     suffix = f"-{retry}" if retry else ""
     return f"{run_prefix(job, uid)}-{stage}{suffix}"
+
+
+def rendezvous_name(job: str, uid: str) -> str:
+    """Return the headless Service by which the train pods of a run find each other."""
+    return f"{run_prefix(job, uid)}-nodes"
 
 
 def progress_path(namespace: str, job: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.finetunejob_status import ArmName, Forgetting, PassAtK, Reflexion
-from loraform_api.meta import ApiModel, Sha256, WireModel
+from loraform_api.meta import ApiModel, DecimalString, RateString, Sha256, WireModel
 from loraform_api.names import TERMINATION_LIMIT, RunStage
 from loraform_api.verification import HousePolicy
 
@@ -22,6 +22,15 @@ class LiveAdapter(WireModel):
     digest: Sha256
     path: str
     """Folder of the artifact inside its claim."""
+
+
+class FluxArtifact(WireModel):
+    """What a Flux source offered when the run was rendered."""
+
+    url: str
+    """Where the source controller serves the archive: inside the cluster, plain http, fixed by the digest."""
+    digest: Sha256
+    revision: str
 
 
 class RunConfig(WireModel):
@@ -40,6 +49,10 @@ class RunConfig(WireModel):
     """Number type of the engine (`float32`, `bfloat16`); the trainer loads the base in it."""
     max_lora_rank: int
     """Largest rank the engine serves; `prepare` refuses more."""
+    engine_nf4: bool = False
+    """The engine can hold the base in 4 bits; without it `prepare` refuses QLoRA."""
+    flux: dict[str, FluxArtifact] = {}
+    """Artifacts of Flux sources, by `<list>/<source name>` (`sources/rows`, `suites/held-out`)."""
 
 
 class FailureClass(StrEnum):
@@ -49,12 +62,15 @@ class FailureClass(StrEnum):
     MISSING_REFERENCE = "MissingReference"
     INVALID_CONFIG = "InvalidConfig"
     BASE_MODEL_INVALID = "BaseModelInvalid"
+    ACCESS_DENIED = "AccessDenied"
     NON_FINITE_LOSS = "NonFiniteLoss"
+    LOSS_SPIKE = "LossSpike"
     ADAPTER_NOT_SERVABLE = "AdapterNotServable"
     WORKSPACE_FULL = "WorkspaceFull"
     OUT_OF_MEMORY = "OutOfMemory"
     OUT_OF_GPU_MEMORY = "OutOfGPUMemory"
     SAVED_AND_STOPPED = "SavedAndStopped"
+    PEER_LOST = "PeerLost"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     IMAGE_PULL_ERROR = "ImagePullError"
     PODS_NOT_CREATED = "PodsNotCreated"
@@ -72,13 +88,16 @@ class ExitCode(IntEnum):
     TRAINER_ERROR = 70
     DATASET_INVALID = 65
     MISSING_REFERENCE = 66
+    ACCESS_DENIED = 77
     INVALID_CONFIG = 78
     BASE_MODEL_INVALID = 79
     NON_FINITE_LOSS = 80
     ADAPTER_NOT_SERVABLE = 81
     WORKSPACE_FULL = 82
     OUT_OF_GPU_MEMORY = 83
+    LOSS_SPIKE = 84
     SAVED_AND_STOPPED = 85
+    PEER_LOST = 86
 
     @property
     def failure(self) -> FailureClass | None:
@@ -95,7 +114,9 @@ PERMANENT = (
     ExitCode.MISSING_REFERENCE,
     ExitCode.INVALID_CONFIG,
     ExitCode.BASE_MODEL_INVALID,
+    ExitCode.ACCESS_DENIED,
     ExitCode.NON_FINITE_LOSS,
+    ExitCode.LOSS_SPIKE,
     ExitCode.ADAPTER_NOT_SERVABLE,
     ExitCode.WORKSPACE_FULL,
 )
@@ -105,11 +126,16 @@ HINTS: dict[FailureClass, str] = {
     FailureClass.MISSING_REFERENCE: "Create what the message names, or correct the reference in a new FineTuneJob.",
     FailureClass.INVALID_CONFIG: "Correct the field that the message names in a new FineTuneJob.",
     FailureClass.BASE_MODEL_INVALID: "Put config.json, tokenizer.json and *.safetensors at `baseModel.storageUri`.",
+    FailureClass.ACCESS_DENIED: "Check the Secret that `secretRef` names: its keys, and what they may read or write.",
+    FailureClass.LOSS_SPIKE: "Lower `training.learningRate` in a new FineTuneJob, or look at the rows of that step.",
+    FailureClass.PEER_LOST: "Nothing to do: the train pods meet again and resume from the saved step.",
     FailureClass.NON_FINITE_LOSS: "Lower `training.learningRate`, or look for broken rows, in a new FineTuneJob.",
     FailureClass.ADAPTER_NOT_SERVABLE: "The engine differs from the trainer: check the profile's image and dtype.",
     FailureClass.WORKSPACE_FULL: "Raise `workspace.size` in a new FineTuneJob.",
-    FailureClass.OUT_OF_MEMORY: "Raise `placement.resources.memory` or lower `training.microBatchSize`.",
-    FailureClass.OUT_OF_GPU_MEMORY: "Lower `training.microBatchSize` or choose a larger GPU.",
+    FailureClass.OUT_OF_MEMORY: "Raise `placement.resources.memory` or lower `training.maxSequenceLength`.",
+    FailureClass.OUT_OF_GPU_MEMORY: (
+        "Lower `training.maxSequenceLength`, set `training.recompute: Always`, or choose a larger GPU."
+    ),
     FailureClass.SAVED_AND_STOPPED: "Nothing to do: the next pod resumes from the saved step.",
     FailureClass.DEADLINE_EXCEEDED: "Raise `activeDeadlineSeconds` or make the run smaller.",
     FailureClass.IMAGE_PULL_ERROR: "Check the profile's image and the nodes' access to its registry.",
@@ -129,6 +155,14 @@ class PrepareResult(WireModel):
     base_digest: Sha256
     template_hash: Sha256
     suite_rows: int
+    tokens: int = 0
+    """Tokens of the training rows, prompts and responses together."""
+    repair_rows: int = 0
+    """Training rows that teach to repair, made here."""
+    warnings: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=5)] = []
+    """What people should know of the rows though nothing was refused."""
+    cached: bool = False
+    """The rows were prepared by an earlier run and taken from the cache."""
 
 
 class TrainResult(WireModel):
@@ -138,6 +172,16 @@ class TrainResult(WireModel):
     validation_loss: str | None = None
     trained_tokens: int
     adapter_digest: Sha256
+    packs: int = 0
+    """Packs that the training rows fill."""
+    fill: RateString = "1"
+    """Share of the packs' slots that hold a token."""
+    tokens_per_second: DecimalString | None = None
+    """Trained tokens, prompts included, by the seconds of this process' steps."""
+    flops_utilization: RateString | None = None
+    """Share of the GPUs' peak that the model's arithmetic used (MFU by 4N for LoRA), where the peak is known."""
+    stopped_early: bool = False
+    """The validation loss had stopped falling."""
     forgetting: Forgetting | None = None
 
 
@@ -169,7 +213,17 @@ class PairedResult(WireModel):
     neither_passed: int
 
 
+class CheckpointScore(WireModel):
+    """A checkpoint on the selection rows (the training data's validation rows, never a suite's)."""
+
+    step: int
+    rows: int
+    passed: int
+
+
 class EvaluateResult(WireModel):
+    selection: list[CheckpointScore] = []
+    """Checkpoints among which the candidate was chosen, by step; empty where there was one."""
     arms: list[ArmResult]
     paired: PairedResult
     live_digest: Sha256 | None = None
@@ -179,8 +233,8 @@ class EvaluateResult(WireModel):
 
 
 class PublishResult(WireModel):
-    path: str
-    """Folder of the artifact inside the output claim."""
+    uri: str
+    """Where the artifact lies, in the scheme of `output.storageUri`."""
     digest: Sha256
     size_bytes: int
 

@@ -35,6 +35,9 @@ PLURALS = {
     "Secret": "secrets",
     "Service": "services",
     "ServiceAccount": "serviceaccounts",
+    "GitRepository": "gitrepositories",
+    "OCIRepository": "ocirepositories",
+    "Bucket": "buckets",
     **{kind.value: kind.plural for kind in Kind},
 }
 API_VERSIONS = {
@@ -43,6 +46,7 @@ API_VERSIONS = {
     "EndpointSlice": "discovery.k8s.io/v1",
     "Job": "batch/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
+    **dict.fromkeys(("GitRepository", "OCIRepository", "Bucket"), "source.toolkit.fluxcd.io/v1"),
     **{kind.value: API_VERSION for kind in Kind},
 }
 """The version that we speak, by kind; `v1` where absent."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.names import CONTAINER_ENGINE, PORT_ENGINE
+from loraform_api.training import Method
 from loraform_operator.podspec import CONTAINER_SECURITY, resources, shm_mount, tmp_mount
 from loraform_operator.settings import Profile
 
@@ -20,6 +21,7 @@ def engine_container(
     image: str,
     model_path: str,
     max_lora_rank: int,
+    method: Method,
     mounts: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return the vLLM container serving the base at `model_path` on the pod's loopback only.
@@ -36,21 +38,22 @@ def engine_container(
     return {
         "name": CONTAINER_ENGINE,
         "image": image,
-        "command": _command(profile, model_path, max_lora_rank),
+        "command": _command(profile, model_path, max_lora_rank, method),
         "env": [{"name": k, "value": v} for k, v in sorted(environment.items())],
-        "resources": resources(placement.resources.cpu, placement.resources.memory, gpu=gpu(profile, placement)),
+        "resources": resources(placement.resources.cpu, placement.resources.memory, gpu=gpu(profile, 1)),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [*mounts, tmp_mount(CONTAINER_ENGINE), shm_mount()],
     }
 
 
-def gpu(profile: Profile, placement: PlacementSpec) -> dict[str, str]:
+def gpu(profile: Profile, count: int) -> dict[str, str]:
     """Return the GPU part of a container's limits; empty for a CPU profile."""
-    return {profile.gpu_resource_name: str(placement.gpus)} if profile.gpu_resource_name else {}
+    return {profile.gpu_resource_name: str(count)} if profile.gpu_resource_name else {}
 
 
-def _command(profile: Profile, model_path: str, max_lora_rank: int) -> list[str]:
+def _command(profile: Profile, model_path: str, max_lora_rank: int, method: Method) -> list[str]:
+    quantised = (profile.nf4_engine_args or []) if method is Method.QLORA else []
     return [
         *("vllm", "serve", model_path),
         *("--served-model-name", "base"),
@@ -62,4 +65,5 @@ def _command(profile: Profile, model_path: str, max_lora_rank: int) -> list[str]
         *("--host", "127.0.0.1"),
         *("--port", str(PORT_ENGINE)),
         *profile.engine_args,
+        *quantised,
     ]

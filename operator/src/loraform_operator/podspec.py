@@ -7,6 +7,7 @@ from typing import Any
 from loraform_api import names
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.meta import ObjectMeta
+from loraform_api.sources import Access
 from loraform_api.verification import HousePolicy
 
 UID = 65532
@@ -126,6 +127,11 @@ def environment(**values: str) -> list[dict[str, Any]]:
     return [*({"name": k, "value": v} for k, v in sorted(fixed.items())), pod_name]
 
 
+def is_claim_uri(uri: str) -> bool:
+    """Say whether a storage URI is a volume of the cluster."""
+    return uri.startswith("pvc://")
+
+
 def split_claim_uri(uri: str) -> tuple[str, str]:
     """Return claim and folder of a `pvc://` URI; the folder has no slash at either end and may be empty."""
     claim, _, folder = uri.removeprefix("pvc://").partition("/")
@@ -150,6 +156,21 @@ def config_map_volume(volume: str, name: str, key: str, *, optional: bool, path:
     """Return the volume of one key of a ConfigMap, a file named as the key unless `path` says otherwise."""
     items = [{"key": key, "path": path or key}]
     return {"name": volume, "configMap": {"name": name, "optional": optional, "items": items}}
+
+
+def access_volume(volume: str, access: Access | None) -> dict[str, Any] | None:
+    """Return the volume of credentials and CA for a remote place, None where it needs neither.
+
+    Only the fixed keys of a Secret are read. All is optional: the pod begins, and names what is missing.
+    """
+    sources: list[dict[str, Any]] = []
+    if access is not None and access.ca_config_map_ref is not None:
+        items = [{"key": names.CA_FILE, "path": names.CA_FILE}]
+        sources.append({"configMap": {"name": access.ca_config_map_ref.name, "items": items, "optional": True}})
+    if access is not None and access.secret_ref is not None:
+        items = [{"key": key, "path": key} for key in names.ACCESS_FILES]
+        sources.append({"secret": {"name": access.secret_ref.name, "items": items, "optional": True}})
+    return {"name": volume, "projected": {"defaultMode": 0o440, "sources": sources}} if sources else None
 
 
 def pack_volumes(policy: HousePolicy | None, *, optional: bool) -> list[dict[str, Any]]:

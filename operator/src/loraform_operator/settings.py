@@ -35,6 +35,9 @@ class Profile(WireModel):
     """Further environment of the engine."""
     gpu_resource_name: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] | None = None
     """Extended resource of a GPU, for example `nvidia.com/gpu`; null where train and engine pods use the CPU."""
+    nf4_engine_args: list[str] | None = None
+    """Further arguments of `vllm serve` that hold the base in 4 bits (nf4), for example `--quantization bitsandbytes`;
+    null where the engine cannot: FineTuneJobs with `method: QLoRA` are then refused by `prepare`."""
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 64
     """Largest adapter rank of the evaluation's engine; a FineTuneJob with a higher one is refused by `prepare`."""
 

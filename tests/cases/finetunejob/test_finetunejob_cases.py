@@ -16,7 +16,7 @@ import yaml
 
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.meta import parse_timestamp
-from loraform_api.run import TrainerStatus
+from loraform_api.run import FluxArtifact, TrainerStatus
 from loraform_operator.apply import Plan
 from loraform_operator.context import Endpoint
 from loraform_operator.finetunejob.observe import Observed, model_of
@@ -32,7 +32,8 @@ ENDPOINT = Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7", "10.88.0.9")
 
 def observed_of(folder: Path, settings: Settings, now: datetime) -> Observed:
     """Build `Observed`. Keys of observed.yaml: rendered (the run ConfigMap exists), jobs, job (name of the one that
-    is current), pods, model {spec, children}, missingClaims, podsRefused, refused, progress {podUid, …}."""
+    is current), pods, model {spec, children}, missingClaims, flux, missingFlux, podsRefused, refused,
+    progress {podUid, …}."""
     job = FineTuneJob.model_validate(_read(folder / "input.yaml"))
     told = _read(folder / "observed.yaml") or {}
     jobs, pods = told.get("jobs", []), told.get("pods", [])
@@ -45,6 +46,8 @@ def observed_of(folder: Path, settings: Settings, now: datetime) -> Observed:
         pods=tuple(pods),
         model=model and model_of(model, model.get("children", [])),
         missing_claims=tuple(told.get("missingClaims", ())),
+        flux={name: FluxArtifact.model_validate(artifact) for name, artifact in told.get("flux", {}).items()},
+        missing_flux=tuple(told.get("missingFlux", ())),
         pods_refused=told.get("podsRefused", ""),
         refused=told.get("refused", ""),
         progress=progress and Report(TrainerStatus.model_validate(progress["status"]), progress["podUid"], now),

@@ -41,11 +41,11 @@ def test_volume_is_bound_to_claim_and_node() -> None:
         {"metadata": {"name": "data", "namespace": "team", "uid": "u1"}},
         {"spec": {**claim()["spec"], "storageClassName": "other"}},
         {"spec": {**claim()["spec"], "volumeName": "pvc-u1"}},
-        {"spec": {**claim()["spec"], "accessModes": ["ReadWriteMany"]}},
+        {"spec": {**claim()["spec"], "accessModes": ["ReadOnlyMany"]}},
         {"status": {"phase": "Bound"}},
         {"metadata": {**claim()["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}},
     ],
-    ids=["no consumer yet", "other class", "has a volume", "shared", "bound", "going"],
+    ids=["no consumer yet", "other class", "has a volume", "read only", "bound", "going"],
 )
 def test_claims_that_wait_for_nothing_of_ours(changes: dict[str, Any]) -> None:
     assert wanted_volume(claim(**changes), FOLDER) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from loraform_api.finetunejob import FineTuneJob
@@ -44,6 +45,10 @@ def prepare_pod(sources: list[dict[str, Any]], suites: list[dict[str, Any]]) -> 
 def config_maps(pod: dict[str, Any]) -> dict[str, str]:
     """Return the name of the ConfigMap behind each mount path."""
     volumes = {v["name"]: v["configMap"]["name"] for v in pod["volumes"] if "configMap" in v}
+    for volume in pod["volumes"]:
+        for part in volume.get("projected", {}).get("sources", []):
+            if "configMap" in part:
+                volumes[volume["name"]] = part["configMap"]["name"]
     mounts = [(m["mountPath"], m["name"]) for m in pod["containers"][0]["volumeMounts"]]
     assert len(dict(mounts)) == len(mounts), "the API server refuses a path that is mounted twice"
     return {path: volumes[name] for path, name in mounts if name in volumes}
@@ -92,3 +97,37 @@ def test_policy_packs_are_looked_for_by_prepare_and_read_by_the_verifier() -> No
         volume = {"name": "pack-0", "configMap": {"name": "house", "optional": optional, "items": items}}
         assert volume in pod["volumes"]
     assert not any("pack" in m["name"] for m in evaluate["containers"][0]["volumeMounts"])
+
+
+def test_only_fixed_keys_of_a_secret_reach_a_pod_and_none_must_be_there() -> None:
+    source = {**http("pairs", "files-ca")}
+    source["http"]["secretRef"] = {"name": "files"}
+    pod = prepare_pod([source], [a_job()["spec"]["evaluation"]["suites"][0]])
+    (volume,) = (v for v in pod["volumes"] if v["name"] == "source-0")
+    (secret,) = (part["secret"] for part in volume["projected"]["sources"] if "secret" in part)
+    keys = ("token", "username", "password", "accessKeyId", "secretAccessKey", "sessionToken")
+    assert secret == {"name": "files", "optional": True, "items": [{"key": key, "path": key} for key in keys]}
+
+
+@pytest.mark.parametrize(("validity", "percent", "asked"), [("Off", 0, False), ("Fail", 5, True), ("Drop", 0, True)])
+def test_prepare_has_a_verifier_beside_it_when_it_asks_one(validity: str, percent: int, asked: bool) -> None:
+    body = a_job()
+    body["spec"]["dataset"] |= {"checks": {"validity": validity}, "repairExamples": {"percent": percent}}
+    assert bool(pod_of(body, RunStage.PREPARE).get("initContainers")) is asked
+
+
+def test_a_remote_store_is_reached_by_publish_alone() -> None:
+    body = a_job()
+    body["spec"]["output"] = {"storageUri": "s3://adapters/style", "secretRef": {"name": "minio"}}
+    mounts = {
+        stage: {m["mountPath"] for m in pod_of(body, stage)["containers"][0]["volumeMounts"]} for stage in RunStage
+    }
+    assert [stage for stage in RunStage if "/mnt/access/output" in mounts[stage]] == [RunStage.PUBLISH]
+    assert not any("/mnt/output" in found for found in mounts.values())
+
+
+def test_processes_of_one_pod_meet_on_loopback() -> None:
+    body = a_job()
+    body["spec"]["placement"] = {"profile": "l4", "gpus": 2}
+    env = {e["name"]: e.get("value") for e in pod_of(body, RunStage.TRAIN)["containers"][0]["env"]}
+    assert (env["LORAFORM_NODES"], env["LORAFORM_PROCESSES"], env["LORAFORM_MASTER"]) == ("1", "2", "127.0.0.1")

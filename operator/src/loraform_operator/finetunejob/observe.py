@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from loraform_api.finetunejob import DataSource, FineTuneJob
+from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.heartbeat import Route
 from loraform_api.iacmodel import VersionRecord
@@ -22,11 +22,13 @@ from loraform_api.names import (
     run_prefix,
     stage_job_name,
 )
-from loraform_api.run import FailureClass, LiveAdapter, RunConfig
+from loraform_api.run import FailureClass, FluxArtifact, LiveAdapter, RunConfig
+from loraform_api.sources import DataSource
 from loraform_api.verification import HousePolicy
 from loraform_operator.context import Context, Key
+from loraform_operator.finetunejob import flux
 from loraform_operator.finetunejob.reports import condition
-from loraform_operator.podspec import split_claim_uri
+from loraform_operator.podspec import is_claim_uri, split_claim_uri
 from loraform_operator.progress import Report
 from loraform_operator.settings import Profile
 
@@ -72,6 +74,10 @@ class Observed:
     """None when there is no `modelRef`, or nothing by that name."""
     missing_claims: tuple[str, ...] = ()
     """Claims that the next Job needs and that do not exist: `name (field)`."""
+    flux: dict[str, FluxArtifact] = field(default_factory=dict)
+    """Artifacts of Flux sources, by `<list>/<source name>`; read until the run is rendered."""
+    missing_flux: tuple[str, ...] = ()
+    """Flux sources that offer no artifact: what, and the field that names it."""
     pods_refused: str = ""
     """Why the Job controller cannot create the stage's pod."""
     refused: str = ""
@@ -117,6 +123,7 @@ async def observe(ctx: Context, key: Key, job: FineTuneJob, now: datetime) -> Ob
         others = tuple(p for p in pods if p["metadata"]["labels"].get("batch.kubernetes.io/job-name") != name)
         pods = (*others, *await ctx.cluster.list("Pod", key.namespace, labels=selector))
     missing = await _missing_claims(ctx, job, run, stage) if stage and stage_job is None else ()
+    artifacts, without = ({}, ()) if run else await flux.artifacts(ctx, job)
     return Observed(
         job=job,
         run=run,
@@ -125,6 +132,8 @@ async def observe(ctx: Context, key: Key, job: FineTuneJob, now: datetime) -> Ob
         pods=pods,
         model=_read_model(ctx, job),
         missing_claims=missing,
+        flux=artifacts,
+        missing_flux=without,
         pods_refused=await _pods_refused(ctx, stage_job, pods, now) if stage_job else "",
         progress=ctx.progress.get((key.namespace, key.name)),
     )
@@ -184,7 +193,7 @@ def live_adapter(record: VersionRecord) -> LiveAdapter:
 def claims_of(job: FineTuneJob, live_claim: str | None) -> dict[str, str]:
     """Return the claims that a run mounts, each with the field that names it."""
     spec = job.spec
-    fields = [(split_claim_uri(spec.base_model.storage_uri)[0], "spec.baseModel.storageUri")]
+    fields = _claim(spec.base_model.storage_uri, "spec.baseModel.storageUri")
     lists: list[tuple[str, list[DataSource]]] = [
         ("spec.dataset.sources", list(spec.dataset.sources)),
         ("spec.evaluation.suites", list(spec.evaluation.suites)),
@@ -192,10 +201,16 @@ def claims_of(job: FineTuneJob, live_claim: str | None) -> dict[str, str]:
     for path, sources in lists:
         volumes = ((s.name, s.persistent_volume_claim) for s in sources)
         fields += [(volume.claim_name, f"{path}[{name}]") for name, volume in volumes if volume is not None]
-    fields.append((split_claim_uri(spec.output.storage_uri)[0], "spec.output.storageUri"))
+    fields += _claim(spec.output.storage_uri, "spec.output.storageUri")
+    if spec.cache is not None:
+        fields.append((spec.cache.claim_name, "spec.cache.claimName"))
     if live_claim is not None:
         fields.append((live_claim, "the live version's artifact"))
     return dict(reversed(fields))
+
+
+def _claim(uri: str, field: str) -> list[tuple[str, str]]:
+    return [(split_claim_uri(uri)[0], field)] if is_claim_uri(uri) else []
 
 
 async def _missing_claims(ctx: Context, job: FineTuneJob, run: Run | None, stage: RunStage) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from loraform_api.names import Kind, RunStage
 from loraform_api.run import RunConfig
 from loraform_operator.apply import Plan
 from loraform_operator.context import Endpoint
-from loraform_operator.finetunejob import podspec
+from loraform_operator.finetunejob import nodes, podspec
 from loraform_operator.finetunejob.observe import (
     OPERATOR_FILE,
     Observed,
@@ -51,6 +51,8 @@ def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endp
     job = observed.job
     create = [] if observed.run else [run_config_map(job, render(observed, settings), endpoint)]
     create.append(workspace(job))
+    if job.spec.placement.nodes > 1:
+        create.append({**_child(job, "v1", "Service", "-nodes"), "spec": nodes.service_spec(job)})
     stage = current_stage(status)
     if observed.run and stage:
         retry = retry_of(status, stage)
@@ -77,6 +79,8 @@ def render(observed: Observed, settings: Settings) -> Run:
         },
         engine_dtype=profile.engine_dtype,
         max_lora_rank=profile.max_lora_rank,
+        engine_nf4=profile.nf4_engine_args is not None,
+        flux=observed.flux,
     )
     claim = split_claim_uri(live.artifact_uri)[0] if live else None
     return Run(config=config, facts=OperatorFacts(profile=profile, live_claim=claim))
@@ -95,7 +99,7 @@ def run_config_map(job: FineTuneJob, run: Run, endpoint: Endpoint) -> Object:
 def workspace(job: FineTuneJob) -> Object:
     """Return the claim that all stages share."""
     spec: Object = {
-        "accessModes": ["ReadWriteOnce"],
+        "accessModes": [job.spec.workspace.access_mode],
         "resources": {"requests": {"storage": job.spec.workspace.size}},
     }
     if job.spec.workspace.storage_class_name is not None:
@@ -111,15 +115,24 @@ def service_account(job: FineTuneJob) -> Object:
 def network_policies(job: FineTuneJob, endpoint: Endpoint) -> list[Object]:
     """Return who may talk to whom: nobody to the pods; stages with untrusted content to the operator alone."""
     rules = [("-offline", OFFLINE, egress_to_operator(endpoint)), ("-online", ONLINE, egress_to_world())]
-    return [
-        {
-            **_child(job, "networking.k8s.io/v1", "NetworkPolicy", suffix),
-            "spec": network_policy(
-                {"matchLabels": {names.LABEL_OWNER_UID: job.metadata.uid}, **_in_stages(stages)}, egress=egress
-            ),
-        }
+    found = [
+        _policy(
+            job, suffix, {"matchLabels": {names.LABEL_OWNER_UID: job.metadata.uid}, **_in_stages(stages)}, egress=egress
+        )
         for suffix, stages, egress in rules
     ]
+    if job.spec.placement.nodes > 1:
+        egress, ingress = nodes.peers(job)
+        selector = {"matchLabels": nodes.train_labels(job)}
+        found.append(_policy(job, "-nodes", selector, egress=egress, ingress=ingress))
+    return found
+
+
+def _policy(
+    job: FineTuneJob, suffix: str, selector: Object, *, egress: list[Object], ingress: list[Object] | None = None
+) -> Object:
+    child = _child(job, "networking.k8s.io/v1", "NetworkPolicy", suffix)
+    return {**child, "spec": network_policy(selector, egress=egress, ingress=ingress)}
 
 
 def _in_stages(stages: tuple[RunStage, ...]) -> Object:

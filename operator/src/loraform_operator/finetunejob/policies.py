@@ -26,6 +26,7 @@ from loraform_operator.finetunejob.reports import (
 from loraform_operator.settings import Settings
 
 RESTARTS_WITHOUT_PROGRESS = 20
+RESTARTS = (FailureClass.SAVED_AND_STOPPED, FailureClass.PEER_LOST)
 LOST_REPORTS = 3
 SETTLING = timedelta(seconds=5)
 """What is missing for a shorter time is no news: objects applied together come one after the other."""
@@ -96,8 +97,15 @@ def policies_agree(observed: Observed, settings: Settings, now: datetime) -> Blo
 
 def base_is_the_live_one(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     live = observed.model.live if observed.model else None
-    base = observed.job.spec.base_model.storage_uri
-    if observed.run or live is None or live.base_model_uri == base:
+    base, method = observed.job.spec.base_model.storage_uri, observed.job.spec.method
+    if observed.run or live is None:
+        return None
+    if live.method is not method:
+        return _invalid(
+            f"spec.method is {method}, but the live version {live.version} was made by {live.method}: "
+            "one engine cannot compare them; use that method, or another IaCModel"
+        )
+    if live.base_model_uri == base:
         return None
     return _invalid(
         f"spec.baseModel.storageUri is {base}, but the live version {live.version} stands on {live.base_model_uri}:"
@@ -114,6 +122,14 @@ def claims_are_there(observed: Observed, settings: Settings, now: datetime) -> B
     return Block(
         FailureClass.VOLUME_NOT_BOUND.value, f"{message}: create it, or correct the field in a new FineTuneJob"
     )
+
+
+def flux_sources_are_there(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+    if observed.run or not observed.missing_flux:
+        return None
+    message = f"{', '.join(observed.missing_flux)} offers no artifact in namespace `{observed.job.metadata.namespace}`"
+    hint = "create it, see why Flux does not fetch it, and let the operator read it (chart value `flux.enabled`)"
+    return Block(FailureClass.MISSING_REFERENCE.value, f"{message}: {hint}")
 
 
 def objects_are_accepted(observed: Observed, settings: Settings, now: datetime) -> Block | None:
@@ -203,7 +219,7 @@ def deadline_is_over(observed: Observed, status: FineTuneJobStatus, now: datetim
 
 
 def no_restart_makes_progress(observed: Observed, status: FineTuneJobStatus, now: datetime) -> Failure | None:
-    stops = [a for a in status.attempts if a.reason == FailureClass.SAVED_AND_STOPPED][-RESTARTS_WITHOUT_PROGRESS:]
+    stops = [a for a in status.attempts if a.reason in RESTARTS][-RESTARTS_WITHOUT_PROGRESS:]
     steps = [a.resumed_from_step or 0 for a in stops]
     if len(steps) < RESTARTS_WITHOUT_PROGRESS or max(steps) > steps[0]:
         return None
@@ -243,6 +259,7 @@ BLOCKS: tuple[Callable[[Observed, Settings, datetime], Block | None], ...] = (
     policies_agree,
     base_is_the_live_one,
     claims_are_there,
+    flux_sources_are_there,
     objects_are_accepted,
     pods_are_created,
     pods_find_a_node,

@@ -88,6 +88,13 @@ def next_look(observed: Observed, status: FineTuneJobStatus, pause: float, now: 
     if end is not None:
         waits.append(max(1.0, (end - now).total_seconds()))
     pending = any(phase(p) == "Pending" for p in observed.pods)
-    if status.phase == PENDING or observed.missing_claims or observed.refused or pending or not observed.pods:
+    if (
+        status.phase == PENDING
+        or observed.missing_claims
+        or observed.missing_flux
+        or observed.refused
+        or pending
+        or not observed.pods
+    ):
         waits.append(PODS_EXPECTED_SECONDS)
     return min(waits, default=None)

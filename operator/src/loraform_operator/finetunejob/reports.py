@@ -40,6 +40,11 @@ def phase(pod: Object) -> str:
     return str(pod.get("status", {}).get("phase", "Pending"))
 
 
+def rank(pod: Object) -> int:
+    """Return the number of a train pod among several; 0 is the one that reports for all."""
+    return int(pod["metadata"]["labels"].get("batch.kubernetes.io/job-completion-index", 0))
+
+
 def condition(obj: Object, type_: str) -> Object | None:
     """Return the condition of a Job or pod that has this type and is True."""
     found = (c for c in obj.get("status", {}).get("conditions") or [] if c["type"] == type_ and c["status"] == "True")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import (
     ArmStatus,
     ArtifactStatus,
@@ -13,39 +12,61 @@ from loraform_api.finetunejob_status import (
     FilterCount,
     FineTuneJobStatus,
     PairedStatus,
+    Selection,
     StageRate,
+    TrainingStatus,
 )
-from loraform_api.run import ArmResult, EvaluateResult, StageReport
-from loraform_operator.podspec import split_claim_uri
+from loraform_api.run import ArmResult, EvaluateResult, StageReport, TrainResult
 
 DIGITS = 4
 
 
-def results_of(job: FineTuneJob, status: FineTuneJobStatus, report: StageReport) -> dict[str, Any]:
+def results_of(status: FineTuneJobStatus, report: StageReport) -> dict[str, Any]:
     """Return the changes to `status`; raises pydantic's ValidationError when a value is out of its bounds."""
     changes: dict[str, Any] = {}
     provenance = status.provenance
     if report.prepare is not None:
         rows = [FilterCount(name=name, rows=count) for name, count in report.prepare.rows.items()]
-        changes["dataset"] = DatasetStatus(digest=report.prepare.dataset_digest, rows=rows)
+        changes["dataset"] = DatasetStatus(
+            digest=report.prepare.dataset_digest,
+            rows=rows,
+            tokens=report.prepare.tokens,
+            warnings=report.prepare.warnings,
+            cached=report.prepare.cached,
+        )
         facts = {"base_digest": report.prepare.base_digest, "template_hash": report.prepare.template_hash}
         changes["provenance"] = provenance and provenance.model_copy(update=facts)
     if report.train is not None:
         changes["forgetting"] = report.train.forgetting
+        changes["training"] = _training(report.train)
     if report.evaluate is not None:
         changes["evaluation"] = _evaluation(report.evaluate)
         toolchain = {"toolchain": report.evaluate.toolchain[:512]}
         changes["provenance"] = provenance and provenance.model_copy(update=toolchain)
     if report.publish is not None:
-        claim, _ = split_claim_uri(job.spec.output.storage_uri)
         published = report.publish
-        uri = f"pvc://{claim}/{published.path.strip('/')}"
-        changes["artifact"] = ArtifactStatus(uri=uri, digest=published.digest, size_bytes=published.size_bytes)
+        changes["artifact"] = ArtifactStatus(
+            uri=published.uri, digest=published.digest, size_bytes=published.size_bytes
+        )
     return changes
+
+
+def _training(result: TrainResult) -> TrainingStatus:
+    return TrainingStatus(
+        steps=result.steps,
+        final_loss=result.final_loss,
+        validation_loss=result.validation_loss,
+        trained_tokens=result.trained_tokens,
+        tokens_per_second=result.tokens_per_second,
+        flops_utilization=result.flops_utilization,
+        fill=result.fill,
+        stopped_early=result.stopped_early,
+    )
 
 
 def _evaluation(result: EvaluateResult) -> EvaluationStatus:
     return EvaluationStatus(
+        selection=[Selection.model_validate(score.model_dump()) for score in result.selection],
         arms=[_arm(arm) for arm in result.arms],
         paired=PairedStatus.model_validate(result.paired.model_dump(mode="json")),
         live_digest=result.live_digest,

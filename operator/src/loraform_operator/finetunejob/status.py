@@ -38,6 +38,7 @@ from loraform_operator.finetunejob.reports import (
     finish_time,
     lost_attempt,
     phase,
+    rank,
     read_report,
     stage_of,
 )
@@ -128,9 +129,9 @@ def _record_stage(status: FineTuneJobStatus, observed: Observed, now: datetime) 
     if not job or not complete:
         return status, False
     stage = stage_of(job)
-    pod = next((p for p in observed.pods if phase(p) == "Succeeded" and stage_of(p) == stage), None)
+    pod = next((p for p in sorted(observed.pods, key=rank) if phase(p) == "Succeeded" and stage_of(p) == stage), None)
     report = read_report(pod) if pod else None
-    results = _results(observed, status, report) if report else None
+    results = _results(status, report) if report else None
     if report is None or results is None:
         ended = finish_time(pod) if pod else timestamp(now)
         return _with_attempts(status, [lost_attempt(job, pod, ended)]), True
@@ -143,9 +144,9 @@ def _record_stage(status: FineTuneJobStatus, observed: Observed, now: datetime) 
     return status.model_copy(update={**results, "stages": [*status.stages, entry]}), False
 
 
-def _results(observed: Observed, status: FineTuneJobStatus, report: StageReport) -> dict[str, Any] | None:
+def _results(status: FineTuneJobStatus, report: StageReport) -> dict[str, Any] | None:
     try:
-        return results_of(observed.job, status, report)
+        return results_of(status, report)
     except ValidationError:  # well-formed, but outside the bounds of status: as good as unreadable
         return None
 

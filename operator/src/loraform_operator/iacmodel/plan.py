@@ -11,7 +11,7 @@ from typing import Any
 from loraform_api import names
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.heartbeat import Route
-from loraform_api.iacmodel import IaCModel
+from loraform_api.iacmodel import IaCModel, VersionRecord
 from loraform_api.names import Kind
 from loraform_operator.apply import Plan
 from loraform_operator.context import Endpoint
@@ -90,6 +90,7 @@ def engine_deployment(observed: Observed, route: Route, settings: Settings, endp
         image=profile.engine_image,
         model_path=route.base_path,
         max_lora_rank=serving.lora.max_rank,
+        method=_first_loaded(observed, route).method,
         mounts=[BASE_MOUNT, *store_mounts],
     )
     agent = _container(model, names.CONTAINER_AGENT, names.PORT_AGENT, settings, endpoint, mounts=store_mounts)
@@ -163,8 +164,7 @@ def _pod(
     model: IaCModel, placement: PlacementSpec, observed: Observed, route: Route, containers: tuple[str, ...]
 ) -> Object:
     """Return the part that both pods share: account, placement, base, route, CA and token."""
-    first = next(v for v in observed.versions if v.artifact_digest == route.adapters[0].digest)
-    claim, _ = split_claim_uri(first.base_model_uri)
+    claim, _ = split_claim_uri(_first_loaded(observed, route).base_model_uri)
     return {
         **pod_base(f"{model.metadata.name}-serving", placement),
         "volumes": [
@@ -175,6 +175,11 @@ def _pod(
             *(v for c in containers for v in scratch_volumes(c)),
         ],
     }
+
+
+def _first_loaded(observed: Observed, route: Route) -> VersionRecord:
+    """Return a version of the route: all of them stand on one base, held in one way."""
+    return next(v for v in observed.versions if v.artifact_digest == route.adapters[0].digest)
 
 
 def _container(

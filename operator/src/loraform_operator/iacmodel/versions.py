@@ -107,6 +107,7 @@ def _record(model: IaCModel, job: FineTuneJob, number: int, live: VersionRecord 
         artifact_uri=status.artifact.uri,
         artifact_digest=status.artifact.digest,
         rank=job.spec.lora.rank,
+        method=job.spec.method,
         decision=decision,
         message=message[:1024],
         replaced_digest=evidence.live_digest,

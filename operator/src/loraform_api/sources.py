@@ -1,0 +1,172 @@
+"""Where data, models and artifacts lie: the places that a spec can name, each pinned to fixed content."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from loraform_api.meta import ApiModel, LocalReference, Name, ObjectName, RelativePath, Sha256, rule
+
+HttpsUrl = Annotated[str, Field(max_length=2048, pattern=r"^https://[^\s]+$")]
+
+
+class Access(ApiModel):
+    """Who we are at a remote place, and whom we trust there."""
+
+    secret_ref: LocalReference | None = None
+    """Secret with some of the keys `token`, `username`, `password`, `accessKeyId`, `secretAccessKey`, `sessionToken`;
+    absent, the place is read without credentials."""
+    ca_config_map_ref: LocalReference | None = None
+    """ConfigMap whose key `ca.crt` holds the CA certificates to trust instead of the public ones."""
+
+
+class HTTPSource(Access):
+    url: HttpsUrl
+    """An https URL of a file."""
+    sha256: Sha256
+    """Digest that the downloaded file must have."""
+
+
+class GitSource(Access):
+    url: HttpsUrl
+    """An https URL of a git repository."""
+    commit: Annotated[str, Field(max_length=40, pattern=r"^[0-9a-f]{40}$")]
+    """The full commit hash to read."""
+    path: RelativePath
+    """Path of a file in the repository."""
+
+
+class S3Location(ApiModel):
+    """Where an `s3://` bucket is found."""
+
+    endpoint: Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s/]+$")] | None = None
+    """URL of the S3 server; absent, that of AWS in `region`."""
+    region: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] = "us-east-1"
+    """Region that requests are signed for."""
+
+
+class S3Source(Access, S3Location):
+    model_config = {
+        "json_schema_extra": {
+            "x-kubernetes-validations": [
+                rule(
+                    "has(self.sha256) || has(self.versionId)",
+                    "`sha256` or `versionId` must be set, so that the content is fixed",
+                )
+            ]
+        }
+    }
+
+    bucket: Annotated[str, Field(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$")]
+    key: Annotated[str, Field(min_length=1, max_length=1024)]
+    """Key of the object."""
+    version_id: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Version of the object to read."""
+    sha256: Sha256 | None = None
+    """Digest that the object must have."""
+
+
+class HuggingFaceSource(Access):
+    repo: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
+    """Name of a data set repository, `<owner>/<name>`."""
+    revision: Annotated[str, Field(max_length=40, pattern=r"^[0-9a-f]{40}$")]
+    """The full commit hash to read."""
+    path: RelativePath
+    """Path of a file in the repository."""
+    endpoint: Annotated[str, Field(max_length=512, pattern=r"^https://[^\s/]+$")] = "https://huggingface.co"
+    """URL of the hub."""
+
+
+class OCISource(Access):
+    reference: Annotated[
+        str,
+        Field(
+            max_length=512,
+            pattern=r"^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+@sha256:[0-9a-f]{64}$",
+            json_schema_extra={
+                "x-kubernetes-validations": [
+                    rule("self.contains('@sha256:')", "must name its digest: `<registry>/<repository>@sha256:<digest>`")
+                ]
+            },
+        ),
+    ]
+    """An artifact in a registry, `<registry>/<repository>@sha256:<digest>`."""
+    path: RelativePath
+    """Title of the layer that is the file, or path of the file in a `tar+gzip` layer."""
+
+
+class FluxKind(StrEnum):
+    GIT_REPOSITORY = "GitRepository"
+    OCI_REPOSITORY = "OCIRepository"
+    BUCKET = "Bucket"
+
+
+class FluxSource(ApiModel):
+    kind: FluxKind
+    """Kind of a Flux source in the same namespace."""
+    name: ObjectName
+    """Its name. The run reads the artifact that it has when the run begins."""
+    path: RelativePath
+    """Path of a file in the artifact."""
+
+
+class ConfigMapSource(ApiModel):
+    name: ObjectName
+    """Name of a ConfigMap in the same namespace."""
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+    """Key whose value is the file's text."""
+
+
+class ClaimSource(ApiModel):
+    claim_name: ObjectName
+    """Name of a PersistentVolumeClaim in the same namespace."""
+    path: RelativePath
+    """Path of a file in the volume."""
+
+
+PLACES = ("http", "git", "s3", "huggingFace", "oci", "fluxSource", "configMap", "persistentVolumeClaim")
+ONE_OF = rule(
+    f"[{', '.join(f'has(self.{place})' for place in PLACES)}].filter(x, x).size() == 1",
+    f"exactly one of {', '.join(f'`{place}`' for place in PLACES[:-1])} and `{PLACES[-1]}` must be set",
+)
+
+
+class FileFormat(StrEnum):
+    JSONL = "JSONL"
+    JSON = "JSON"
+    CSV = "CSV"
+    PARQUET = "Parquet"
+
+
+class DataSource(ApiModel):
+    """A named file of rows; exactly one place must be given."""
+
+    model_config = {"json_schema_extra": {"x-kubernetes-validations": [ONE_OF]}}
+
+    name: Name
+    """Name of this source, unique in its list."""
+    http: HTTPSource | None = None
+    """A file behind https with a known digest."""
+    git: GitSource | None = None
+    """A file in a git repository at a fixed commit."""
+    s3: S3Source | None = None
+    """An object in a bucket."""
+    hugging_face: HuggingFaceSource | None = None
+    """A file in a data set repository at a fixed commit."""
+    oci: OCISource | None = None
+    """A file in an artifact of a registry."""
+    flux_source: FluxSource | None = None
+    """A file in the artifact of a Flux source."""
+    config_map: ConfigMapSource | None = None
+    """A key of a ConfigMap."""
+    persistent_volume_claim: ClaimSource | None = None
+    """A file in a volume."""
+    file_format: FileFormat | None = None
+    """How the file is written; absent: by its name's ending (`.jsonl`, `.json`, `.csv`, `.parquet`), else `JSONL`."""
+
+    @property
+    def access(self) -> Access | None:
+        """Credentials and CA of the source's place, where it is a remote one."""
+        return next((p for p in (self.http, self.git, self.s3, self.hugging_face, self.oci) if p is not None), None)
