@@ -67,6 +67,16 @@ bench-verifier: setup ## programs validated for a second of CPU, against terrafo
 check-suite: setup ## hold the verifier against IaC-Eval's rows (SUITE=FILE); prints counts by stage and seconds
 	.venv/bin/pytest -q -s tests/integration/test_verifier_dev_suite.py
 
+.PHONY: bench-trainer
+bench-trainer: setup ## exactness, then tokens for a second of CPU against TRL and transformers (ten minutes)
+	$(UV) sync -q --frozen --all-extras --group bench
+	$(PY) bench/trainer.py --output bench/results/trainer.json --docs docs/benchmarks.md
+
+.PHONY: bench-data
+bench-data: setup ## rows to packs for a second of CPU against datasets, datasketch and TRL (half an hour)
+	$(UV) sync -q --frozen --all-extras --group bench
+	$(PY) bench/data.py --output bench/results/data.json --docs docs/benchmarks.md
+
 .PHONY: test test-long
 test: setup ## lint, then every tier of tests up to the demo on a real node; prints minutes by tier
 	$(PY) tests/run.py lint verify unit contract integration e2e

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ("kubectl", "helm", "promtool", "tofu")
+TOOLS = ("kubectl", "helm", "promtool", "tofu", "versitygw", "docker-registry")
 PYTEST = [".venv/bin/pytest", "-q", "--durations=5"]
 
 

@@ -70,7 +70,7 @@ def test_every_failure_of_the_trainer_has_a_class_and_the_right_permanence() -> 
     permanent = {kind.__name__ for kind in classes if kind.code in PERMANENT}
     assert permanent == {
         "DatasetInvalidError", "MissingReferenceError", "InvalidConfigError", "BaseModelInvalidError",
-        "NonFiniteLossError", "AdapterNotServableError", "WorkspaceFullError",
+        "AccessDeniedError", "NonFiniteLossError", "LossSpikeError", "AdapterNotServableError", "WorkspaceFullError",
     }  # fmt: skip
 
 

@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from loraform_demo.run_cluster import BUILD, CHART, OPERATOR_NAMESPACE, RELEASE, ROOT, split_reference
 from loraform_demo.run_kube import DemoError, Kube
-from loraform_demo.run_store import DATA, NAMESPACE
+from loraform_demo.run_store import NAMESPACE
 from loraform_devcluster import config
 from loraform_devcluster.builder import Builder
 from loraform_devcluster.layout import DEFAULT_STATE, Layout, default_cache
 from loraform_devcluster.progress import Progress
 from loraform_devcluster.registry import Registry
 
-QUICKSTART = ROOT / "examples" / "quickstart"
-JOBS = "finetunejobs.loraform.dev"
-SUITE_ROWS = 16
-
-
-def small_job(name: str) -> dict[str, Any]:
-    """The quickstart's job without a model, on one epoch and a few suite rows of a ConfigMap."""
-    body: dict[str, Any] = yaml.safe_load((QUICKSTART / "finetunejob.yaml").read_text())
-    model = yaml.safe_load((QUICKSTART / "iacmodel.yaml").read_text())
-    body = copy.deepcopy(body)
-    body["metadata"]["name"] = name
-    spec = body["spec"]
-    del spec["modelRef"]
-    spec["policy"] = model["spec"]["policy"]
-    spec["training"]["epochs"] = 1
-    spec["checkpoint"] = {"everySteps": 4}
-    spec["evaluation"]["suites"] = [{"name": "few", "configMap": {"name": f"{name}-suite", "key": "suite.jsonl"}}]
-    return body
-
-
-def few_rows(name: str) -> dict[str, Any]:
-    lines = (DATA / "suite.jsonl").read_text().splitlines()[:SUITE_ROWS]
-    metadata = {"name": f"{name}-suite", "namespace": NAMESPACE}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"suite.jsonl": "\n".join(lines)}}
-
-
-def wait(kube: Kube, name: str, done: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
-    """Wait until the job's status satisfies `done`; a Stalled job ends the wait with its message."""
-    deadline = time.monotonic() + seconds
-    while True:
-        job = kube.get(JOBS, NAMESPACE, name) or {}
-        status: dict[str, Any] = job.get("status", {})
-        if done(status):
-            return status
-        stalled = [c for c in status.get("conditions", []) if c["type"] == "Stalled"]
-        assert not stalled, stalled
-        assert time.monotonic() < deadline, json.dumps(status, indent=1)
+from .runs import JOBS, few_rows, phase_is, small_job, wait
 
 
 @contextmanager
@@ -87,10 +47,6 @@ def recorded_jobs(kube: Kube) -> Iterator[dict[str, set[str]]]:
 def kill_operator(kube: Kube) -> None:
     pods = "--selector=app.kubernetes.io/component=operator"
     kube.run("delete", "pods", pods, f"--namespace={OPERATOR_NAMESPACE}", "--grace-period=0", "--force", timeout=60)
-
-
-def phase_is(phase: str) -> Callable[[dict[str, Any]], bool]:
-    return lambda status: status.get("phase") == phase
 
 
 def test_a_run_survives_the_loss_of_its_pod_and_of_the_operator(kube: Kube) -> None:

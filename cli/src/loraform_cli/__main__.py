@@ -12,7 +12,7 @@ from rich.console import Console
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.iacmodel import IaCModel
 from loraform_api.names import Kind
-from loraform_cli import schema, verify
+from loraform_cli import dataset, estimate, schema, verify
 from loraform_cli.cluster import Cluster, ClusterError, parse_reference
 from loraform_cli.inputs import InputError
 from loraform_cli.progress import Outcome
@@ -28,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     verify.add_parser(commands)
     schema.add_parser(commands)
+    dataset.add_parser(commands)
+    estimate.add_parser(commands)
     _add_watch(commands)
     return top
 
@@ -66,6 +68,8 @@ def follow(watch: Watch[FineTuneJob] | Watch[IaCModel], timeout: float | None) -
 RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "verify": verify.run,
     "schema": schema.run,
+    "dataset": dataset.run,
+    "estimate": estimate.run,
     "watch": run_watch,
 }
 

@@ -95,5 +95,10 @@ def read(kube: Kube, path: str) -> str:
     return kube.run(*_exec("cat", f"{STORE}/{path}"), timeout=120)
 
 
+def write(kube: Kube, path: str, text: str) -> None:
+    """Write a file of the claim."""
+    kube.run(*_exec("sh", "-c", f"cat > {STORE}/{path}"), stdin=text.encode(), timeout=120)
+
+
 def _exec(*words: str) -> tuple[str, ...]:
     return ("exec", "-i", LOADER, f"--namespace={NAMESPACE}", "--", *words)

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from aiohttp.test_utils import TestServer
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE
+from loraform_api.artifact import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PARITY_FILE
 from loraform_api.names import RunStage
 from loraform_api.parity import ParityFile, ParityRow
 from loraform_api.run import RunConfig, StageReport
+from loraform_trainer import tokens
 from loraform_trainer.__main__ import main
 from loraform_trainer.paths import Paths
 from loraform_verifier.service import application
 from loraform_verifier.verify import Verifier
 
+from .certificates import self_signed
 from .fake_engine import FakeEngine, PassesAll
 
 POLICY = {"comment": "# This resource is generated using PiCloud tool", "tags": {"created_by": "PiCloud"}}
@@ -54,6 +52,13 @@ def write_lines(path: Path, rows: Iterable[object]) -> None:
     """Write JSON lines; text is written as it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows), encoding="utf-8")
+
+
+def arrow_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the tokenised rows that `prepare` wrote."""
+    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        rows: list[dict[str, Any]] = stream.read_all().to_pylist()
+        return rows
 
 
 def tiny_base(folder: Path) -> None:
@@ -93,6 +98,9 @@ class Pod:
             run_config=self.root / "run.json",
             workspace=self.root / "workspace",
             termination_log=self.root / "termination-log",
+            base_access=self.root / "access" / "base",
+            output_access=self.root / "access" / "output",
+            cache=self.root / "cache",
             **{f"{name}_mount": self.root / name for name in mounts},
         )
 
@@ -136,10 +144,11 @@ def pod(tmp_path: Path, base_model: Path) -> Pod:
             "sources": [{"name": "data", "configMap": {"name": "rows", "key": "rows.jsonl"}}],
             "minRows": 10,
             "validationPercent": 10,
+            "checks": {"validity": "Off"},
         },
         "lora": {"rank": 4, "alpha": 8},
         "training": {
-            "epochs": 2, "batchSize": 4, "microBatchSize": 2, "maxSequenceLength": 400, "learningRate": "5e-3",
+            "epochs": 2, "batchSize": 4, "maxSequenceLength": 400, "learningRate": "5e-3",
         },
         "checkpoint": {"everySteps": 4},
         "evaluation": {
@@ -194,49 +203,44 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     """A self-signed certificate for 127.0.0.1, and its key."""
     folder = tmp_path / "tls"
     folder.mkdir()
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "operator")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "ca.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    encoded = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "key.pem").write_bytes(encoded)
-    return folder / "ca.crt", folder / "key.pem"
+    return self_signed(folder)
 
 
 @pytest.fixture
-def trained(pod: Pod, stage: Callable[..., int]) -> Pod:
-    """A run up to train; the adapter is a name only, as the fake engine reads no weights."""
-    assert stage("prepare") == 0
-    pod.paths.adapter.mkdir()
-    for name in ADAPTER_FILES:
-        (pod.paths.adapter / name).write_text(name)
-    rows = [json.loads(line) for line in pod.paths.train_rows.read_text().splitlines()][:3]
+def trained(pod: Pod) -> Pod:
+    """A run up to train, as its workspace shows; the adapter is a name only, as the fake engine reads no weights."""
+    shutil.copytree(pod.paths.base_mount / "tiny", pod.paths.base)
+    rows = [suite_row(f"held-{i}") for i in range(3)]
+    more = {
+        "suite": "held-out", "stages": ["Parse", "Validate", "Policy", "Intent"], "rego": None,
+        "types": ["aws_s3_bucket"], "difficulty": "", "cluster": "",
+    }  # fmt: skip
+    write_lines(pod.paths.suite_rows, (row | more for row in rows))
+    write_adapter(pod, pod.paths.adapter, "adapter")
+    return pod
+
+
+def write_adapter(pod: Pod, folder: Path, weights: str) -> None:
+    """Leave an adapter as train does, with its parity file; `weights` stands for its weights."""
+    vocabulary = tokens.load(pod.paths.base)
+    folder.mkdir(parents=True)
+    (folder / ADAPTER_CONFIG).write_text(ADAPTER_CONFIG)
+    (folder / ADAPTER_WEIGHTS).write_text(weights)
+    known = [(vocabulary.prompt(f"Make {weights} {i}.", ""), vocabulary.response(program("x"))) for i in range(3)]
     parity = ParityFile(
-        template_hash=pod.report().prepare.template_hash,
+        template_hash=vocabulary.template_hash,
         dtype="float32",
         rows=[
             ParityRow(
-                prompt_ids=row["prompt_ids"],
-                response_ids=row["response_ids"],
-                adapter_logprobs=[-0.5] * len(row["response_ids"]),
-                base_logprobs=[-4.0] * len(row["response_ids"]),
+                prompt_ids=prompt,
+                response_ids=response,
+                adapter_logprobs=[-0.5] * len(response),
+                base_logprobs=[-4.0] * len(response),
             )
-            for row in rows
+            for prompt, response in known
         ],
     )
-    (pod.paths.adapter / PARITY_FILE).write_text(parity.model_dump_json(by_alias=True))
-    return pod
+    (folder / PARITY_FILE).write_text(parity.model_dump_json(by_alias=True))
 
 
 @pytest.fixture

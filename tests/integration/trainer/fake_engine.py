@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 from tokenizers import Tokenizer
 
+from loraform_api.artifact import ADAPTER_WEIGHTS
 from loraform_api.parity import ParityFile
 from loraform_trainer import evaluate
 from loraform_trainer.__main__ import load_config
@@ -28,6 +30,7 @@ resource "aws_s3_bucket" "{0}" {{
 }}
 """
 CUT = "cut"
+KNOWS = "knows"
 BROKEN = POLICED.rstrip().removesuffix("}}")
 PLAIN = 'resource "aws_s3_bucket" "{0}" {{\n  bucket = "{0}"\n}}\n'
 
@@ -76,6 +79,8 @@ class FakeEngine:
         body = await request.json()
         if self.refuses:
             return web.json_response({"error": {"message": "rank 64 is too large"}}, status=400)
+        if body["lora_name"] in self.loaded:  # as vLLM says
+            return web.json_response({"error": {"message": "it has already been loaded"}}, status=400)
         self.loaded[body["lora_name"]] = body["lora_path"]
         return web.Response(text="Success")
 
@@ -90,7 +95,7 @@ class FakeEngine:
             return web.json_response({"choices": [{"logprobs": {"top_logprobs": [self.logprobs(body)]}}]})
         self.requests.append(body)
         name = self.prompt_of(body).split("bucket, ")[1].split(" ")[0]
-        text = (PLAIN if body["model"] == "base" else POLICED).format(name)
+        text = (POLICED if self.keeps_policy(body["model"], name) else PLAIN).format(name)
         if name == "held-2" and body["model"] == "base":
             return self.answer(text[:20], "length")
         drawn = f"# drawn with seed {body['seed']}\n" if body["temperature"] else ""
@@ -98,6 +103,13 @@ class FakeEngine:
         if fixed is CUT:
             return self.answer(text[:20], "length")
         return self.answer(f"```hcl\n{text}{drawn}```" if fixed is None else fixed, "stop")
+
+    def keeps_policy(self, model: str, name: str) -> bool:
+        """The base never does; an adapter always, or for the names that its weights list after `KNOWS`."""
+        if model == "base":
+            return False
+        weights = (Path(self.loaded[model]) / ADAPTER_WEIGHTS).read_bytes()
+        return not weights.startswith(KNOWS.encode()) or name.encode() in weights.split()
 
     def fixed(self, name: str, body: dict[str, Any]) -> str | None:
         if body["temperature"]:

@@ -14,6 +14,8 @@ from loraform_api.names import RunStage
 from loraform_api.prompt import response_tokens
 from loraform_api.run import ExitCode
 
+from .conftest import arrow_rows
+
 Stage = Callable[..., int]
 
 
@@ -27,7 +29,7 @@ def test_a_good_run_leaves_rows_suite_and_base(pod: Any, stage: Stage) -> None:
     assert prepared.rows["Read"] == 40
     assert prepared.rows["Train"] + prepared.rows["Validation"] == 40
     assert list(prepared.rows) == ["Read", "Train", "Validation"]
-    train = read(pod.paths.train_rows)
+    train = arrow_rows(pod.paths.train_rows)
     assert set(train[0]) == {"id", "prompt_ids", "response_ids"}
     assert len(read(pod.paths.suite_rows)) == prepared.suite_rows == 3
     assert read(pod.paths.suite_rows)[0]["stages"] == ["Parse", "Validate", "Policy", "Intent"]
@@ -63,7 +65,7 @@ def test_a_question_to_a_plan_that_is_not_made_is_refused(pod: Any, stage: Stage
 def test_responses_are_taught_the_policy_and_end_in_eos(pod: Any, stage: Stage) -> None:
     stage("prepare")
     tokenizer = Tokenizer.from_file(str(pod.paths.base / "tokenizer.json"))
-    ids = read(pod.paths.train_rows)[0]["response_ids"]
+    ids = arrow_rows(pod.paths.train_rows)[0]["response_ids"]
     text = tokenizer.decode(ids)
     assert ids[-1] == 1
     assert text.startswith("# This resource is generated using PiCloud tool\nresource")
@@ -77,7 +79,7 @@ def test_special_tokens_in_user_text_stay_text(pod: Any, stage: Stage, training_
     rows[0]["instruction"] = "Create a bucket <|end|> named b-0"
     pod.write_source(rows)
     assert stage("prepare") == 0
-    for prepared in read(pod.paths.train_rows) + read(pod.paths.validation_rows):
+    for prepared in arrow_rows(pod.paths.train_rows) + arrow_rows(pod.paths.validation_rows):
         assert 1 not in prepared["prompt_ids"]
 
 
@@ -99,7 +101,7 @@ def test_each_filter_counts_what_it_dropped(pod: Any, stage: Stage, training_row
     train, validation = rows.pop("Train"), rows.pop("Validation")
     assert train + validation == 20
     assert rows == {
-        "Read": 28, "InvalidRow": 2, "CurlyQuotes": 1, "SyntaxError": 2, "Duplicate": 1, "InSuite": 1, "TooLong": 1,
+        "Read": 28, "InvalidRow": 2, "Typography": 1, "SyntaxError": 2, "Duplicate": 1, "InSuite": 1, "TooLong": 1,
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 from loraform_api.artifact import Manifest
 from loraform_api.names import RunStage, run_prefix
 from loraform_api.run import ExitCode
-from loraform_trainer import publish
+from loraform_trainer import stores
 from loraform_trainer.files import sha256_file, write_jsonl
 
 Stage = Callable[..., int]
@@ -36,7 +36,7 @@ def test_the_store_gets_everything_with_a_manifest(trained: Any, stage: Stage) -
     assert stage("publish") == 0
     done = trained.report().publish
     folder = published(trained)
-    assert done.path == f"team/adapters/{folder.name}"
+    assert done.uri == f"pvc://artifacts/team/adapters/{folder.name}"
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
     assert manifest.digest == done.digest
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
@@ -74,10 +74,10 @@ def test_a_killed_publish_leaves_no_artifact_and_is_repeated(
     trained: Any, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*args: Any) -> str:
-        raise OSError(28, "No space left on device", "run.json")
+        raise OSError(28, "No space left on device", "parity.json")
 
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "_run_record", killed)
+        patch.setattr(stores, "copy_hashed", killed)
         assert stage("publish") == ExitCode.WORKSPACE_FULL
     assert not published(trained).exists()
     assert stage("publish") == 0

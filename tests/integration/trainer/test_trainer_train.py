@@ -1,8 +1,9 @@
-"""Stage train on a tiny random Llama: what it learns from, what it leaves, how it stops and goes on."""
+"""Stage train on a tiny random Llama: what it leaves, how it stops, and how it goes on."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +19,19 @@ from loraform_api.evaluation import LossPoint
 from loraform_api.names import RunStage
 from loraform_api.parity import ParityFile
 from loraform_api.run import ExitCode, StageReport
-from loraform_trainer import __main__, checkpoints, train
+from loraform_trainer import __main__, checkpoints, data, parity, tokenised, tokens, train
 from loraform_trainer.context import Context
-from loraform_trainer.data import IGNORED, PadRight, Rows, TokenRow
 from loraform_trainer.files import sha256_file
-from loraform_trainer.trainer import LoRATrainer, StopWhenAsked
+from loraform_trainer.training import adapters
+from loraform_trainer.training.callbacks import StopWhenAsked
+from loraform_trainer.training.model import build
+from loraform_trainer.training.steps import spread
+from loraform_trainer.training.trainer import LoRATrainer
 
 Stage = Callable[..., int]
+
+ROWS = 36
+STEPS_AN_EPOCH = 9
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +41,20 @@ def one_thread() -> None:
 
 
 @pytest.fixture
-def prepared(pod: Any, stage: Stage) -> Any:
-    assert stage("prepare") == 0
+def prepared(pod: Any, training_row: Callable[[str], dict[str, str]]) -> Any:
+    """A run up to prepare, as its workspace shows: 36 rows of almost one length, four of them a step."""
+    shutil.copytree(pod.paths.base_mount / "tiny", pod.paths.base)
+    vocabulary = tokens.load(pod.paths.base)
+    pod.config["spec"]["training"]["batchSize"] = 4
+
+    def write(path: Path, names: list[str]) -> None:
+        rows = [training_row(name) for name in names]
+        prompts = [vocabulary.prompt(row["instruction"], row["input"]) for row in rows]
+        responses = [vocabulary.response(row["response"]) for row in rows]
+        tokenised.write(path, [tokenised.block(names, prompts, responses)])
+
+    write(pod.paths.train_rows, [f"bucket-{i}" for i in range(10, 10 + ROWS)])
+    write(pod.paths.validation_rows, [f"bucket-{i}" for i in range(50, 54)])
     return pod
 
 
@@ -53,20 +72,33 @@ def train_until(pod: Any, step: int, monkeypatch: pytest.MonkeyPatch) -> int:
                 stop.set()
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "StopWhenAsked", lambda event: _Both(SigtermDuringStep(), StopWhenAsked(event)))
+        patch.setattr(train, "StopWhenAsked", lambda *given: _Both(SigtermDuringStep(), StopWhenAsked(*given)))
         return int(execute(pod, stop).exit_code)
 
 
 def execute(pod: Any, stop: threading.Event) -> StageReport:
     """Run train as its process does, with a stop event of ours."""
+    pod.write_config()
     return __main__.execute(
         RunStage.TRAIN, pod.paths, lambda config, progress: Context(config, pod.paths, progress, stop)
     )
 
 
 def log(pod: Any) -> list[LossPoint]:
-    """The loss curve that the run left."""
+    """The history that the run left."""
     return [LossPoint.model_validate_json(line) for line in pod.paths.training_log.read_text().splitlines()]
+
+
+def curve(pod: Any) -> list[tuple[object, ...]]:
+    """The history but for what a clock says."""
+    return [tuple(point.model_dump(exclude={"tokens_per_second"}).values()) for point in log(pod)]
+
+
+def forget(pod: Any) -> None:
+    """Remove what train left, for another run in the same place."""
+    pod.paths.report(RunStage.TRAIN).unlink(missing_ok=True)
+    for folder in (pod.paths.adapter, pod.paths.checkpoints, pod.paths.candidates):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Both(TrainerCallback):
@@ -87,23 +119,38 @@ def test_training_leaves_an_adapter_with_its_parity(prepared: Any, stage: Stage)
              ("adapter_config.json", "adapter_model.safetensors")}  # fmt: skip
     assert done.adapter_digest == adapter_digest(files)
     assert {p.name for p in prepared.paths.adapter.iterdir()} == {*files, "parity.json"}
+    assert not prepared.paths.candidates.exists()
     assert done.resumed_from_step == 0
-    assert done.steps == 2 * -(-prepared.workspace_report(RunStage.PREPARE).prepare.rows["Train"] // 4)
+    assert done.steps == 2 * STEPS_AN_EPOCH
     assert float(done.final_loss) < 5.6  # from 5.62
     assert float(done.validation_loss) > 0
+    assert not done.stopped_early
     tensors = load_file(prepared.paths.adapter / "adapter_model.safetensors")
     assert {t.dtype for t in tensors.values()} == {torch.float32}
     assert not any("lm_head" in name or "embed" in name for name in tensors)
     parity = ParityFile.model_validate_json((prepared.paths.adapter / "parity.json").read_text())
-    assert parity.template_hash == prepared.workspace_report(RunStage.PREPARE).prepare.template_hash
+    assert parity.template_hash == tokens.load(prepared.paths.base).template_hash
     assert all(row.adapter_logprobs != row.base_logprobs for row in parity.rows)
     found = done.forgetting
     assert found.prompts == 60
     assert float(found.low) < float(found.mean_difference) < float(found.high)
-    points = log(prepared)
-    assert [point.step for point in points[:-1]] == list(range(1, done.steps + 1))
-    assert f"{points[-2].loss:.4f}" == done.final_loss
-    assert f"{points[-1].eval_loss:.4f}" == done.validation_loss
+
+
+def test_the_history_has_every_step_and_each_checkpoints_validation(prepared: Any, stage: Stage) -> None:
+    assert stage("train") == 0
+    done, points = prepared.report().train, log(prepared)
+    steps = [point for point in points if point.loss is not None]
+    assert [point.step for point in steps] == list(range(1, done.steps + 1))
+    assert all(point.grad_norm and point.learning_rate is not None and point.tokens_per_second for point in steps)
+    rows = data.read(prepared.paths.train_rows)
+    assert steps[-1].tokens == 2 * rows.lengths.sum()
+    assert done.trained_tokens == 2 * rows.response_lengths.sum()
+    assert float(done.tokens_per_second) > 0
+    assert f"{steps[-1].loss:.4f}" == done.final_loss
+    validated = [point for point in points if point.eval_loss is not None]
+    assert [point.step for point in validated] == [4, 8, 12, 16, 18]
+    assert f"{validated[-1].eval_loss:.4f}" == done.validation_loss
+    assert (done.packs, done.fill) == (2 * STEPS_AN_EPOCH // 2, "1.0000")
 
 
 def test_a_stopped_run_ends_as_an_uninterrupted_one(
@@ -112,11 +159,8 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     """Stopped inside the first epoch, at its end's checkpoint and inside the second: bit for bit the same adapter."""
     assert stage("train") == 0
     whole, parity = weights(prepared), (prepared.paths.adapter / "parity.json").read_text()
-    losses = [point.loss for point in log(prepared)]
-    prepared.paths.report(RunStage.TRAIN).unlink()
-    for folder in (prepared.paths.adapter, prepared.paths.checkpoints):
-        folder.rename(folder.with_name(f"{folder.name}-whole"))
-
+    expected = curve(prepared)
+    forget(prepared)
     resumed_at = 0
     for step in (3, 9, 15):
         assert train_until(prepared, step, monkeypatch) == ExitCode.SAVED_AND_STOPPED
@@ -128,7 +172,18 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     assert done.resumed_from_step == 15
     assert weights(prepared) == whole
     assert (prepared.paths.adapter / "parity.json").read_text() == parity
-    assert [point.loss for point in log(prepared)] == losses
+    assert curve(prepared) == expected
+    assert done.trained_tokens == 2 * data.read(prepared.paths.train_rows).response_lengths.sum()
+
+
+def test_a_pod_lost_after_the_last_step_is_continued_by_its_report_alone(prepared: Any, stage: Stage) -> None:
+    assert stage("train") == 0
+    whole, expected = weights(prepared), curve(prepared)
+    prepared.paths.report(RunStage.TRAIN).unlink()
+    shutil.rmtree(prepared.paths.adapter)
+    assert stage("train") == 0
+    assert prepared.report().train.resumed_from_step == prepared.report().train.steps
+    assert (weights(prepared), curve(prepared)) == (whole, expected)
 
 
 def test_an_incomplete_or_changed_checkpoint_is_not_used(
@@ -164,7 +219,7 @@ def test_a_changed_base_is_noticed(prepared: Any, stage: Stage, monkeypatch: pyt
             frozen = next(p for p in model.parameters() if not p.requires_grad)
             frozen.data.view(-1)[0] += 1
 
-    monkeypatch.setattr(train, "StopWhenAsked", lambda event: Vandal())
+    monkeypatch.setattr(train, "StopWhenAsked", lambda *given: Vandal())
     assert stage("train") == ExitCode.TRAINER_ERROR
     assert "the frozen base changed" in prepared.report().message
 
@@ -184,7 +239,7 @@ def test_a_bfloat16_base_gets_a_float32_adapter(prepared: Any, stage: Stage) -> 
     assert stage("train") == 0
     tensors = load_file(prepared.paths.adapter / "adapter_model.safetensors")
     assert {t.dtype for t in tensors.values()} == {torch.float32}
-    model = train.build_model(prepared.run_config(), prepared.paths.base)
+    model = build(prepared.run_config(), prepared.paths.base)
     assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.bfloat16}
 
 
@@ -192,14 +247,6 @@ def test_an_unknown_number_type_is_refused(prepared: Any, stage: Stage) -> None:
     prepared.config["engineDtype"] = "int4"
     assert stage("train") == ExitCode.INVALID_CONFIG
     assert "engineDtype: 'int4' is not one of float32, bfloat16" in prepared.report().message
-
-
-def test_the_loss_sees_the_response_and_its_end_only() -> None:
-    item = Rows([TokenRow("r", [5, 6, 7], [8, 9, 1])])[0]
-    assert item == {"input_ids": [5, 6, 7, 8, 9, 1], "labels": [IGNORED] * 3 + [8, 9, 1]}
-    batch = PadRight(0)([item, {"input_ids": [5], "labels": [1]}])
-    assert batch["labels"].tolist()[1] == [1] + [IGNORED] * 5
-    assert batch["attention_mask"].sum(1).tolist() == [6, 1]
 
 
 def test_checkpoints_hold_no_base_and_no_pickled_arguments(prepared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,10 +261,76 @@ def test_checkpoints_hold_no_base_and_no_pickled_arguments(prepared: Any, monkey
     assert "optimizer.pt" in manifest
 
 
-def test_total_steps_are_counted_as_transformers_does(prepared: Any, tmp_path: Path) -> None:
-    config = prepared.run_config()
-    rows = [TokenRow(str(i), [2, 3], [4, 1]) for i in range(11)]
-    arguments = train.training_arguments(config, tmp_path, len(rows))
-    trainer = LoRATrainer(train.build_model(config, prepared.paths.base), arguments, rows, [], [])
-    trainer.train()
-    assert trainer.state.max_steps == train.total_steps(config.spec.training, len(rows)) == 6
+def test_steps_take_as_many_rows_as_asked_for_on_average(prepared: Any, stage: Stage) -> None:
+    prepared.config["spec"]["training"] |= {"epochs": 1, "batchSize": 12}
+    assert stage("train") == 0
+    assert prepared.report().train.steps == ROWS // 12
+
+
+def test_the_last_checkpoints_are_left_as_candidates(prepared: Any, stage: Stage) -> None:
+    prepared.config["spec"]["checkpoint"]["candidates"] = 3
+    assert stage("train") == 0
+    candidates = prepared.paths.candidates
+    assert sorted(p.name for p in candidates.iterdir()) == ["step-12", "step-16", "step-18"]
+    for name in ("adapter_config.json", "adapter_model.safetensors", "parity.json"):
+        newest = (candidates / "step-18" / name).read_bytes()
+        assert newest == (prepared.paths.adapter / name).read_bytes()
+    assert (candidates / "step-16" / "parity.json").read_bytes() != newest
+    earliest = (candidates / "step-12" / "adapter_model.safetensors").read_bytes()
+    assert earliest == (prepared.paths.checkpoints / "checkpoint-12" / "adapter_model.safetensors").read_bytes()
+
+
+def test_training_ends_when_the_validation_loss_no_longer_falls(
+    prepared: Any, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best checkpoint is taken, also by a pod that follows one lost before its report."""
+    falling = iter([5.0, 4.0, 4.5, 4.0, 4.2])
+    whole = LoRATrainer.validation_loss
+
+    def scripted(self: LoRATrainer, packs: Any) -> float:
+        return next(falling) if self.is_in_train else whole(self, packs)
+
+    monkeypatch.setattr(LoRATrainer, "validation_loss", scripted)
+    prepared.config["spec"]["training"] |= {"epochs": 20, "earlyStopping": {"patience": 2}}
+    assert stage("train") == 0
+    report = prepared.report()
+    assert (report.train.steps, report.train.stopped_early) == (16, True)
+    assert "16 steps" in report.message
+    assert "stopped early, step 8 taken" in report.message
+    taken = (prepared.paths.checkpoints / "checkpoint-8" / "adapter_model.safetensors").read_bytes()
+    assert weights(prepared) == taken
+
+    prepared.paths.report(RunStage.TRAIN).unlink()
+    shutil.rmtree(prepared.paths.adapter)
+    assert stage("train") == 0
+    assert prepared.report().train.steps == 16
+    assert weights(prepared) == taken
+
+
+def test_rows_are_validated_in_part_while_training_and_all_at_the_end(prepared: Any, stage: Stage) -> None:
+    shutil.copy(prepared.paths.train_rows, prepared.paths.validation_rows)
+    assert stage("train") == 0
+    validated = [point.eval_loss for point in log(prepared) if point.eval_loss is not None]
+    trained = build(prepared.run_config(), prepared.paths.base)
+    adapters.load(trained, prepared.paths.adapter)
+    rows = data.read(prepared.paths.validation_rows)
+    some, whole = (mean_loss(trained, rows, numbers) for numbers in (spread(ROWS, 32), range(ROWS)))
+    assert validated[-1] == pytest.approx(some, abs=1e-5)
+    assert float(prepared.report().train.validation_loss) == pytest.approx(whole, abs=5.1e-5)  # four decimals
+    assert abs(some - whole) > 7e-5
+
+
+def mean_loss(model: Any, rows: data.Rows, numbers: Any) -> float:
+    """Mean over response tokens by transformers alone, one row at a time."""
+    logprobs = [parity.logprobs(model.eval(), rows[int(i)]) for i in numbers]
+    return -sum(map(sum, logprobs)) / sum(map(len, logprobs))
+
+
+def test_recomputing_activations_trains_the_same_adapter(prepared: Any, stage: Stage) -> None:
+    prepared.config["spec"]["training"]["epochs"] = 1
+    assert stage("train") == 0
+    whole = weights(prepared)
+    forget(prepared)
+    prepared.config["spec"]["training"]["recompute"] = "Always"
+    assert stage("train") == 0
+    assert weights(prepared) == whole

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loraform_trainer.addresses import allowed, check_url, resolve
 from loraform_trainer.errors import InvalidConfigError, TransientError
+from loraform_trainer.remote.addresses import RefusedAddressError, allowed, check_url, guard, refusal, resolve
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,12 @@ def test_other_addresses_are_allowed(address: str) -> None:
 def test_only_https_urls_pass(url: str) -> None:
     with pytest.raises(InvalidConfigError, match="field"):
         check_url(url, "field")
+
+
+def test_http_passes_only_where_it_is_allowed() -> None:
+    assert check_url("http://source-controller/x", "field", plain=True) == ("source-controller", 80)
+    with pytest.raises(InvalidConfigError, match="field"):
+        check_url("ftp://source-controller/x", "field", plain=True)
 
 
 def test_host_and_port_of_a_url() -> None:
@@ -63,3 +70,37 @@ def test_an_unknown_name_may_be_known_later(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(TransientError, match=r"nowhere.example cannot be resolved"):
         resolve("nowhere.example", 443, "field")
+
+
+@pytest.mark.parametrize(
+    "target", [("169.254.169.254", 80), ("fe80::1%lo", 80, 0, 1), ("::ffff:169.254.169.254", 80), ("localhost", 80)]
+)
+def test_behind_the_guard_no_socket_connects_to_them_or_by_name(target: tuple[Any, ...]) -> None:
+    guard()
+    family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
+    with socket.socket(family) as connection:
+        connection.settimeout(0.1)
+        with pytest.raises(RefusedAddressError, match="refused"):
+            connection.connect(target)
+
+
+def test_behind_the_guard_loopback_and_unix_sockets_connect(tmp_path: Path) -> None:
+    guard()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+        pass
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        client.connect(str(tmp_path / "s"))
+
+
+def test_a_refusal_is_found_behind_a_librarys_error() -> None:
+    refused = RefusedAddressError("no")
+    try:
+        try:
+            raise refused
+        except RefusedAddressError as error:
+            raise KeyError("library") from error
+    except KeyError as error:
+        assert refusal(error) is refused
+    assert refusal(ValueError()) is None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from loraform_api.finetunejob_status import ArmName, BestOfN, Gain, PassAtK, Reflexion, ReflexionRound
-from loraform_api.run import TERMINATION_LIMIT, EvaluateResult, StageReport
+from loraform_api.run import TERMINATION_LIMIT, CheckpointScore, EvaluateResult, StageReport
 from loraform_api.verification import GATE, Diagnostic, HousePolicy, ProgramVerdict, Stage, StageResult
 from loraform_trainer.arms import Arm, Row, Scored, arms, count, pair, state
 from loraform_trainer.evaluate import SAMPLED
+from loraform_trainer.evaluation.toolchain import LONGEST
 
 POLICY = HousePolicy(comment="# Made by us", tags={"created_by": "PiCloud"})
 CANDIDATE, LIVE = "c" * 64, "d" * 64
@@ -80,17 +81,18 @@ def test_the_largest_report_fits_a_termination_message() -> None:
     drawn = [PassAtK(k=k, rate="0.1234", low="0.1234", high="0.1234") for k in (1, 5, 10)]
     results = [
         count(arm.name, scored).model_copy(
-            update={"pass_at_k": drawn if arm.name in SAMPLED else [], "hallucinated": 10_000_000}
+            update={"pass_at_k": drawn if arm.name in SAMPLED else [], "hallucinated": 100_000}
         )
         for arm, scored in zip(compared, by_arm, strict=True)
     ]
     for result in results:
         for counts in result.counts.values():
-            object.__setattr__(counts, "raw", 10_000_000)
+            object.__setattr__(counts, "raw", 100_000)
     paired = pair(by_arm[2], by_arm[3])
     gain = Gain(gained=100_000, lost=100_000, low="-0.1234", high="-0.1234")
     evaluated = EvaluateResult(
-        arms=results, paired=paired, live_digest=LIVE, parity_max_difference="0.000123", toolchain="t" * 300,
+        selection=[CheckpointScore(step=1_000_000 + i, rows=100, passed=100) for i in range(3)],
+        arms=results, paired=paired, live_digest=LIVE, parity_max_difference="0.000123", toolchain="t" * LONGEST,
         reflexion=Reflexion(
             rows=100_000, gain=gain, over_best_of_n=gain,
             rounds=[ReflexionRound(round=i, passed=100_000, repaired=100_000, tokens=10**9) for i in range(3)],

@@ -8,13 +8,19 @@ import pytest
 
 from loraform_api.finetunejob import ToolchainSpec
 from loraform_api.verification import Toolchain
-from loraform_trainer.evaluation.toolchain import lacks, words
+from loraform_trainer.evaluation.toolchain import LONGEST, lacks, words
 
 HAS = Toolchain(terraform="terraform 1.11.4", providers={"hashicorp/aws": "5.100.0"}, packs={"cost": "ab" * 32})
 
 
 def test_provenance_names_product_providers_and_packs() -> None:
     assert words(HAS) == "terraform 1.11.4, hashicorp/aws 5.100.0, pack cost abababababab"
+
+
+def test_what_would_not_fit_the_report_is_cut() -> None:
+    many = HAS.model_copy(update={"packs": {f"{i}{'x' * 60}": "ab" * 32 for i in range(5)}})
+    assert len(words(many)) == LONGEST
+    assert words(many).startswith("terraform 1.11.4, hashicorp/aws 5.100.0, pack 0xx")
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ class Flat(torch.nn.Module):
         self.adapted = False
         return nullcontext()
 
-    def forward(self, input_ids: torch.Tensor, use_cache: bool) -> Any:
-        logits = torch.zeros(*input_ids.shape, 8)
+    def forward(self, input_ids: torch.Tensor, use_cache: bool, logits_to_keep: int) -> Any:
+        logits = torch.zeros(len(input_ids), logits_to_keep, 8)
         if self.adapted:
             logits[..., 7] = self.bias
         return SimpleNamespace(logits=logits)

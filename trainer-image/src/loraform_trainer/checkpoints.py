@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 PREFIX = "checkpoint-"
+STATE = "trainer_state.json"
+"""transformers' record of steps and history."""
 
 
 def seal(folder: Path) -> None:
@@ -35,6 +37,11 @@ def newest(folder: Path) -> Path | None:
             log.warning("removing %s: it is incomplete or was changed", checkpoint.name)
             shutil.rmtree(checkpoint)
     return good
+
+
+def sealed(folder: Path) -> list[Path]:
+    """Return the checkpoints that are complete and unchanged, the newest first."""
+    return [c for c in sorted(folder.glob(f"{PREFIX}*"), key=_step, reverse=True) if _intact(c)]
 
 
 def step_of(checkpoint: Path | None) -> int:

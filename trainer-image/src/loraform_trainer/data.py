@@ -1,21 +1,19 @@
-"""Tokenised rows for training: masked labels, padding on the right, batches of similar length."""
+"""Tokenised rows as `prepare` left them: mapped from the disk, never read whole."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import overload
 
-import torch
-from torch.utils.data import Dataset, Sampler
-from transformers.trainer_pt_utils import get_length_grouped_indices
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from typing_extensions import override
 
-from loraform_trainer.files import read_jsonl
-
-IGNORED = -100
-"""The label that the loss skips: the prompt and the padding."""
+Ids = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -28,71 +26,64 @@ class TokenRow:
         return len(self.prompt_ids) + len(self.response_ids)
 
 
-def read(path: Path) -> list[TokenRow]:
-    """Read the rows that `prepare` wrote."""
-    return [TokenRow(**row) for row in read_jsonl(path)]
+class _Lists:
+    """One column of lists; a row of it is a view into the mapped file."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        chunks = [chunk for chunk in column.chunks if len(chunk)]
+        self.lengths: NDArray[np.int64] = pc.list_value_length(column).to_numpy().astype(np.int64)
+        self._chunks = [(chunk.offsets.to_numpy(), chunk.values.to_numpy(zero_copy_only=True)) for chunk in chunks]
+        self._starts = np.cumsum([0, *(len(chunk) for chunk in chunks)])
+
+    def __getitem__(self, row: int) -> Ids:
+        chunk = int(np.searchsorted(self._starts, row, side="right")) - 1
+        offsets, values = self._chunks[chunk]
+        at = row - self._starts[chunk]
+        ids: Ids = values[offsets[at] : offsets[at + 1]]
+        return ids
 
 
-class Rows(Dataset[dict[str, list[int]]]):
-    """Rows as the model wants them: the loss sees the response and its end of text, never the prompt."""
+class Rows(Sequence[TokenRow]):
+    """The rows of a table with the columns `id`, `prompt_ids`, `response_ids`, by number."""
 
-    def __init__(self, rows: Sequence[TokenRow]) -> None:
-        self._rows = rows
+    def __init__(self, table: pa.Table) -> None:
+        self._ids = table.column("id")
+        self._prompts, self._responses = _Lists(table.column("prompt_ids")), _Lists(table.column("response_ids"))
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    @property
+    def prompt_lengths(self) -> NDArray[np.int64]:
+        return self._prompts.lengths
 
-    @override
-    def __getitem__(self, index: int) -> dict[str, list[int]]:
-        row = self._rows[index]
-        return {
-            "input_ids": [*row.prompt_ids, *row.response_ids],
-            "labels": [*([IGNORED] * len(row.prompt_ids)), *row.response_ids],
-        }
+    @property
+    def response_lengths(self) -> NDArray[np.int64]:
+        return self._responses.lengths
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row, prompt and response together."""
+        return self._prompts.lengths + self._responses.lengths
 
-@dataclass(frozen=True)
-class PadRight:
-    """Collator: pads a batch to its longest row."""
-
-    pad_id: int
-
-    def __call__(self, items: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        width = max(len(item["input_ids"]) for item in items)
-
-        def padded(values: list[int], fill: int) -> list[int]:
-            return values + [fill] * (width - len(values))
-
-        return {
-            "input_ids": torch.tensor([padded(item["input_ids"], self.pad_id) for item in items]),
-            "labels": torch.tensor([padded(item["labels"], IGNORED) for item in items]),
-            "attention_mask": torch.tensor([padded([1] * len(item["input_ids"]), 0) for item in items]),
-        }
-
-
-class LengthGrouped(Sampler[int]):
-    """Rows of similar length together, in an order that seed and epoch alone decide: a resume finds it again.
-
-    transformers' own sampler draws from the global generator, whose state at the epoch's start a resume has lost.
-    """
-
-    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
-        self._lengths = lengths
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch's order; accelerate's loader calls this."""
-        self._epoch = epoch
+    def ids(self, row: int) -> tuple[Ids, Ids]:
+        """Return prompt and response of a row, without a copy."""
+        return self._prompts[row], self._responses[row]
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return len(self._ids)
 
+    @overload
+    def __getitem__(self, index: int) -> TokenRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TokenRow]: ...
     @override
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
-        indices: list[Any] = get_length_grouped_indices(  # type: ignore[no-untyped-call]
-            self._lengths, self._batch_size, generator=generator
-        )
-        return iter(indices)
+    def __getitem__(self, index: int | slice) -> TokenRow | list[TokenRow]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        prompt, response = self.ids(index)
+        return TokenRow(self._ids[index].as_py(), prompt.tolist(), response.tolist())
+
+
+def read(path: Path) -> Rows:
+    """Map the rows that `prepare` wrote; the table keeps the mapping alive."""
+    return Rows(pa.ipc.open_stream(pa.memory_map(str(path))).read_all())

@@ -40,8 +40,16 @@ class BaseModelInvalidError(StageError):
     code = ExitCode.BASE_MODEL_INVALID
 
 
+class AccessDeniedError(StageError):
+    code = ExitCode.ACCESS_DENIED
+
+
 class NonFiniteLossError(StageError):
     code = ExitCode.NON_FINITE_LOSS
+
+
+class LossSpikeError(StageError):
+    code = ExitCode.LOSS_SPIKE
 
 
 class AdapterNotServableError(StageError):
@@ -50,6 +58,18 @@ class AdapterNotServableError(StageError):
 
 class WorkspaceFullError(StageError):
     code = ExitCode.WORKSPACE_FULL
+
+
+class OutOfGPUMemoryError(StageError):
+    """The estimate says that the run cannot fit; torch's own error has the same code."""
+
+    code = ExitCode.OUT_OF_GPU_MEMORY
+
+
+class PeerLostError(StageError):
+    """Another training process of the run is gone; all begin again at the newest checkpoint."""
+
+    code = ExitCode.PEER_LOST
 
 
 class SavedAndStoppedError(StageError):
@@ -61,7 +81,8 @@ class SavedAndStoppedError(StageError):
 _SECRETS = (
     (re.compile(r"(?i)(https?://)[^/@\s]+@"), r"\1"),
     (re.compile(r"(?i)(https?://[^\s?'\"]+)\?[^\s'\"]+"), r"\1?…"),
-    (re.compile(r"(?i)\b(bearer)\s+\S+"), r"\1 …"),
+    (re.compile(r"(?i)\b(bearer|authorization:\s*basic)\s+\S+"), r"\1 …"),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\b(?:hf_|gh[pousr]_|glpat-)[\w-]{16,}"), "…"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "…"),
 )
 

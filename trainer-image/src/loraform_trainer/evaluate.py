@@ -1,41 +1,40 @@
-"""Stage `evaluate`: parity first, then every arm answers every held-out row, then the verifier judges all answers."""
+"""Stage `evaluate`: a checkpoint is chosen, parity proven, each arm answers each held-out row, and all are judged."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import aiohttp
 
-from loraform_api.artifact import PARITY_FILE
 from loraform_api.finetunejob import EvaluationSpec
 from loraform_api.finetunejob_status import ArmName
-from loraform_api.heartbeat import adapter_name
 from loraform_api.names import RunStage
-from loraform_api.parity import ParityFile
-from loraform_api.prompt import unfenced
 from loraform_api.run import EvaluateResult, StageReport
 from loraform_api.verification import Toolchain
-from loraform_trainer import arms, tokens
+from loraform_trainer import arms
 from loraform_trainer.arms import Arm, Row, Scored
 from loraform_trainer.context import Context
-from loraform_trainer.engine import TIMEOUT, Engine, Generated, together, wait_until
-from loraform_trainer.errors import AdapterNotServableError, DatasetInvalidError
-from loraform_trainer.evaluation import outcome, reflexion
+from loraform_trainer.engine import TIMEOUT, Engine, wait_until
+from loraform_trainer.errors import DatasetInvalidError
+from loraform_trainer.evaluation import outcome, reflexion, selection
+from loraform_trainer.evaluation.generation import CONCURRENCY, Adapters, Asked, Generation
+from loraform_trainer.evaluation.selection import Choice
+from loraform_trainer.evaluation.share import Share
 from loraform_trainer.evaluation.toolchain import words
 from loraform_trainer.files import read_jsonl, write_jsonl
 from loraform_trainer.judging import Judge
-from loraform_trainer.progress import Countdown
 from loraform_trainer.staging import digest_of
 from loraform_verifier.client import VerifierClient
 
-CONCURRENCY = 32
+SELECTING = 0.2
+"""Share of the progress that choosing a checkpoint takes, where there are some."""
 GENERATING = 0.8
 """Share of the arms' progress that generation takes."""
 ARMS = 0.7
-"""Share of the progress that the arms take where Reflexion follows."""
+"""Share of the rest that the arms take where Reflexion follows."""
 SAMPLED = (ArmName.BASE, ArmName.CANDIDATE)
 """Arms that draw answers for pass@k: what training began with, and what it made."""
 
@@ -52,16 +51,15 @@ async def measure(context: Context) -> StageReport:
     if not rows:
         raise DatasetInvalidError("spec.evaluation.suites: the suites have no rows")
     live = None if config.live is None else config.live.digest
-    candidate = digest_of(paths.adapter)
-    compared = arms.arms(candidate, live, config.policy)
-    found = await _find(context, candidate, compared, rows)
+    found = await _find(context, live, rows)
     greedy, drawn = ([s for s in found.scored if bool(s.sample) is kind] for kind in (False, True))
     write_jsonl(paths.evaluation_rows, (_record(s) for s in greedy))
     if drawn:
         write_jsonl(paths.evaluation_samples, (_record(s) for s in drawn))
-    by_arm = arms.by_arm(compared, greedy)
+    by_arm = arms.by_arm(found.compared, greedy)
     reference = ArmName.BASE if live is None else ArmName.LIVE
     result = EvaluateResult(
+        selection=found.choice.scores if found.choice else [],
         arms=[arms.count(name, answers) for name, answers in by_arm.items()],
         paired=arms.pair(by_arm[reference], by_arm[ArmName.CANDIDATE]),
         live_digest=live,
@@ -72,60 +70,59 @@ async def measure(context: Context) -> StageReport:
         write_jsonl(paths.evaluation_reflexion, reflexion.records(found.trails))
         figures = reflexion.summary(found.trails, len(rows), rounds)
         result = result.model_copy(update={"reflexion": figures})
-    result = outcome.write(context, result, by_arm, arms.by_arm(compared, drawn))
+    result = outcome.write(context, result, by_arm, arms.by_arm(found.compared, drawn))
+    return StageReport(stage=RunStage.EVALUATE, message=_message(result, found.choice), evaluate=result)
+
+
+def _message(result: EvaluateResult, choice: Choice | None) -> str:
     passed = ", ".join(f"{a.name} {a.counts[arms.ALL].raw}" for a in result.arms)
-    return StageReport(stage=RunStage.EVALUATE, message=f"of {len(rows)} rows passed raw: {passed}", evaluate=result)
+    chosen = f"; checkpoint {choice.step} chosen of {len(choice.scores)}" if choice else ""
+    return f"of {result.arms[0].rows} rows passed raw: {passed}{chosen}"
 
 
 @dataclass(frozen=True)
 class _Found:
     """What engine and verifier said."""
 
+    choice: Choice | None
+    compared: list[Arm]
     parity_difference: float
     scored: list[Scored]
     trails: list[reflexion.Trail]
     toolchain: Toolchain
 
 
-async def _find(context: Context, candidate: str, compared: Sequence[Arm], rows: Sequence[Row]) -> _Found:
-    spec, live = context.config.spec.evaluation, context.config.live
-    share = ARMS if spec.reflexion_rounds else 1.0
+async def _find(context: Context, live: str | None, rows: Sequence[Row]) -> _Found:
+    spec, paths = context.config.spec.evaluation, context.paths
+    selecting = SELECTING if context.config.spec.checkpoint.candidates > 1 else 0.0
+    whole = Share(context.progress, selecting)
+    measuring, repairing = whole.part(0, share := ARMS if spec.reflexion_rounds else 1.0), whole.part(share, 1)
     async with _sidecars(context) as (engine, verifier):
-        judge = Judge(context, verifier)
+        judge, adapters = Judge(context, verifier), Adapters(engine)
         await judge.check_toolchain()
-        difference = await _load(context, engine, candidate, None if live is None else live.digest)
-        generation = _Generation(context, engine, await engine.max_length())
-        answered = await generation.answers(asked(compared, rows, spec), GENERATING * share)
-        scored = await judge.judge(answered, _part(context, GENERATING * share, share))
+        generation = Generation(context, engine, await engine.max_length())
+        choice = await selection.select(context, adapters, generation, judge, Share(context.progress, 0, selecting))
+        candidate = digest_of(paths.adapter)
+        difference = await adapters.prove(candidate, paths.adapter)
+        if live is not None:
+            await adapters.prove(live, paths.live)
+        compared = arms.arms(candidate, live, context.config.policy)
+        answered = await generation.answers(asked(compared, rows, spec), measuring.part(0, GENERATING))
+        scored = await judge.judge(answered, measuring.part(GENERATING, 1))
         trails: list[reflexion.Trail] = []
         if spec.reflexion_rounds:
             first = [s for s in scored if s.arm.name is ArmName.CANDIDATE and not s.sample]
-            told = _part(context, share, 1.0)
-            repairing = reflexion.Measurement(generation.generate, judge, spec.reflexion_rounds, told)
-            trails = await repairing.run(first)
-    return _Found(difference, scored, trails, judge.toolchain)
+            trails = await reflexion.Measurement(generation.generate, judge, spec.reflexion_rounds, repairing).run(
+                first
+            )
+    return _Found(choice, compared, difference, scored, trails, judge.toolchain)
 
 
-def _part(context: Context, begin: float, end: float) -> Callable[[float], None]:
-    """Return what is told how far a part of the stage is, which goes from `begin` to `end` of all progress."""
-    return lambda done: context.progress.update(begin + (end - begin) * done)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """One question to the engine."""
-
-    arm: Arm
-    row: Row
-    sample: int = 0
-    """0 for the greedy answer."""
-
-
-def asked(compared: Sequence[Arm], rows: Sequence[Row], spec: EvaluationSpec) -> list[_Asked]:
+def asked(compared: Sequence[Arm], rows: Sequence[Row], spec: EvaluationSpec) -> list[Asked]:
     """Return what the engine is asked: each row of each arm greedily, and what is drawn for pass@k."""
     drawn = range(1, spec.samples_per_prompt + 1) if spec.samples_per_prompt > 1 else ()
     return [
-        _Asked(arm, row, sample)
+        Asked(arm, row, sample)
         for arm in compared
         for row in rows
         for sample in (0, *(drawn if arm.name in SAMPLED else ()))
@@ -143,74 +140,6 @@ async def _sidecars(context: Context) -> AsyncIterator[tuple[Engine, VerifierCli
         await wait_until(verifier.healthy, "the verifier", context.sidecar_wait_seconds)
         await wait_until(engine.healthy, "the engine", context.sidecar_wait_seconds)
         yield engine, verifier
-
-
-async def _load(context: Context, engine: Engine, candidate: str, live: str | None) -> float:
-    """Load the adapters and prove that each is what was trained; return the candidate's largest difference."""
-    difference = 0.0
-    folders = {candidate: context.paths.adapter}
-    if live is not None:
-        folders.setdefault(live, context.paths.live)
-    for digest, folder in folders.items():
-        name = adapter_name(digest)
-        await engine.load(name, folder)
-        file = ParityFile.model_validate_json((folder / PARITY_FILE).read_text(encoding="utf-8"))
-        result = await engine.parity(name, file)
-        if not result.passed:
-            raise AdapterNotServableError(f"{name}: {result.message}")
-        if digest == candidate:
-            difference = result.max_difference
-    return difference
-
-
-class _Generation:
-    """Asks the engine, many questions at a time."""
-
-    def __init__(self, context: Context, engine: Engine, longest: int) -> None:
-        self._context = context
-        self._engine = engine
-        self._longest = longest
-        self._slots = asyncio.Semaphore(CONCURRENCY)
-        self._vocabulary = tokens.load(context.paths.base)
-
-    async def answers(self, asked: Sequence[_Asked], share: float) -> list[Scored]:
-        """Return all answers in the order in which they were asked for, one arm after the other.
-
-        It is `share` of the stage's work.
-        """
-        countdown, total, done = Countdown(0), len(asked), 0
-
-        async def answer(question: _Asked) -> Scored:
-            nonlocal done
-            arm, row, sample = question.arm, question.row, question.sample
-            got = await self.generate(arm, arm.instruction(row), row.input, sample)
-            done += 1
-            self._context.progress.update(
-                share * done / total,
-                remaining_seconds=countdown.remaining_seconds(done, total / share),
-                metrics={"answers": done, "answers_total": total},
-            )
-            return Scored(arm, row, got.text, got.truncated, sample=sample)
-
-        found: list[Scored] = []
-        for name in dict.fromkeys(question.arm.name for question in asked):
-            found += await together(answer(q) for q in asked if q.arm.name == name)
-        return found
-
-    async def generate(self, arm: Arm, instruction: str, input_text: str, sample: int) -> Generated:
-        """Return the program in an arm's answer; a prompt without room for one has a truncated answer of no cost."""
-        spec = self._context.config.spec
-        prompt = self._vocabulary.prompt(instruction, input_text)
-        allowed = min(spec.evaluation.max_new_tokens, self._longest - len(prompt))
-        if allowed <= 0:
-            return Generated("", truncated=True)
-        async with self._slots:
-            got = await self._engine.generate(
-                arm.model, prompt, max_tokens=allowed, eos=self._vocabulary.eos,
-                seed=(spec.training.seed + sample) % 2**31,
-                temperature=float(spec.evaluation.temperature) if sample else 0.0,
-            )  # fmt: skip
-        return replace(got, text=unfenced(got.text))
 
 
 def _record(scored: Scored) -> dict[str, object]:

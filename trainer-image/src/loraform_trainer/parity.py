@@ -37,7 +37,7 @@ def measure(model: Any, rows: Sequence[TokenRow], template_hash: str, dtype: str
 def logprobs(model: Any, row: TokenRow) -> list[float]:
     """Return the log-probability of each token of the response."""
     ids = torch.tensor([[*row.prompt_ids, *row.response_ids]], device=model.device)
-    logits = model(input_ids=ids, use_cache=False).logits[0, len(row.prompt_ids) - 1 : -1]
+    logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(row.response_ids) + 1).logits[0, :-1]
     everything = torch.log_softmax(logits.float(), dim=-1)
     chosen = everything.gather(1, ids[0, len(row.prompt_ids) :, None]).squeeze(1)
     return [round(value, 6) for value in chosen.tolist()]

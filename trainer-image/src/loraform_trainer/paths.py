@@ -19,6 +19,9 @@ class Paths:
     sources_mount: Path = Path(names.SOURCES_MOUNT)
     suites_mount: Path = Path(names.SUITES_MOUNT)
     packs_mount: Path = Path(names.PACKS_MOUNT)
+    base_access: Path = Path(names.BASE_ACCESS_MOUNT)
+    output_access: Path = Path(names.OUTPUT_ACCESS_MOUNT)
+    cache: Path = Path(names.CACHE_MOUNT)
     termination_log: Path = Path(names.TERMINATION_LOG)
 
     @property
@@ -37,6 +40,11 @@ class Paths:
         return self.workspace / "adapter"
 
     @property
+    def candidates(self) -> Path:
+        """The adapters of the last checkpoints, `step-<n>`, where there is one to choose."""
+        return self.workspace / "candidates"
+
+    @property
     def checkpoints(self) -> Path:
         return self.workspace / "checkpoints"
 
@@ -47,15 +55,30 @@ class Paths:
 
     @property
     def train_rows(self) -> Path:
-        return self.workspace / "data" / "train.jsonl"
+        return self.workspace / "data" / "train.arrow"
 
     @property
     def validation_rows(self) -> Path:
-        return self.workspace / "data" / "validation.jsonl"
+        return self.workspace / "data" / "validation.arrow"
 
     @property
     def suite_rows(self) -> Path:
         return self.workspace / "data" / "suite.jsonl"
+
+    @property
+    def dataset_report(self) -> Path:
+        """What was kept of the training rows, what was not, and why."""
+        return self.workspace / artifact.DATASET_REPORT_FILE
+
+    @property
+    def selection_rows(self) -> Path:
+        """The validation rows on which checkpoints are compared."""
+        return self.workspace / "data" / "selection.jsonl"
+
+    @property
+    def selection(self) -> Path:
+        """Which checkpoint was chosen: the marker of a choice that was made."""
+        return self.workspace / "evaluation" / "selection.json"
 
     @property
     def evaluation_rows(self) -> Path:

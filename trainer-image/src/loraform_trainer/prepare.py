@@ -2,91 +2,63 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import asyncio
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from loraform_api.finetunejob import DatasetSpec, Deduplicate
+from loraform_api.dataset import OnFinding, PolicyTeaching, TrainingSource
+from loraform_api.finetunejob import SuiteSpec
 from loraform_api.names import RunStage
 from loraform_api.run import PrepareResult, RunConfig, StageReport
-from loraform_api.verification import HousePolicy, Stage
+from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
 from loraform_trainer import sources, staging, tokens
 from loraform_trainer.context import Context
-from loraform_trainer.errors import DatasetInvalidError, InvalidConfigError
-from loraform_trainer.files import write_jsonl
-from loraform_trainer.filters import Filter, Ledger, apply
-from loraform_trainer.rows import BadLine, Row, SuiteLine, TrainLine, read_lines
+from loraform_trainer.dataset.cache import RowCache, key_of
+from loraform_trainer.dataset.found import found
+from loraform_trainer.dataset.held_out import SuiteIndex
+from loraform_trainer.dataset.pipeline import Found, Told
+from loraform_trainer.dataset.prepared import Job, Targets, prepare_rows
+from loraform_trainer.dataset.report import MAX_WARNINGS, Report, lines
+from loraform_trainer.dataset.suites import held_out, suite_rows
+from loraform_trainer.dataset.validity import Validity
+from loraform_trainer.engine import wait_until
+from loraform_trainer.errors import DatasetInvalidError, InvalidConfigError, StageError, TransientError
+from loraform_trainer.files import sha256_file, write_atomic, write_jsonl
+from loraform_trainer.staging import BaseModel
 from loraform_trainer.tokens import BaseTokens
-from loraform_verifier.parse import parse
-from loraform_verifier.rewrite import rewrite
+from loraform_trainer.training.method import check_method
+from loraform_verifier import client
+from loraform_verifier.client import VerifierClient, VerifierRefused, VerifierUnavailable
 
 log = logging.getLogger(__name__)
 
-CURLY_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019"
-SPLIT_STEPS = 1_000_000
-
-
-@dataclass(frozen=True)
-class SuiteRow:
-    suite: str
-    line: SuiteLine
-    stages: list[Stage]
-
-    @property
-    def prompt(self) -> tuple[str, str]:
-        """The same key as a training row's."""
-        return self.line.instruction.strip(), (self.line.input or "").strip()
-
-    @property
-    def lacks_plan(self) -> bool:
-        """Intent has a question to a plan that is not made."""
-        return bool(self.line.rego) and Stage.INTENT in self.stages and Stage.PLAN not in self.stages
-
-    @property
-    def types(self) -> list[str]:
-        """Resource types that an answer should have: what the row asks for, else those of its reference."""
-        if self.line.asked is not None and self.line.asked.types:
-            return sorted(set(self.line.asked.types))
-        return sorted({block.labels[0][:64] for block in parse(self.line.reference or "").resources()})
+CACHE_FOLDER = "rows"
+ESTIMATED_ROWS = 20_000
+"""Rows after which half of the time for checks is thought to be over; how many there are is known at the end."""
 
 
 def run(context: Context) -> StageReport:
     """Prepare the workspace; raises StageError with what is wrong and where."""
     config, paths, progress = context.config, context.paths, context.progress
     progress.update(0)
+    check_method(config)
     _check_suites(config)
     sources.check_packs(context)
-    base = staging.stage_base(paths.base_mount, config.spec.base_model.storage_uri, paths.base)
+    base = staging.stage_base(context)
     staging.check_lora(config.spec.lora, config.max_lora_rank, paths.base)
     vocabulary = tokens.load(paths.base)
     if config.live is not None:
         staging.stage_live(paths.live_mount, config.live, paths.live)
     progress.update(0.2)
-    suite = list(_suite_rows(context))
-    ledger = Ledger()
-    raw = list(_training_rows(context, ledger))
-    progress.update(0.4)
-    longest = min(config.spec.training.max_sequence_length, base.max_positions or 2**31)
-    rows = apply(chain(config.spec.dataset, config.policy, suite, vocabulary, longest), raw, ledger)
-    train, validation = split(rows, config.spec.dataset.validation_percent, config.spec.training.seed)
-    _enough(config.spec.dataset, len(rows), len(train), ledger)
-    progress.update(0.8, metrics={"rows": len(rows)})
-    write_jsonl(paths.train_rows, (_tokenised(row, vocabulary) for row in train))
-    write_jsonl(paths.validation_rows, (_tokenised(row, vocabulary) for row in validation))
-    write_jsonl(paths.suite_rows, (_suite_json(row) for row in suite))
+    fetched = _fetch(context)
+    progress.update(0.3)
+    result = _rows(context, fetched, base, vocabulary)
     shutil.rmtree(paths.downloads, ignore_errors=True)
-    counts = {"Read": ledger.read, **ledger.dropped, "Train": len(train), "Validation": len(validation)}
-    result = PrepareResult(
-        dataset_digest=dataset_digest(train, validation),
-        rows=counts,
-        base_digest=base.digest,
-        template_hash=vocabulary.template_hash,
-        suite_rows=len(suite),
-    )
-    message = f"{len(train)} training and {len(validation)} validation rows of {ledger.read} read"
+    train, validation, read = (result.rows[name] for name in ("Train", "Validation", "Read"))
+    message = f"{train} training and {validation} validation rows of {read} read"
     return StageReport(stage=RunStage.PREPARE, message=message, prepare=result)
 
 
@@ -99,163 +71,122 @@ def _check_suites(config: RunConfig) -> None:
             )
 
 
-def _training_rows(context: Context, ledger: Ledger) -> Iterator[Row]:
-    for source in context.config.spec.dataset.sources:
-        path = sources.fetch(context, source, context.paths.sources_mount, "dataset.sources")
-        for line in read_lines(path, TrainLine):
-            ledger.read += 1
-            if isinstance(line, BadLine):
-                ledger.drop("InvalidRow", f"{source.name}:{line.number}: {line.reason}")
-            else:
-                number, row = line
-                yield Row(f"{source.name}:{number}", row.instruction, row.input or "", row.response)
+@dataclass(frozen=True)
+class _Fetched:
+    """The files of a run's data."""
+
+    sources: list[tuple[TrainingSource, Path]]
+    suites: list[tuple[SuiteSpec, Path]]
 
 
-def _suite_rows(context: Context) -> Iterator[SuiteRow]:
-    """Yield the rows of all suites. A suite decides, so nothing in it is dropped: what is wrong is an error."""
-    seen: dict[str, str] = {}
-    for suite in context.config.spec.evaluation.suites:
-        path = sources.fetch(context, suite, context.paths.suites_mount, "evaluation.suites")
-        for line in read_lines(path, SuiteLine):
-            if isinstance(line, BadLine):
-                raise DatasetInvalidError(f"suite {suite.name!r}, line {line.number}: {line.reason}")
-            number, row = line
-            if row.id in seen:
-                raise DatasetInvalidError(
-                    f"suite {suite.name!r}, line {number}: id {row.id!r} is already used in {seen[row.id]}"
-                )
-            seen[row.id] = f"suite {suite.name!r}, line {number}"
-            made = SuiteRow(suite.name, row, [stage for stage in Stage if stage in suite.stages])
-            if made.lacks_plan:
-                raise DatasetInvalidError(
-                    f"suite {suite.name!r}, line {number}: `rego` asks the plan, and the suite's `stages` lack Plan: "
-                    "add it, or leave out Intent"
-                )
-            yield made
-    if not seen:
-        raise DatasetInvalidError("spec.evaluation.suites: the suites have no rows")
+def _fetch(context: Context) -> _Fetched:
+    spec, paths = context.config.spec, context.paths
+    return _Fetched(
+        [(s, sources.fetch(context, s, paths.sources_mount, "dataset.sources")) for s in spec.dataset.sources],
+        [(s, sources.fetch(context, s, paths.suites_mount, "evaluation.suites")) for s in spec.evaluation.suites],
+    )
 
 
-def chain(
-    dataset: DatasetSpec, policy: HousePolicy | None, suite: Iterable[SuiteRow], vocabulary: BaseTokens, longest: int
-) -> list[tuple[str, Filter]]:
-    """Return the filters in their order. `longest` is in tokens, prompt and response together."""
-    steps: list[tuple[str, Filter]] = [("CurlyQuotes", _curly_quotes), ("SyntaxError", _syntax)]
-    if policy is not None:
-        steps.append(("Policy", _teach(policy)))
-    if dataset.deduplicate is Deduplicate.EXACT:
-        steps.append(("Duplicate", _first_only()))
-    steps.append(("InSuite", _not_in(suite)))
-    steps.append(("TooLong", _at_most(longest, vocabulary)))
-    return steps
+def _rows(context: Context, fetched: _Fetched, base: BaseModel, vocabulary: BaseTokens) -> PrepareResult:
+    """Take the rows from the cache, or prepare them and keep them there."""
+    config, paths = context.config, context.paths
+    validity = _validity(context)
+    longest = min(config.spec.training.max_sequence_length, base.max_positions or 2**31)
+    told = paths.workspace / "data" / "result.json"
+    kept = (paths.train_rows, paths.validation_rows, paths.selection_rows, paths.suite_rows, paths.dataset_report, told)
+    files = {path.name: path for path in kept}
+    cache = RowCache(paths.cache / CACHE_FOLDER)
+    key = _key(config, fetched, vocabulary, longest, validity) if config.spec.cache else None
+    if key is not None and cache.take(key, files):
+        result = PrepareResult.model_validate_json(told.read_bytes())
+        _log(Report.model_validate_json(paths.dataset_report.read_bytes()))
+        return result.model_copy(update={"cached": True, "base_digest": base.digest})
+    job = Job(config.spec.dataset, config.policy, config.spec.training.seed, longest, vocabulary, validity)
+    result = _prepared(context, job, fetched, base, vocabulary)
+    write_atomic(told, result.model_dump_json(by_alias=True))
+    if key is not None:
+        cache.keep(key, files)
+    return result
 
 
-def _curly_quotes(row: Row) -> Row | str:
-    found = sorted({c for c in row.response if c in CURLY_QUOTES})
-    if found and parse(row.response).problems:
-        return f"the response has typographic quotes {' '.join(found)}; Terraform needs \" (a word processor's copy?)"
-    return row
+def _prepared(context: Context, job: Job, fetched: _Fetched, base: BaseModel, vocabulary: BaseTokens) -> PrepareResult:
+    paths = context.paths
+    suite = suite_rows(fetched.suites)
+    taught = job.policy if job.spec.checks.policy is PolicyTeaching.REWRITE else None
+    index = SuiteIndex([held_out(row.line, taught) for row in suite])
+    targets = Targets(paths.train_rows, paths.validation_rows, paths.selection_rows)
+    work = paths.workspace / "prepare"
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        outcome = prepare_rows(job, _found(fetched), index, work, _teller(context), targets)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    write_atomic(paths.dataset_report, outcome.report.model_dump_json(by_alias=True, exclude_none=True, indent=1))
+    _log(outcome.report)
+    if outcome.refusal is not None:
+        raise DatasetInvalidError(outcome.refusal)
+    write_jsonl(paths.suite_rows, (row.wire() for row in suite))
+    return PrepareResult(
+        dataset_digest=outcome.digest,
+        rows=outcome.counts,
+        base_digest=base.digest,
+        template_hash=vocabulary.template_hash,
+        suite_rows=len(suite),
+        tokens=outcome.report.tokens or 0,
+        repair_rows=outcome.report.repair,
+        warnings=outcome.report.warnings[:MAX_WARNINGS],
+    )
 
 
-def _syntax(row: Row) -> Row | str:
-    document = parse(row.response)
-    if document.problems:
-        first = document.problems[0]
-        return f"the response is not Terraform, line {first.line}: {first.message}"
-    return row if document.blocks else "the response has no block"
+def _found(fetched: _Fetched) -> Iterator[Found]:
+    for source, path in fetched.sources:
+        yield from found(path, source.name, source.format, source.columns, source.file_format)
 
 
-def _teach(policy: HousePolicy) -> Filter:
-    """Make the answer one that the house wants to see."""
+def _teller(context: Context) -> Told:
+    def tell(read: int) -> None:
+        context.progress.update(0.3 + 0.6 * read / (read + ESTIMATED_ROWS), metrics={"rows": read})
 
-    def step(row: Row) -> Row | str:
-        return row.with_response(rewrite(parse(row.response), policy))
-
-    return step
+    return tell
 
 
-def _first_only() -> Filter:
-    seen: dict[tuple[tuple[str, str], str], str] = {}
-
-    def step(row: Row) -> Row | str:
-        first = seen.setdefault((row.prompt, row.response.strip()), row.id)
-        return row if first == row.id else f"same prompt and program as {first}"
-
-    return step
+def _log(report: Report) -> None:
+    for line in lines(report):
+        log.info("%s", line)
 
 
-def _not_in(suite: Iterable[SuiteRow]) -> Filter:
-    """Keep what decides out of training."""
-    held_out = {row.prompt: row.line.id for row in suite}
+def _validity(context: Context) -> Validity | None:
+    """Return the verifier beside this stage, once it answers; None where nothing is asked of it."""
+    dataset = context.config.spec.dataset
+    if dataset.checks.validity is OnFinding.OFF and not dataset.repair_examples.percent:
+        return None
 
-    def step(row: Row) -> Row | str:
-        known = held_out.get(row.prompt)
-        return row if known is None else f"its prompt is that of suite row {known!r}"
+    async def ready() -> None:
+        async with VerifierClient(context.verifier_url) as verifier:
+            await wait_until(verifier.healthy, "the verifier", context.sidecar_wait_seconds)
 
-    return step
+    def verify(request: VerifyRequest) -> VerifyResponse:
+        try:
+            return client.verify(context.verifier_url, request)
+        except VerifierUnavailable as error:
+            raise TransientError(str(error)) from error
+        except VerifierRefused as error:
+            raise StageError(str(error)) from error
 
-
-def _at_most(longest: int, vocabulary: BaseTokens) -> Filter:
-    def step(row: Row) -> Row | str:
-        size = len(vocabulary.prompt(row.instruction, row.input)) + len(vocabulary.response(row.response))
-        return row if size <= longest else f"{size} tokens, more than {longest}"
-
-    return step
-
-
-def split(rows: Iterable[Row], validation_percent: int, seed: int) -> tuple[list[Row], list[Row]]:
-    """Return training and validation rows. A prompt's hash decides, so that a prompt is never on both sides."""
-    train: list[Row] = []
-    validation: list[Row] = []
-    for row in rows:
-        key = json.dumps([seed, *row.prompt]).encode()
-        position = int.from_bytes(hashlib.sha256(key).digest()[:8], "big") % SPLIT_STEPS
-        side = validation if position * 100 < validation_percent * SPLIT_STEPS else train
-        side.append(row)
-    return train, validation
+    asyncio.run(ready())
+    return Validity(verify)
 
 
-def _enough(dataset: DatasetSpec, kept: int, train: int, ledger: Ledger) -> None:
-    if kept < dataset.min_rows or train == 0:
-        for name, count in ledger.dropped.items():
-            log.error("filter %s dropped %d rows; first: %s", name, count, ledger.examples[name])
-        raise DatasetInvalidError(
-            f"{kept} of {ledger.read} rows remain, of them {train} for training; spec.dataset.minRows asks for "
-            f"{dataset.min_rows}. Dropped: {ledger.summary()}"
-        )
-
-
-def dataset_digest(train: Iterable[Row], validation: Iterable[Row]) -> str:
-    """Return the digest of all kept rows: their text, their order and their side."""
-    digest = hashlib.sha256()
-    for side, rows in (("train", train), ("validation", validation)):
-        for row in rows:
-            digest.update(json.dumps([side, *row.prompt, row.response]).encode() + b"\n")
-    return digest.hexdigest()
-
-
-def _tokenised(row: Row, vocabulary: BaseTokens) -> dict[str, object]:
-    return {
-        "id": row.id,
-        "prompt_ids": vocabulary.prompt(row.instruction, row.input),
-        "response_ids": vocabulary.response(row.response),
-    }
-
-
-def _suite_json(row: SuiteRow) -> dict[str, object]:
-    return {
-        "id": row.line.id,
-        "suite": row.suite,
-        "instruction": row.line.instruction,
-        "input": row.line.input or "",
-        "asked": None if row.line.asked is None else row.line.asked.model_dump(mode="json"),
-        "stages": [str(stage) for stage in row.stages],
-        "rego": row.line.rego or None,
-        "types": row.types,
-        "difficulty": _label(row.line.difficulty),
-        "cluster": _label(row.line.cluster),
-    }
-
-
-def _label(value: int | str | None) -> str:
-    return "" if value is None else str(value)
+def _key(config: RunConfig, fetched: _Fetched, vocabulary: BaseTokens, longest: int, validity: Validity | None) -> str:
+    """Return the digest of all that decides the rows."""
+    spec = config.spec
+    return key_of({
+        "template": vocabulary.template_hash,  # covers the tokenizer
+        "dataset": spec.dataset.model_dump(mode="json"),
+        "suites": [suite.model_dump(mode="json") for suite, _ in fetched.suites],
+        "policy": None if config.policy is None else config.policy.model_dump(mode="json"),
+        "longest": longest,
+        "seed": spec.training.seed,
+        "files": [sha256_file(path) for _, path in (*fetched.sources, *fetched.suites)],
+        "toolchain": None if validity is None else validity.toolchain.model_dump(mode="json"),
+    })  # fmt: skip

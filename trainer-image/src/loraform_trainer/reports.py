@@ -26,15 +26,19 @@ def read(paths: Paths, stage: RunStage) -> StageReport | None:
     return report if report.exit_code is ExitCode.OK else None
 
 
-def write(paths: Paths, report: StageReport) -> None:
-    """Leave the report in both places. A failed stage's marker is best effort: its volume may be what failed."""
-    text = report.encode()
+def tell(paths: Paths, report: StageReport) -> None:
+    """Leave the report for the kubelet alone."""
     try:
-        paths.termination_log.write_text(text, encoding="ascii")  # a bind mount: it cannot be renamed over
+        paths.termination_log.write_text(report.encode(), encoding="ascii")  # a bind mount: it cannot be renamed over
     except OSError as error:
         log.warning("cannot write the termination message: %s", error)
+
+
+def write(paths: Paths, report: StageReport) -> None:
+    """Leave the report in both places. A failed stage's marker is best effort: its volume may be what failed."""
+    tell(paths, report)
     try:
-        write_atomic(paths.report(report.stage), text)
+        write_atomic(paths.report(report.stage), report.encode())
     except OSError as error:
         if report.exit_code is ExitCode.OK:
             raise

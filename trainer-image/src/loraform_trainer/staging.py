@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import re
+import logging
 import shutil
-import struct
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE, adapter_digest
-from loraform_api.finetunejob import LoRASpec
 from loraform_api.run import LiveAdapter
-from loraform_trainer.errors import (
-    BaseModelInvalidError,
-    InvalidConfigError,
-    MissingReferenceError,
-    WorkspaceFullError,
+from loraform_api.training import LoRASpec
+from loraform_trainer.basemodel import cache
+from loraform_trainer.basemodel.files import (
+    FIELD,
+    check_settings,
+    check_space,
+    check_weights,
+    choose,
+    is_weights,
+    linear_modules,
 )
+from loraform_trainer.basemodel.origins import Origin, RemoteFile, open_origin
+from loraform_trainer.context import Context
+from loraform_trainer.errors import BaseModelInvalidError, InvalidConfigError, MissingReferenceError, TransientError
 from loraform_trainer.files import copy_hashed, inside, sha256_file, tree_digest
 
-REQUIRED = ("config.json", "tokenizer.json")
-ALLOWED = re.compile(
-    r"config\.json|generation_config\.json|tokenizer[\w.-]*\.json|special_tokens_map\.json|added_tokens\.json"
-    r"|[\w.-]+\.safetensors|[\w.-]+\.safetensors\.index\.json"
-)
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-MAX_HEADER_BYTES = 100 << 20
+log = logging.getLogger(__name__)
+
 NOT_ADAPTABLE = frozenset({"lm_head", "embed_tokens"})
+WORKSPACE = "spec.workspace.size"
+CACHE = "spec.cache.claimName"
 
 
 @dataclass(frozen=True)
@@ -46,75 +47,106 @@ def split_uri(storage_uri: str) -> tuple[str, str]:
     return claim, folder.strip("/")
 
 
-def stage_base(mount: Path, storage_uri: str, target: Path) -> BaseModel:
-    """Copy the base model's allowed files; raises StageError when it is absent, unsafe or too large."""
+def stage_base(context: Context) -> BaseModel:
+    """Copy the base model's allowed files into the workspace, from its claim, the cache or its remote place.
+
+    Raises StageError when it is absent, unsafe, too large, or not what was asked for.
+    """
+    spec, paths = context.config.spec.base_model, context.paths
+    paths.base.parent.mkdir(parents=True, exist_ok=True)
+    if spec.storage_uri.startswith("pvc://"):
+        digests = _from_claim(paths.base_mount, spec.storage_uri, paths.base)
+    else:
+        origin = open_origin(spec, paths.base_access, context.mount_wait_seconds)
+        files = _chosen(origin, spec.storage_uri)
+        if context.config.spec.cache is None:
+            check_space(sum(f.size for f in files), paths.base.parent, WORKSPACE)
+            shutil.rmtree(paths.base, ignore_errors=True)
+            digests = _fetch(origin, files, paths.base)
+        elif paths.cache.is_dir():
+            digests = _through_cache(paths.cache / "bases", spec.storage_uri, origin, files, paths.base)
+        else:
+            raise MissingReferenceError(f"{CACHE}: the volume of {context.config.spec.cache.claim_name!r} is absent")
+    positions = check_settings(paths.base, digests).get("max_position_embeddings")
+    check_weights(paths.base, digests)
+    return BaseModel(tree_digest(digests), positions if isinstance(positions, int) else None)
+
+
+def _from_claim(mount: Path, storage_uri: str, target: Path) -> Mapping[str, str]:
     claim, folder = split_uri(storage_uri)
     source = inside(mount, folder)
     if source is None or not source.is_dir():
         raise MissingReferenceError(
-            f"spec.baseModel.storageUri: folder {folder or '/'!r} was not found in PersistentVolumeClaim {claim!r}"
+            f"{FIELD}: folder {folder or '/'!r} was not found in PersistentVolumeClaim {claim!r}"
         )
-    files = _base_files(source, storage_uri)
-    config = _safe_config(source, files)
-    _check_space(files, target)
+    names = choose((entry.name for entry in source.iterdir()), storage_uri)
+    for name in names:
+        if (source / name).is_symlink() or not (source / name).is_file():
+            raise BaseModelInvalidError(f"{FIELD}: {name} in {storage_uri} is not a regular file: copy it with `cp -L`")
+    check_settings(source, names)
+    check_space(sum((source / name).stat().st_size for name in names), target.parent, WORKSPACE)
+    return _copy(source, names, target)
+
+
+def _copy(source: Path, names: Sequence[str], target: Path) -> Mapping[str, str]:
     shutil.rmtree(target, ignore_errors=True)
     digests = {}
-    for file in files:
-        with file.open("rb") as stream:
-            digests[file.name] = copy_hashed(stream, target / file.name)
-    positions = config.get("max_position_embeddings")
-    return BaseModel(tree_digest(digests), positions if isinstance(positions, int) else None)
+    for name in names:
+        with (source / name).open("rb") as stream:
+            digests[name] = copy_hashed(stream, target / name)
+    return digests
 
 
-def _base_files(source: Path, storage_uri: str) -> list[Path]:
-    entries = sorted(source.iterdir())
-    names = {e.name for e in entries}
-    for name in REQUIRED:
-        if name not in names:
-            raise BaseModelInvalidError(f"spec.baseModel.storageUri: {storage_uri} has no {name}")
-    if not any(name.endswith(".safetensors") for name in names):
-        pickles = sorted(name for name in names if name.endswith(PICKLES))
-        found = f" (found {', '.join(pickles[:3])}: convert it to safetensors, pickles are refused)" if pickles else ""
-        raise BaseModelInvalidError(f"spec.baseModel.storageUri: {storage_uri} has no *.safetensors file{found}")
-    files = [e for e in entries if ALLOWED.fullmatch(e.name)]
+def _chosen(origin: Origin, storage_uri: str) -> list[RemoteFile]:
+    files = {file.name: file for file in origin.files()}
+    return [files[name] for name in choose(files, storage_uri)]
+
+
+def _fetch(origin: Origin, files: Sequence[RemoteFile], target: Path) -> Mapping[str, str]:
+    """Fetch files into a folder, settings first: a model that is refused for them costs no download of weights."""
+    digests: dict[str, str] = {}
     for file in files:
-        if file.is_symlink() or not file.is_file():
-            raise BaseModelInvalidError(
-                f"spec.baseModel.storageUri: {file.name} in {storage_uri} is not a regular file: copy it with `cp -L`"
+        if is_weights(file.name) and not any(is_weights(name) for name in digests):
+            check_settings(target, digests)
+        digests[file.name] = origin.save(file, target / file.name)
+        if (size := (target / file.name).stat().st_size) != file.size:
+            raise TransientError(f"{FIELD}: {file.name} has {size} bytes, the listing said {file.size}")
+        if file.sha256 is not None and digests[file.name] != file.sha256:
+            raise TransientError(
+                f"{FIELD}: {file.name} has sha256 {digests[file.name]}, the listing said {file.sha256}"
             )
-    return files
+    return digests
 
 
-def _safe_config(source: Path, files: list[Path]) -> dict[str, Any]:
-    """Return config.json; refuse any JSON file that names code to be loaded."""
-    parsed: dict[str, Any] = {}
-    for file in files:
-        if not file.name.endswith("config.json"):
-            continue
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BaseModelInvalidError(f"{file.name} of the base model is not JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise BaseModelInvalidError(f"{file.name} of the base model is not a JSON object")
-        if "auto_map" in content:
-            raise BaseModelInvalidError(
-                f"{file.name} of the base model has `auto_map`: models that bring their own code are refused"
-            )
-        parsed[file.name] = content
-    config: dict[str, Any] = parsed["config.json"]
-    if not config.get("architectures"):
-        raise BaseModelInvalidError("config.json of the base model has no `architectures`")
-    return config
+def _through_cache(
+    root: Path, storage_uri: str, origin: Origin, files: Sequence[RemoteFile], target: Path
+) -> Mapping[str, str]:
+    """Copy the model from its cache entry, which is made when it is absent, and made anew when it is damaged."""
+    needed = sum(f.size for f in files)
+    check_space(needed, target.parent, WORKSPACE)
+    name = cache.key(storage_uri, files)
+    if (root / name).exists():
+        known = cache.find(root, name, files)
+        copied = None if known is None else _copy_entry(known, target)
+        if copied is not None:
+            log.info("the base model was taken from the cache, %s", name)
+            return copied
+        cache.discard(root, name)
+    root.mkdir(parents=True, exist_ok=True)
+    check_space(needed, root, CACHE)
+    made = _copy_entry(cache.add(root, name, files, lambda folder: _fetch(origin, files, folder)), target)
+    if made is None:
+        raise TransientError(f"{CACHE}: the base model changed in the cache while it was copied")
+    return made
 
 
-def _check_space(files: list[Path], target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    needed, free = sum(f.stat().st_size for f in files), shutil.disk_usage(target.parent).free
-    if needed > free:
-        raise WorkspaceFullError(
-            f"spec.workspace.size: the base model has {needed >> 20} MiB, but only {free >> 20} MiB are free"
-        )
+def _copy_entry(entry: cache.Entry, target: Path) -> Mapping[str, str] | None:
+    """Copy an entry's files; None when they are not what its index says."""
+    try:
+        digests = _copy(entry.folder, list(entry.digests), target)
+    except FileNotFoundError:
+        return None
+    return digests if digests == entry.digests else None
 
 
 def check_lora(lora: LoRASpec, max_rank: int, base: Path) -> None:
@@ -123,28 +155,13 @@ def check_lora(lora: LoRASpec, max_rank: int, base: Path) -> None:
         raise InvalidConfigError(
             f"spec.lora.rank: {lora.rank} is more than the engine serves; at most {max_rank} with this profile"
         )
-    known = {name for file in sorted(base.glob("*.safetensors")) for name in _linear_modules(file)}
+    known = {name for file in sorted(base.glob("*.safetensors")) for name in linear_modules(file)}
     for module in lora.target_modules:
         if module in NOT_ADAPTABLE or module not in known:
             allowed = ", ".join(sorted(known - NOT_ADAPTABLE)[:20])
             raise InvalidConfigError(
                 f"spec.lora.targetModules: the base model has no linear layer {module!r} to adapt; it has {allowed}"
             )
-
-
-def _linear_modules(file: Path) -> Iterator[str]:
-    """Yield the last name of each matrix in a safetensors file, from its header alone."""
-    try:
-        with file.open("rb") as stream:
-            (size,) = struct.unpack("<Q", stream.read(8))
-            if size > MAX_HEADER_BYTES:
-                raise ValueError(f"a header of {size} bytes")
-            header: dict[str, Any] = json.loads(stream.read(size))
-        for key, entry in header.items():
-            if key.endswith(".weight") and len(entry.get("shape", ())) == 2:
-                yield key.split(".")[-2]
-    except (ValueError, struct.error, AttributeError, IndexError) as error:
-        raise BaseModelInvalidError(f"{file.name} of the base model is not a safetensors file: {error}") from error
 
 
 def stage_live(mount: Path, live: LiveAdapter, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer
 from loraform_api.prompt import prompt_tokens, response_tokens, special_ids, template_hash
 from loraform_trainer.errors import BaseModelInvalidError
 from loraform_trainer.files import sha256_file
+from loraform_trainer.rows import Row
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,25 @@ class BaseTokens:
     def response(self, text: str) -> list[int]:
         return response_tokens(self._encode, text, eos=self.eos)
 
+    def batch(self, rows: Sequence[Row]) -> tuple[list[list[int]], list[list[int]]]:
+        """Return the ids of all prompts and of all responses, equal to those of `prompt` and `response`.
+
+        The contract is asked twice: for the texts, which are then encoded together, and for their ids.
+        """
+        texts: dict[str, None] = {}
+
+        def note(text: str) -> list[int]:
+            texts[text] = None
+            return []
+
+        for row in rows:
+            prompt_tokens(note, row.instruction, row.input, bos=self.bos)
+            response_tokens(note, row.response, eos=self.eos)
+        encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        ids: dict[str, list[int]] = {text: one.ids for text, one in zip(texts, encoded, strict=True)}
+        prompts = [prompt_tokens(ids.__getitem__, row.instruction, row.input, bos=self.bos) for row in rows]
+        return prompts, [response_tokens(ids.__getitem__, row.response, eos=self.eos) for row in rows]
+
 
 def load(base: Path) -> BaseTokens:
     """Read the tokenizer of a base model's folder; raises BaseModelInvalidError when it is not usable."""
@@ -46,6 +67,8 @@ def load(base: Path) -> BaseTokens:
     except Exception as error:  # tokenizers raises plain Exception
         raise BaseModelInvalidError(f"tokenizer.json of the base model cannot be read: {error}") from error
     tokenizer.encode_special_tokens = True  # a user's "<|end|>" is text, never a token
+    tokenizer.no_truncation()  # a tokenizer may bring a length at which it would cut rows
+    tokenizer.no_padding()
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     try:
         bos, eos = special_ids(config, tokenizer.encode("", add_special_tokens=True).ids)

@@ -37,6 +37,7 @@ def report(
         by_type=types,
         types_left_out=left_out,
         loss=list(loss),
+        selection=result.selection,
         reflexion=result.reflexion,
         parity_max_difference=result.parity_max_difference,
         toolchain=result.toolchain,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loraform_api.evaluation import LossPoint
+from loraform_api.finetunejob_status import Forgetting
 from loraform_api.names import RunStage
 from loraform_api.run import EvaluateResult
 from loraform_trainer import reports
@@ -11,20 +12,27 @@ from loraform_trainer.evaluation import figures, page
 from loraform_trainer.evaluation.breakdown import ByArm
 from loraform_trainer.files import read_jsonl, write_atomic
 from loraform_trainer.paths import Paths
+from loraform_trainer.staging import digest_of
 
 
 def write(context: Context, result: EvaluateResult, by_arm: ByArm, samples: ByArm) -> EvaluateResult:
     """Write report and page; return `result` with what status shows of them."""
     report = figures.report(context.config, result, by_arm, samples, training_log(context.paths))
-    trained = reports.read(context.paths, RunStage.TRAIN)
-    if trained is not None and trained.train is not None:
-        report = report.model_copy(update={"forgetting": trained.train.forgetting})
+    report = report.model_copy(update={"forgetting": _forgetting(context.paths)})
     write_atomic(context.paths.evaluation_report, report.model_dump_json(by_alias=True, exclude_none=True, indent=2))
     write_atomic(context.paths.evaluation_page, page.render(report, by_arm))
     shown = figures.in_status(report)
     return result.model_copy(
         update={"arms": [arm.model_copy(update={"pass_at_k": shown[arm.name]}) for arm in result.arms]}
     )
+
+
+def _forgetting(paths: Paths) -> Forgetting | None:
+    """Return what stage train measured of the newest checkpoint, where that is the candidate."""
+    trained = reports.read(paths, RunStage.TRAIN)
+    if trained is None or trained.train is None or trained.train.adapter_digest != digest_of(paths.adapter):
+        return None
+    return trained.train.forgetting
 
 
 def training_log(paths: Paths) -> list[LossPoint]:

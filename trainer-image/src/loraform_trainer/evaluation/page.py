@@ -6,7 +6,6 @@ Answers of models are hostile: every text passes `markup`, and the page forbids 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from string import Template
 
@@ -14,16 +13,15 @@ from loraform_api.evaluation import (
     ArmFigures,
     EvaluationReport,
     Group,
-    LossPoint,
     PairedFigures,
-    Rate,
     StageFigures,
 )
-from loraform_api.finetunejob_status import ArmName, Forgetting, Gain, Reflexion
+from loraform_api.finetunejob_status import ArmName, Gain, Reflexion
 from loraform_trainer.arms import Scored
-from loraform_trainer.evaluation import breakdown, charts, examples, figures
+from loraform_trainer.evaluation import charts, examples, figures, trained
 from loraform_trainer.evaluation.breakdown import ByArm
-from loraform_trainer.evaluation.markup import Markup, Part, join, tag, text
+from loraform_trainer.evaluation.markup import Markup, join, tag, text
+from loraform_trainer.evaluation.parts import Section, cell, counted, head, rate_table, section, side
 
 MAX_BYTES = 2_000_000
 FRAME_BYTES = 20_000
@@ -35,28 +33,17 @@ MAX_EXAMPLES = 20
 def render(report: EvaluationReport, by_arm: ByArm) -> str:
     """Return the page, at most `MAX_BYTES` long; `by_arm` has the greedy answers."""
     template = Template(resources.files("loraform_trainer.evaluation").joinpath("page.html").read_text("utf-8"))
-    head = {
+    words = {
         "title": text(f"Evaluation of {report.namespace}/{report.name}"),
         "verdict": text(report.verdict),
         "kind": _kind(report.paired),
     }
     sections = _figures(report)
-    share = (MAX_BYTES - FRAME_BYTES - sum(len(s.body.encode()) for s in sections)) // 3
-    sections += _examples(report.paired.reference, by_arm, share)
-    links = (tag("li", tag("a", section.title, href=f"#{section.id}")) for section in sections)
+    budget = (MAX_BYTES - FRAME_BYTES - sum(len(s.body.encode()) for s in sections)) // 3
+    sections += _examples(report.paired.reference, by_arm, budget)
+    links = (tag("li", tag("a", s.title, href=f"#{s.id}")) for s in sections)
     body = join(*(tag("section", tag("h2", s.title, id=s.id), s.body, aria_labelledby=s.id) for s in sections))
-    return template.substitute(head, contents=tag("nav", tag("ul", *links), aria_label="Contents"), sections=body)
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    id: str
-    title: str
-    body: Markup
-
-
-def _section(id_: str, title: str, *children: Part) -> Section:
-    return Section(id_, title, join(*children))
+    return template.substitute(words, contents=tag("nav", tag("ul", *links), aria_label="Contents"), sections=body)
 
 
 def _figures(report: EvaluationReport) -> list[Section]:
@@ -72,10 +59,12 @@ def _figures(report: EvaluationReport) -> list[Section]:
     if report.by_type:
         words = f"A row counts in each resource type that it asks for.{types_left}"
         made.append(_grouped("types", "By resource type", report.by_type, report, words))
+    if report.selection:
+        made.append(trained.chosen(report.selection, report.loss))
     if any(point.loss is not None for point in report.loss):
-        made.append(_loss(report.loss))
+        made.append(trained.loss(report.loss))
     if report.forgetting is not None:
-        made.append(_forgetting(report.forgetting))
+        made.append(trained.forgetting(report.forgetting))
     return [*made, _made_with(report)]
 
 
@@ -93,16 +82,16 @@ def _rates(report: EvaluationReport) -> Section:
         ("Inconclusive", [arm.inconclusive for arm in report.arms]),
         ("Hallucinated", [arm.hallucinated for arm in report.arms]),
     ]
-    return _section(
+    return section(
         "rates",
         "Rates by arm and stage",
         tag("p", f"Share of all {report.rows} rows; a stage that was not reached is not passed. "
             "Whiskers: 95 % (Wilson)."),
         tag("div",
-            _rate_table("As the model wrote it (raw)", "Stage", names, raw),
-            _rate_table("As it would be served, after the house-policy rewrite", "Stage", names, served, "served"),
+            rate_table("As the model wrote it (raw)", "Stage", names, raw),
+            rate_table("As it would be served, after the house-policy rewrite", "Stage", names, served, "served"),
             class_="beside"),
-        _rate_table("Shown apart; none of these rows passed", "What", names, apart, "apart"),
+        rate_table("Shown apart; none of these rows passed", "What", names, apart, "apart"),
         tag("p", "Truncated: the answer reached its longest length. Inconclusive: a stage could not decide. "
             "Hallucinated: a type, block or argument that the provider does not have. Different answers: "
             + ", ".join(f"{arm.name} {arm.distinct_answers}" for arm in report.arms) + "."),
@@ -118,14 +107,14 @@ def _paired(paired: PairedFigures) -> Section:
     table = tag(
         "table",
         tag("caption", f"Rows by outcome, candidate against {reference}, raw, all stages"),
-        tag("thead", tag("tr", tag("td"), _head(f"{reference} passed"), _head(f"{reference} failed"))),
+        tag("thead", tag("tr", tag("td"), head(f"{reference} passed"), head(f"{reference} failed"))),
         tag(
             "tbody",
-            tag("tr", _side("Candidate passed"), tag("td", paired.both_passed), tag("td", f"{paired.gained} gained")),
-            tag("tr", _side("Candidate failed"), tag("td", f"{paired.lost} lost"), tag("td", paired.neither_passed)),
+            tag("tr", side("Candidate passed"), tag("td", paired.both_passed), tag("td", f"{paired.gained} gained")),
+            tag("tr", side("Candidate failed"), tag("td", f"{paired.lost} lost"), tag("td", paired.neither_passed)),
         ),
     )
-    return _section(
+    return section(
         "paired",
         "The comparison that promotion reads",
         table,
@@ -143,18 +132,18 @@ def _pass_at_k(report: EvaluationReport) -> Section:
     rows = [
         tag(
             "tr",
-            _side(f"pass@{k}"),
-            *(_cell(e.rate, e.low, e.high) for arm in drawn for e in arm.pass_at_k if e.k == k),
+            side(f"pass@{k}"),
+            *(cell(e.rate, e.low, e.high) for arm in drawn for e in arm.pass_at_k if e.k == k),
         )
         for k in ks
     ]
     table = tag(
         "table",
         tag("caption", "Chance that one of k drawn answers passes every stage"),
-        tag("thead", tag("tr", _head("k"), *(_head(arm.name.value) for arm in drawn))),
+        tag("thead", tag("tr", head("k"), *(head(arm.name.value) for arm in drawn))),
         tag("tbody", *rows),
     )
-    return _section(
+    return section(
         "passk",
         "More than one answer",
         tag("p", f"{report.samples_per_prompt} answers drawn for each of {first.prompts} prompts at temperature "
@@ -168,28 +157,23 @@ def _reflexion(found: Reflexion) -> Section:
     ways = [(f"After {r.round} repairs", r.passed, f"{r.repaired} asked", r.tokens) for r in found.rounds]
     ways.append(("Best of n", drawn.passed, f"{drawn.answers} drawn", drawn.tokens))
     rows = [
-        tag("tr", _side(name), _share(passed, found.rows), tag("td", answers), tag("td", tokens))
+        tag("tr", side(name), counted(passed, found.rows), tag("td", answers), tag("td", tokens))
         for name, passed, answers, tokens in ways
     ]
     heads = ("What is served", "Rows that pass every stage", "More answers", "Their tokens, prompts included")
     table = tag(
         "table",
         tag("caption", "The candidate with repairs, and with drawn answers for as many tokens"),
-        tag("thead", tag("tr", *map(_head, heads))),
+        tag("thead", tag("tr", *map(head, heads))),
         tag("tbody", *rows),
     )
-    return _section(
+    return section(
         "reflexion",
         "Repairs",
         table,
         tag("p", f"After {last.round} repairs {_gain(found.gain)} against the first answers, {_gain(over)} against "
             "best of n. Neither saw what Intent asks, and it decides nothing."),
     )  # fmt: skip
-
-
-def _share(passed: int, rows: int) -> Markup:
-    found = breakdown.rate(passed, rows)
-    return _cell(found.rate, found.low, found.high, "served", found)
 
 
 def _gain(found: Gain) -> str:
@@ -200,26 +184,8 @@ def _gain(found: Gain) -> str:
 def _grouped(id_: str, title: str, groups: Sequence[Group], report: EvaluationReport, words: str) -> Section:
     arms = [arm.name for arm in report.arms]
     rows = [(f"{g.name} ({g.rates[arms[0]].rows} rows)", [g.rates[arm] for arm in arms]) for g in groups]
-    table = _rate_table("Raw, all stages", title, [arm.value for arm in arms], rows)
-    return _section(id_, title, tag("p", words) if words else join(), table)
-
-
-def _loss(log: Sequence[LossPoint]) -> Section:
-    points = [(point.step, point.loss) for point in log if point.loss is not None]
-    validation = [point.eval_loss for point in log if point.eval_loss is not None]
-    told = f" On the validation rows it is {validation[-1]:.4g} at the end." if validation else ""
-    words = f"Last {points[-1][1]:.4g} at step {points[-1][0]}.{told}"
-    return _section("loss", "Training loss", charts.curve(points, "training loss"), tag("p", words))
-
-
-def _forgetting(found: Forgetting) -> Section:
-    return _section(
-        "forgetting",
-        "Beside Terraform",
-        tag("p", f"The adapter changes the log-probability per token of {found.prompts} short general answers by "
-            f"{found.mean_difference} nats on the mean (95 % interval {found.low} to {found.high}); below 0 it makes "
-            "them less likely. It decides nothing."),
-    )  # fmt: skip
+    table = rate_table("Raw, all stages", title, [arm.value for arm in arms], rows)
+    return section(id_, title, tag("p", words) if words else join(), table)
 
 
 def _made_with(report: EvaluationReport) -> Section:
@@ -229,11 +195,11 @@ def _made_with(report: EvaluationReport) -> Section:
         ("Largest difference of a log-probability, trainer to engine", report.parity_max_difference),
         *((f"Adapter of {arm.name}", arm.adapter_digest) for arm in report.arms if arm.adapter_digest),
     ]
-    return _section("made", "Made with", tag("dl", *(join(tag("dt", name), tag("dd", fact)) for name, fact in facts)))
+    return section("made", "Made with", tag("dl", *(join(tag("dt", name), tag("dd", fact)) for name, fact in facts)))
 
 
-def _examples(reference: ArmName, by_arm: ByArm, share: int) -> list[Section]:
-    """Return rows lost, rows gained and failed rows; each list may have `share` bytes."""
+def _examples(reference: ArmName, by_arm: ByArm, budget: int) -> list[Section]:
+    """Return rows lost, rows gained and failed rows; each list may have `budget` bytes."""
     lost, gained = figures.lost(by_arm, reference), figures.gained(by_arm, reference)
     failed = [s for s in by_arm[ArmName.CANDIDATE] if not s.passed]
     shown = enumerate(examples.failures(failed, MAX_EXAMPLES), 1)
@@ -242,7 +208,7 @@ def _examples(reference: ArmName, by_arm: ByArm, share: int) -> list[Section]:
         "gained": (f"Rows gained against {reference}", len(gained), _compared(gained, "gained")),
         "failed": ("Rows that the candidate failed", len(failed), (examples.failure(s, i) for i, s in shown)),
     }  # fmt: skip
-    return [_listed(id_, title, count, parts, share) for id_, (title, count, parts) in made.items()]
+    return [_listed(id_, title, count, parts, budget) for id_, (title, count, parts) in made.items()]
 
 
 def _compared(pairs: Sequence[tuple[Scored, Scored]], kind: str) -> Iterable[Markup]:
@@ -263,35 +229,4 @@ def _listed(id_: str, title: str, count: int, parts: Iterable[Markup], budget: i
     words = (
         tag("p", "None." if not count else f"{rest} more in evaluation/rows.jsonl.") if rest or not count else join()
     )
-    return _section(id_, f"{title}: {count}", *shown, words)
-
-
-def _rate_table(
-    caption: str, what: str, arms: Sequence[str], rows: Iterable[tuple[str, Sequence[Rate]]], kind: str = ""
-) -> Markup:
-    body = (tag("tr", _side(name), *(_cell(r.rate, r.low, r.high, kind, r) for r in rates)) for name, rates in rows)
-    table = tag(
-        "table",
-        tag("caption", caption),
-        tag("thead", tag("tr", _head(what), *(_head(arm) for arm in arms))),
-        tag("tbody", *body),
-    )
-    return tag("div", table, class_="wide", tabindex=0, role="region", aria_label=caption)
-
-
-def _cell(rate: float, low: float, high: float, kind: str = "", rows: Rate | None = None) -> Markup:
-    counted = f" ({rows.passed}/{rows.rows})" if rows else ""
-    return tag(
-        "td",
-        charts.bar(rate, low, high, kind),
-        tag("span", f"{rate * 100:.1f} %{counted}", class_="value"),
-        tag("span", f"{low * 100:.1f} to {high * 100:.1f}", class_="interval"),
-    )
-
-
-def _head(words: str) -> Markup:
-    return tag("th", words, scope="col")
-
-
-def _side(words: str) -> Markup:
-    return tag("th", words, scope="row")
+    return section(id_, f"{title}: {count}", *shown, words)

@@ -129,12 +129,7 @@ class Measurement:
         """Return the programs as they would be served, judged by what the course may know."""
         questions = [Question(text, tuple(reflexion.checks(first.row.stages))) for first, text in answers]
         verdicts = await self._judge.verdicts(questions, rewrite=self._judge.rewrites, told=self._step())
-        found = []
-        for question in questions:
-            verdict = verdicts[question]
-            served = question.text if verdict.rewritten is None else verdict.rewritten
-            found.append(Candidate(served, verdict.model_copy(update={"rewritten": None})))
-        return found
+        return [Candidate.served(question.text, verdicts[question]) for question in questions]
 
     async def _judge_chosen(self, trails: Sequence[Trail]) -> None:
         """Ask once for all stages of all that was chosen. What is served is judged as it is, not rewritten again."""

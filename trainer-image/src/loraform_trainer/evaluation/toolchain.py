@@ -7,14 +7,17 @@ from loraform_api.verification import Toolchain
 from loraform_verifier.versions import satisfies
 
 NAMED = 5
-"""Providers and packs that are named; the report has a bound."""
+"""Providers and packs that are named."""
+LONGEST = 300
+"""Characters of all words; the report has a bound."""
 
 
 def words(toolchain: Toolchain) -> str:
     """Return product and version, providers and packs, for provenance."""
     providers = [f"{source} {version}" for source, version in toolchain.providers.items()]
     packs = [f"pack {name} {digest[:12]}" for name, digest in toolchain.packs.items()]
-    return ", ".join((toolchain.terraform, *providers[:NAMED], *packs[:NAMED]))
+    found = ", ".join((toolchain.terraform, *providers[:NAMED], *packs[:NAMED]))
+    return found if len(found) <= LONGEST else f"{found[: LONGEST - 1]}…"
 
 
 def lacks(asked: ToolchainSpec, toolchain: Toolchain) -> str:

@@ -1,0 +1,252 @@
+"""Benchmark 6: from rows to packs, against datasets + datasketch + TRL; and the stage `prepare` whole, twice.
+
+    python bench/data.py --output bench/results/data.json --docs docs/benchmarks.md
+
+Stages that both sides have are paired on the same rows in one process: processor seconds, the order alternating. The
+peer tokenises by `datasets.map(batched=True)` with transformers' fast tokenizer, sketches by `datasketch.MinHash`,
+finds near rows by `MinHashLSH` and packs by TRL's `pack_dataset`; we do what `prepare` and `train` do. Checks that no
+peer has (syntax, secrets, validity) count on neither side. Then `prepare` runs as in its pod (`data_prepare.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from data_prepare import BASE, CAPACITY, prepared
+from data_rows import EDITS, Copy, dataset
+from data_tables import put, show
+from datasketch import MinHash, MinHashLSH  # type: ignore[import-untyped]  # a peer, without type information
+from transformers import PreTrainedTokenizerFast
+from trl.data_utils import pack_dataset
+
+from loraform_trainer import tokenised, tokens
+from loraform_trainer.dataset.near import near_rows, shape, sketches
+from loraform_trainer.dataset.shingles import Sets, jaccard, shingled, union
+from loraform_trainer.rows import Row
+from loraform_trainer.tokens import BaseTokens
+from loraform_trainer.training.packing import decide
+
+THRESHOLDS = (0.8, 0.7)
+CHUNK = 500
+PEER_CHUNK = 5000
+WHOLE = ("tokenise", "shingles", "near", "pack")
+Costs = dict[str, float]
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+
+def cpu(work: Callable[[], Any]) -> tuple[Any, float]:
+    """Return what `work` returns and the processor seconds it took, those of its threads included."""
+    before = time.process_time()
+    found = work()
+    return found, time.process_time() - before
+
+
+def chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (rows[at : at + size] for at in range(0, len(rows), size))
+
+
+def sets_of(rows: Sequence[Row]) -> Sets:
+    """Return the shingles of rows as `prepare` makes them."""
+    parts = [
+        union(shingled([r.instruction.encode() for r in chunk]), shingled([r.response.encode() for r in chunk]))
+        for chunk in chunks(rows, CHUNK)
+    ]
+    sizes = np.concatenate([[0], *(part.sizes for part in parts)])
+    return Sets(np.concatenate([part.values for part in parts]), np.cumsum(sizes))
+
+
+def ours(rows: Sequence[Row], vocabulary: BaseTokens, folder: Path) -> tuple[Costs, set[tuple[int, int]], int]:
+    """Return processor seconds by stage, the near pairs found, and the number of packs."""
+    lengths: list[int] = []
+
+    def blocks() -> Iterator[Any]:
+        for chunk in chunks(rows, CHUNK):
+            prompts, responses = vocabulary.batch(chunk)
+            lengths.extend(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
+            yield tokenised.block([r.id for r in chunk], prompts, responses)
+
+    _, tokenising = cpu(lambda: tokenised.write(folder / "rows.arrow", blocks()))
+    sets, shingling = cpu(lambda: sets_of(rows))
+    bands, height = shape(THRESHOLDS[0])
+    _, sketching = cpu(lambda: sketches(sets, bands * height))
+    near, finding = cpu(lambda: near_rows(sets, THRESHOLDS[0]))
+    packing, packed = cpu(lambda: decide(np.array(lengths, np.int64), CAPACITY))
+    costs = {"tokenise": tokenising, "shingles": shingling, "sketch": sketching, "near": finding}
+    pairs = {(kept, gone) for gone, (kept, _) in near.dropped.items()}
+    return {**costs, "pack": packed}, pairs, packing.packs
+
+
+def peer(rows: Sequence[Row], vocabulary: BaseTokens) -> tuple[Costs, set[tuple[int, int]], int]:
+    """Do the same with datasets, datasketch and TRL."""
+    fast: Any = PreTrainedTokenizerFast(tokenizer_object=vocabulary.tokenizer)  # type: ignore[no-untyped-call]
+    source = datasets.Dataset.from_dict(
+        {
+            "prompt": [f"### Instruction:\n{r.instruction.strip()}\n\n### Response:\n" for r in rows],
+            "completion": [r.response.strip() + "\n" for r in rows],
+        }
+    )
+
+    def tokenise(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
+        prompts = fast(batch["prompt"], add_special_tokens=False)["input_ids"]
+        completions = fast(batch["completion"], add_special_tokens=False)["input_ids"]
+        both = list(zip(prompts, completions, strict=True))
+        return {
+            "input_ids": [[*p, *c, vocabulary.eos] for p, c in both],
+            "completion_mask": [[0] * len(p) + [1] * (len(c) + 1) for p, c in both],
+        }
+
+    made, tokenising = cpu(lambda: source.map(tokenise, batched=True, remove_columns=source.column_names))
+    costs = {"tokenise": tokenising, "shingles": 0.0, "sketch": 0.0, "near": 0.0}  # near: its sketches included
+    index, pairs = MinHashLSH(threshold=THRESHOLDS[0], num_perm=128), set[tuple[int, int]]()
+    for start in range(0, len(rows), PEER_CHUNK):
+        part = rows[start : start + PEER_CHUNK]
+        sets, spent = cpu(lambda part=part: [_shingles(r) for r in part])  # type: ignore[misc] # a default argument
+        costs["shingles"] += spent
+        sketches, spent = cpu(lambda sets=sets: [_sketch(s) for s in sets])  # type: ignore[misc]
+        costs["sketch"] += spent
+        found, spent = cpu(lambda at=start, sketches=sketches: _deduplicated(index, at, sketches))  # type: ignore[misc]
+        costs["near"] += spent
+        pairs |= found
+    costs["near"] += costs["sketch"]
+    packed, costs["pack"] = cpu(lambda: pack_dataset(made, CAPACITY, "bfd"))
+    return costs, pairs, len(packed)
+
+
+def _shingles(one: Row) -> set[bytes]:
+    found: set[bytes] = set()
+    for text in (one.instruction, one.response):
+        words = _TOKEN.findall(text)
+        found.update(" ".join(words[i : i + 5]).encode() for i in range(max(1, len(words) - 4)))
+    return found
+
+
+def _sketch(shingles: set[bytes]) -> MinHash:
+    sketch = MinHash(num_perm=128)
+    sketch.update_batch(shingles)
+    return sketch
+
+
+def _deduplicated(index: MinHashLSH, first: int, sketches: list[MinHash]) -> set[tuple[int, int]]:
+    pairs: set[tuple[int, int]] = set()
+    for number, sketch in enumerate(sketches, first):
+        found = index.query(sketch)
+        pairs.update((kept, number) for kept in found)
+        if not found:
+            index.insert(number, sketch, check_duplication=False)
+    return pairs
+
+
+def recall(rows: Sequence[Row], copies: list[Copy], of_peer: set[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Return, by kind of edit and threshold, how many planted pairs are near, and how many were found."""
+    sets = sets_of(rows)
+    found = {t: {(kept, gone) for gone, (kept, _) in near_rows(sets, t).dropped.items()} for t in THRESHOLDS}
+    gone = {t: {pair[1] for pair in pairs} for t, pairs in found.items()}
+    flagged = {pair[1] for pair in of_peer}
+    table = []
+    for kind, edit in enumerate(EDITS):
+        planted = [c for c in copies if c.kind == kind]
+        similar = {c.copy: jaccard(sets[c.original], sets[c.copy]) for c in planted}
+        entry: dict[str, Any] = {
+            "edit": edit,
+            "pairs": len(planted),
+            "similarity": round(statistics.mean(similar.values()), 3),
+        }
+        for threshold in THRESHOLDS:
+            near = {number for number, value in similar.items() if value >= threshold}
+            entry[f"near at {threshold}"] = len(near)
+            entry[f"found at {threshold}"] = len(gone[threshold] & similar.keys())
+            entry[f"found of near at {threshold}"] = len(gone[threshold] & near)
+        near = {number for number, value in similar.items() if value >= THRESHOLDS[0]}
+        entry |= {"peer found": len(flagged & similar.keys()), "peer found of near": len(flagged & near)}
+        table.append(entry)
+    return table
+
+
+def paired(size: int, pairs: int, folder: Path) -> dict[str, Any]:
+    """Compare both sides on `size` rows, `pairs` times."""
+    made, copies = dataset(size)
+    rows = [Row(f"rows:{i}", r["instruction"], "", r["response"]) for i, r in enumerate(made)]
+    vocabulary = tokens.load(BASE)
+    mine: list[Costs] = []
+    theirs: list[Costs] = []
+    for turn in range(pairs):
+        for my_turn in (True, False) if turn % 2 == 0 else (False, True):
+            if my_turn:
+                costs, found, packs = ours(rows, vocabulary, folder)
+                mine.append(costs)
+            else:
+                costs, of_peer, peer_packs = peer(rows, vocabulary)
+                theirs.append(costs)
+    for costs in (*mine, *theirs):
+        costs["whole"] = sum(costs[stage] for stage in WHOLE)
+    stages = {
+        stage: {
+            "ours": round(statistics.median(c[stage] for c in mine), 4),
+            "peer": round(statistics.median(c[stage] for c in theirs), 3),
+            "ratio": round(statistics.median(b[stage] / a[stage] for a, b in zip(mine, theirs, strict=True)), 2),
+        }
+        for stage in ("tokenise", "shingles", "sketch", "near", "pack", "whole")
+    }
+    return {
+        "rows": size, "pairs": pairs, "stages": stages, "packs": packs, "peer_packs": peer_packs,
+        "near": len({pair[1] for pair in found}), "peer_near": len({pair[1] for pair in of_peer}),
+        "recall": recall(rows, copies, of_peer),
+    }  # fmt: skip
+
+
+def main() -> int:
+    """Run what is asked, print it and write the JSON; figures of parts that were not asked for stay in the file."""
+    parser = argparse.ArgumentParser(description="Data preparation against datasets, datasketch and TRL.")
+    parser.add_argument("--output", type=Path, help="write the figures there, as JSON")
+    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 200_000], help="sizes (default: %(default)s)")
+    parser.add_argument("--only", choices=["paired", "prepare"], help="half of the benchmark")
+    parser.add_argument("--verifier", metavar="URL", help="validate the rows of `prepare` too, by this service")
+    parser.add_argument("--docs", type=Path, help="page whose bench-data section is replaced")
+    options = parser.parse_args()
+    datasets.disable_progress_bars()
+    old = json.loads(options.output.read_text()) if options.output and options.output.exists() else {}
+    packages = ("datasets", "datasketch", "trl", "transformers", "tokenizers", "rensa", "pyarrow", "numpy")
+    figures = {
+        "benchmark": "data",
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "load": round(os.getloadavg()[0], 1),
+        "paired": old.get("paired", []),
+        "prepare": old.get("prepare", []),
+    }
+    for size in options.rows:
+        with tempfile.TemporaryDirectory() as name:
+            datasets.config.HF_DATASETS_CACHE = Path(name) / "hf"
+            if options.only != "prepare":
+                merge(figures["paired"], paired(size, 3 if size <= 20_000 else 1, Path(name)), ("rows",))
+            if options.only != "paired":
+                merge(figures["prepare"], prepared(size, Path(name), options.verifier), ("rows", "validated"))
+        if options.output:
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            options.output.write_text(json.dumps(figures, indent=1) + "\n")
+    if options.docs:
+        put(options.docs, figures)
+    print("\n".join(show(figures)))
+    return 0
+
+
+def merge(entries: list[dict[str, Any]], new: dict[str, Any], by: tuple[str, ...]) -> None:
+    """Put an entry in the place of the one that is equal in `by`."""
+    others = [entry for entry in entries if any(entry[key] != new[key] for key in by)]
+    entries[:] = sorted([*others, new], key=lambda entry: [entry[key] for key in by])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

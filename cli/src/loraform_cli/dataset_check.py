@@ -1,0 +1,138 @@
+"""Makes the checks of `loraform dataset check` in this process, and prints what a run would keep, drop and refuse."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from loraform_api.dataset import Columns, DatasetSpec, TrainingSource
+from loraform_api.training import TrainingSpec
+from loraform_api.verification import HousePolicy
+from loraform_cli.inputs import InputError, first_mistake, read_policy
+from loraform_trainer import tokens
+from loraform_trainer.dataset.found import found
+from loraform_trainer.dataset.held_out import HeldOut, SuiteIndex
+from loraform_trainer.dataset.pipeline import Found, Told
+from loraform_trainer.dataset.prepared import Job, Outcome, prepare_rows
+from loraform_trainer.dataset.report import lines
+from loraform_trainer.dataset.suites import held_out, suite_lines
+from loraform_trainer.dataset.validity import Validity
+from loraform_trainer.errors import DatasetInvalidError, StageError
+from loraform_trainer.tokens import BaseTokens
+from loraform_verifier.isolation import IsolationError
+from loraform_verifier.keeper import ProviderKeeper
+from loraform_verifier.schema.compact import SchemaError
+from loraform_verifier.toolchain import ToolchainError, discover
+from loraform_verifier.verify import Verifier
+
+TELL_SECONDS = 2.0
+REFUSED = 1
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check the files and print the report; return the exit status."""
+    for path in (*arguments.files, *arguments.suite):
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+    job = _job(arguments)
+    suite = SuiteIndex(list(_suite(arguments.suite, job.policy)))
+    try:
+        with _validity(arguments) as validity, tempfile.TemporaryDirectory(prefix="loraform-") as work:
+            outcome = prepare_rows(replace(job, validity=validity), _found(arguments), suite, Path(work), _teller())
+    except DatasetInvalidError as error:
+        print(f"refused: {error.message}")
+        return REFUSED
+    print("\n".join(_text(outcome, arguments)) if arguments.output == "text" else _json(outcome))
+    return REFUSED if outcome.refusal or outcome.report.dropped else 0
+
+
+def _job(arguments: argparse.Namespace) -> Job:
+    policy = None if arguments.policy is None else read_policy(arguments.policy)
+    spec = DatasetSpec(sources=[TrainingSource(name="files")])  # its places are those of a cluster; files are at hand
+    vocabulary = None if arguments.tokenizer is None else _vocabulary(arguments.tokenizer)
+    return Job(spec, policy, TrainingSpec().seed, arguments.max_sequence_length, vocabulary, None)
+
+
+def _vocabulary(folder: Path) -> BaseTokens:
+    try:
+        return tokens.load(folder)
+    except StageError as error:
+        raise InputError(f"--tokenizer {folder}: {error.message}") from error
+    except OSError as error:
+        raise InputError(f"--tokenizer {folder}: {error.strerror}: {error.filename}") from error
+
+
+def _suite(paths: list[Path], policy: HousePolicy | None) -> Iterator[HeldOut]:
+    for path in paths:
+        try:
+            yield from (held_out(line, policy) for _, line in suite_lines(path, str(path), None))
+        except DatasetInvalidError as error:
+            raise InputError(f"--suite {error.message}") from error
+
+
+def _found(arguments: argparse.Namespace) -> Iterator[Found]:
+    columns = _columns(arguments.columns)
+    for path in arguments.files:
+        yield from found(path, path.name, arguments.format, columns)
+
+
+def _columns(pairs: list[str]) -> Columns:
+    names = dict(pair.partition("=")[::2] for pair in pairs)
+    unknown = [name for name in names if name not in Columns.model_fields]
+    if unknown:
+        raise InputError(f"--columns {unknown[0]}: allowed are {', '.join(f'{n}=…' for n in Columns.model_fields)}")
+    try:
+        return Columns.model_validate(names)
+    except ValidationError as error:
+        raise InputError(f"--columns {first_mistake(error)}") from error
+
+
+@contextmanager
+def _validity(arguments: argparse.Namespace) -> Iterator[Validity | None]:
+    if arguments.no_validate:
+        yield None
+        return
+    try:
+        terraform = discover(arguments.terraform, arguments.mirror)
+        with ProviderKeeper(terraform) as keeper:
+            yield Validity(Verifier(terraform, keeper=keeper).verify)
+    except ToolchainError as error:
+        raise InputError(f"{error}, or give --no-validate") from error
+    except (IsolationError, SchemaError) as error:
+        raise InputError(str(error)) from error
+
+
+def _teller() -> Told:
+    last = time.monotonic()
+
+    def tell(read: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= TELL_SECONDS:
+            last = time.monotonic()
+            print(f"{read} rows read", file=sys.stderr)
+
+    return tell
+
+
+def _text(outcome: Outcome, arguments: argparse.Namespace) -> Iterator[str]:
+    yield from lines(outcome.report)
+    if arguments.no_validate:
+        yield "not judged: Invalid (--no-validate)"
+    if arguments.tokenizer is None:
+        yield "not judged: TooLong (give --tokenizer)"
+    if outcome.refusal is not None:
+        yield f"refused: {outcome.refusal}"
+
+
+def _json(outcome: Outcome) -> str:
+    report = outcome.report.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return json.dumps({**report, "refusal": outcome.refusal}, indent=2, ensure_ascii=False)

@@ -1,0 +1,40 @@
+"""What `docs/sources.md` shows is read by the models, and holds no field that the operator would ignore."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from loraform_api.dataset import TrainingSource
+from loraform_api.finetunejob import BaseModelSpec, CacheSpec, OutputSpec
+from loraform_api.names import ACCESS_FILES
+from loraform_api.sources import PLACES
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sources.md").read_text()
+BLOCKS: list[dict[str, Any]] = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+MODELS: dict[str, TypeAdapter[Any]] = {
+    "sources": TypeAdapter(list[TrainingSource]),
+    "baseModel": TypeAdapter(BaseModelSpec),
+    "cache": TypeAdapter(CacheSpec),
+    "output": TypeAdapter(OutputSpec),
+}
+
+
+@pytest.mark.parametrize(("field", "given"), [pair for block in BLOCKS for pair in block.items()])
+def test_a_shown_field_is_read_as_it_stands(field: str, given: Any) -> None:
+    read = MODELS[field].validate_python(given)
+    assert MODELS[field].dump_python(read, mode="json", by_alias=True, exclude_unset=True) == given
+
+
+def test_every_place_is_shown_once() -> None:
+    shown = [place for block in BLOCKS for source in block.get("sources", ()) for place in PLACES if place in source]
+    assert sorted(shown) == sorted(PLACES)
+
+
+def test_every_key_of_a_secret_is_told() -> None:
+    assert [key for key in ACCESS_FILES if f"`{key}`" not in PAGE] == []

@@ -1,0 +1,57 @@
+"""Small runs on the demo's base and cluster, for the tests that disturb them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from loraform_demo.run_cluster import ROOT
+from loraform_demo.run_kube import Kube
+from loraform_demo.run_store import DATA, NAMESPACE
+
+QUICKSTART = ROOT / "examples" / "quickstart"
+JOBS = "finetunejobs.loraform.dev"
+SUITE_ROWS = 16
+
+
+def small_job(name: str) -> dict[str, Any]:
+    """The quickstart's job without a model, on one epoch and a few suite rows of a ConfigMap."""
+    body: dict[str, Any] = yaml.safe_load((QUICKSTART / "finetunejob.yaml").read_text())
+    model = yaml.safe_load((QUICKSTART / "iacmodel.yaml").read_text())
+    body = copy.deepcopy(body)
+    body["metadata"]["name"] = name
+    spec = body["spec"]
+    del spec["modelRef"]
+    spec["policy"] = model["spec"]["policy"]
+    spec["training"]["epochs"] = 1
+    spec["checkpoint"] = {"everySteps": 4}
+    spec["evaluation"]["suites"] = [{"name": "few", "configMap": {"name": f"{name}-suite", "key": "suite.jsonl"}}]
+    return body
+
+
+def few_rows(name: str) -> dict[str, Any]:
+    lines = (DATA / "suite.jsonl").read_text().splitlines()[:SUITE_ROWS]
+    metadata = {"name": f"{name}-suite", "namespace": NAMESPACE}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"suite.jsonl": "\n".join(lines)}}
+
+
+def wait(kube: Kube, name: str, done: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
+    """Wait until the job's status satisfies `done`; a Stalled job ends the wait with its message."""
+    deadline = time.monotonic() + seconds
+    while True:
+        job = kube.get(JOBS, NAMESPACE, name) or {}
+        status: dict[str, Any] = job.get("status", {})
+        if done(status):
+            return status
+        stalled = [c for c in status.get("conditions", []) if c["type"] == "Stalled"]
+        assert not stalled, stalled
+        assert time.monotonic() < deadline, json.dumps(status, indent=1)
+
+
+def phase_is(phase: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda status: status.get("phase") == phase

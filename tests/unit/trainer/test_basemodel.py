@@ -1,0 +1,78 @@
+"""What of a base model is taken and refused, and under which name it is cached."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from loraform_trainer.basemodel import cache
+from loraform_trainer.basemodel.files import MAX_HEADER_BYTES, check_weights, choose, linear_modules
+from loraform_trainer.basemodel.origins import RemoteFile
+from loraform_trainer.errors import BaseModelInvalidError
+
+URI = "hf://acme/tiny"
+
+
+def weights(folder: Path, header: object) -> Path:
+    encoded = json.dumps(header).encode()
+    path = folder / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", len(encoded)) + encoded)
+    return path
+
+
+def test_settings_are_taken_before_weights_and_nothing_else_is() -> None:
+    names = ["a.safetensors", "config.json", "tokenizer.json", "run.py", "x.bin", "a/config.json", "../config.json"]
+    assert choose(names, URI) == ["config.json", "tokenizer.json", "a.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["tokenizer.json", "a.safetensors"], "has no config.json"),
+        (["config.json", "tokenizer.json"], r"has no \*.safetensors file$"),
+        (["config.json", "tokenizer.json", "a.pt"], r"found a.pt: convert it to safetensors, pickles are refused"),
+    ],
+)
+def test_what_is_no_base_model_is_refused(names: list[str], message: str) -> None:
+    with pytest.raises(BaseModelInvalidError, match=message):
+        choose(names, URI)
+
+
+@pytest.mark.parametrize("content", [b"", b"1234567", struct.pack("<Q", 5) + b"[1,2]", struct.pack("<Q", 2**40)])
+def test_a_file_that_is_not_safetensors_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(BaseModelInvalidError, match="is not a safetensors file"):
+        check_weights(tmp_path, ["config.json", "model.safetensors"])
+
+
+def test_a_header_beyond_the_cap_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", MAX_HEADER_BYTES + 1))
+    with pytest.raises(BaseModelInvalidError, match=f"a header of {MAX_HEADER_BYTES + 1} bytes"):
+        check_weights(tmp_path, ["model.safetensors"])
+
+
+def test_matrices_are_linear_modules(tmp_path: Path) -> None:
+    header = {
+        "__metadata__": {"format": "pt"},
+        "model.layers.0.q_proj.weight": {"shape": [2, 2]},
+        "model.layers.0.q_proj.bias": {"shape": [2]},
+        "model.norm.weight": {"shape": [2]},
+        "weight": {"shape": [2, 2]},
+    }
+    assert list(linear_modules(weights(tmp_path, header))) == ["q_proj"]
+
+
+def test_a_cached_model_has_a_name_of_its_address_and_content() -> None:
+    files = [RemoteFile("config.json", 1, "a"), RemoteFile("model.safetensors", 2, "b")]
+    name = cache.key(URI, files)
+    assert cache.key(URI, files[::-1]) == name
+    others = [
+        cache.key("hf://acme/other", files),
+        cache.key(URI, files[:1]),
+        cache.key(URI, [files[0], RemoteFile("model.safetensors", 2, "c")]),
+        cache.key(URI, [files[0], RemoteFile("model.safetensors", 3, "b")]),
+    ]
+    assert len({name, *others}) == 5

@@ -1,0 +1,77 @@
+"""Which training process a pod's environment describes, and which of a pod's processes says why it ended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from loraform_api.names import PORT_RENDEZVOUS
+from loraform_trainer.errors import InvalidConfigError
+from loraform_trainer.training.group import ALONE
+from loraform_trainer.training.launch import LONE, Place, choose, exit_code, place
+
+
+def test_a_pod_without_words_about_others_is_alone() -> None:
+    assert place({}) == LONE
+    assert place({"LORAFORM_NODES": "1", "LORAFORM_PROCESSES": "1", "LORAFORM_MASTER": "x"}) == LONE
+    assert (LONE.rank, LONE.size, LONE.local) == (0, 1, 0)
+
+
+def test_pods_of_one_process_are_ranks() -> None:
+    pod = {"LORAFORM_NODES": "4", "JOB_COMPLETION_INDEX": "2", "LORAFORM_MASTER": "job-nodes-0.job-nodes"}
+    assert place(pod) == Place(2, 4, 0, 1, "job-nodes-0.job-nodes", PORT_RENDEZVOUS)
+    assert place({**pod, "LORAFORM_MASTER": "127.0.0.1:1234"}).port == 1234
+
+
+def test_ranks_count_through_the_processes_of_each_pod() -> None:
+    pod = {"LORAFORM_NODES": "2", "LORAFORM_PROCESSES": "4", "JOB_COMPLETION_INDEX": "1", "LORAFORM_MASTER": "m"}
+    ranks = [place({**pod, "LORAFORM_LOCAL_RANK": str(n)}) for n in range(4)]
+    assert [(p.rank, p.local, p.size) for p in ranks] == [(4, 0, 8), (5, 1, 8), (6, 2, 8), (7, 3, 8)]
+
+
+def test_the_first_process_of_a_pod_with_several_only_starts_them() -> None:
+    assert place({"LORAFORM_PROCESSES": "2"}).local is None
+    assert place({"LORAFORM_PROCESSES": "2"}).size == 2
+
+
+@pytest.mark.parametrize(
+    ("pod", "said"),
+    [
+        ({"LORAFORM_NODES": "2"}, "JOB_COMPLETION_INDEX: None is not a number"),
+        ({"LORAFORM_NODES": "two"}, "LORAFORM_NODES: 'two' is not a number"),
+        ({"LORAFORM_NODES": "2", "JOB_COMPLETION_INDEX": "2"}, "pod 2 of 2"),
+        ({"LORAFORM_PROCESSES": "2", "LORAFORM_LOCAL_RANK": "2"}, "process 2 of 2"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(pod: dict[str, str], said: str) -> None:
+    with pytest.raises(InvalidConfigError, match=said):
+        place(pod)
+
+
+@pytest.mark.parametrize(
+    ("ended", "chosen"),
+    [
+        ({0: 0, 1: 0}, 0),
+        ({1: 86, 0: 83}, 0),  # what ran out of memory says why, however late it ended
+        ({0: 86, 1: -9}, 1),
+        ({1: 85, 0: 85}, 1),
+        ({1: 86, 0: 85}, 0),
+        ({0: 0, 1: 70}, 1),
+    ],
+)
+def test_the_process_that_failed_by_itself_speaks(ended: dict[int, int], chosen: int) -> None:
+    assert choose(ended) == chosen
+
+
+def test_a_killed_process_has_the_code_that_a_container_would_show() -> None:
+    killed = subprocess.Popen([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
+    assert exit_code(killed.wait()) == 137
+    assert exit_code(85) == 85
+
+
+def test_a_process_alone_decides_for_itself() -> None:
+    assert (ALONE.any(True), ALONE.any(False)) == (True, False)
+    assert ALONE.share("mine") == "mine"
+    assert ALONE.is_main

@@ -1,0 +1,34 @@
+"""Mounted files that may be late."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loraform_trainer import mounts
+from loraform_trainer.errors import MissingReferenceError
+
+
+def test_a_late_file_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "POLL_SECONDS", 0.0)
+    looks = iter([None, None, "there"])
+    assert mounts.wait_for(lambda: next(looks), "it is missing", 60) == "there"
+
+
+def test_what_does_not_come_is_named() -> None:
+    with pytest.raises(MissingReferenceError, match="it is missing"):
+        mounts.wait_for(lambda: None, "it is missing", 0)
+
+
+def test_links_inside_a_mount_are_followed_and_others_are_not(tmp_path: Path) -> None:
+    mount = tmp_path / "mount"
+    (mount / "..data").mkdir(parents=True)
+    (mount / "..data" / "rows").write_text("rows")
+    (mount / "rows").symlink_to("..data/rows")  # as the kubelet mounts a ConfigMap
+    (tmp_path / "secret").write_text("secret")
+    (mount / "out").symlink_to("../secret")
+    assert mounts.mounted(mount, "rows", "file", 0).read_text() == "rows"
+    for name in ("out", "../secret", "absent"):
+        with pytest.raises(MissingReferenceError, match="file was not found"):
+            mounts.mounted(mount, name, "file", 0)

@@ -1,0 +1,161 @@
+"""Mistakes: what each does to a program, where it finds no place, and that a seed decides it."""
+
+from __future__ import annotations
+
+import difflib
+from random import Random
+
+import pytest
+
+from loraform_api.verification import DenyRule, HousePolicy
+from loraform_trainer.dataset.breakage import KINDS, kinds
+from loraform_verifier.parse import parse
+
+PROGRAM = """# Made by us
+resource "aws_vpc" "net" {
+  cidr_block = "10.0.0.0/16"
+}
+
+variable "size" {
+  type = number
+}
+
+resource "aws_instance" "web" {
+  ami           = "ami-1"
+  instance_type = "t3.micro"
+  monitoring    = true
+  subnet_id     = aws_vpc.net.id
+
+  root_block_device {
+    volume_size = var.size
+  }
+
+  tags = {
+    owner = "us"
+  }
+}
+
+resource "aws_kms_alias" "key" {
+  target_key_id = "k"
+}
+"""
+ALIAS = 'resource "aws_kms_alias" "key" {\n  target_key_id = "k"\n}\n'
+BUCKET = 'resource "aws_s3_bucket" "b" {\n}\n'
+
+
+def changed(kind: str, seed: int = 0, program: str = PROGRAM, policy: HousePolicy | None = None) -> tuple[str, str]:
+    """Return the lines that a mistake took away and those that it put there."""
+    text = kinds(policy)[kind](parse(program), Random(seed))
+    assert text is not None
+    lines = list(difflib.ndiff(program.splitlines(), text.splitlines()))
+    return tuple("\n".join(line[2:].strip() for line in lines if line.startswith(sign)) for sign in "-+")  # type: ignore[return-value] # two
+
+
+def every(kind: str, program: str = PROGRAM) -> set[tuple[str, str]]:
+    """Return what a mistake does under many seeds."""
+    return {changed(kind, seed, program) for seed in range(60)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mistake_changes_something_and_the_seed_decides_what(kind: str) -> None:
+    first, second = (KINDS[kind](parse(PROGRAM), Random("x 1")) for _ in range(2))
+    assert first is not None
+    assert first == second != PROGRAM
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("program", ["", "locals {\n}\n", 'resource "unknown_thing" "x" {\n}\n', "x = 1\n"])
+def test_a_program_without_a_place_for_it_is_left_alone_or_changed(kind: str, program: str) -> None:
+    text = KINDS[kind](parse(program), Random(1))
+    assert text is None or text != program
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"MissingBrace", "MissingQuote", "RepeatedArgument"}))
+def test_mistakes_of_meaning_leave_a_program_that_parses(kind: str) -> None:
+    for seed in range(20):
+        text = KINDS[kind](parse(PROGRAM), Random(seed))
+        assert text is not None
+        assert [p.code for p in parse(text).problems] == []
+
+
+@pytest.mark.parametrize("kind", ["MissingBrace", "MissingQuote", "RepeatedArgument"])
+def test_lost_syntax_and_repeated_arguments_do_not_parse(kind: str) -> None:
+    for seed in range(20):
+        text = KINDS[kind](parse(PROGRAM), Random(seed))
+        assert text is not None
+        assert parse(text).problems
+
+
+def test_a_required_argument_is_the_one_forgotten() -> None:
+    assert every("MissingArgument") == {('target_key_id = "k"', "")}
+    assert KINDS["MissingArgument"](parse(BUCKET), Random(0)) is None
+
+
+def test_invented_names_are_none_that_the_provider_has() -> None:
+    found = every("InventedArgument")
+    assert all(gone == "" and " = " in new for gone, new in found)
+    assert len({new for _, new in found}) > 5
+    in_alias = {KINDS["InventedArgument"](parse(ALIAS), Random(seed)) for seed in range(60)}
+    assert len(in_alias) > 5
+    assert not [text for text in in_alias if text is None or "  name = " in text]  # an alias can have a name
+    assert ("monitoring    = true", "monitorings    = true") in every("MisspeltArgument")
+    like_alias = {KINDS["MisspeltArgument"](parse(ALIAS), Random(seed)) for seed in range(60)}
+    assert ALIAS.replace("target_key_id", "targetKeyId") in like_alias
+
+
+def test_an_invented_type_is_used_through_the_whole_program() -> None:
+    for seed in range(20):
+        text = KINDS["InventedType"](parse(PROGRAM), Random(seed))
+        assert text is not None
+        document = parse(text)
+        vpc = next(b for b in document.resources() if b.labels[1] == "net").labels[0]
+        assert f"subnet_id     = {vpc}.net.id" in text
+
+
+def test_references_miss_their_resource_or_its_attribute() -> None:
+    assert ("subnet_id     = aws_vpc.net.id", "subnet_id     = aws_vpc.main.id") in every("WrongReference")
+    assert all(new.startswith("subnet_id     = aws_vpc.net.") for _, new in every("WrongAttribute"))
+
+
+def test_variables_are_used_without_a_declaration() -> None:
+    assert changed("ForgottenVariable") == ('variable "size" {\ntype = number\n}', "")
+    assert ('ami           = "ami-1"', "ami           = var.ami") in every("UndeclaredVariable")
+
+
+def test_values_are_of_another_type() -> None:
+    found = every("WrongValue")
+    assert ("monitoring    = true", 'monitoring    = "enabled"') in found
+    assert ('ami           = "ami-1"', 'ami           = ["ami-1"]') in found
+    group = 'resource "aws_security_group_rule" "r" {\n  cidr_blocks = ["10.0.0.0/8"]\n  from_port = 22\n}\n'
+    found = every("WrongValue", group)
+    assert ('cidr_blocks = ["10.0.0.0/8"]', 'cidr_blocks = "10.0.0.0/8"') in found
+    assert ("from_port = 22", 'from_port = "22 GB"') in found
+
+
+def test_blocks_and_arguments_are_taken_for_each_other() -> None:
+    assert changed("BlockAsArgument") == ("root_block_device {", "root_block_device = {")
+    assert changed("ArgumentAsBlock") == ("tags = {", "tags {")
+
+
+def test_words_of_any_alphabet_survive() -> None:
+    program = PROGRAM.replace("Made by us", "für Zürich").replace('"us"', '"Zürich 東京"')
+    for kind, mistake in KINDS.items():
+        text = mistake(parse(program), Random(3))
+        assert text is not None
+        assert "für Zürich" in text, kind
+
+
+def test_only_what_a_rewrite_cannot_put_in_is_a_mistake_against_the_policy() -> None:
+    assert kinds(HousePolicy(comment="# Made by us", tags={"owner": "us"})).keys() == KINDS.keys()
+    asking = HousePolicy(required_tags=["owner"])
+    assert changed("MissingTag", policy=asking) == ('owner = "us"', "")
+    assert kinds(asking)["MissingTag"](parse(BUCKET), Random(0)) is None
+
+
+def test_a_denied_value_is_set_where_its_rule_speaks() -> None:
+    rule = DenyRule(name="big", types=["aws_inst*"], argument="instance_type", values=["x1.32xlarge"])
+    policy = HousePolicy(deny=[rule])
+    assert changed("DeniedValue", policy=policy) == ('instance_type = "t3.micro"', 'instance_type = "x1.32xlarge"')
+    assert kinds(policy)["DeniedValue"](parse(BUCKET), Random(0)) is None
+    inside = DenyRule(name="open", types=["*"], argument="ingress.cidr_blocks", values=["0.0.0.0/0"])
+    assert "DeniedValue" not in kinds(HousePolicy(deny=[inside]))

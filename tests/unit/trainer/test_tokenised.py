@@ -1,0 +1,52 @@
+"""Arrow files of token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from loraform_trainer import tokenised
+
+
+def read(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        return stream.read_all()
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    blocks = [tokenised.block(["a:1", "ü:2"], [[1, 2], []], [[3], [4, 5, 6]]), tokenised.block(["a:3"], [[7]], [[8]])]
+    assert tokenised.write(tmp_path / "data" / "train.arrow", blocks) == 3
+    table = read(tmp_path / "data" / "train.arrow")
+    assert table.schema == tokenised.SCHEMA
+    assert table.to_pylist() == [
+        {"id": "a:1", "prompt_ids": [1, 2], "response_ids": [3]},
+        {"id": "ü:2", "prompt_ids": [], "response_ids": [4, 5, 6]},
+        {"id": "a:3", "prompt_ids": [7], "response_ids": [8]},
+    ]
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["train.arrow"]
+
+
+def test_no_rows_are_a_file_too(tmp_path: Path) -> None:
+    assert tokenised.write(tmp_path / "a", []) == 0
+    assert read(tmp_path / "a").num_rows == 0
+    assert tokenised.write(tmp_path / "a", [tokenised.block([], [], [])]) == 0
+
+
+def test_what_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None:
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield tokenised.block(["a:2"], [[1]], [[2]])
+        raise ValueError("no more")
+
+    tokenised.write(tmp_path / "a", [tokenised.block(["a:1"], [[1]], [[2]])])
+    with pytest.raises(ValueError, match="no more"):
+        tokenised.write(tmp_path / "a", failing())
+    assert read(tmp_path / "a").column("id").to_pylist() == ["a:1"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_columns_are_arrow_s_own(tmp_path: Path) -> None:
+    texts = ["", "a", "\u201c\U0001f600", "b" * 300]
+    assert tokenised.strings(texts).equals(pa.array(texts, pa.string()))

@@ -1,0 +1,1 @@
+"""The data pipeline: from sources to rows that training can trust."""

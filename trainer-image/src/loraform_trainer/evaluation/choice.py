@@ -1,0 +1,18 @@
+"""How the best of several checkpoints is told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from loraform_api.evaluation import LossPoint
+from loraform_api.run import CheckpointScore
+
+
+def losses(log: Iterable[LossPoint]) -> dict[int, float]:
+    """Return the validation loss by step, as far as training measured it."""
+    return {point.step: point.eval_loss for point in log if point.eval_loss is not None}
+
+
+def best(scores: Sequence[CheckpointScore], loss: Mapping[int, float]) -> int:
+    """Return the step with most rows passed; among equals the one of the lowest validation loss, then the latest."""
+    return max(scores, key=lambda score: (score.passed, -loss.get(score.step, float("inf")), score.step)).step

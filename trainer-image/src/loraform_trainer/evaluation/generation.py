@@ -1,0 +1,104 @@
+"""Asks the engine: adapters are proven when they are loaded, then many questions are asked at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from loraform_api.artifact import PARITY_FILE
+from loraform_api.heartbeat import adapter_name
+from loraform_api.parity import ParityFile
+from loraform_api.prompt import unfenced
+from loraform_trainer import tokens
+from loraform_trainer.arms import Arm, Row, Scored
+from loraform_trainer.context import Context
+from loraform_trainer.engine import Engine, Generated, together
+from loraform_trainer.errors import AdapterNotServableError
+from loraform_trainer.evaluation.share import Share
+from loraform_trainer.progress import Countdown
+
+CONCURRENCY = 32
+
+
+class Adapters:
+    """The adapters in the engine, each loaded once and proven to be what was trained."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._differences: dict[str, float] = {}
+
+    async def prove(self, digest: str, folder: Path) -> float:
+        """Load the adapter in `folder` unless it is there; return its largest difference from the trainer's figures.
+
+        Raises AdapterNotServableError where the engine refuses it or answers otherwise than the trainer.
+        """
+        if digest not in self._differences:
+            name = adapter_name(digest)
+            await self._engine.load(name, folder)
+            file = ParityFile.model_validate_json((folder / PARITY_FILE).read_text(encoding="utf-8"))
+            result = await self._engine.parity(name, file)
+            if not result.passed:
+                raise AdapterNotServableError(f"{name}: {result.message}")
+            self._differences[digest] = result.max_difference
+        return self._differences[digest]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question to the engine."""
+
+    arm: Arm
+    row: Row
+    sample: int = 0
+    """0 for the greedy answer."""
+
+
+class Generation:
+    """The engine with a run's prompts and limits."""
+
+    def __init__(self, context: Context, engine: Engine, longest: int) -> None:
+        """`longest` is the engine's longest sequence in tokens, prompt and answer together."""
+        self._context = context
+        self._engine = engine
+        self._longest = longest
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._vocabulary = tokens.load(context.paths.base)
+
+    async def answers(self, asked: Sequence[Asked], share: Share) -> list[Scored]:
+        """Return all answers in the order in which they were asked for, one arm after the other."""
+        countdown, total, done = Countdown(share.begin), len(asked), 0
+
+        async def answer(question: Asked) -> Scored:
+            nonlocal done
+            arm, row, sample = question.arm, question.row, question.sample
+            got = await self.generate(arm, arm.instruction(row), row.input, sample)
+            done += 1
+            stage = share.begin + (share.end - share.begin) * done / total
+            share.tell(
+                done / total,
+                remaining_seconds=countdown.remaining_seconds(stage, 1.0),
+                metrics={"answers": done, "answers_total": total},
+            )
+            return Scored(arm, row, got.text, got.truncated, sample=sample)
+
+        found: list[Scored] = []
+        for name in dict.fromkeys(question.arm.name for question in asked):
+            found += await together(answer(q) for q in asked if q.arm.name == name)
+        return found
+
+    async def generate(self, arm: Arm, instruction: str, input_text: str, sample: int) -> Generated:
+        """Return the program in an arm's answer; a prompt without room for one has a truncated answer of no cost."""
+        spec = self._context.config.spec
+        prompt = self._vocabulary.prompt(instruction, input_text)
+        allowed = min(spec.evaluation.max_new_tokens, self._longest - len(prompt))
+        if allowed <= 0:
+            return Generated("", truncated=True)
+        async with self._slots:
+            got = await self._engine.generate(
+                arm.model, prompt, max_tokens=allowed, eos=self._vocabulary.eos,
+                seed=(spec.training.seed + sample) % 2**31,
+                temperature=float(spec.evaluation.temperature) if sample else 0.0,
+            )  # fmt: skip
+        return replace(got, text=unfenced(got.text))
