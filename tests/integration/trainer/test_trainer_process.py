@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from loraform_api.artifact import ADAPTER_WEIGHTS
 from loraform_api.names import RunStage
 from loraform_api.run import ExitCode
 from loraform_trainer.paths import Paths
 
 DEADLINE_SECONDS = 180
+KILLS = 10
 
 
 def start(pod: Any, stage: str) -> subprocess.Popen[str]:
@@ -71,3 +75,39 @@ def test_every_stage_reports_a_config_that_is_not_there(pod: Any, stage_name: st
     said = json.loads(pod.paths.termination_log.read_text())
     assert said["stage"] == stage_name
     assert "absent.json cannot be read" in said["message"]
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_steps_leave_the_adapter_of_an_undisturbed_run(pod: Any, stage: Callable[..., int]) -> None:
+    pod.config["spec"]["training"]["epochs"] = 24
+    pod.config["spec"]["checkpoint"]["everySteps"] = 3
+    assert stage("prepare") == 0
+    _finish(pod)
+    undisturbed, steps = (pod.paths.adapter / ADAPTER_WEIGHTS).read_bytes(), pod.report().train.steps
+    for folder in (pod.paths.checkpoints, pod.paths.adapter):
+        shutil.rmtree(folder)
+    pod.paths.report(RunStage.TRAIN).unlink()
+
+    chance = random.Random(steps)
+    for end in sorted(chance.sample(range(3, steps - 6), KILLS)):
+        process = start(pod, "train")
+        wait_for(lambda step=end: _saved(pod) >= step - 2, process)
+        time.sleep(chance.uniform(0, 0.05))  # anywhere in the steps and the saving that follow
+        process.kill()
+        process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode == -signal.SIGKILL
+    _finish(pod)
+    assert pod.report().train.resumed_from_step > 0
+    assert (pod.paths.adapter / ADAPTER_WEIGHTS).read_bytes() == undisturbed
+
+
+def _finish(pod: Any) -> None:
+    process = start(pod, "train")
+    _, log = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0, log
+
+
+def _saved(pod: Any) -> int:
+    """Return the step of the newest sealed checkpoint."""
+    names = (path.parent.name for path in pod.paths.checkpoints.glob("checkpoint-*/manifest.json"))
+    return max((int(name.removeprefix("checkpoint-")) for name in names), default=0)
