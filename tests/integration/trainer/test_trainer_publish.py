@@ -55,7 +55,8 @@ def test_the_evidence_that_there_is_is_published_with_its_digests(trained: Any, 
         path.write_text(path.name)
     assert stage("publish") == 0
     manifest = Manifest.model_validate_json((published(trained) / "manifest.json").read_text())
-    evidence = {"reports/evaluation.html", "reports/evaluation.json", "reports/training.jsonl"}
+    written = ("dataset.json", "evaluation.html", "evaluation.json", "training.jsonl")
+    evidence = {f"reports/{name}" for name in written}
     assert {name for name in manifest.files if name.startswith("reports/")} == evidence
     assert (published(trained) / "reports" / "evaluation.html").read_text() == "evaluation.html"
 
