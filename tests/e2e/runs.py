@@ -17,6 +17,8 @@ from loraform_demo.run_store import DATA, NAMESPACE
 QUICKSTART = ROOT / "examples" / "quickstart"
 JOBS = "finetunejobs.loraform.dev"
 SUITE_ROWS = 16
+PAUSE_SECONDS = 1.0
+"""Between two looks: each starts a kubectl, which would take a core from what is tested."""
 
 
 def small_job(name: str) -> dict[str, Any]:
@@ -51,6 +53,7 @@ def wait(kube: Kube, name: str, done: Callable[[dict[str, Any]], bool], seconds:
         stalled = [c for c in status.get("conditions", []) if c["type"] == "Stalled"]
         assert not stalled, stalled
         assert time.monotonic() < deadline, json.dumps(status, indent=1)
+        time.sleep(PAUSE_SECONDS)
 
 
 def phase_is(phase: str) -> Callable[[dict[str, Any]], bool]:
