@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from loraform_verifier import isolation
 from loraform_verifier.parse import parse
-from loraform_verifier.rego import Answer, Finding, intent_diagnostics, place
+from loraform_verifier.rego import LIMITS, Answer, Finding, intent_diagnostics, place
 from loraform_verifier.rego_child import pack_root, read_intent, read_pack, words
 
 POLICY = "# the answer\npackage terraform.validation\n\nimport rego.v1\n"
@@ -139,3 +140,8 @@ def test_a_finding_is_placed_where_its_resource_stands() -> None:
 )
 def test_the_line_of_an_address(address: str, line: int | None) -> None:
     assert place(parse('resource "aws_vpc" "a" {\n}\nresource "aws_vpc" "b" {\n}\n'), address) == line
+
+
+def test_the_child_leaves_room_for_the_threads_of_other_verifiers_on_the_node() -> None:
+    """With 16 a second verifier that ran terraform on the same node made this one's Rego child fail at its start."""
+    assert LIMITS.nproc >= isolation.Limits().nproc

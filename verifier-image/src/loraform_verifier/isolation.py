@@ -44,7 +44,8 @@ class Limits:
     """Bytes of one written file, standard output and error among them."""
     nofile: int = 1024
     nproc: int = 512
-    """Threads beyond those that this user already has."""
+    """Threads beyond those that this user is seen to have. The kernel counts the user's threads on the whole node, a
+    container sees its own alone: other verifiers of the node are in this number too, some dozens of threads each."""
 
 
 @dataclass(frozen=True, slots=True)

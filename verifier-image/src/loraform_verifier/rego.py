@@ -24,7 +24,7 @@ from loraform_verifier.plan_json import without_keys
 PER_QUESTION = 30.0
 """Seconds of processor time; the slowest policy of IaC-Eval takes four."""
 _RESERVED = 264 * 1024 * isolation.MIB
-LIMITS = isolation.Limits(data=_RESERVED, address_space=_RESERVED, fsize=128 * isolation.MIB, nofile=64, nproc=16)
+LIMITS = isolation.Limits(data=_RESERVED, address_space=_RESERVED, fsize=128 * isolation.MIB, nofile=64)
 """The engine's allocator reserves 256 GiB and dies without; `rego_child` watches what is really used."""
 
 
