@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -61,19 +62,16 @@ def api(kubeconfig: Path) -> client.ApiClient:
     extensions = client.ApiextensionsV1Api(api_client)
     for path in sorted((ROOT / "crds").glob("*.yaml")):
         crd = yaml.safe_load(path.read_text())
-        extensions.patch_custom_resource_definition(
-            crd["metadata"]["name"],
-            crd,
-            field_manager="tests",
-            force=True,
-            _content_type="application/apply-patch+yaml",
-        )
-        wait_established(extensions, crd["metadata"]["name"])
+        install(extensions, crd)
     return api_client
 
 
-def wait_established(extensions: client.ApiextensionsV1Api, name: str) -> None:
-    """Wait until the API server serves the definition; right after its creation it may have no conditions at all."""
+def install(extensions: client.ApiextensionsV1Api, crd: dict[str, Any]) -> None:
+    """Apply a definition and wait until it is served; right after its creation it may have no conditions at all."""
+    name = crd["metadata"]["name"]
+    extensions.patch_custom_resource_definition(
+        name, crd, field_manager="tests", force=True, _content_type="application/apply-patch+yaml"
+    )
 
     def established() -> bool:
         conditions = extensions.read_custom_resource_definition(name).status.conditions or []

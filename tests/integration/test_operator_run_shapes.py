@@ -10,7 +10,7 @@ from kubernetes import client
 from loraform_api import names
 from loraform_api.names import RunStage
 
-from .conftest import wait_established
+from .conftest import install
 from .operator_runs import PREPARED, TRAINED, Operator, Run, wait_for
 
 FLUX = ("source.toolkit.fluxcd.io", "v1", "gitrepositories")
@@ -47,15 +47,7 @@ def run(api: client.ApiClient, namespace: str) -> Run:
 
 @pytest.fixture
 def flux(api: client.ApiClient) -> client.CustomObjectsApi:
-    extensions = client.ApiextensionsV1Api(api)
-    extensions.patch_custom_resource_definition(
-        FLUX_DEFINITION["metadata"]["name"],
-        FLUX_DEFINITION,
-        field_manager="tests",
-        force=True,
-        _content_type="application/apply-patch+yaml",
-    )
-    wait_established(extensions, FLUX_DEFINITION["metadata"]["name"])
+    install(client.ApiextensionsV1Api(api), FLUX_DEFINITION)
     return client.CustomObjectsApi(api)
 
 

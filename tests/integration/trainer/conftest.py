@@ -28,6 +28,7 @@ from loraform_verifier.verify import Verifier
 
 from .certificates import self_signed
 from .fake_engine import FakeEngine, PassesAll
+from .run_paths import paths_below
 
 POLICY = {"comment": "# This resource is generated using PiCloud tool", "tags": {"created_by": "PiCloud"}}
 
@@ -93,16 +94,7 @@ class Pod:
 
     @property
     def paths(self) -> Paths:
-        mounts = ("base", "output", "live", "sources", "suites", "packs")
-        return Paths(
-            run_config=self.root / "run.json",
-            workspace=self.root / "workspace",
-            termination_log=self.root / "termination-log",
-            base_access=self.root / "access" / "base",
-            output_access=self.root / "access" / "output",
-            cache=self.root / "cache",
-            **{f"{name}_mount": self.root / name for name in mounts},
-        )
+        return paths_below(self.root)
 
     def write_config(self) -> None:
         """Put the config where the stages read it."""

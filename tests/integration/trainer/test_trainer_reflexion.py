@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from typing_extensions import override
 
 from loraform_api.evaluation import EvaluationReport
 from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
-from loraform_trainer.progress import Progress
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.reflexion import REFUSED
 from loraform_verifier.toolchain import Terraform
@@ -20,6 +18,7 @@ from loraform_verifier.verify import Verifier
 
 from .conftest import Pod, suite_row
 from .fake_engine import BROKEN, CUT, PLAIN, POLICED, FakeEngine, run
+from .progress_told import Told
 
 HELD_OUT = "held-out-7f3a"
 PUBLIC = POLICED.replace("\n\n  tags", '\n  acl    = "public-read"\n\n  tags')
@@ -187,18 +186,6 @@ async def test_without_rounds_nothing_is_repaired(trained: Pod, engine: FakeEngi
     engine.answers = {("held-0", ""): BROKEN.format("held-0")}
     assert (await run(trained, urls)).evaluate.reflexion is None
     assert (engine.repairs(), trained.paths.evaluation_reflexion.exists()) == ([], False)
-
-
-class Told(Progress):
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        super().__init__(None)
-        self.shares: list[float] = []
-
-    @override
-    def update(self, done: float, **more: Any) -> None:
-        self.shares.append(done)
 
 
 async def test_progress_never_goes_back(repairing: Pod, engine: FakeEngine, urls: tuple[str, str]) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestServer
 from tokenizers import Tokenizer
-from typing_extensions import override
 
 from loraform_api.artifact import PARITY_FILE
 from loraform_api.evaluation import EvaluationReport
@@ -24,13 +23,13 @@ from loraform_trainer.evaluation.choice import losses
 from loraform_trainer.evaluation.outcome import training_log
 from loraform_trainer.files import read_jsonl, write_jsonl
 from loraform_trainer.paths import Paths
-from loraform_trainer.progress import Progress
 from loraform_trainer.staging import digest_of
 from loraform_verifier.service import application
 from loraform_verifier.verify import Verifier
 
 from .conftest import Pod, row, write_adapter
 from .fake_engine import CUT, KNOWS, FakeEngine, run
+from .progress_told import Told
 
 ROWS = [f"select-{i}" for i in range(4)]
 
@@ -202,18 +201,6 @@ async def test_a_checkpoint_that_the_engine_does_not_serve_is_never_asked(
         await run(trained, urls)
     assert raised.value.code is ExitCode.ADAPTER_NOT_SERVABLE
     assert engine.requests == []
-
-
-class Told(Progress):
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        super().__init__(None)
-        self.shares: list[float] = []
-
-    @override
-    def update(self, done: float, **more: Any) -> None:
-        self.shares.append(done)
 
 
 async def test_progress_never_goes_back(trained: Pod, engine: FakeEngine, urls: tuple[str, str]) -> None:

@@ -52,16 +52,7 @@ def results_of(status: FineTuneJobStatus, report: StageReport) -> dict[str, Any]
 
 
 def _training(result: TrainResult) -> TrainingStatus:
-    return TrainingStatus(
-        steps=result.steps,
-        final_loss=result.final_loss,
-        validation_loss=result.validation_loss,
-        trained_tokens=result.trained_tokens,
-        tokens_per_second=result.tokens_per_second,
-        flops_utilization=result.flops_utilization,
-        fill=result.fill,
-        stopped_early=result.stopped_early,
-    )
+    return TrainingStatus.model_validate(result.model_dump(include=set(TrainingStatus.model_fields)))
 
 
 def _evaluation(result: EvaluateResult) -> EvaluationStatus:

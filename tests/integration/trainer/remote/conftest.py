@@ -23,6 +23,7 @@ from loraform_trainer.paths import Paths
 from loraform_trainer.progress import Progress
 
 from ..certificates import self_signed
+from ..run_paths import paths_below
 from .https_server import Server, serving
 from .processes import free_port, registry_config, running, tool
 
@@ -45,16 +46,7 @@ class Run:
 
     @property
     def paths(self) -> Paths:
-        mounts = ("base", "output", "live", "sources", "suites", "packs")
-        return Paths(
-            run_config=self.root / "run.json",
-            workspace=self.root / "workspace",
-            termination_log=self.root / "termination-log",
-            base_access=self.root / "access" / "base",
-            output_access=self.root / "access" / "output",
-            cache=self.root / "cache",
-            **{f"{name}_mount": self.root / name for name in mounts},
-        )
+        return paths_below(self.root)
 
     def context(self) -> Context:
         config = RunConfig(
