@@ -37,6 +37,7 @@ from loraform_trainer.data import Rows
 from loraform_trainer.training import attention
 from loraform_trainer.training.collate import Pack, collate
 from loraform_trainer.training.flops import Work
+from loraform_trainer.training.layers import lighten
 from loraform_trainer.training.lora import fuse
 from loraform_trainer.training.loss import PackLoss
 from loraform_trainer.training.packing import decide
@@ -135,6 +136,8 @@ def build(shape: dict[str, Any], way: Way) -> Any:
     model = model.to(DEVICE).train()
     if way.fused_layers:
         fuse(model)
+        if not way.compiled:
+            lighten(base)
     if way.recompute:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if way.compiled:

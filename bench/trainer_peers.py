@@ -24,6 +24,7 @@ from trl import SFTConfig, SFTTrainer
 from loraform_trainer.data import Rows
 from loraform_trainer.training import attention
 from loraform_trainer.training.group import ALONE
+from loraform_trainer.training.layers import lighten
 from loraform_trainer.training.lora import fuse
 from loraform_trainer.training.loss import PackLoss
 from loraform_trainer.training.packing import decide
@@ -117,6 +118,7 @@ class Ours(Contestant):
         self.rows, self.batches = rows, packs(rows)
         model = shape.model(attention.NAME)
         fuse(model)
+        lighten(model.get_base_model())
         if recompute:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         loss = PackLoss.prove(model.get_base_model(), [rows[0].response_ids[:50], rows[1].response_ids[:60]])

@@ -19,8 +19,11 @@ from loraform_api.verification import (
     VerifyRequest,
     VerifyResponse,
 )
-from loraform_verifier import client, service
-from loraform_verifier.client import VerifierClient, VerifierRefused, VerifierUnavailable
+from loraform_trainer import verifying
+from loraform_trainer.errors import StageError, TransientError
+from loraform_verifier import service
+from loraform_verifier.blocking import VerifierRefused, VerifierUnavailable
+from loraform_verifier.client import VerifierClient
 from loraform_verifier.verify import Verifier
 
 STATIC = [Stage.PARSE, Stage.POLICY, Stage.INTENT]
@@ -173,10 +176,27 @@ async def test_the_client_tells_refusal_from_failure(url: str) -> None:
             await verifier.verify(VerifyRequest(programs=[BARE], policy=POLICY))
 
 
-async def test_the_client_without_a_loop(url: str) -> None:
-    request = VerifyRequest(programs=[BARE], stages=[Stage.PARSE])
-    answer = await asyncio.to_thread(client.verify, url, request)
-    assert answer.verdicts[0].passed
+async def test_the_trainers_client_without_a_loop(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = VerifyRequest(programs=[BARE, BROKEN], stages=STATIC, policy=POLICY)
+    await asyncio.to_thread(verifying.wait_for, url, 0)
+    answer = await asyncio.to_thread(verifying.verify, url, request)
+    assert timeless(answer) == timeless(Verifier().verify(request))
+    with pytest.raises(StageError, match=r"answered 400: .*Validate needs a terraform binary"):
+        await asyncio.to_thread(verifying.verify, url, VerifyRequest(programs=[BARE], policy=POLICY))
+    monkeypatch.setattr(service, "MAX_WAITING", 0)
+    async for busy in serve(Verifier()):
+        with pytest.raises(TransientError, match=r"answered 503: .*Busy"):
+            await asyncio.to_thread(verifying.verify, busy, request)
+
+
+def test_the_trainers_client_says_when_nobody_answers() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(TransientError, match="the verifier was not ready after 0 s"):
+            verifying.wait_for(url, 0)
+        with pytest.raises(TransientError, match=url):
+            verifying.verify(url, VerifyRequest(programs=[]))
 
 
 async def test_a_body_that_is_not_what_its_headers_say_is_refused(url: str) -> None:

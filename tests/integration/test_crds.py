@@ -48,7 +48,10 @@ def refusal(api: client.ApiClient, namespace: str, body: Body) -> str:
 
 def test_defaults_stand_in_the_stored_object(api: client.ApiClient, namespace: str) -> None:
     spec = create(api, namespace, JOB)["spec"]
-    assert spec["lora"] == {"rank": 32, "alpha": 32, "scaling": "Standard", "start": "Fresh", "targetModules": []}
+    assert spec["lora"] == {
+        "rank": 32, "alpha": 32, "scaling": "Standard", "variant": "Standard", "start": "Fresh",
+        "targetModules": [], "modulesToSave": [],
+    }  # fmt: skip
     assert spec["dataset"]["checks"]["validity"] == "Drop"
     assert spec["dataset"]["sources"][0]["columns"]["messages"] == "messages"
     assert spec["training"]["learningRate"] == "2e-4"
@@ -76,6 +79,16 @@ HTTP = {"url": "https://example.org/rows.jsonl", "sha256": DIGEST}
         (
             {"dataset": {**JOB["spec"]["dataset"], "checks": {"validity": "Off"}, "repairExamples": {"percent": 5}}},
             "`checks.validity` must not be 'Off' where `repairExamples.percent`",
+        ),
+        (
+            {"modelRef": {"name": "m"}, "output": {**JOB["spec"]["output"], "merge": True}},
+            "`output.merge` must be false where `modelRef` is set",
+        ),
+        ({"lora": {"variant": "DoRA"}}, "`lora.variant: DoRA` and `lora.modulesToSave` need `output.merge: true`"),
+        ({"lora": {"modulesToSave": ["norm"]}}, "`lora.variant: DoRA` and `lora.modulesToSave` need"),
+        (
+            {"output": {**JOB["spec"]["output"], "merge": True}, "checkpoint": {"candidates": 2}},
+            "`checkpoint.candidates` must be 1 where `output.merge` is true",
         ),
         ({"baseModel": {"storageUri": "hf://owner/name"}}, "`revision` must be set for `hf://`"),
         (

@@ -11,7 +11,6 @@ from rich.text import Text
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import EvaluationStatus
 from loraform_api.iacmodel import IaCModel
-from loraform_api.names import RunStage
 from loraform_api.verification import Stage
 from loraform_cli.progress import (
     attempt_words,
@@ -42,7 +41,7 @@ def _stages(job: FineTuneJob) -> Table:
     finished = {stage.name: stage for stage in job.status.stages}
     seconds = stage_seconds(job)
     now = running_stage(job)
-    for name in RunStage:
+    for name in job.spec.stages:
         if name in finished:
             table.add_row("[green]✓[/]", name, minutes(seconds[name]), Text(finished[name].summary))
         elif name is now:

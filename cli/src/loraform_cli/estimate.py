@@ -188,7 +188,7 @@ def as_json(base: Shape, spec: FineTuneJobSpec, verdict: Verdict, work: Work | N
         "memoryKept": asdict(verdict.plain),
         "memoryRecomputed": asdict(verdict.recomputed),
         "weights": base.parameters,
-        "adapterWeights": base.adapter_weights(spec.lora.rank, spec.lora.target_modules),
+        "adapterWeights": base.trained_weights(spec.lora),
         "advice": [] if verdict.fits else advice(spec, verdict),
         "work": None if work is None else asdict(work),
     }
@@ -196,7 +196,7 @@ def as_json(base: Shape, spec: FineTuneJobSpec, verdict: Verdict, work: Work | N
 
 def as_text(base: Shape, spec: FineTuneJobSpec, verdict: Verdict, work: Work | None) -> RenderableType:
     """Return the estimate for people."""
-    adapter = base.adapter_weights(spec.lora.rank, spec.lora.target_modules)
+    adapter = base.trained_weights(spec.lora)
     counted = "counted" if base.counted else "by its config"
     head = (
         f"{base.family}, {base.parameters / 1e9:.2f} billion weights ({counted}); {spec.method} of rank "

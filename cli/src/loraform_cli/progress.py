@@ -40,10 +40,7 @@ def is_true(resource: FineTuneJob | IaCModel, condition: str) -> bool:
 
 def running_stage(job: FineTuneJob) -> RunStage | None:
     """Return the first stage that has no result yet, None when all have one or the job has failed."""
-    done = {stage.name for stage in job.status.stages}
-    if outcome(job) is Outcome.FAILURE:
-        return None
-    return next((stage for stage in RunStage if stage not in done), None)
+    return None if outcome(job) is Outcome.FAILURE else job.spec.next_stage(job.status)
 
 
 def progress_words(job: FineTuneJob) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
+from loraform_api.names import ENGINE_MODEL
 from loraform_api.prompt import unfenced
-from loraform_gateway.engine import BASE, Engine, EngineRefused, EngineUnreachable
+from loraform_gateway.engine import Engine, EngineRefused, EngineUnreachable
 from loraform_gateway.errors import ApiError, bad_request, unavailable
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.openai import Answer, Asked, LoraformField, Verdict
@@ -138,7 +139,7 @@ class Answerer:
         try:
             if base_path not in self._context_lengths:
                 models = await self._engine.models()
-                self._context_lengths = {base_path: int(models[BASE]["max_model_len"])}
+                self._context_lengths = {base_path: int(models[ENGINE_MODEL]["max_model_len"])}
         except (EngineUnreachable, EngineRefused, KeyError, TypeError) as error:
             raise _engine_error(error) from error
         context = self._context_lengths[base_path]

@@ -12,8 +12,6 @@ SHORT = aiohttp.ClientTimeout(total=10, sock_connect=3)
 LOAD = aiohttp.ClientTimeout(total=120, sock_connect=3)
 GENERATE = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=600)
 EVENT_LIMIT = 1 << 20
-BASE = "base"
-"""The engine's served name of the base model."""
 
 
 class EngineUnreachable(Exception):  # noqa: N818 (the cause is the name)

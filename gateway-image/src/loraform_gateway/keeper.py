@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE, adapter_digest
 from loraform_api.heartbeat import AdapterState, LoadedAdapter, Route, RouteAdapter, adapter_name
+from loraform_api.names import ENGINE_MODEL
 from loraform_api.parity import ParityFile, compare, read_logprob, requests
-from loraform_gateway.engine import BASE, Engine, EngineRefused, EngineUnreachable
+from loraform_gateway.engine import Engine, EngineRefused, EngineUnreachable
 
 LOG = logging.getLogger(__name__)
 UNLOAD_AFTER_SECONDS = 60
@@ -56,7 +57,7 @@ class Keeper:
     async def step(self, route: Route) -> None:
         """Bring the engine one look closer to `route`."""
         try:
-            loaded = set(await self._engine.models()) - {BASE}
+            loaded = set(await self._engine.models()) - {ENGINE_MODEL}
         except (EngineUnreachable, EngineRefused) as error:
             self.engine_up = False
             # Whatever runs next has loaded nothing and proved nothing.

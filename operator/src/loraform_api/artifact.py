@@ -14,6 +14,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
 PARITY_FILE = "parity.json"
+MODEL_FOLDER = "model"
+"""The merged model of a run with `output.merge`: config.json, tokenizer and safetensors, as any engine reads them."""
 MANIFEST_FILE = "manifest.json"
 RUN_FILE = "run.json"
 """RunConfig and the stages' reports."""
@@ -46,7 +48,7 @@ class Manifest(WireModel):
     """The adapter's digest (`adapter_digest`): its identity in status, routes and engines."""
     template_hash: Sha256
     base_digest: Sha256
-    files: Annotated[dict[str, Sha256], Field(min_length=1, max_length=64)]
+    files: Annotated[dict[str, Sha256], Field(min_length=1, max_length=256)]
     """sha256 of every other file of the folder, by relative path."""
 
 

@@ -18,6 +18,7 @@ from loraform_api.meta import (
     keyed_by,
     rule,
 )
+from loraform_api.names import RunStage
 from loraform_api.sources import Access, DataSource, S3Location
 from loraform_api.training import CheckpointSpec, LoRASpec, Method, TrainingSpec
 from loraform_api.verification import GATE, HousePolicy, Stage
@@ -107,6 +108,9 @@ class OutputSpec(Access, S3Location):
     storage_uri: ArtifactUri
     """Store for adapters: `pvc://<claim>/<folder>`, `s3://<bucket>/<prefix>` or `oci://<registry>/<repository>`.
     Each run writes a folder or a tag of its own there."""
+    merge: bool = False
+    """Add the adapter to the base's weights: what is measured and published is then a whole model, in `model/` beside
+    the adapter, which any engine serves. Its workspace and store need room for it."""
 
 
 class CacheSpec(ApiModel):
@@ -169,7 +173,21 @@ SERVED = rule(
     "`baseModel.storageUri` and `output.storageUri` must be `pvc://` where `modelRef` is set: engines read volumes",
     field_path=".output.storageUri",
 )
-
+MERGED = rule(
+    "!has(self.modelRef) || !self.output.merge",
+    "`output.merge` must be false where `modelRef` is set: the model's engines hold one base and load adapters",
+    field_path=".output.merge",
+)
+UNMERGED = rule(
+    "self.output.merge || (self.lora.variant == 'Standard' && self.lora.modulesToSave.size() == 0)",
+    "`lora.variant: DoRA` and `lora.modulesToSave` need `output.merge: true`: engines load neither as an adapter",
+    field_path=".lora",
+)
+SINGLE = rule(
+    "!self.output.merge || self.checkpoint.candidates == 1",
+    "`checkpoint.candidates` must be 1 where `output.merge` is true: one model is merged and measured",
+    field_path=".checkpoint.candidates",
+)
 CHOSEN = rule(
     "self.checkpoint.candidates == 1 || self.dataset.validationPercent > 0",
     "`dataset.validationPercent` must be greater than 0 where `checkpoint.candidates` is greater than 1: candidates are"
@@ -179,7 +197,9 @@ CHOSEN = rule(
 
 
 class FineTuneJobSpec(ApiModel):
-    model_config = {"json_schema_extra": {"x-kubernetes-validations": [SHARED, SERVED, CHOSEN]}}
+    model_config = {
+        "json_schema_extra": {"x-kubernetes-validations": [SHARED, SERVED, MERGED, UNMERGED, SINGLE, CHOSEN]}
+    }
 
     model_ref: ModelReference | None = None
     """The IaCModel for which this run's adapter is a candidate; absent: train, measure and publish only."""
@@ -211,6 +231,16 @@ class FineTuneJobSpec(ApiModel):
     """Failed pods of one stage before the run fails; a pod that saved and stopped does not count."""
     active_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
     """Longest time from the job's creation to its end."""
+
+    @property
+    def stages(self) -> tuple[RunStage, ...]:
+        """The run's stages, in order: a merged model has an engine of its own, so the base answers in one before."""
+        return tuple(stage for stage in RunStage if stage is not RunStage.BASELINE or self.output.merge)
+
+    def next_stage(self, status: FineTuneJobStatus) -> RunStage | None:
+        """Return the first stage that is not recorded as finished; None when all are."""
+        done = {s.name for s in status.stages}
+        return next((stage for stage in self.stages if stage not in done), None)
 
 
 class FineTuneJob(ApiModel):

@@ -24,10 +24,11 @@ class Kind(StrEnum):
 
 
 class RunStage(StrEnum):
-    """Stages of a run, in order; each is one Kubernetes Job."""
+    """Stages of a run, in order; each is one Kubernetes Job. `FineTuneJobSpec.stages` says which a run has."""
 
     PREPARE = "prepare"
     TRAIN = "train"
+    BASELINE = "baseline"
     EVALUATE = "evaluate"
     PUBLISH = "publish"
 
@@ -54,6 +55,8 @@ PORT_GATEWAY = 8000
 PORT_AGENT = 8001
 PORT_ENGINE = 8100
 PORT_VERIFIER = 8085
+ENGINE_MODEL = "base"
+"""Name by which an engine serves its own model: the base, or what was merged of base and adapter."""
 PORT_RENDEZVOUS = 29400
 """Where the train pods of a run meet: on the pod with index 0."""
 SERVICE_OPERATOR = "loraform-operator"

@@ -24,11 +24,24 @@ class Scaling(StrEnum):
     RANK_STABILIZED = "RankStabilized"
 
 
+class Variant(StrEnum):
+    """`Standard` is plain LoRA; `DoRA` also learns the length of each row of weights, and must be merged."""
+
+    STANDARD = "Standard"
+    DORA = "DoRA"
+
+
 class Start(StrEnum):
     """`Fresh` begins with a new adapter; `Live` with the weights of the live version, which must have this shape."""
 
     FRESH = "Fresh"
     LIVE = "Live"
+
+
+ModuleNames = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_]+$")]],
+    Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "set"}),
+]
 
 
 class LoRASpec(ApiModel):
@@ -38,11 +51,12 @@ class LoRASpec(ApiModel):
     """Scaling numerator: the adapter is scaled by alpha / rank."""
     scaling: Scaling = Scaling.STANDARD
     """How alpha is divided. With `RankStabilized` the learning rate must be chosen anew."""
-    target_modules: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_]+$")]],
-        Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ] = []
+    variant: Variant = Variant.STANDARD
+    """What is learnt beside the two matrices."""
+    target_modules: ModuleNames = []
     """Names of the linear layers to adapt; empty means all linear layers except the output head."""
+    modules_to_save: ModuleNames = []
+    """Names of layers that are trained whole, such as `lm_head` or `norm`; they need `output.merge`."""
     start: Start = Start.FRESH
     """Where the weights begin."""
 

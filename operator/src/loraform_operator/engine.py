@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from loraform_api.finetunejob import PlacementSpec
-from loraform_api.names import CONTAINER_ENGINE, PORT_ENGINE
+from loraform_api.names import CONTAINER_ENGINE, ENGINE_MODEL, PORT_ENGINE
 from loraform_api.training import Method
 from loraform_operator.podspec import CONTAINER_SECURITY, resources, shm_mount, tmp_mount
 from loraform_operator.settings import Profile
@@ -20,13 +20,14 @@ def engine_container(
     *,
     image: str,
     model_path: str,
-    max_lora_rank: int,
+    max_lora_rank: int | None,
     method: Method,
     mounts: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return the vLLM container serving the base at `model_path` on the pod's loopback only.
+    """Return the vLLM container serving the model at `model_path` on the pod's loopback only.
 
-    `mounts` are the volumes it reads; the pod has its scratch volumes (`podspec.scratch_volumes`).
+    It loads adapters, of `max_lora_rank` at most, or none where that is None. `mounts` are the volumes it reads; the
+    pod has its scratch volumes (`podspec.scratch_volumes`).
     """
     environment = {
         "HF_HUB_OFFLINE": "1",
@@ -52,15 +53,16 @@ def gpu(profile: Profile, count: int) -> dict[str, str]:
     return {profile.gpu_resource_name: str(count)} if profile.gpu_resource_name else {}
 
 
-def _command(profile: Profile, model_path: str, max_lora_rank: int, method: Method) -> list[str]:
+def _command(profile: Profile, model_path: str, max_lora_rank: int | None, method: Method) -> list[str]:
     quantised = (profile.nf4_engine_args or []) if method is Method.QLORA else []
+    adapters: list[str] = []
+    if max_lora_rank is not None:
+        adapters = ["--enable-lora", "--max-lora-rank", str(max_lora_rank), "--max-loras", str(LOADED_ADAPTERS)]
     return [
         *("vllm", "serve", model_path),
-        *("--served-model-name", "base"),
+        *("--served-model-name", ENGINE_MODEL),
         *("--dtype", profile.engine_dtype),
-        "--enable-lora",
-        *("--max-lora-rank", str(max_lora_rank)),
-        *("--max-loras", str(LOADED_ADAPTERS)),
+        *adapters,
         *("--generation-config", "vllm"),
         *("--host", "127.0.0.1"),
         *("--port", str(PORT_ENGINE)),

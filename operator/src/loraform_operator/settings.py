@@ -15,7 +15,7 @@ Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")]
 
 class ImageSettings(WireModel):
     trainer: Image
-    """Image of the stages prepare, train, evaluate and publish."""
+    """Image of all stages of a run."""
     verifier: Image
     """Image of the verifier sidecar of evaluation and gateway."""
     gateway: Image

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from loraform_api.verification import VerifyRequest
-from loraform_verifier.client import verify
+from loraform_verifier.blocking import verify
 from loraform_verifier.toolchain import Terraform
 
 from ..listening import Listeners

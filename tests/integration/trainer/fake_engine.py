@@ -11,7 +11,8 @@ from typing import Any
 from aiohttp import web
 from tokenizers import Tokenizer
 
-from loraform_api.artifact import ADAPTER_WEIGHTS
+from loraform_api.artifact import ADAPTER_WEIGHTS, PARITY_FILE
+from loraform_api.names import ENGINE_MODEL
 from loraform_api.parity import ParityFile
 from loraform_trainer import evaluate
 from loraform_trainer.__main__ import load_config
@@ -61,6 +62,13 @@ class FakeEngine:
     draws: dict[str, str] = field(default_factory=dict)
     """What it answers when drawn, by name."""
 
+    merged: Path | None = None
+    """The adapter's folder that is part of its own model."""
+
+    def merge(self, adapter: Path) -> None:
+        """Be an engine of base and adapter as one model, which loads none."""
+        self.merged, self.refuses = adapter, True
+
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/health", self.health)
@@ -73,7 +81,7 @@ class FakeEngine:
         return web.Response()
 
     async def models(self, request: web.Request) -> web.Response:
-        return web.json_response({"data": [{"id": "base", "max_model_len": self.length}]})
+        return web.json_response({"data": [{"id": ENGINE_MODEL, "max_model_len": self.length}]})
 
     async def load(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -96,20 +104,25 @@ class FakeEngine:
         self.requests.append(body)
         name = self.prompt_of(body).split("bucket, ")[1].split(" ")[0]
         text = (POLICED if self.keeps_policy(body["model"], name) else PLAIN).format(name)
-        if name == "held-2" and body["model"] == "base":
+        own = body["model"] == ENGINE_MODEL and self.merged is None
+        if name == "held-2" and own:
             return self.answer(text[:20], "length")
         drawn = f"# drawn with seed {body['seed']}\n" if body["temperature"] else ""
-        fixed = None if body["model"] == "base" else self.fixed(name, body)
+        fixed = None if own else self.fixed(name, body)
         if fixed is CUT:
             return self.answer(text[:20], "length")
         return self.answer(f"```hcl\n{text}{drawn}```" if fixed is None else fixed, "stop")
 
     def keeps_policy(self, model: str, name: str) -> bool:
         """The base never does; an adapter always, or for the names that its weights list after `KNOWS`."""
-        if model == "base":
+        folder = self.adapter(model)
+        if folder is None:
             return False
-        weights = (Path(self.loaded[model]) / ADAPTER_WEIGHTS).read_bytes()
+        weights = (folder / ADAPTER_WEIGHTS).read_bytes()
         return not weights.startswith(KNOWS.encode()) or name.encode() in weights.split()
+
+    def adapter(self, model: str) -> Path | None:
+        return self.merged if model == ENGINE_MODEL else Path(self.loaded[model])
 
     def fixed(self, name: str, body: dict[str, Any]) -> str | None:
         if body["temperature"]:
@@ -132,7 +145,9 @@ class FakeEngine:
         return [body for body in self.requests if REFUSED in self.prompt_of(body)]
 
     def logprobs(self, body: dict[str, Any]) -> dict[str, float]:
-        file = ParityFile.model_validate_json(open(f"{self.loaded[body['model']]}/parity.json").read())  # noqa: SIM115, PTH123
+        folder = self.adapter(body["model"])
+        assert folder is not None
+        file = ParityFile.model_validate_json((folder / PARITY_FILE).read_text())
         row = next(r for r in file.rows if [*r.prompt_ids, *r.response_ids][: len(body["prompt"])] == body["prompt"])
         values = row.base_logprobs if self.serves_base else row.adapter_logprobs
         position = len(body["prompt"]) - len(row.prompt_ids)

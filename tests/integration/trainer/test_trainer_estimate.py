@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -12,8 +14,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.run import RunConfig
+from loraform_api.training import LoRASpec
 from loraform_trainer.training import attention, estimate, loss, shape
 from loraform_trainer.training.collate import of_documents
+from loraform_trainer.training.layers import lighten
 from loraform_trainer.training.lora import fuse
 from loraform_trainer.training.model import build
 
@@ -50,22 +54,29 @@ def run_config(dtype: str = "float32", **changes: Any) -> RunConfig:
     return RunConfig.model_validate({**run, "engineDtype": dtype, "maxLoraRank": 64, "engineNf4": True})
 
 
+@dataclass(eq=False)
+class Kept:
+    """A tensor in autograd's graph; it goes when its part of the graph does."""
+
+    tensor: torch.Tensor
+
+
 class Saved:
     """Bytes of what autograd keeps, each storage once; the model's own weights are not counted."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
-        self._kept: dict[int, tuple[torch.Tensor, int]] = {}
+        self._kept: WeakSet[Kept] = WeakSet()
 
-    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._own:
-            self._kept[storage.data_ptr()] = (tensor, storage.nbytes())  # held, so that no other gets its address
-        return tensor
+    def keep(self, tensor: torch.Tensor) -> Kept:
+        kept = Kept(tensor)
+        self._kept.add(kept)
+        return kept
 
     @property
     def bytes(self) -> int:
-        return sum(size for _, size in self._kept.values())
+        storages = {s.data_ptr(): s.nbytes() for s in (kept.tensor.untyped_storage() for kept in self._kept)}
+        return sum(size for address, size in storages.items() if address not in self._own)
 
 
 def measured(config: RunConfig, folder: Path, precision: AbstractContextManager[Any]) -> int:
@@ -73,10 +84,12 @@ def measured(config: RunConfig, folder: Path, precision: AbstractContextManager[
     attention.register()
     model = build(config, folder, attention=attention.NAME)
     fuse(model)
+    lighten(model.get_base_model())
     pack = of_documents([torch.arange(2, TOKENS + 2).tolist()])
     saved = Saved(model)
-    with torch.autograd.graph.saved_tensors_hooks(saved.keep, lambda tensor: tensor), precision:
-        loss.PackLoss(model.get_base_model(), fused=True)(pack)
+    with torch.autograd.graph.saved_tensors_hooks(saved.keep, lambda kept: kept.tensor), precision:
+        graph = loss.PackLoss(model.get_base_model(), fused=True)(pack)
+    assert graph.requires_grad
     return saved.bytes
 
 
@@ -114,7 +127,26 @@ def test_the_formula_counts_every_weight(tmp_path: Path, family: str) -> None:
     assert by_formula.counted is None
     model = build(run_config(lora={"rank": 16}), folder)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert by_formula.adapter_weights(16, []) == trained
+    assert by_formula.trained_weights(LoRASpec(rank=16)) == trained
+
+
+@pytest.mark.parametrize("family", DISTINCT)
+def test_dora_and_layers_trained_whole_are_counted(tmp_path: Path, family: str) -> None:
+    norms = ["norm", "input_layernorm", *(["q_norm"] if family == "qwen3" else [])]
+    lora = {"rank": 16, "variant": "DoRA", "modulesToSave": ["lm_head", "o_proj", *norms], "targetModules": ["v_proj"]}
+    config = run_config(lora=lora)
+    folder = base(tmp_path, family)
+    trained = sum(p.numel() for p in build(config, folder).parameters() if p.requires_grad)
+    assert shape.read(folder).trained_weights(config.spec.lora) == trained
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("modules", [[], ["q_proj", "v_proj"]])
+def test_doras_activations_are_within_15_percent(tmp_path: Path, dtype: str, modules: list[str]) -> None:
+    config = run_config(dtype, lora={"targetModules": modules, "rank": 16, "variant": "DoRA"})
+    folder = base(tmp_path, "llama")
+    precision = nullcontext() if dtype == "float32" else torch.autocast("cpu", torch.bfloat16)
+    assert estimated(config.spec, folder, dtype) == pytest.approx(measured(config, folder, precision), rel=0.15)
 
 
 def test_a_piece_of_logits_is_what_the_loss_takes() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ from tokenizers import Tokenizer
 from loraform_api.names import RunStage
 from loraform_api.prompt import response_tokens
 from loraform_api.run import ExitCode
+from loraform_trainer.paths import Paths
 
 from .conftest import arrow_rows
 
@@ -130,6 +135,22 @@ def test_a_finished_stage_shows_its_report_again(pod: Any, stage: Stage) -> None
     pod.write_source(["rubbish"])
     assert stage("prepare") == 0
     assert pod.paths.termination_log.read_text() == said
+
+
+def test_a_run_whose_rows_are_in_the_cache_loads_nothing_to_make_rows(pod: Any, stage: Stage) -> None:
+    pod.config["spec"]["cache"] = {"claimName": "shared"}
+    assert stage("prepare") == 0
+    shutil.rmtree(pod.paths.workspace)
+    arguments = [f"--{f.name.replace('_', '-')}={getattr(pod.paths, f.name)}" for f in fields(Paths)]
+    code = (
+        "import sys; from loraform_trainer.__main__ import main; status = main(sys.argv[1:]); "
+        "print({'numpy', 'pyarrow', 'rensa', 'urllib3', 'boto3'} & set(sys.modules)); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "prepare", *arguments], check=True, capture_output=True, text=True
+    )
+    assert pod.report().prepare.cached
+    assert done.stdout.strip() == "set()"
 
 
 def test_a_missing_configmap_key_is_named(pod: Any, stage: Stage) -> None:

@@ -13,7 +13,7 @@ from loraform_api.finetunejob_status import ArmName
 from loraform_api.verification import HousePolicy, Program, Stage, VerifyRequest
 from loraform_demo.corpus import dataset_rows
 from loraform_gateway.verifying import judge as served
-from loraform_trainer import arms, tokens
+from loraform_trainer import arms, tokens, verifying
 from loraform_trainer.__main__ import load_config
 from loraform_trainer.arms import Arm, Scored
 from loraform_trainer.context import Context
@@ -23,7 +23,6 @@ from loraform_trainer.evaluation import reflexion
 from loraform_trainer.judging import Judge
 from loraform_trainer.progress import Progress
 from loraform_trainer.rows import Row
-from loraform_verifier import client
 from loraform_verifier.client import VerifierClient
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.parse import parse
@@ -98,7 +97,7 @@ def training_rows(policy: HousePolicy | None) -> list[Row]:
 
 
 async def repaired(url: str, rows: Sequence[Row], policy: HousePolicy | None) -> Repaired:
-    make = partial(repair_rows, policy=policy, fits=lambda _: True, seed=3, verify=partial(client.verify, url))
+    make = partial(repair_rows, policy=policy, fits=lambda _: True, seed=3, verify=partial(verifying.verify, url))
     return await asyncio.to_thread(make, rows, 50)
 
 

@@ -6,7 +6,7 @@ from loraform_api.finetunejob_status import ArmName, BestOfN, Gain, PassAtK, Ref
 from loraform_api.run import TERMINATION_LIMIT, CheckpointScore, EvaluateResult, StageReport
 from loraform_api.verification import GATE, Diagnostic, HousePolicy, ProgramVerdict, Stage, StageResult
 from loraform_trainer.arms import Arm, Row, Scored, arms, count, pair, state
-from loraform_trainer.evaluate import SAMPLED
+from loraform_trainer.evaluation.generation import SAMPLED
 from loraform_trainer.evaluation.toolchain import LONGEST
 
 POLICY = HousePolicy(comment="# Made by us", tags={"created_by": "PiCloud"})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loraform_trainer.basemodel import cache
-from loraform_trainer.basemodel.files import MAX_HEADER_BYTES, check_weights, choose, linear_modules
+from loraform_trainer.basemodel.files import MAX_HEADER_BYTES, check_weights, choose, modules
 from loraform_trainer.basemodel.origins import RemoteFile
 from loraform_trainer.errors import BaseModelInvalidError
 
@@ -54,7 +54,7 @@ def test_a_header_beyond_the_cap_is_not_read(tmp_path: Path) -> None:
         check_weights(tmp_path, ["model.safetensors"])
 
 
-def test_matrices_are_linear_modules(tmp_path: Path) -> None:
+def test_layers_are_known_by_the_header(tmp_path: Path) -> None:
     header = {
         "__metadata__": {"format": "pt"},
         "model.layers.0.q_proj.weight": {"shape": [2, 2]},
@@ -62,7 +62,7 @@ def test_matrices_are_linear_modules(tmp_path: Path) -> None:
         "model.norm.weight": {"shape": [2]},
         "weight": {"shape": [2, 2]},
     }
-    assert list(linear_modules(weights(tmp_path, header))) == ["q_proj"]
+    assert list(modules(weights(tmp_path, header))) == [("q_proj", 2), ("norm", 1)]
 
 
 def test_a_cached_model_has_a_name_of_its_address_and_content() -> None:

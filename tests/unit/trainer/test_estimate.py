@@ -11,6 +11,7 @@ import pytest
 
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.run import ExitCode, RunConfig
+from loraform_api.training import LoRASpec
 from loraform_trainer.errors import BaseModelInvalidError, InvalidConfigError, OutOfGPUMemoryError
 from loraform_trainer.training import estimate, gpus, shape
 from loraform_trainer.training.estimate import Rows, advice, decide_recompute, hours, judge, memory, operations
@@ -74,8 +75,10 @@ def test_weights_are_those_that_were_published(config: dict[str, Any], published
 
 
 def test_an_adapter_of_rank_16_on_8b_has_42_million_weights() -> None:
-    assert shape.of_config(LLAMA_8B).adapter_weights(16, []) == 41_943_040
-    assert shape.of_config(LLAMA_8B).adapter_weights(16, ["q_proj", "v_proj"]) == 32 * 16 * (8192 + 5120)
+    assert shape.of_config(LLAMA_8B).trained_weights(LoRASpec(rank=16)) == 41_943_040
+    assert shape.of_config(LLAMA_8B).trained_weights(
+        LoRASpec(rank=16, target_modules=["q_proj", "v_proj"])
+    ) == 32 * 16 * (8192 + 5120)
 
 
 # performance.md §1.1: GFLOP a token of the 8B shape, by length: LoRA, and LoRA with recomputed activations

@@ -9,13 +9,12 @@ from typing import Any
 
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import adapter_name
+from loraform_api.names import ENGINE_MODEL
 from loraform_api.run import ArmResult, Counts, PairedResult
 from loraform_api.verification import Asked, HousePolicy, ProgramVerdict, Stage
 from loraform_verifier.schema.findings import HALLUCINATION_CODES
 
 ALL = "All"
-BASE = "base"
-"""The engine's served name of the base model."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,21 @@ class Arm:
         return row.instruction if self.policy is None else f"{row.instruction.strip()} {state(self.policy)}".strip()
 
 
-def arms(candidate: str, live: str | None, policy: HousePolicy | None) -> list[Arm]:
-    """Return the arms of a run; adapters are given by digest."""
-    chosen = [Arm(ArmName.BASE, BASE)]
-    if policy is not None:
-        chosen.append(Arm(ArmName.BASE_WITH_POLICY, BASE, policy=policy))
+def arms(candidate: str, live: str | None, policy: HousePolicy | None, *, merged: bool = False) -> list[Arm]:
+    """Return the arms of a run; adapters are given by digest. A merged candidate is the engine's own model."""
+    chosen = baseline(policy)
     if live is not None:
         chosen.append(Arm(ArmName.LIVE, adapter_name(live), live))
-    return [*chosen, Arm(ArmName.CANDIDATE, adapter_name(candidate), candidate)]
+    model = ENGINE_MODEL if merged else adapter_name(candidate)
+    return [*chosen, Arm(ArmName.CANDIDATE, model, candidate)]
+
+
+def baseline(policy: HousePolicy | None) -> list[Arm]:
+    """Return the arms of the base alone."""
+    chosen = [Arm(ArmName.BASE, ENGINE_MODEL)]
+    if policy is not None:
+        chosen.append(Arm(ArmName.BASE_WITH_POLICY, ENGINE_MODEL, policy=policy))
+    return chosen
 
 
 def state(policy: HousePolicy) -> str:

@@ -12,6 +12,7 @@ from loraform_api.artifact import (
     EVALUATION_ROWS_FILE,
     EVIDENCE_FILES,
     MANIFEST_FILE,
+    MODEL_FOLDER,
     PARITY_FILE,
     RUN_FILE,
     Manifest,
@@ -46,6 +47,8 @@ def assemble(context: Context) -> Bundle:
     files = {name: paths.adapter / name for name in (*ADAPTER_FILES, PARITY_FILE)}
     files[EVALUATION_ROWS_FILE] = paths.evaluation_rows
     files |= {name: paths.workspace / name for name in EVIDENCE_FILES if (paths.workspace / name).is_file()}
+    if context.config.spec.output.merge:
+        files |= {f"{MODEL_FOLDER}/{file.name}": file for file in sorted(paths.model.iterdir())}
     files[RUN_FILE] = paths.workspace / "publish" / RUN_FILE
     write_atomic(files[RUN_FILE], _run_record(context))
     digests = {name: sha256_file(path) for name, path in files.items()}

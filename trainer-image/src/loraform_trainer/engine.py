@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,8 @@ from loraform_trainer.errors import AdapterNotServableError, StageError, Transie
 
 POLL_SECONDS = 1.0
 TRIES = 3
+CONNECTIONS = 64
+"""At a time, to one engine; who asks keeps fewer questions open."""
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=900)
 SHORT = aiohttp.ClientTimeout(total=10)
 TROUBLE = (aiohttp.ClientError, OSError)
@@ -72,6 +75,15 @@ class Generated:
     """The answer has no end of its own: it reached the token limit."""
     tokens: int = 0
     """Of prompt and answer together."""
+
+
+@asynccontextmanager
+async def connect(url: str, wait_seconds: float) -> AsyncIterator[Engine]:
+    """Yield the engine once it answers; raises TransientError when it does not within `wait_seconds`."""
+    async with aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
+        engine = Engine(session, url)
+        await wait_until(engine.healthy, "the engine", wait_seconds)
+        yield engine
 
 
 class Engine:

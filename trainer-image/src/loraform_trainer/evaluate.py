@@ -7,24 +7,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import aiohttp
-
-from loraform_api.finetunejob import EvaluationSpec
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.names import RunStage
 from loraform_api.run import EvaluateResult, StageReport
 from loraform_api.verification import Toolchain
-from loraform_trainer import arms
+from loraform_trainer import arms, baseline
 from loraform_trainer.arms import Arm, Row, Scored
 from loraform_trainer.context import Context
-from loraform_trainer.engine import TIMEOUT, Engine, wait_until
-from loraform_trainer.errors import DatasetInvalidError
+from loraform_trainer.engine import Engine, connect, wait_until
 from loraform_trainer.evaluation import outcome, reflexion, selection
-from loraform_trainer.evaluation.generation import CONCURRENCY, Adapters, Asked, Generation
+from loraform_trainer.evaluation.generation import Adapters, Generation, asked, suite
 from loraform_trainer.evaluation.selection import Choice
 from loraform_trainer.evaluation.share import Share
 from loraform_trainer.evaluation.toolchain import words
-from loraform_trainer.files import read_jsonl, write_jsonl
+from loraform_trainer.files import write_jsonl
 from loraform_trainer.judging import Judge
 from loraform_trainer.staging import digest_of
 from loraform_verifier.client import VerifierClient
@@ -35,8 +31,6 @@ GENERATING = 0.8
 """Share of the arms' progress that generation takes."""
 ARMS = 0.7
 """Share of the rest that the arms take where Reflexion follows."""
-SAMPLED = (ArmName.BASE, ArmName.CANDIDATE)
-"""Arms that draw answers for pass@k: what training began with, and what it made."""
 
 
 def run(context: Context) -> StageReport:
@@ -47,9 +41,7 @@ def run(context: Context) -> StageReport:
 async def measure(context: Context) -> StageReport:
     """As `run`, inside an event loop."""
     config, paths = context.config, context.paths
-    rows = [Row.from_json(row) for row in read_jsonl(paths.suite_rows)]
-    if not rows:
-        raise DatasetInvalidError("spec.evaluation.suites: the suites have no rows")
+    rows = suite(paths)
     live = None if config.live is None else config.live.digest
     found = await _find(context, live, rows)
     greedy, drawn = ([s for s in found.scored if bool(s.sample) is kind] for kind in (False, True))
@@ -93,12 +85,14 @@ class _Found:
 
 
 async def _find(context: Context, live: str | None, rows: Sequence[Row]) -> _Found:
-    spec, paths = context.config.spec.evaluation, context.paths
-    selecting = SELECTING if context.config.spec.checkpoint.candidates > 1 else 0.0
+    config, paths = context.config, context.paths
+    spec = config.spec.evaluation
+    selecting = SELECTING if config.spec.checkpoint.candidates > 1 else 0.0
     whole = Share(context.progress, selecting)
     measuring, repairing = whole.part(0, share := ARMS if spec.reflexion_rounds else 1.0), whole.part(share, 1)
     async with _sidecars(context) as (engine, verifier):
-        judge, adapters = Judge(context, verifier), Adapters(engine)
+        judge, merged = Judge(context, verifier), config.spec.output.merge
+        adapters = Adapters(engine, digest_of(paths.adapter) if merged else None)
         await judge.check_toolchain()
         generation = Generation(context, engine, await engine.max_length())
         choice = await selection.select(context, adapters, generation, judge, Share(context.progress, 0, selecting))
@@ -106,8 +100,8 @@ async def _find(context: Context, live: str | None, rows: Sequence[Row]) -> _Fou
         difference = await adapters.prove(candidate, paths.adapter)
         if live is not None:
             await adapters.prove(live, paths.live)
-        compared = arms.arms(candidate, live, context.config.policy)
-        answered = await generation.answers(asked(compared, rows, spec), measuring.part(0, GENERATING))
+        compared = arms.arms(candidate, live, config.policy, merged=merged)
+        answered = await _answers(context, compared, rows, generation, measuring.part(0, GENERATING))
         scored = await judge.judge(answered, measuring.part(GENERATING, 1))
         trails: list[reflexion.Trail] = []
         if spec.reflexion_rounds:
@@ -118,27 +112,21 @@ async def _find(context: Context, live: str | None, rows: Sequence[Row]) -> _Fou
     return _Found(choice, compared, difference, scored, trails, judge.toolchain)
 
 
-def asked(compared: Sequence[Arm], rows: Sequence[Row], spec: EvaluationSpec) -> list[Asked]:
-    """Return what the engine is asked: each row of each arm greedily, and what is drawn for pass@k."""
-    drawn = range(1, spec.samples_per_prompt + 1) if spec.samples_per_prompt > 1 else ()
-    return [
-        Asked(arm, row, sample)
-        for arm in compared
-        for row in rows
-        for sample in (0, *(drawn if arm.name in SAMPLED else ()))
-    ]
+async def _answers(
+    context: Context, compared: Sequence[Arm], rows: Sequence[Row], generation: Generation, share: Share
+) -> list[Scored]:
+    """Return all arms' answers; where the candidate is merged, the base gave its own before, in stage `baseline`."""
+    config, spec = context.config, context.config.spec.evaluation
+    known = arms.baseline(config.policy) if config.spec.output.merge else []
+    answered = baseline.answers(context.paths, asked(known, rows, spec)) if known else []
+    return [*answered, *await generation.answers(asked(compared[len(known) :], rows, spec), share)]
 
 
 @asynccontextmanager
 async def _sidecars(context: Context) -> AsyncIterator[tuple[Engine, VerifierClient]]:
-    connector = aiohttp.TCPConnector(limit=2 * CONCURRENCY)
-    async with (
-        aiohttp.ClientSession(timeout=TIMEOUT, connector=connector) as session,
-        VerifierClient(context.verifier_url) as verifier,
-    ):
-        engine = Engine(session, context.engine_url)
-        await wait_until(verifier.healthy, "the verifier", context.sidecar_wait_seconds)
-        await wait_until(engine.healthy, "the engine", context.sidecar_wait_seconds)
+    wait = context.sidecar_wait_seconds
+    async with VerifierClient(context.verifier_url) as verifier, connect(context.engine_url, wait) as engine:
+        await wait_until(verifier.healthy, "the verifier", wait)
         yield engine, verifier
 
 

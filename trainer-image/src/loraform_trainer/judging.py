@@ -10,7 +10,8 @@ from loraform_trainer.arms import Row, Scored
 from loraform_trainer.context import Context
 from loraform_trainer.errors import InvalidConfigError, StageError, TransientError
 from loraform_trainer.evaluation.toolchain import lacks
-from loraform_verifier.client import VerifierClient, VerifierRefused, VerifierUnavailable
+from loraform_verifier.blocking import VerifierRefused, VerifierUnavailable
+from loraform_verifier.client import VerifierClient
 
 VERIFY_CHUNK = 500
 """Programs in one request to the verifier: enough to fill its batches, few enough to show progress."""

@@ -81,6 +81,16 @@ class Paths:
         return self.workspace / "evaluation" / "selection.json"
 
     @property
+    def model(self) -> Path:
+        """The merged model of a run with `output.merge`."""
+        return self.workspace / artifact.MODEL_FOLDER
+
+    @property
+    def baseline_answers(self) -> Path:
+        """What the base answered in an engine of its own, before a merged model is measured."""
+        return self.workspace / "evaluation" / "baseline.jsonl"
+
+    @property
     def evaluation_rows(self) -> Path:
         return self.workspace / "evaluation" / "rows.jsonl"
 

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
-from loraform_api.dataset import OnFinding, PolicyTeaching, TrainingSource
-from loraform_api.finetunejob import SuiteSpec
+from loraform_api.dataset import OnFinding
 from loraform_api.names import RunStage
 from loraform_api.run import PrepareResult, RunConfig, StageReport
-from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
-from loraform_trainer import sources, staging, tokens
+from loraform_api.verification import Stage
+from loraform_trainer import sources, staging, tokens, verifying
 from loraform_trainer.context import Context
 from loraform_trainer.dataset.cache import RowCache, key_of
-from loraform_trainer.dataset.found import found
-from loraform_trainer.dataset.held_out import SuiteIndex
-from loraform_trainer.dataset.pipeline import Found, Told
-from loraform_trainer.dataset.prepared import Job, Targets, prepare_rows
 from loraform_trainer.dataset.report import MAX_WARNINGS, Report, lines
-from loraform_trainer.dataset.suites import held_out, suite_rows
 from loraform_trainer.dataset.validity import Validity
-from loraform_trainer.engine import wait_until
-from loraform_trainer.errors import DatasetInvalidError, InvalidConfigError, StageError, TransientError
+from loraform_trainer.errors import DatasetInvalidError, InvalidConfigError
 from loraform_trainer.files import sha256_file, write_atomic, write_jsonl
+from loraform_trainer.sources import Fetched
 from loraform_trainer.staging import BaseModel
 from loraform_trainer.tokens import BaseTokens
-from loraform_trainer.training.method import check_method
-from loraform_verifier import client
-from loraform_verifier.client import VerifierClient, VerifierRefused, VerifierUnavailable
+from loraform_trainer.training.method import check_lora, check_merge, check_method
 
 log = logging.getLogger(__name__)
 
 CACHE_FOLDER = "rows"
-ESTIMATED_ROWS = 20_000
-"""Rows after which half of the time for checks is thought to be over; how many there are is known at the end."""
 
 
 def run(context: Context) -> StageReport:
@@ -48,12 +35,13 @@ def run(context: Context) -> StageReport:
     _check_suites(config)
     sources.check_packs(context)
     base = staging.stage_base(context)
-    staging.check_lora(config.spec.lora, config.max_lora_rank, paths.base)
+    check_lora(config, paths.base)
+    check_merge(config.spec, paths.base, paths.workspace)
     vocabulary = tokens.load(paths.base)
     if config.live is not None:
         staging.stage_live(paths.live_mount, config.live, paths.live)
     progress.update(0.2)
-    fetched = _fetch(context)
+    fetched = sources.fetch_all(context)
     progress.update(0.3)
     result = _rows(context, fetched, base, vocabulary)
     shutil.rmtree(paths.downloads, ignore_errors=True)
@@ -71,23 +59,7 @@ def _check_suites(config: RunConfig) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Fetched:
-    """The files of a run's data."""
-
-    sources: list[tuple[TrainingSource, Path]]
-    suites: list[tuple[SuiteSpec, Path]]
-
-
-def _fetch(context: Context) -> _Fetched:
-    spec, paths = context.config.spec, context.paths
-    return _Fetched(
-        [(s, sources.fetch(context, s, paths.sources_mount, "dataset.sources")) for s in spec.dataset.sources],
-        [(s, sources.fetch(context, s, paths.suites_mount, "evaluation.suites")) for s in spec.evaluation.suites],
-    )
-
-
-def _rows(context: Context, fetched: _Fetched, base: BaseModel, vocabulary: BaseTokens) -> PrepareResult:
+def _rows(context: Context, fetched: Fetched, base: BaseModel, vocabulary: BaseTokens) -> PrepareResult:
     """Take the rows from the cache, or prepare them and keep them there."""
     config, paths = context.config, context.paths
     validity = _validity(context)
@@ -101,26 +73,25 @@ def _rows(context: Context, fetched: _Fetched, base: BaseModel, vocabulary: Base
         result = PrepareResult.model_validate_json(told.read_bytes())
         _log(Report.model_validate_json(paths.dataset_report.read_bytes()))
         return result.model_copy(update={"cached": True, "base_digest": base.digest})
-    job = Job(config.spec.dataset, config.policy, config.spec.training.seed, longest, vocabulary, validity)
-    result = _prepared(context, job, fetched, base, vocabulary)
+    result = _prepared(context, fetched, base, vocabulary, longest, validity)
     write_atomic(told, result.model_dump_json(by_alias=True))
     if key is not None:
         cache.keep(key, files)
     return result
 
 
-def _prepared(context: Context, job: Job, fetched: _Fetched, base: BaseModel, vocabulary: BaseTokens) -> PrepareResult:
+def _prepared(
+    context: Context,
+    fetched: Fetched,
+    base: BaseModel,
+    vocabulary: BaseTokens,
+    longest: int,
+    validity: Validity | None,
+) -> PrepareResult:
+    from loraform_trainer import fresh  # noqa: PLC0415 (arrays, tables and parsers, which cached rows need not)
+
     paths = context.paths
-    suite = suite_rows(fetched.suites)
-    taught = job.policy if job.spec.checks.policy is PolicyTeaching.REWRITE else None
-    index = SuiteIndex([held_out(row.line, taught) for row in suite])
-    targets = Targets(paths.train_rows, paths.validation_rows, paths.selection_rows)
-    work = paths.workspace / "prepare"
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        outcome = prepare_rows(job, _found(fetched), index, work, _teller(context), targets)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    outcome, suite = fresh.rows(context, fetched, vocabulary, longest, validity)
     write_atomic(paths.dataset_report, outcome.report.model_dump_json(by_alias=True, exclude_none=True, indent=1))
     _log(outcome.report)
     if outcome.refusal is not None:
@@ -138,18 +109,6 @@ def _prepared(context: Context, job: Job, fetched: _Fetched, base: BaseModel, vo
     )
 
 
-def _found(fetched: _Fetched) -> Iterator[Found]:
-    for source, path in fetched.sources:
-        yield from found(path, source.name, source.format, source.columns, source.file_format)
-
-
-def _teller(context: Context) -> Told:
-    def tell(read: int) -> None:
-        context.progress.update(0.3 + 0.6 * read / (read + ESTIMATED_ROWS), metrics={"rows": read})
-
-    return tell
-
-
 def _log(report: Report) -> None:
     for line in lines(report):
         log.info("%s", line)
@@ -160,24 +119,12 @@ def _validity(context: Context) -> Validity | None:
     dataset = context.config.spec.dataset
     if dataset.checks.validity is OnFinding.OFF and not dataset.repair_examples.percent:
         return None
-
-    async def ready() -> None:
-        async with VerifierClient(context.verifier_url) as verifier:
-            await wait_until(verifier.healthy, "the verifier", context.sidecar_wait_seconds)
-
-    def verify(request: VerifyRequest) -> VerifyResponse:
-        try:
-            return client.verify(context.verifier_url, request)
-        except VerifierUnavailable as error:
-            raise TransientError(str(error)) from error
-        except VerifierRefused as error:
-            raise StageError(str(error)) from error
-
-    asyncio.run(ready())
-    return Validity(verify)
+    url = context.verifier_url.rstrip("/")
+    verifying.wait_for(url, context.sidecar_wait_seconds)
+    return Validity(partial(verifying.verify, url))
 
 
-def _key(config: RunConfig, fetched: _Fetched, vocabulary: BaseTokens, longest: int, validity: Validity | None) -> str:
+def _key(config: RunConfig, fetched: Fetched, vocabulary: BaseTokens, longest: int, validity: Validity | None) -> str:
     """Return the digest of all that decides the rows."""
     spec = config.spec
     return key_of({

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE, adapter_digest
 from loraform_api.run import LiveAdapter
-from loraform_api.training import LoRASpec
 from loraform_trainer.basemodel import cache
 from loraform_trainer.basemodel.files import (
     FIELD,
@@ -19,16 +18,14 @@ from loraform_trainer.basemodel.files import (
     check_weights,
     choose,
     is_weights,
-    linear_modules,
 )
-from loraform_trainer.basemodel.origins import Origin, RemoteFile, open_origin
+from loraform_trainer.basemodel.origins import Origin, RemoteFile
 from loraform_trainer.context import Context
-from loraform_trainer.errors import BaseModelInvalidError, InvalidConfigError, MissingReferenceError, TransientError
+from loraform_trainer.errors import BaseModelInvalidError, MissingReferenceError, TransientError
 from loraform_trainer.files import copy_hashed, inside, sha256_file, tree_digest
 
 log = logging.getLogger(__name__)
 
-NOT_ADAPTABLE = frozenset({"lm_head", "embed_tokens"})
 WORKSPACE = "spec.workspace.size"
 CACHE = "spec.cache.claimName"
 
@@ -57,6 +54,8 @@ def stage_base(context: Context) -> BaseModel:
     if spec.storage_uri.startswith("pvc://"):
         digests = _from_claim(paths.base_mount, spec.storage_uri, paths.base)
     else:
+        from loraform_trainer.basemodel.opened import open_origin  # noqa: PLC0415 (clients, which claims need not)
+
         origin = open_origin(spec, paths.base_access, context.mount_wait_seconds)
         files = _chosen(origin, spec.storage_uri)
         if context.config.spec.cache is None:
@@ -147,21 +146,6 @@ def _copy_entry(entry: cache.Entry, target: Path) -> Mapping[str, str] | None:
     except FileNotFoundError:
         return None
     return digests if digests == entry.digests else None
-
-
-def check_lora(lora: LoRASpec, max_rank: int, base: Path) -> None:
-    """Refuse an adapter that the engine cannot serve or that fits nothing in the base model."""
-    if lora.rank > max_rank:
-        raise InvalidConfigError(
-            f"spec.lora.rank: {lora.rank} is more than the engine serves; at most {max_rank} with this profile"
-        )
-    known = {name for file in sorted(base.glob("*.safetensors")) for name in linear_modules(file)}
-    for module in lora.target_modules:
-        if module in NOT_ADAPTABLE or module not in known:
-            allowed = ", ".join(sorted(known - NOT_ADAPTABLE)[:20])
-            raise InvalidConfigError(
-                f"spec.lora.targetModules: the base model has no linear layer {module!r} to adapt; it has {allowed}"
-            )
 
 
 def stage_live(mount: Path, live: LiveAdapter, target: Path) -> None:

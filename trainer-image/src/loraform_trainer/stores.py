@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
@@ -24,8 +24,10 @@ from loraform_trainer.files import copy_hashed, fsync_folder, inside, sha256_fil
 from loraform_trainer.remote import oci, place
 from loraform_trainer.remote.oci import Blob, Repository
 from loraform_trainer.remote.place import Place
-from loraform_trainer.remote.s3 import Bucket
 from loraform_trainer.staging import split_uri
+
+if TYPE_CHECKING:
+    from loraform_trainer.remote.s3 import Bucket
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ def open_store(output: OutputSpec, mount: Path, access: Path, wait_seconds: floa
     keys = place.S3_KEYS if scheme == "s3" else place.LOGIN
     where = place.read(access, output, FIELD, InvalidConfigError, keys, wait_seconds)
     if scheme == "s3":
+        from loraform_trainer.remote.s3 import Bucket  # noqa: PLC0415 (boto3 takes a third of a second)
+
         bucket, _, prefix = rest.partition("/")
         return BucketStore(Bucket(where, output, bucket), f"{prefix.rstrip('/')}/" if prefix else "")
     if "@" in rest:

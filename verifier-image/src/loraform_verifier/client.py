@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import TracebackType
 from typing import Self
 
 import aiohttp
-from pydantic import ValidationError
 
 from loraform_api.verification import VerifyRequest, VerifyResponse
-
-
-class VerifierUnavailable(ConnectionError):  # noqa: N818 - a state of the world, like ConnectionRefused
-    """The service cannot be reached, is busy or did not answer in time; trying again may help."""
-
-
-class VerifierRefused(ValueError):  # noqa: N818 - named for what happened
-    """The service refuses the request as it is; the message is the service's own."""
+from loraform_verifier.blocking import VerifierUnavailable, read
 
 
 class VerifierClient:
@@ -48,18 +39,9 @@ class VerifierClient:
             async with self._connected().post(
                 f"{self._url}/v1/verify", data=body, headers={"Content-Type": "application/json"}, timeout=timeout
             ) as answer:
-                text = (await answer.read()).decode("utf-8", errors="replace")
-                status = answer.status
+                return read(self._url, answer.status, await answer.read())
         except (aiohttp.ClientError, TimeoutError) as error:
             raise VerifierUnavailable(f"verifier at {self._url}: {type(error).__name__}: {error}") from error
-        if status >= 500:
-            raise VerifierUnavailable(f"verifier at {self._url} answered {status}: {text[:300]}")
-        if status != 200:
-            raise VerifierRefused(f"verifier at {self._url} answered {status}: {text[:300]}")
-        try:
-            return VerifyResponse.model_validate_json(text)
-        except ValidationError as error:
-            raise VerifierUnavailable(f"verifier at {self._url} gave no verdict: {text[:100]!r}") from error
 
     async def healthy(self) -> bool:
         """Say whether the service answers its health check."""
@@ -73,13 +55,3 @@ class VerifierClient:
         if self._session is None:
             raise RuntimeError("use VerifierClient as `async with VerifierClient(url) as verifier:`")
         return self._session
-
-
-def verify(url: str, request: VerifyRequest, *, seconds: float = 1800) -> VerifyResponse:
-    """Verify programs from code that has no event loop; errors as of VerifierClient.verify."""
-
-    async def once() -> VerifyResponse:
-        async with VerifierClient(url, seconds=seconds) as client:
-            return await client.verify(request)
-
-    return asyncio.run(once())

@@ -94,12 +94,6 @@ class Observed:
         return [*(c for c in self.children if c["kind"] != "Job"), *([self.stage_job] if self.stage_job else [])]
 
 
-def current_stage(status: FineTuneJobStatus) -> RunStage | None:
-    """Return the first stage that is not recorded as finished; None when all are."""
-    done = {s.name for s in status.stages}
-    return next((s for s in RunStage if s not in done), None)
-
-
 def retry_of(status: FineTuneJobStatus, stage: RunStage) -> int:
     """Return the number of the stage's Job: it grows when a report was lost."""
     return sum(a.stage == stage and a.reason == FailureClass.LOST_REPORT for a in status.attempts)
@@ -114,7 +108,7 @@ async def observe(ctx: Context, key: Key, job: FineTuneJob, now: datetime) -> Ob
     children = ctx.cache.owned(key)
     mine = tuple(c for c in children if _owned_by(c, job.metadata.uid))
     run = _read_run(job, mine)
-    stage = current_stage(job.status)
+    stage = job.spec.next_stage(job.status)
     name = stage and stage_job_name(job.metadata.name, job.metadata.uid, stage, retry_of(job.status, stage))
     stage_job = await ctx.cluster.get("Job", key.namespace, name) if name and run else None
     pods = tuple(c for c in mine if c["kind"] == "Pod")

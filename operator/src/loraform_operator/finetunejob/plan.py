@@ -18,7 +18,6 @@ from loraform_operator.finetunejob.observe import (
     Observed,
     OperatorFacts,
     Run,
-    current_stage,
     live_adapter,
     retry_of,
 )
@@ -30,7 +29,7 @@ from loraform_operator.podspec import base_labels, owner_reference, split_claim_
 from loraform_operator.settings import Settings
 
 Object = dict[str, Any]
-OFFLINE = (RunStage.TRAIN, RunStage.EVALUATE)
+OFFLINE = (RunStage.TRAIN, RunStage.BASELINE, RunStage.EVALUATE)
 """Stages that work on hostile or untrusted data and reach nothing but the operator."""
 ONLINE = (RunStage.PREPARE, RunStage.PUBLISH)
 
@@ -53,7 +52,7 @@ def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endp
     create.append(workspace(job))
     if job.spec.placement.nodes > 1:
         create.append({**_child(job, "v1", "Service", "-nodes"), "spec": nodes.service_spec(job)})
-    stage = current_stage(status)
+    stage = job.spec.next_stage(status)
     if observed.run and stage:
         retry = retry_of(status, stage)
         create.append(podspec.stage_job(job, stage, retry, observed.run, endpoint))
@@ -164,6 +163,6 @@ def _leftovers(observed: Observed) -> list[Object]:
     """Return the Jobs that a finished run no longer needs; a failed one stays with its pods, for their logs."""
     if not failed(observed.job.status):
         return observed.jobs
-    stage = current_stage(observed.job.status)
+    stage = observed.job.spec.next_stage(observed.job.status)
     active = any(phase(p) in ("Pending", "Running") for p in observed.pods)
     return [j for j in observed.jobs if active or stage_of(j) != stage]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from loraform_api import names
+from loraform_api import artifact, names
 from loraform_api.dataset import DatasetSpec, OnFinding
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.names import Kind, RunStage
 from loraform_api.run import PERMANENT, ExitCode
+from loraform_api.training import Method
 from loraform_operator.context import Endpoint
 from loraform_operator.engine import engine_container, gpu
 from loraform_operator.finetunejob import nodes
@@ -37,7 +38,7 @@ WORKSPACE_MOUNT = {"name": "workspace", "mountPath": names.WORKSPACE_DIR}
 GRACE_SECONDS = {RunStage.TRAIN: 120}
 """Time to save a checkpoint after SIGTERM; 30 for the other stages."""
 LIGHT = {RunStage.PREPARE: ("100m", "512Mi", "4Gi"), RunStage.EVALUATE: ("100m", "256Mi", "2Gi")}
-"""CPU request, memory request and memory limit of stages that do not train; publish takes `SMALL`."""
+"""CPU request, memory request and memory limit of stages that do not train; the others take `SMALL`."""
 RESTARTED = (ExitCode.SAVED_AND_STOPPED, ExitCode.PEER_LOST)
 """Ends of a train pod that are nobody's fault: the next one resumes, and `backoffLimit` does not count them."""
 SMALL = ("100m", "256Mi", "1Gi")
@@ -144,20 +145,30 @@ def _sidecars(job: FineTuneJob, stage: RunStage, run: Run) -> list[Object]:
     image = run.config.images["verifier"]
     if stage is RunStage.PREPARE and verifies(job.spec.dataset):
         sidecars = [verifier_container(image, None)]
+    elif stage is RunStage.BASELINE:
+        sidecars = [_engine(job, run, "base")]
     elif stage is RunStage.EVALUATE:
-        engine = engine_container(
-            run.facts.profile,
-            job.spec.placement,
-            image=run.config.images["engine"],
-            model_path=f"{names.WORKSPACE_DIR}/base",
-            max_lora_rank=run.config.max_lora_rank,
-            method=job.spec.method,
-            mounts=[{**WORKSPACE_MOUNT, "readOnly": True}],
-        )
-        sidecars = [engine, verifier_container(image, run.config.policy)]
+        model = artifact.MODEL_FOLDER if job.spec.output.merge else "base"
+        sidecars = [_engine(job, run, model), verifier_container(image, run.config.policy)]
     else:
         sidecars = []
     return [{**c, "restartPolicy": "Always"} for c in sidecars]
+
+
+def _engine(job: FineTuneJob, run: Run, model: str) -> Object:
+    """Return the engine of a folder of the workspace. A merged model is held as it was written, and so is the base
+    that it is compared with: whole, and without adapters.
+    """
+    merged = job.spec.output.merge
+    return engine_container(
+        run.facts.profile,
+        job.spec.placement,
+        image=run.config.images["engine"],
+        model_path=f"{names.WORKSPACE_DIR}/{model}",
+        max_lora_rank=None if merged else run.config.max_lora_rank,
+        method=Method.LORA if merged else job.spec.method,
+        mounts=[{**WORKSPACE_MOUNT, "readOnly": True}],
+    )
 
 
 def verifies(dataset: DatasetSpec) -> bool:

@@ -14,7 +14,7 @@ from loraform_api.meta import parse_timestamp
 from loraform_api.names import RunStage
 from loraform_api.run import HINTS, FailureClass
 from loraform_operator.finetunejob.memory import killed_of, memory_hint, memory_kill, memory_words
-from loraform_operator.finetunejob.observe import Object, Observed, current_stage, job_finished, retry_of
+from loraform_operator.finetunejob.observe import Object, Observed, job_finished, retry_of
 from loraform_operator.finetunejob.reports import (
     clean,
     condition,
@@ -205,7 +205,7 @@ def _blocked(reason: FailureClass, message: str) -> Block:
 
 
 def _waiting_pods(observed: Observed) -> list[Object]:
-    stage = current_stage(observed.job.status)
+    stage = observed.job.spec.next_stage(observed.job.status)
     return [p for p in observed.pods if stage_of(p) == stage and phase(p) in ("Pending", "Running")]
 
 
@@ -214,7 +214,7 @@ def deadline_is_over(observed: Observed, status: FineTuneJobStatus, now: datetim
     if end is None or now < end:
         return None
     seconds = observed.job.spec.active_deadline_seconds
-    stage = current_stage(status)
+    stage = observed.job.spec.next_stage(status)
     return failure(FailureClass.DEADLINE_EXCEEDED, f"{seconds} s after its creation the run was still in stage {stage}")
 
 
@@ -229,7 +229,7 @@ def no_restart_makes_progress(observed: Observed, status: FineTuneJobStatus, now
 
 
 def reports_stay_lost(observed: Observed, status: FineTuneJobStatus, now: datetime) -> Failure | None:
-    stage = current_stage(status)
+    stage = observed.job.spec.next_stage(status)
     if stage is None or retry_of(status, stage) <= LOST_REPORTS:
         return None
     hint = "Check that the trainer image has the operator's version."

@@ -29,7 +29,7 @@ from loraform_api.finetunejob_status import (
 from loraform_api.meta import Condition, ConditionStatus, find_condition, merge_conditions, timestamp
 from loraform_api.names import RunStage, run_prefix
 from loraform_api.run import StageReport
-from loraform_operator.finetunejob.observe import Observed, current_stage
+from loraform_operator.finetunejob.observe import Observed
 from loraform_operator.finetunejob.policies import Block, Failure, first_block, first_failure
 from loraform_operator.finetunejob.reports import (
     clean,
@@ -49,6 +49,7 @@ ATTEMPTS_KEPT = 30
 PHASES = {
     RunStage.PREPARE: "Preparing",
     RunStage.TRAIN: "Training",
+    RunStage.BASELINE: "Evaluating",
     RunStage.EVALUATE: "Evaluating",
     RunStage.PUBLISH: "Publishing",
 }
@@ -61,7 +62,7 @@ def derive_status(observed: Observed, settings: Settings, now: datetime) -> Fine
         return observed.job.status.model_copy(update={"observed_generation": observed.job.metadata.generation})
     status = _record_attempts(_with_provenance(observed.job.status, observed), observed)
     status, lost = _record_stage(status, observed, now)
-    failure = first_failure(observed, status, now) if current_stage(status) else None
+    failure = first_failure(observed, status, now) if observed.job.spec.next_stage(status) else None
     block = None if failure or lost else first_block(observed, settings, now)
     phase_now = _phase(status, observed, failure)
     updates = {
@@ -152,7 +153,7 @@ def _results(status: FineTuneJobStatus, report: StageReport) -> dict[str, Any] |
 
 
 def _phase(status: FineTuneJobStatus, observed: Observed, failure: Failure | None) -> str:
-    stage = current_stage(status)
+    stage = observed.job.spec.next_stage(status)
     if failure is not None:
         return FAILED
     if stage is None:
@@ -162,7 +163,7 @@ def _phase(status: FineTuneJobStatus, observed: Observed, failure: Failure | Non
 
 
 def _progress(status: FineTuneJobStatus, observed: Observed, phase_now: str) -> ProgressStatus | None:
-    stage = current_stage(status)
+    stage = observed.job.spec.next_stage(status)
     report = observed.progress
     mine = {p["metadata"]["uid"] for p in observed.pods if stage_of(p) == stage}
     if stage is None or report is None or report.pod_uid not in mine:
@@ -208,7 +209,7 @@ def _conditions(
         rows.append(dataset if prepared else (ConditionType.DATASET_READY, false, *why))
         rows.append((ConditionType.STALLED, true, *why))
     else:
-        what = (block.reason, block.message) if block else (phase_now, _doing(status))
+        what = (block.reason, block.message) if block else (phase_now, _doing(status, job.spec.next_stage(status)))
         rows = [(ConditionType.READY, false, *what), (ConditionType.SUCCEEDED, unknown, *what)]
         rows.append(dataset if prepared else (ConditionType.DATASET_READY, unknown, *what))
         stuck = block is not None and block.stalled
@@ -232,8 +233,7 @@ def _build(
     ]
 
 
-def _doing(status: FineTuneJobStatus) -> str:
-    stage = current_stage(status)
+def _doing(status: FineTuneJobStatus, stage: RunStage | None) -> str:
     done = ", ".join(s.name for s in status.stages)
     return f"stage {stage} is on its way" + (f"; finished: {done}" if done else "")
 

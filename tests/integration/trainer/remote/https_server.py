@@ -7,13 +7,14 @@ import os
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-Answer = tuple[int, dict[str, str], bytes]
+Answer = tuple[int, dict[str, str], bytes | Iterable[bytes]]
+"""Status, headers and body; a body in parts is sent as they come, and ends with the connection."""
 
 
 @dataclass
@@ -71,13 +72,15 @@ def _handler(server: Server) -> type[http.server.BaseHTTPRequestHandler]:
             headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
             self._answer(int(headers.pop("Status", "200").split()[0]), headers, content)
 
-        def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        def _answer(self, status: int, headers: dict[str, str], body: bytes | Iterable[bytes]) -> None:
             self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            known = {"Content-Length": str(len(body))} if isinstance(body, bytes) else {}
+            for name, value in {**known, **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(body)
+                with suppress(OSError):  # a client may hang up
+                    self.wfile.writelines([body] if isinstance(body, bytes) else body)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

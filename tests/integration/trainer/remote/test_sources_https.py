@@ -38,6 +38,12 @@ def test_a_wrong_digest_names_both(run: Any, caught: Any, server: Server, conten
     caught.says(ExitCode.DATASET_INVALID, f"has sha256 {sha256(content)}, but the source says {'0' * 64}", WHERE)
 
 
+def test_a_file_whose_length_nobody_says(run: Any, server: Server, content: bytes) -> None:
+    chunks = [b"%x\r\n%b\r\n" % (len(part), part) for part in (content[:9], content[9:], b"")]
+    server.answers["/rows"] = (200, {"Transfer-Encoding": "chunked"}, chunks)
+    assert run.fetch("http", {"url": server.url("/rows"), "sha256": sha256(content)}).read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("answer", "code", "message"),
     [
@@ -48,6 +54,7 @@ def test_a_wrong_digest_names_both(run: Any, caught: Any, server: Server, conten
         ((503, {}, b""), ExitCode.TRAINER_ERROR, "answered 503 Service Unavailable"),
         ((401, {}, b""), ExitCode.ACCESS_DENIED, "answered 401 Unauthorized; name a Secret with `token`, or"),
         ((200, {"Content-Length": "99"}, b"cut"), ExitCode.TRAINER_ERROR, "was not read to its end"),
+        ((200, {"Transfer-Encoding": "chunked"}, [b"5\r\ncut"]), ExitCode.TRAINER_ERROR, "was not read to its end"),
     ],
 )
 def test_answers_that_are_no_file(

@@ -85,16 +85,16 @@ def header(file: Path) -> Mapping[str, Any]:
     return entries
 
 
-def linear_modules(file: Path) -> Iterator[str]:
-    """Yield the last name of each matrix in a safetensors file, from its header alone."""
+def modules(file: Path) -> Iterator[tuple[str, int]]:
+    """Yield the last name of each layer in a safetensors file and the dimensions of its weight, by the header alone."""
     for key, entry in header(file).items():
         parts = key.split(".")
-        if len(parts) > 1 and parts[-1] == "weight" and len(entry.get("shape", ())) == 2:
-            yield parts[-2]
+        if len(parts) > 1 and parts[-1] == "weight":
+            yield parts[-2], len(entry.get("shape", ()))
 
 
-def check_space(needed: int, volume: Path, field: str) -> None:
-    """Raise WorkspaceFullError naming `field` when `needed` bytes do not fit into the volume."""
+def check_space(needed: int, volume: Path, field: str, what: str = "the base model") -> None:
+    """Raise WorkspaceFullError naming `field` when the `needed` bytes of `what` do not fit into the volume."""
     free = shutil.disk_usage(volume).free
     if needed > free:
-        raise WorkspaceFullError(f"{field}: the base model has {needed >> 20} MiB, but only {free >> 20} MiB are free")
+        raise WorkspaceFullError(f"{field}: {what} has {needed >> 20} MiB, but only {free >> 20} MiB are free")

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 CODE = ("loraform_trainer.dataset", "loraform_verifier", "loraform_verifier.schema", "loraform_api")
-BESIDE = ("prepare.py", "rows.py", "tokens.py", "tokenised.py")
+BESIDE = ("prepare.py", "fresh.py", "rows.py", "tokens.py", "tokenised.py")
 """With the packages of `CODE`, what decides which rows are kept, and how they are taught and written."""
 
 

@@ -24,7 +24,8 @@ from loraform_trainer.dataset.ledger import Ledger
 from loraform_trainer.dataset.measure import Measured
 from loraform_trainer.dataset.pipeline import Checked, Found, Told, check
 from loraform_trainer.dataset.repair import Repaired, repair_rows
-from loraform_trainer.dataset.report import Report, report
+from loraform_trainer.dataset.report import Report
+from loraform_trainer.dataset.reported import report
 from loraform_trainer.dataset.split import SELECTION, validation_rows
 from loraform_trainer.dataset.validity import Validity
 from loraform_trainer.files import write_jsonl

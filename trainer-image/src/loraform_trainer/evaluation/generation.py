@@ -8,25 +8,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loraform_api.artifact import PARITY_FILE
+from loraform_api.finetunejob import EvaluationSpec
+from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import adapter_name
+from loraform_api.names import ENGINE_MODEL
 from loraform_api.parity import ParityFile
 from loraform_api.prompt import unfenced
 from loraform_trainer import tokens
 from loraform_trainer.arms import Arm, Row, Scored
 from loraform_trainer.context import Context
 from loraform_trainer.engine import Engine, Generated, together
-from loraform_trainer.errors import AdapterNotServableError
+from loraform_trainer.errors import AdapterNotServableError, DatasetInvalidError
 from loraform_trainer.evaluation.share import Share
+from loraform_trainer.files import read_jsonl
+from loraform_trainer.paths import Paths
 from loraform_trainer.progress import Countdown
 
 CONCURRENCY = 32
+SAMPLED = (ArmName.BASE, ArmName.CANDIDATE)
+"""Arms that draw answers for pass@k: what training began with, and what it made."""
 
 
 class Adapters:
     """The adapters in the engine, each loaded once and proven to be what was trained."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, merged: str | None = None) -> None:
+        """`merged` is the digest of the adapter that is part of the engine's own model, where there is one."""
         self._engine = engine
+        self._merged = merged
         self._differences: dict[str, float] = {}
 
     async def prove(self, digest: str, folder: Path) -> float:
@@ -35,8 +44,9 @@ class Adapters:
         Raises AdapterNotServableError where the engine refuses it or answers otherwise than the trainer.
         """
         if digest not in self._differences:
-            name = adapter_name(digest)
-            await self._engine.load(name, folder)
+            name = ENGINE_MODEL if digest == self._merged else adapter_name(digest)
+            if digest != self._merged:
+                await self._engine.load(name, folder)
             file = ParityFile.model_validate_json((folder / PARITY_FILE).read_text(encoding="utf-8"))
             result = await self._engine.parity(name, file)
             if not result.passed:
@@ -53,6 +63,25 @@ class Asked:
     row: Row
     sample: int = 0
     """0 for the greedy answer."""
+
+
+def asked(compared: Sequence[Arm], rows: Sequence[Row], spec: EvaluationSpec) -> list[Asked]:
+    """Return what the engine is asked: each row of each arm greedily, and what is drawn for pass@k."""
+    drawn = range(1, spec.samples_per_prompt + 1) if spec.samples_per_prompt > 1 else ()
+    return [
+        Asked(arm, row, sample)
+        for arm in compared
+        for row in rows
+        for sample in (0, *(drawn if arm.name in SAMPLED else ()))
+    ]
+
+
+def suite(paths: Paths) -> list[Row]:
+    """Return the suites' rows as `prepare` left them; raises DatasetInvalidError when there are none."""
+    rows = [Row.from_json(row) for row in read_jsonl(paths.suite_rows)]
+    if not rows:
+        raise DatasetInvalidError("spec.evaluation.suites: the suites have no rows")
+    return rows
 
 
 class Generation:

@@ -6,6 +6,7 @@ import functools
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3  # type: ignore[import-untyped] # publishes no type information
+import urllib3
 from boto3.s3.transfer import TransferConfig  # type: ignore[import-untyped] # the same
 from botocore import UNSIGNED  # type: ignore[import-untyped] # the same
 from botocore.config import Config  # type: ignore[import-untyped] # the same
@@ -25,10 +27,10 @@ from botocore.exceptions import (  # type: ignore[import-untyped] # the same
 
 from loraform_api.sources import S3Location
 from loraform_trainer.errors import InvalidConfigError, StageError, TransientError
-from loraform_trainer.files import CHUNK
 from loraform_trainer.remote.addresses import check_url, guard, refusal, resolve
+from loraform_trainer.remote.body import Clock, pieces, whole
 from loraform_trainer.remote.place import Place
-from loraform_trainer.remote.web import MAX_DOCUMENT_BYTES, MAX_PAGES, Saved, save_chunks, status_error
+from loraform_trainer.remote.web import MAX_PAGES, Saved, save_chunks, status_error
 
 ATTEMPTS = 3
 TRANSFER = TransferConfig(use_threads=False)
@@ -53,10 +55,11 @@ class S3Object:
 class Bucket:
     """One bucket; its errors are StageErrors that name the place's field."""
 
-    def __init__(self, place: Place, location: S3Location, name: str) -> None:
+    def __init__(self, place: Place, location: S3Location, name: str, clock: Clock = time.monotonic) -> None:
         guard()
         self.place = place
         self.name = name
+        self._clock = clock
         if location.endpoint is not None:
             host, port = check_url(location.endpoint, f"{place.field}, endpoint", plain=True)
             resolve(host, port, f"{place.field}, endpoint")
@@ -86,15 +89,16 @@ class Bucket:
     def save(self, key: str, target: Path, *, max_bytes: int, **version: str) -> Saved:
         """Stream an object into `target`; `version` is `VersionId` or `IfMatch` (an ETag)."""
         body = self._do(key, lambda: self._client.get_object(Bucket=self.name, Key=key, **version)["Body"])
-        try:
-            return save_chunks(self._each(body.iter_chunks(CHUNK), key), target, max_bytes, self.place)
-        finally:
-            body.close()
+        with body as stream:
+            return save_chunks(self._pieces(stream, key), target, max_bytes, self.place)
 
     def read(self, key: str) -> bytes | None:
         """Return the content of a small object, or None where there is none."""
         found = self._find(key, lambda: self._client.get_object(Bucket=self.name, Key=key))
-        return None if found is None else self._do(key, lambda: bytes(found["Body"].read(MAX_DOCUMENT_BYTES)))
+        if found is None:
+            return None
+        with found["Body"] as stream:
+            return whole(self._pieces(stream, key), f"s3://{self.name}/{key}", self.place)
 
     def head(self, key: str) -> tuple[int, Mapping[str, str]] | None:
         """Return size and metadata of an object, or None where there is none."""
@@ -109,6 +113,9 @@ class Bucket:
                 key,
                 lambda: self._client.upload_fileobj(stream, self.name, key, ExtraArgs=extra, Config=TRANSFER),
             )
+
+    def _pieces(self, stream: urllib3.BaseHTTPResponse, key: str) -> Iterator[bytes]:
+        return pieces(stream, f"s3://{self.name}/{key}", self.place, self._clock)
 
     def _do(self, key: str, call: Callable[[], Result]) -> Result:
         try:

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,14 +19,13 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from loraform_trainer.errors import InvalidConfigError, MissingReferenceError, TransientError
-from loraform_trainer.files import CHUNK, fsync_file
+from loraform_trainer.files import fsync_file
 from loraform_trainer.remote.addresses import RefusedAddressError, check_url, guard, resolve
+from loraform_trainer.remote.body import Clock, pieces, whole
 from loraform_trainer.remote.place import Place
 
 MAX_BYTES = 2 << 30
 """Largest file of rows."""
-MAX_DOCUMENT_BYTES = 8 << 20
-"""Largest answer that is read into memory: manifests and listings."""
 MAX_PAGES = 100
 """Longest listing, in pages of about a thousand files."""
 MAX_REDIRECTS = 5
@@ -54,10 +54,11 @@ class Saved:
 class Web:
     """An HTTP client for one place. `plain` also allows http, for what a digest fixes and the cluster serves."""
 
-    def __init__(self, place: Place, *, plain: bool = False) -> None:
+    def __init__(self, place: Place, *, plain: bool = False, clock: Clock = time.monotonic) -> None:
         guard()
         self.place = place
         self._plain = plain
+        self._clock = clock
         context = ssl.create_default_context(cafile=None if place.ca_file is None else str(place.ca_file))
         self._pool = urllib3.PoolManager(ssl_context=context, timeout=TIMEOUT, retries=RETRIES)
 
@@ -105,17 +106,11 @@ class Web:
 
     def write(self, response: urllib3.BaseHTTPResponse, url: str, target: Path, max_bytes: int) -> Saved:
         """Stream an answer's body into `target`, flushed to disk."""
-        return save_chunks(self._chunks(response, url), target, max_bytes, self.place)
+        return save_chunks(pieces(response, url, self.place, self._clock), target, max_bytes, self.place)
 
     def read(self, response: urllib3.BaseHTTPResponse, url: str) -> bytes:
         """Return the whole body of a small answer."""
-        parts, size = [], 0
-        for chunk in self._chunks(response, url):
-            size += len(chunk)
-            if size > MAX_DOCUMENT_BYTES:
-                raise self.place.invalid(f"{self.place.field}: {url} has more than {MAX_DOCUMENT_BYTES} bytes")
-            parts.append(chunk)
-        return b"".join(parts)
+        return whole(pieces(response, url, self.place, self._clock), url, self.place)
 
     def read_json(self, response: urllib3.BaseHTTPResponse, url: str) -> Any:
         """Return the JSON of a small answer."""
@@ -138,12 +133,6 @@ class Web:
             raise InvalidConfigError(f"{field}: {url}: {error.message}") from error
         except HTTPError as error:
             raise self._unreachable(url, host, error) from error
-
-    def _chunks(self, response: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
-        try:
-            yield from response.stream(CHUNK, decode_content=False)
-        except HTTPError as error:
-            raise TransientError(f"{self.place.field}: {url} was not read to its end: {error}") from error
 
     def _unreachable(self, url: str, host: str, error: HTTPError) -> Exception:
         cause = _certificate_error(error)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.run import RunConfig
-from loraform_api.training import Method, Recompute
+from loraform_api.training import Method, Recompute, Variant
 from loraform_trainer.errors import OutOfGPUMemoryError
 from loraform_trainer.training.gpus import GIB, Gpu
-from loraform_trainer.training.shape import Shape, ShapeUnknownError, read
+from loraform_trainer.training.shape import HEAD, Shape, ShapeUnknownError, read
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ CONTEXT = 1 << 30
 Not measured by us: no GPU was at hand."""
 FRAGMENTS = 0.05
 """Share of all tensors' bytes that the caching allocator holds without using it; a usual value, not measured by us."""
+DORA_OUTPUTS = 2
+"""Outputs of each layer that DoRA's backward pass needs again: the base's and the adapter's."""
 SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 HOPELESS = 1.5
 """How many times the memory an estimate must exceed before a run is refused: it may be wrong, a refusal must not be."""
@@ -64,13 +66,15 @@ class Memory:
 def memory(shape: Shape, spec: FineTuneJobSpec, dtype: str, *, recompute: bool) -> Memory:
     """Return what a process on a GPU needs for packs of `spec.training.maxSequenceLength` tokens."""
     size = BYTES[dtype]
-    adapter = shape.adapter_weights(spec.lora.rank, spec.lora.target_modules)
+    adapter = shape.trained_weights(spec.lora)
     tokens = spec.training.max_sequence_length
     layer = layer_activations(shape, spec, dtype)
     kept = shape.layers * shape.hidden * size + layer if recompute else shape.layers * layer
     shared = spec.placement.nodes * spec.placement.gpus > 1
     quantised = spec.method is Method.QLORA
     rows = min(LOGITS // shape.vocabulary, -(-tokens // 8))
+    if HEAD in spec.lora.modules_to_save:
+        rows = tokens  # the model's own logits, at responses alone: of how many tokens is not known here
     tensors = {
         "base": _base(shape, size, quantised),
         "adapter": adapter * (ADAPTER_BYTES + (size if quantised else 0)),  # peft's own layers: autocast keeps a copy
@@ -78,7 +82,7 @@ def memory(shape: Shape, spec: FineTuneJobSpec, dtype: str, *, recompute: bool) 
         "moments": adapter * 2 * ADAPTER_BYTES,
         "activations": tokens * (kept + end_activations(shape, dtype)),
         "logits": max(1, rows) * shape.vocabulary * LOGIT_BYTES,
-        "working": tokens * _widest(shape) * 3 * size + (_largest(shape) * size if quantised else 0),
+        "working": tokens * _widest(shape) * 3 * size + _unpacked(shape, spec, size),
     }
     return Memory(**tensors, overhead=CONTEXT + int(FRAGMENTS * sum(tensors.values())))
 
@@ -86,17 +90,21 @@ def memory(shape: Shape, spec: FineTuneJobSpec, dtype: str, *, recompute: bool) 
 def layer_activations(shape: Shape, spec: FineTuneJobSpec, dtype: str) -> int:
     """Return the bytes a token leaves in a block for its backward pass.
 
-    An RMS norm keeps its input in float32. Attention keeps query, key, value, its output, and a sum for each head; the
-    gated MLP keeps the gate before and after its activation, and the other half. Adapted layers keep their input, which
-    those with the same input share, and each its product with the adapter's first matrix.
+    An RMS norm keeps its input, and the float32 by which it divides. Attention keeps query, key, value, its output, and
+    a sum for each head; the gated MLP keeps its two halves. Adapted layers keep their input, which those with the same
+    input share, and each its product with the adapter's first matrix (`layers` and `lora` see to that).
     """
     size = BYTES[dtype]
     query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    norms = 2 * 4 * shape.hidden + (4 * (query + key) if shape.qk_norm else 0)
+    norms = 2 * (size * shape.hidden + 4)
+    if shape.qk_norm:
+        norms += size * (query + key) + 4 * (shape.heads + shape.kv_heads)
     attention = size * (2 * query + 2 * key) + 4 * shape.heads
-    mlp = size * 3 * shape.intermediate
+    mlp = size * 2 * shape.intermediate
     modules = set(spec.lora.target_modules or shape.linears)
     inner = size * spec.lora.rank * len(modules & set(shape.linears))
+    if spec.lora.variant is Variant.DORA:
+        inner += size * DORA_OUTPUTS * sum(shape.linears[name][1] for name in modules & set(shape.linears))
     inputs = size * sum(shape.linears[sharing[0]][0] for sharing in SAME_INPUT if modules & set(sharing))
     return norms + attention + mlp + inner + inputs
 
@@ -112,12 +120,15 @@ def _base(shape: Shape, size: int, quantised: bool) -> int:
     return int(shape.block_weights * NF4_BYTES) + (shape.parameters - shape.block_weights) * size
 
 
+def _unpacked(shape: Shape, spec: FineTuneJobSpec, size: int) -> int:
+    """Return the bytes of a layer that QLoRA unpacks, and of two more by which DoRA knows the length of its rows."""
+    largest = max(inputs * outputs for inputs, outputs in shape.linears.values())
+    quantised, dora = spec.method is Method.QLORA, spec.lora.variant is Variant.DORA
+    return largest * ((size if quantised else 0) + (2 * ADAPTER_BYTES if dora else 0))
+
+
 def _widest(shape: Shape) -> int:
     return max(width for size in shape.linears.values() for width in size)
-
-
-def _largest(shape: Shape) -> int:
-    return max(inputs * outputs for inputs, outputs in shape.linears.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +227,7 @@ def operations(shape: Shape, spec: FineTuneJobSpec, rows: Rows, *, recompute: bo
     A frozen weight costs two a token forward and two for the input's gradient, an adapter's two more; recomputing adds
     another forward pass. Causal attention costs half of the full square, the backward pass twice the forward pass.
     """
-    adapter = shape.adapter_weights(spec.lora.rank, spec.lora.target_modules)
+    adapter = shape.trained_weights(spec.lora)
     width = shape.layers * shape.heads * shape.head_dim
     forward = 2 * (shape.block_weights + adapter) * rows.tokens + 2 * width * rows.squares
     backward = 2 * (shape.block_weights + 2 * adapter) * rows.tokens + 4 * width * rows.squares

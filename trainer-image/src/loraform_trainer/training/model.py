@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from loraform_api.artifact import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from loraform_api.run import RunConfig
-from loraform_api.training import LoRASpec, Method, Scaling, Start
+from loraform_api.training import LoRASpec, Method, Scaling, Start, Variant
 from loraform_trainer.errors import BaseModelInvalidError, InvalidConfigError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -31,26 +31,35 @@ def build(config: RunConfig, base: Path, live: Path | None = None, *, attention:
     dtype = DTYPES.get(config.engine_dtype)
     if dtype is None:
         raise InvalidConfigError(f"engineDtype: {config.engine_dtype!r} is not one of {', '.join(DTYPES)}")
-    frozen = _load_base(base, dtype, config.spec.method, attention)
+    frozen = load_base(base, dtype, attention, quantise=config.spec.method is Method.QLORA)
     set_seed(config.spec.training.seed)
-    model: Any = get_peft_model(frozen, _shape(config.spec.lora), autocast_adapter_dtype=True)
+    model: Any = adapted(frozen, config.spec.lora)
     if config.spec.lora.start is Start.LIVE and live is not None:
         _begin_with(model, live)
     return model.train()
 
 
-def _shape(lora: LoRASpec) -> LoraConfig:
-    return LoraConfig(
+def adapted(frozen: Any, lora: LoRASpec) -> Any:
+    """Return a base with a fresh adapter on it, in float32."""
+    whole = [name for name, _ in frozen.named_modules() if name.rpartition(".")[2] in lora.modules_to_save]
+    shape = LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=0.0,
         use_rslora=lora.scaling is Scaling.RANK_STABILIZED,
+        use_dora=lora.variant is Variant.DORA,
         target_modules=lora.target_modules or "all-linear",
+        modules_to_save=whole or None,  # whole names: to peft `norm` would mean each name that ends so
     )
+    return get_peft_model(frozen, shape, autocast_adapter_dtype=True)
 
 
-def _load_base(base: Path, dtype: torch.dtype, method: Method, attention: str | None) -> Any:
+def load_base(
+    base: Path, dtype: torch.dtype, attention: str | None = None, *, quantise: bool = False, device: str | None = None
+) -> Any:
+    """Return the frozen base, in nf4 where asked, on `device` or where this process trains."""
+    where: Any = device or (torch.cuda.current_device() if torch.cuda.is_available() else None)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             base,
@@ -60,8 +69,8 @@ def _load_base(base: Path, dtype: torch.dtype, method: Method, attention: str | 
             trust_remote_code=False,
             output_loading_info=True,
             attn_implementation=attention,
-            quantization_config=_nf4(dtype) if method is Method.QLORA else None,
-            device_map={"": torch.cuda.current_device()} if torch.cuda.is_available() else None,
+            quantization_config=_nf4(dtype) if quantise else None,
+            device_map=None if where is None else {"": where},
         )
     except (ValueError, KeyError, OSError) as error:
         raise BaseModelInvalidError(f"the base model cannot be loaded: {error}") from error

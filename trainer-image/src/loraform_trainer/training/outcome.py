@@ -17,7 +17,7 @@ from loraform_trainer import checkpoints, forgetting, parity, tokens
 from loraform_trainer.context import Context
 from loraform_trainer.data import Rows
 from loraform_trainer.files import sha256_file, write_jsonl
-from loraform_trainer.training import adapters
+from loraform_trainer.training import adapters, merge
 from loraform_trainer.training.gpus import find
 from loraform_trainer.training.trainer import LoRATrainer
 
@@ -47,6 +47,8 @@ def leave(context: Context, trainer: LoRATrainer, ended: Ended, rows: Rows) -> T
     learnt_elsewhere = forgetting.measure(model, forgetting.rows(vocabulary, _longest(config, model)))
     _leave_candidates(context, model, ended.taken, measured)
     write_jsonl(paths.training_log, training_log(state.log_history))
+    if config.spec.output.merge:
+        merge.write(context, model)  # the last thing: the base's weights are no longer the base's
     packing = trainer.steps.plan.packing
     return TrainResult(
         steps=state.global_step,

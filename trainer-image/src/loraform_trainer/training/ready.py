@@ -14,6 +14,7 @@ from loraform_trainer.data import Rows
 from loraform_trainer.errors import DatasetInvalidError
 from loraform_trainer.training import attention
 from loraform_trainer.training.estimate import decide_recompute
+from loraform_trainer.training.layers import lighten
 from loraform_trainer.training.lora import fuse
 from loraform_trainer.training.loss import PackLoss
 from loraform_trainer.training.model import build
@@ -36,6 +37,10 @@ def ready_model(config: RunConfig, base: Path, live: Path | None, rows: Rows) ->
     model = build(config, base, live, attention=attention.NAME)
     log.info("%d adapted layers compute in one piece", fuse(model))
     causal = model.get_base_model()
+    compiled = _compiled(config)
+    if not compiled:  # a compiled layer has few passes of its own
+        done = lighten(causal)
+        log.info("in fewer passes: %s", ", ".join(f"{number} {layers}" for layers, number in done.items()))
     attention.check(causal.config.get_text_config())
     model.eval()
     loss = PackLoss.prove(causal, documents)
@@ -43,8 +48,9 @@ def ready_model(config: RunConfig, base: Path, live: Path | None, rows: Rows) ->
     model.train()
     if decide_recompute(config, base, _memory()):
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    if config.spec.training.compile is Compile.ON:
-        _compile(causal)
+    if compiled:
+        for layer in causal.get_decoder().layers:  # they share one graph, in a fraction of the whole model's minutes
+            layer.compile(dynamic=True)
     return model, loss
 
 
@@ -62,10 +68,8 @@ def _memory() -> int | None:
     return torch.cuda.get_device_properties().total_memory if torch.cuda.is_available() else None
 
 
-def _compile(causal: Any) -> None:
-    """Compile layer by layer: they share one graph, which takes a fraction of the whole model's minutes."""
-    if not torch.cuda.is_available():
+def _compiled(config: RunConfig) -> bool:
+    wished = config.spec.training.compile is Compile.ON
+    if wished and not torch.cuda.is_available():
         log.info("spec.training.compile: On has no effect without a GPU")
-        return
-    for layer in causal.get_decoder().layers:
-        layer.compile(dynamic=True)
+    return wished and torch.cuda.is_available()

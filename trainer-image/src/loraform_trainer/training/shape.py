@@ -10,11 +10,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from loraform_api.training import LoRASpec, Variant
 from loraform_trainer.errors import BaseModelInvalidError
 
 FAMILIES = frozenset({"granite", "llama", "mistral", "qwen2", "qwen3"})
 """Values of `model_type` whose layers are known here: attention and a gated MLP, each behind an RMS norm."""
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+HEAD, EMBEDDING = "lm_head", "embed_tokens"
 MLP = ("gate_proj", "up_proj", "down_proj")
 MAX_HEADER_BYTES = 100 << 20
 
@@ -67,10 +69,21 @@ class Shape:
         embeddings = self.head_weights * (1 if self.tied else 2)
         return self.block_weights + self.layers * (norms + biases) + embeddings + self.hidden
 
-    def adapter_weights(self, rank: int, modules: list[str]) -> int:
-        """Weights of a LoRA adapter; `modules` empty means all linear layers."""
-        adapted = [size for name, size in self.linears.items() if not modules or name in modules]
-        return self.layers * rank * sum(inputs + outputs for inputs, outputs in adapted)
+    def trained_weights(self, lora: LoRASpec) -> int:
+        """Weights of an adapter, and of the layers that are trained whole."""
+        names = lora.target_modules or self.linears
+        adapted = [size for name, size in self.linears.items() if name in names]
+        lengths = 1 if lora.variant is Variant.DORA else 0  # of each row of weights
+        per_block = sum(lora.rank * (inputs + outputs) + lengths * outputs for inputs, outputs in adapted)
+        return self.layers * per_block + sum(self._weights_of(name) for name in lora.modules_to_save)
+
+    def _weights_of(self, module: str) -> int:
+        """Weights of all layers of a name, as far as it is known here."""
+        if module in (HEAD, EMBEDDING):
+            return self.head_weights
+        width = self.head_dim if module in ("q_norm", "k_norm") else self.hidden
+        inputs, outputs = self.linears.get(module, (1, width))
+        return inputs * outputs * (1 if module == "norm" else self.layers)
 
 
 def read(path: Path) -> Shape:
