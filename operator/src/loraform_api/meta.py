@@ -194,3 +194,14 @@ def merge_conditions(old: list[Condition], new: list[Condition]) -> list[Conditi
 def find_condition(conditions: list[Condition], type_: str) -> Condition | None:
     """Return the condition of that type, or None."""
     return next((c for c in conditions if c.type == type_), None)
+
+
+def is_claim_uri(uri: str) -> bool:
+    """Say whether a storage URI is a volume of the cluster."""
+    return uri.startswith("pvc://")
+
+
+def split_claim_uri(uri: str) -> tuple[str, str]:
+    """Return claim and folder of a `pvc://` URI; the folder has no slash at either end and may be empty."""
+    claim, _, folder = uri.removeprefix("pvc://").partition("/")
+    return claim, folder.strip("/")

@@ -127,17 +127,6 @@ def environment(**values: str) -> list[dict[str, Any]]:
     return [*({"name": k, "value": v} for k, v in sorted(fixed.items())), pod_name]
 
 
-def is_claim_uri(uri: str) -> bool:
-    """Say whether a storage URI is a volume of the cluster."""
-    return uri.startswith("pvc://")
-
-
-def split_claim_uri(uri: str) -> tuple[str, str]:
-    """Return claim and folder of a `pvc://` URI; the folder has no slash at either end and may be empty."""
-    claim, _, folder = uri.removeprefix("pvc://").partition("/")
-    return claim, folder.strip("/")
-
-
 def verifier_container(image: str, policy: HousePolicy | None) -> dict[str, Any]:
     """Return the verifier, serving on the pod's loopback. It has no token and no volume but its `/tmp` and packs."""
     packs = pack_mounts(policy)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE, adapter_digest
+from loraform_api.meta import is_claim_uri, split_claim_uri
 from loraform_api.run import LiveAdapter
 from loraform_trainer.basemodel import cache
 from loraform_trainer.basemodel.files import (
@@ -38,12 +39,6 @@ class BaseModel:
     """Longest sequence the model was made for, where its config says it."""
 
 
-def split_uri(storage_uri: str) -> tuple[str, str]:
-    """Return (claim, folder) of a `pvc://` URI."""
-    claim, _, folder = storage_uri.removeprefix("pvc://").partition("/")
-    return claim, folder.strip("/")
-
-
 def stage_base(context: Context) -> BaseModel:
     """Copy the base model's allowed files into the workspace, from its claim, the cache or its remote place.
 
@@ -51,7 +46,7 @@ def stage_base(context: Context) -> BaseModel:
     """
     spec, paths = context.config.spec.base_model, context.paths
     paths.base.parent.mkdir(parents=True, exist_ok=True)
-    if spec.storage_uri.startswith("pvc://"):
+    if is_claim_uri(spec.storage_uri):
         digests = _from_claim(paths.base_mount, spec.storage_uri, paths.base)
     else:
         from loraform_trainer.basemodel.opened import open_origin  # noqa: PLC0415 (clients, which claims need not)
@@ -72,7 +67,7 @@ def stage_base(context: Context) -> BaseModel:
 
 
 def _from_claim(mount: Path, storage_uri: str, target: Path) -> Mapping[str, str]:
-    claim, folder = split_uri(storage_uri)
+    claim, folder = split_claim_uri(storage_uri)
     source = inside(mount, folder)
     if source is None or not source.is_dir():
         raise MissingReferenceError(

@@ -18,13 +18,13 @@ from pydantic import ValidationError
 
 from loraform_api.artifact import MANIFEST_FILE, Manifest
 from loraform_api.finetunejob import OutputSpec
+from loraform_api.meta import is_claim_uri, split_claim_uri
 from loraform_trainer.bundle import Bundle
 from loraform_trainer.errors import InvalidConfigError, MissingReferenceError, StageError
 from loraform_trainer.files import copy_hashed, fsync_folder, inside, sha256_file
 from loraform_trainer.remote import oci, place
 from loraform_trainer.remote.oci import Blob, Repository
 from loraform_trainer.remote.place import Place
-from loraform_trainer.staging import split_uri
 
 if TYPE_CHECKING:
     from loraform_trainer.remote.s3 import Bucket
@@ -49,7 +49,7 @@ class Store(Protocol):
 
 def open_store(output: OutputSpec, mount: Path, access: Path, wait_seconds: float) -> Store:
     """Return the store of `output`; `access` is where the access files of a remote one are mounted."""
-    if output.storage_uri.startswith("pvc://"):
+    if is_claim_uri(output.storage_uri):
         return ClaimStore(mount, output.storage_uri)
     scheme, _, rest = output.storage_uri.partition("://")
     keys = place.S3_KEYS if scheme == "s3" else place.LOGIN
@@ -72,7 +72,7 @@ class ClaimStore:
     storage_uri: str
 
     def publish(self, bundle: Bundle) -> str:
-        claim, folder = split_uri(self.storage_uri)
+        claim, folder = split_claim_uri(self.storage_uri)
         root = inside(self.mount, folder)
         if root is None or not self.mount.is_dir():
             raise MissingReferenceError(f"{FIELD}: folder {folder!r} leads outside of claim {claim!r}")

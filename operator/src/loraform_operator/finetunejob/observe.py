@@ -11,7 +11,7 @@ from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.heartbeat import Route
 from loraform_api.iacmodel import VersionRecord
-from loraform_api.meta import WireModel, parse_timestamp
+from loraform_api.meta import WireModel, is_claim_uri, parse_timestamp, split_claim_uri
 from loraform_api.names import (
     LABEL_OWNER_UID,
     ROUTE_FILE,
@@ -28,7 +28,6 @@ from loraform_api.verification import HousePolicy
 from loraform_operator.context import Context, Key
 from loraform_operator.finetunejob import flux
 from loraform_operator.finetunejob.reports import condition
-from loraform_operator.podspec import is_claim_uri, split_claim_uri
 from loraform_operator.progress import Report
 from loraform_operator.settings import Profile
 

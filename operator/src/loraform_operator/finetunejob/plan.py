@@ -8,6 +8,7 @@ from typing import Any
 from loraform_api import names
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import FineTuneJobStatus
+from loraform_api.meta import split_claim_uri
 from loraform_api.names import Kind, RunStage
 from loraform_api.run import RunConfig
 from loraform_operator.apply import Plan
@@ -25,7 +26,7 @@ from loraform_operator.finetunejob.policies import first_block
 from loraform_operator.finetunejob.reports import phase, stage_of
 from loraform_operator.finetunejob.status import failed, finished
 from loraform_operator.networkpolicy import egress_to_operator, egress_to_world, network_policy
-from loraform_operator.podspec import base_labels, owner_reference, split_claim_uri
+from loraform_operator.podspec import base_labels, owner_reference
 from loraform_operator.settings import Settings
 
 Object = dict[str, Any]

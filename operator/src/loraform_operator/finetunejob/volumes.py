@@ -6,6 +6,7 @@ from typing import Any
 
 from loraform_api import names
 from loraform_api.finetunejob import FineTuneJob
+from loraform_api.meta import is_claim_uri, split_claim_uri
 from loraform_api.names import RunStage
 from loraform_api.sources import Access, DataSource
 from loraform_operator.finetunejob.observe import Run
@@ -13,10 +14,8 @@ from loraform_operator.podspec import (
     access_volume,
     claim_volume,
     config_map_volume,
-    is_claim_uri,
     pack_mounts,
     pack_volumes,
-    split_claim_uri,
 )
 
 Object = dict[str, Any]

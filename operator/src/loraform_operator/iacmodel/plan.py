@@ -12,6 +12,7 @@ from loraform_api import names
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.heartbeat import Route
 from loraform_api.iacmodel import IaCModel, VersionRecord
+from loraform_api.meta import split_claim_uri
 from loraform_api.names import Kind
 from loraform_operator.apply import Plan
 from loraform_operator.context import Endpoint
@@ -32,7 +33,6 @@ from loraform_operator.podspec import (
     pod_base,
     resources,
     scratch_volumes,
-    split_claim_uri,
     tmp_mount,
     token_volume,
     verifier_container,

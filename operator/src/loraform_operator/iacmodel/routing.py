@@ -10,8 +10,8 @@ from __future__ import annotations
 from loraform_api import names
 from loraform_api.heartbeat import AdapterState, Route, RouteAdapter
 from loraform_api.iacmodel import VersionRecord
+from loraform_api.meta import split_claim_uri
 from loraform_operator.iacmodel.observe import Observed
-from loraform_operator.podspec import split_claim_uri
 
 
 def derive_route(observed: Observed) -> Route | None:
