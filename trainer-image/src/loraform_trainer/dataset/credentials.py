@@ -48,10 +48,18 @@ _DEFAULT = re.compile(
     rf'\bvariable\s{{1,8}}"(?P<name>{_PRIVATE})"\s{{0,8}}\{{[^{{}}]{{0,1000}}?\bdefault\s{{0,40}}=\s{{0,40}}{_LITERAL}',
     re.IGNORECASE,
 )
+_VALUE = rf"(?<!\w)(?P<name>value(?:_wo)?)\s{{0,40}}=\s{{0,40}}{_LITERAL}"
+_PLAIN = (
+    _PASSWORD,
+    _DEFAULT,
+    re.compile(rf'"SecureString"[^{{}}]{{0,500}}?{_VALUE}'),  # aws_ssm_parameter; its arguments come in any order
+    re.compile(rf'{_VALUE}[^{{}}]{{0,500}}?"SecureString"'),
+)
 _FORMS = tuple((what, re.compile(pattern)) for what, pattern in _TOKENS)
 _HINTS = (
     "akia", "asia", "secret", "gh", "glpat", "gldt", "glptt", "glrt", "glcbt", "xox", "slack", "aiza", "ya29", "eyj",
     "private key", "pass", "token", "api_key", "shared_key",
+    "securestring",
 )  # fmt: skip
 """In small letters, one of what each form has; looking for these first is ten times faster than for the forms."""
 _ACCOUNT = re.compile(r"\d{12}(?![0-9A-Za-z_])(?<![0-9A-Za-z_.+]\d{12})(?<![0-9a-f]{4}-\d{12})")  # not a UUID's end
@@ -69,7 +77,7 @@ def mask(text: str) -> str:
     """Return `text` without what `secret_in` would find in it."""
     for _, pattern in _FORMS:
         text = pattern.sub("…", text)
-    for pattern in (_PASSWORD, _DEFAULT):
+    for pattern in _PLAIN:
         text = pattern.sub(lambda match: f"{match['name']} = …", text)
     return _ACCOUNT.sub(lambda match: match[0] if _is_example(match[0]) else "…", text)
 
@@ -80,7 +88,7 @@ def _found(text: str) -> Iterator[tuple[str, int]]:
         for what, pattern in _FORMS:
             if match := pattern.search(text):
                 yield what, match.start()
-        for pattern in (_PASSWORD, _DEFAULT):
+        for pattern in _PLAIN:
             if match := pattern.search(text):
                 yield f"a literal value of {match['name']}", match.start("name")
     for match in _ACCOUNT.finditer(text):
