@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loraform_api.finetunejob_status import ArmName, Forgetting, Reflexion
 from loraform_api.meta import Sha256, WireModel
+from loraform_api.prompt import PromptTemplate
 from loraform_api.run import CheckpointScore
 
 
@@ -37,6 +38,7 @@ class PassAtKFigures(WireModel):
 
 class ArmFigures(WireModel):
     name: ArmName
+    prompt_template: PromptTemplate = PromptTemplate.INSTRUCTION
     adapter_digest: Sha256 | None = None
     stages: list[StageFigures]
     truncated: Rate

@@ -18,6 +18,7 @@ from loraform_api.meta import (
     keyed_by,
 )
 from loraform_api.names import RunStage
+from loraform_api.prompt import PromptTemplate
 
 
 class ConditionType(StrEnum):
@@ -137,7 +138,8 @@ class Forgetting(ApiModel):
 
 
 class ArmName(StrEnum):
-    """What is measured. `BaseWithPolicy` is the base with the policy in the prompt and the rewriter behind it."""
+    """What is measured. `BaseWithPolicy` is the base with the policy in the prompt and the rewriter behind it, asked in
+    its own chat template where it has one."""
 
     BASE = "Base"
     BASE_WITH_POLICY = "BaseWithPolicy"
@@ -167,6 +169,8 @@ class PassAtK(ApiModel):
 
 class ArmStatus(ApiModel):
     name: ArmName
+    prompt_template: PromptTemplate = PromptTemplate.INSTRUCTION
+    """How it was asked; `Chat` is for `BaseWithPolicy`, where the base model brings a chat template."""
     rows: Annotated[int, Field(ge=0, le=2**53)]
     rates: Annotated[
         list[StageRate],

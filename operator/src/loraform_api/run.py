@@ -12,6 +12,7 @@ from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.finetunejob_status import ArmName, Forgetting, PassAtK, Reflexion
 from loraform_api.meta import ApiModel, DecimalString, RateString, Sha256, WireModel
 from loraform_api.names import TERMINATION_LIMIT, RunStage
+from loraform_api.prompt import PromptTemplate
 from loraform_api.verification import HousePolicy
 
 
@@ -194,6 +195,8 @@ class Counts(WireModel):
 
 class ArmResult(WireModel):
     name: ArmName
+    prompt_template: PromptTemplate | None = None
+    """Absent: `Instruction`, to spare the bytes."""
     rows: int
     counts: dict[str, Counts]
     """By verification stage, and `All`."""
@@ -256,7 +259,7 @@ class StageReport(WireModel):
         """Return the termination message: compact ASCII JSON of at most `TERMINATION_LIMIT` bytes."""
         text = self._dump()
         if len(text) > TERMINATION_LIMIT:
-            text = self.model_copy(update={"message": self.message[:200] + " …"})._dump()
+            text = self.model_copy(update={"message": self.message[:150] + " …"})._dump()
         if len(text) > TERMINATION_LIMIT:
             raise ValueError(f"report of stage {self.stage} has {len(text)} bytes, more than {TERMINATION_LIMIT}")
         return text

@@ -67,7 +67,7 @@ async def test_parity_holds_also_while_others_generate(trained: Any, url: str) -
         assert await engine.max_length() == 512
         await engine.load(name, trained.paths.adapter)
         others = [
-            asyncio.create_task(engine.generate(model, row.prompt_ids, max_tokens=64, eos=1, seed=1))
+            asyncio.create_task(engine.generate(model, row.prompt_ids, max_tokens=64, stops=[1], seed=1))
             for row in file.rows
             for model in ("base", name)
         ]

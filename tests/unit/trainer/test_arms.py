@@ -76,7 +76,7 @@ def test_pairs_compare_raw_outcomes_row_by_row() -> None:
 
 def test_the_largest_report_fits_a_termination_message() -> None:
     good = verdict(*Stage)
-    compared = arms(CANDIDATE, LIVE, POLICY)
+    compared = arms(CANDIDATE, LIVE, POLICY, chats=True)
     by_arm = [[Scored(arm, row(str(i), *Stage), "x", raw=good, served=good) for i in range(3)] for arm in compared]
     drawn = [PassAtK(k=k, rate="0.1234", low="0.1234", high="0.1234") for k in (1, 5, 10)]
     results = [

@@ -10,6 +10,7 @@ from typing import Any
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import adapter_name
 from loraform_api.names import ENGINE_MODEL
+from loraform_api.prompt import PromptTemplate
 from loraform_api.run import ArmResult, Counts, PairedResult
 from loraform_api.verification import Asked, HousePolicy, ProgramVerdict, Stage
 from loraform_verifier.schema.findings import HALLUCINATION_CODES
@@ -58,26 +59,33 @@ class Arm:
     """The adapter's digest."""
     policy: HousePolicy | None = None
     """A policy to state in the prompt."""
+    template: PromptTemplate = PromptTemplate.INSTRUCTION
 
     def instruction(self, row: Row) -> str:
         """Return what this arm is asked."""
         return row.instruction if self.policy is None else f"{row.instruction.strip()} {state(self.policy)}".strip()
 
 
-def arms(candidate: str, live: str | None, policy: HousePolicy | None, *, merged: bool = False) -> list[Arm]:
-    """Return the arms of a run; adapters are given by digest. A merged candidate is the engine's own model."""
-    chosen = baseline(policy)
+def arms(
+    candidate: str, live: str | None, policy: HousePolicy | None, *, chats: bool = False, merged: bool = False
+) -> list[Arm]:
+    """Return the arms of a run; adapters are given by digest.
+
+    `chats`: the base has a chat template of its own. `merged`: the candidate is the engine's own model.
+    """
+    chosen = baseline(policy, chats=chats)
     if live is not None:
         chosen.append(Arm(ArmName.LIVE, adapter_name(live), live))
     model = ENGINE_MODEL if merged else adapter_name(candidate)
     return [*chosen, Arm(ArmName.CANDIDATE, model, candidate)]
 
 
-def baseline(policy: HousePolicy | None) -> list[Arm]:
-    """Return the arms of the base alone."""
+def baseline(policy: HousePolicy | None, *, chats: bool = False) -> list[Arm]:
+    """Return the arms of the base alone: as it comes, and asked as one would ask it who had nothing else."""
     chosen = [Arm(ArmName.BASE, ENGINE_MODEL)]
     if policy is not None:
-        chosen.append(Arm(ArmName.BASE_WITH_POLICY, ENGINE_MODEL, policy=policy))
+        template = PromptTemplate.CHAT if chats else PromptTemplate.INSTRUCTION
+        chosen.append(Arm(ArmName.BASE_WITH_POLICY, ENGINE_MODEL, policy=policy, template=template))
     return chosen
 
 
@@ -137,8 +145,10 @@ def count(name: ArmName, scored: Sequence[Scored]) -> ArmResult:
     counts[ALL] = Counts(
         raw=sum(s.passed for s in scored), served=sum(s.served is not None and s.served.passed for s in scored)
     )
+    template = scored[0].arm.template
     return ArmResult(
         name=name,
+        prompt_template=None if template is PromptTemplate.INSTRUCTION else template,
         rows=len(scored),
         counts=counts,
         truncated=sum(s.truncated for s in scored),

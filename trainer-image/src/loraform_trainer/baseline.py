@@ -26,9 +26,9 @@ def run(context: Context) -> StageReport:
 async def answer(context: Context) -> StageReport:
     """As `run`, inside an event loop."""
     config, paths = context.config, context.paths
-    questions = asked(arms.baseline(config.policy), suite(paths), config.spec.evaluation)
     async with connect(context.engine_url, context.sidecar_wait_seconds) as engine:
         generation = Generation(context, engine, await engine.max_length())
+        questions = asked(arms.baseline(config.policy, chats=generation.chats), suite(paths), config.spec.evaluation)
         answers = await generation.answers(questions, Share(context.progress))
     write_jsonl(paths.baseline_answers, (_record(answer) for answer in answers))
     return StageReport(stage=RunStage.BASELINE, message=f"{len(answers)} answers of the base")

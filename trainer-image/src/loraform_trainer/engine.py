@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,10 +130,18 @@ class Engine:
             raise AdapterNotServableError(str(error)) from error
 
     async def generate(
-        self, name: str, prompt: list[int], *, max_tokens: int, eos: int, seed: int, temperature: float = 0.0
+        self,
+        name: str,
+        prompt: list[int],
+        *,
+        max_tokens: int,
+        stops: Sequence[int],
+        seed: int,
+        temperature: float = 0.0,
     ) -> Generated:
-        """Return an answer, the greedy one at temperature 0. Every sampling value is said: no default of the engine
-        decides.
+        """Return an answer, which ends at a token of `stops`; the greedy one at temperature 0.
+
+        Every sampling value is said: no default of the engine decides.
         """
         body = {
             "model": name,
@@ -142,7 +150,7 @@ class Engine:
             "temperature": temperature,
             "top_p": 1.0,
             "seed": seed,
-            "stop_token_ids": [eos],
+            "stop_token_ids": list(stops),
             "skip_special_tokens": True,
         }
         answer = await post(self._session, f"{self._url}/v1/completions", body, "the engine")

@@ -100,7 +100,7 @@ async def _find(context: Context, live: str | None, rows: Sequence[Row]) -> _Fou
         difference = await adapters.prove(candidate, paths.adapter)
         if live is not None:
             await adapters.prove(live, paths.live)
-        compared = arms.arms(candidate, live, config.policy, merged=merged)
+        compared = arms.arms(candidate, live, config.policy, chats=generation.chats, merged=merged)
         answered = await _answers(context, compared, rows, generation, measuring.part(0, GENERATING))
         scored = await judge.judge(answered, measuring.part(GENERATING, 1))
         trails: list[reflexion.Trail] = []
@@ -117,7 +117,7 @@ async def _answers(
 ) -> list[Scored]:
     """Return all arms' answers; where the candidate is merged, the base gave its own before, in stage `baseline`."""
     config, spec = context.config, context.config.spec.evaluation
-    known = arms.baseline(config.policy) if config.spec.output.merge else []
+    known = [arm for arm in compared if arm.digest is None] if config.spec.output.merge else []
     answered = baseline.answers(context.paths, asked(known, rows, spec)) if known else []
     return [*answered, *await generation.answers(asked(compared[len(known) :], rows, spec), share)]
 
@@ -138,6 +138,7 @@ def _record(scored: Scored) -> dict[str, object]:
         "arm": str(scored.arm.name),
         "adapterDigest": scored.arm.digest,
         "sample": scored.sample,
+        "promptTemplate": str(scored.arm.template),
         "prompt": {"instruction": scored.arm.instruction(row), "input": row.input},
         "asked": None if row.asked is None else row.asked.model_dump(mode="json"),
         "raw": scored.text,

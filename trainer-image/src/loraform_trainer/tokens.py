@@ -30,6 +30,11 @@ class BaseTokens:
         """The digest of everything that decides a prompt's ids."""
         return template_hash(self.tokenizer_sha256, self.bos, self.eos)
 
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """What ends an answer."""
+        return (self.eos,)
+
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids

@@ -16,6 +16,7 @@ from loraform_api.finetunejob_status import (
     StageRate,
     TrainingStatus,
 )
+from loraform_api.prompt import PromptTemplate
 from loraform_api.run import ArmResult, EvaluateResult, StageReport, TrainResult
 
 DIGITS = 4
@@ -69,6 +70,7 @@ def _evaluation(result: EvaluateResult) -> EvaluationStatus:
 def _arm(arm: ArmResult) -> ArmStatus:
     return ArmStatus(
         name=arm.name,
+        prompt_template=arm.prompt_template or PromptTemplate.INSTRUCTION,
         rows=arm.rows,
         rates=[
             StageRate(stage=stage, raw=rate(count.raw, arm.rows), served=rate(count.served, arm.rows))

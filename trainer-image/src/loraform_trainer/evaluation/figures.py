@@ -47,6 +47,7 @@ def report(
 def _arm(arm: ArmResult, answers: Sequence[Scored], samples: Sequence[Scored], seed: int) -> ArmFigures:
     return ArmFigures(
         name=arm.name,
+        prompt_template=answers[0].arm.template,
         adapter_digest=answers[0].arm.digest,
         stages=breakdown.by_stage(arm),
         truncated=breakdown.rate(arm.truncated, arm.rows),

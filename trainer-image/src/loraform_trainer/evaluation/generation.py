@@ -13,12 +13,14 @@ from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import adapter_name
 from loraform_api.names import ENGINE_MODEL
 from loraform_api.parity import ParityFile
-from loraform_api.prompt import unfenced
+from loraform_api.prompt import PromptTemplate, unfenced
 from loraform_trainer import tokens
 from loraform_trainer.arms import Arm, Row, Scored
 from loraform_trainer.context import Context
 from loraform_trainer.engine import Engine, Generated, together
 from loraform_trainer.errors import AdapterNotServableError, DatasetInvalidError
+from loraform_trainer.evaluation import chat
+from loraform_trainer.evaluation.chat import Chat, program_in
 from loraform_trainer.evaluation.share import Share
 from loraform_trainer.files import read_jsonl
 from loraform_trainer.paths import Paths
@@ -94,6 +96,12 @@ class Generation:
         self._longest = longest
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._vocabulary = tokens.load(context.paths.base)
+        self._chat = chat.read(context.paths.base, self._vocabulary.tokenizer)
+
+    @property
+    def chats(self) -> bool:
+        """The base model has a chat template of its own."""
+        return self._chat is not None
 
     async def answers(self, asked: Sequence[Asked], share: Share) -> list[Scored]:
         """Return all answers in the order in which they were asked for, one arm after the other."""
@@ -120,14 +128,15 @@ class Generation:
     async def generate(self, arm: Arm, instruction: str, input_text: str, sample: int) -> Generated:
         """Return the program in an arm's answer; a prompt without room for one has a truncated answer of no cost."""
         spec = self._context.config.spec
-        prompt = self._vocabulary.prompt(instruction, input_text)
+        asked = self._chat if arm.template is PromptTemplate.CHAT and self._chat else self._vocabulary
+        prompt = asked.prompt(instruction, input_text)
         allowed = min(spec.evaluation.max_new_tokens, self._longest - len(prompt))
         if allowed <= 0:
             return Generated("", truncated=True)
         async with self._slots:
             got = await self._engine.generate(
-                arm.model, prompt, max_tokens=allowed, eos=self._vocabulary.eos,
+                arm.model, prompt, max_tokens=allowed, stops=asked.stops,
                 seed=(spec.training.seed + sample) % 2**31,
                 temperature=float(spec.evaluation.temperature) if sample else 0.0,
             )  # fmt: skip
-        return replace(got, text=unfenced(got.text))
+        return replace(got, text=program_in(got.text) if isinstance(asked, Chat) else unfenced(got.text))

@@ -17,6 +17,7 @@ from loraform_api.evaluation import (
     StageFigures,
 )
 from loraform_api.finetunejob_status import ArmName, Gain, Reflexion
+from loraform_api.prompt import PromptTemplate
 from loraform_trainer.arms import Scored
 from loraform_trainer.evaluation import charts, examples, figures, trained
 from loraform_trainer.evaluation.breakdown import ByArm
@@ -95,6 +96,8 @@ def _rates(report: EvaluationReport) -> Section:
         tag("p", "Truncated: the answer reached its longest length. Inconclusive: a stage could not decide. "
             "Hallucinated: a type, block or argument that the provider does not have. Different answers: "
             + ", ".join(f"{arm.name} {arm.distinct_answers}" for arm in report.arms) + "."),
+        *(tag("p", f"{arm.name} was asked in the base model's own chat template, the others as in training.")
+          for arm in report.arms if arm.prompt_template is PromptTemplate.CHAT),
     )  # fmt: skip
 
 
