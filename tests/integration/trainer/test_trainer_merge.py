@@ -91,6 +91,21 @@ def test_the_merged_model_says_what_base_and_adapter_said(merging: Any, stage: S
     assert furthest(told(merged, file), [r.base_logprobs for r in file.rows]) > 0.1
 
 
+def test_rows_of_zeros_have_a_length_for_dora(merging: Any, stage: Stage) -> None:
+    """Pruned and padded bases have some; peft divides by their length."""
+    file = merging.paths.base_mount / "tiny" / "model.safetensors"
+    weights = load_file(file)
+    for name, rows in (("self_attn.q_proj", 8), ("mlp.up_proj", 128)):
+        weights[f"model.layers.0.{name}.weight"][:rows] = 0
+    save_file(weights, file, {"format": "pt"})
+    merging.config["spec"]["lora"] |= {"variant": "DoRA"}
+    assert stage("prepare") == 0
+    assert stage("train") == 0, merging.report().message
+    parities = ParityFile.model_validate_json((merging.paths.adapter / "parity.json").read_text())
+    merged = AutoModelForCausalLM.from_pretrained(merging.paths.model, local_files_only=True)
+    assert furthest(told(merged, parities), [r.adapter_logprobs for r in parities.rows]) < ROUNDING
+
+
 def test_the_folder_is_a_whole_model_and_no_more(merging: Any, stage: Stage) -> None:
     assert stage("prepare") == 0
     assert stage("train") == 0

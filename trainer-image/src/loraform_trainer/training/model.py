@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from peft.tuners.lora.dora import DoraLinearLayer
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
@@ -52,7 +55,17 @@ def adapted(frozen: Any, lora: LoRASpec) -> Any:
         target_modules=lora.target_modules or "all-linear",
         modules_to_save=whole or None,  # whole names: to peft `norm` would mean each name that ends so
     )
-    return get_peft_model(frozen, shape, autocast_adapter_dtype=True)
+    model = get_peft_model(frozen, shape, autocast_adapter_dtype=True)
+    for module in model.modules():
+        if isinstance(module, DoraLinearLayer):
+            own: Any = module.get_weight_norm
+            module.get_weight_norm = partial(_length, own)
+    return model
+
+
+def _length(own: Callable[..., torch.Tensor], *weights: Any, **more: Any) -> torch.Tensor:
+    """Return the lengths by which DoRA divides; a row of zeros has one too, so that it stays one and is no NaN."""
+    return own(*weights, **more).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def load_base(
