@@ -10,9 +10,10 @@ from tree_sitter import Node
 from loraform_api.verification import Diagnostic
 from loraform_verifier.disguise import disguised
 from loraform_verifier.syntax import problems_of
-from loraform_verifier.tree import body_items, line_of, nothing, text_of, tree_of, walk
+from loraform_verifier.tree import body_items, find, line_of, nothing, of_types, text_of, tree_of
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_COMMENTS = of_types("comment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,7 @@ def _attribute(node: Node) -> Attribute:
 def _comments(source: bytes, root: Node) -> dict[int, tuple[int, str]]:
     lines = source.split(b"\n")
     found = {}
-    for node in walk(root):
-        if node.type != "comment":
-            continue
+    for node in find(_COMMENTS, root):
         before = lines[node.start_point.row][: node.start_point.column].removeprefix(BYTE_ORDER_MARK)
         if not before.strip():
             # Some comments swallow their newline: the last line is where the text ends.

@@ -6,18 +6,31 @@ line) is found here, so that "parses" means the same in both.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
-from loraform_verifier.tree import body_items, children, line_of, text_of, walk
+from loraform_verifier.tree import at_depth, body_items, children, find, line_of, of_types, text_of, walk
 
 MAX_DEPTH = 400
 """Levels of the syntax tree; the deepest program of the AWS provider's documentation has about 60."""
 MAX_ERRORS = 20
 CLOSING = {"}", "quoted_template_end"}
 """What Terraform reports where it was opened."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SUSPECTS = of_types(
+    "body",
+    "block",
+    "string_lit",
+    "quoted_template",
+    "object",
+    "heredoc_template",
+    "template_interpolation_start",
+    "template_directive_start",
+)
+"""Nodes in which Terraform may refuse what the grammar takes."""
 _CODE_IN_TEMPLATE = (
     "template_interpolation",
     "template_if_intro",
@@ -35,19 +48,15 @@ def problems_of(text: str, source: bytes, root: Node) -> tuple[Diagnostic, ...]:
 
 
 def _unreadable(text: str, root: Node) -> Iterator[Diagnostic]:
-    if any("\ud800" <= c <= "\udfff" for c in text):
+    if _SURROGATE.search(text):
         yield Diagnostic(code="InvalidCharacter", message="The program is not valid Unicode text.", line=1)
-    level = [root]
-    for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in node.children]
-        if not level:
-            return
-    yield Diagnostic(
-        code="NestingTooDeep",
-        message=f"The program nests deeper than {MAX_DEPTH} levels.",
-        line=line_of(level[0]),
-        hint="Split the expression with local values.",
-    )
+    if (deepest := at_depth(root, MAX_DEPTH)) is not None:
+        yield Diagnostic(
+            code="NestingTooDeep",
+            message=f"The program nests deeper than {MAX_DEPTH} levels.",
+            line=line_of(deepest),
+            hint="Split the expression with local values.",
+        )
 
 
 def _syntax_errors(root: Node) -> Iterator[Diagnostic]:
@@ -86,7 +95,7 @@ def _opened(missing: Node) -> Node:
 
 def _beyond_grammar(source: bytes, root: Node) -> Iterator[Diagnostic]:
     """Yield what the grammar lets pass and Terraform refuses as a syntax error."""
-    for node in walk(root):
+    for node in find(_SUSPECTS, root):
         if node.type == "body":
             yield from _body_problems(node)
         elif node.type == "block":

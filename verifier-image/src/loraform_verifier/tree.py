@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import tree_sitter_hcl
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Language, Node, Parser, Query, QueryCursor
 
 LANGUAGE = Language(tree_sitter_hcl.language())
 MAX_SECONDS = 2
@@ -61,6 +61,33 @@ def walk(root: Node) -> Iterator[Node]:
         node = stack.pop()
         yield node
         stack.extend(reversed(node.children))
+
+
+def of_types(*types: str) -> Query:
+    """Return a query for the nodes of some types; ask it once for all programs."""
+    return Query(LANGUAGE, f"[{' '.join(f'({name})' for name in types)}] @found")
+
+
+def find(query: Query, root: Node) -> list[Node]:
+    """Return the nodes of a query below `root` in source order, the outer before the inner.
+
+    A walk does the same ten times slower: it makes an object of every node.
+    """
+    found = QueryCursor(query).captures(root).get("found", [])
+    return sorted(found, key=lambda node: (node.start_byte, -node.end_byte))
+
+
+def at_depth(root: Node, depth: int) -> Node | None:
+    """Return the first node that lies `depth` levels below `root`, if there is one."""
+    cursor = root.walk()
+    while True:
+        if cursor.goto_first_child():
+            if cursor.depth == depth:
+                return cursor.node
+            continue
+        while not cursor.goto_next_sibling():
+            if not cursor.goto_parent():
+                return None
 
 
 def text_of(node: Node) -> str:
