@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from loraform_api.docstrings import Documented
 from loraform_api.finetunejob import FineTuneJob, FineTuneJobSpec
 from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.iacmodel import IaCModel, IaCModelSpec, IaCModelStatus
@@ -28,7 +29,7 @@ Schema = dict[str, Any]
 
 def structural(model: type[BaseModel]) -> Schema:
     """Return the structural OpenAPI schema of `model`."""
-    raw = model.model_json_schema(by_alias=True)
+    raw = model.model_json_schema(by_alias=True, schema_generator=Documented)
     return _convert(raw, raw.get("$defs", {}))
 
 
