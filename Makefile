@@ -68,12 +68,12 @@ check-suite: setup ## hold the verifier against IaC-Eval's rows (SUITE=FILE); pr
 	.venv/bin/pytest -q -s tests/integration/test_verifier_dev_suite.py
 
 .PHONY: bench-trainer
-bench-trainer: setup ## exactness, then tokens for a second of CPU against TRL and transformers (ten minutes)
+bench-trainer: setup ## exactness, then tokens for a second of CPU against TRL and transformers (a quarter of an hour)
 	$(UV) sync -q --frozen --all-extras --group bench
 	$(PY) bench/trainer.py --output bench/results/trainer.json --docs docs/benchmarks.md
 
 .PHONY: bench-data
-bench-data: setup ## rows to packs for a second of CPU against datasets, datasketch and TRL (half an hour)
+bench-data: setup ## rows to packs for a second of CPU against datasets, datasketch and TRL (a quarter of an hour)
 	$(UV) sync -q --frozen --all-extras --group bench
 	$(PY) bench/data.py --output bench/results/data.json --docs docs/benchmarks.md
 

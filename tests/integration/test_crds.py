@@ -199,6 +199,7 @@ JOB_STATUS: Body = {
         "arms": [
             {
                 "name": "Base",
+                "promptTemplate": "Chat",
                 "rows": 9,
                 "rates": [{"stage": "All", "raw": "0.5", "served": "1"}],
                 "truncated": 1,
