@@ -70,6 +70,8 @@ CA_FILE = "ca.crt"
 TOKEN_DIR = "/var/run/secrets/loraform"  # noqa: S105 (a path)
 TOKEN_FILE = "token"  # noqa: S105 (a file name)
 WORKSPACE_DIR = "/workspace"
+BASE_FOLDER = "base"
+"""The run's own copy of the base model, in the workspace."""
 BASE_MOUNT = "/mnt/base"
 OUTPUT_MOUNT = "/mnt/output"
 LIVE_MOUNT = "/mnt/live"

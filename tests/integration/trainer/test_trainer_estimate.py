@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 import pytest
 import torch
@@ -20,6 +18,8 @@ from loraform_trainer.training.collate import of_documents
 from loraform_trainer.training.layers import lighten
 from loraform_trainer.training.lora import fuse
 from loraform_trainer.training.model import build
+
+from .saved_tensors import Saved
 
 TOKENS = 384
 SIZES = {
@@ -52,31 +52,6 @@ def run_config(dtype: str = "float32", **changes: Any) -> RunConfig:
     images = {"trainer": "t", "verifier": "v", "engine": "e"}
     run = {"namespace": "d", "name": "job", "uid": "1", "spec": {**SPEC, **changes}, "images": images}
     return RunConfig.model_validate({**run, "engineDtype": dtype, "maxLoraRank": 64, "engineNf4": True})
-
-
-@dataclass(eq=False)
-class Kept:
-    """A tensor in autograd's graph; it goes when its part of the graph does."""
-
-    tensor: torch.Tensor
-
-
-class Saved:
-    """Bytes of what autograd keeps, each storage once; the model's own weights are not counted."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
-        self._kept: WeakSet[Kept] = WeakSet()
-
-    def keep(self, tensor: torch.Tensor) -> Kept:
-        kept = Kept(tensor)
-        self._kept.add(kept)
-        return kept
-
-    @property
-    def bytes(self) -> int:
-        storages = {s.data_ptr(): s.nbytes() for s in (kept.tensor.untyped_storage() for kept in self._kept)}
-        return sum(size for address, size in storages.items() if address not in self._own)
 
 
 def measured(config: RunConfig, folder: Path, precision: AbstractContextManager[Any]) -> int:

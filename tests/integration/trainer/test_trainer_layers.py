@@ -17,6 +17,8 @@ from loraform_trainer.training import layers
 from loraform_trainer.training.layers import lighten
 from loraform_trainer.training.lora import fuse
 
+from .saved_tensors import Saved
+
 SIZES = {
     "vocab_size": 331, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 512, "pad_token_id": 0,
@@ -78,18 +80,12 @@ def test_loss_and_gradients_are_those_of_transformers(family: str, dtype: torch.
 
 
 def kept(model: Any) -> int:
-    """Bytes of all tensors that a forward pass leaves for the backward pass, each once."""
-    found: dict[int, int] = {}
-    held = []
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        held.append(tensor)
-        found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.get_base_model().get_decoder()(input_ids=IDS, use_cache=False)
-    return sum(found.values())
+    """Bytes of what a forward pass leaves for the backward pass."""
+    saved = Saved(model)
+    with torch.autograd.graph.saved_tensors_hooks(saved.keep, lambda kept: kept.tensor):
+        states = model.get_base_model().get_decoder()(input_ids=IDS, use_cache=False).last_hidden_state
+    assert states.requires_grad
+    return saved.bytes
 
 
 def test_less_is_kept() -> None:

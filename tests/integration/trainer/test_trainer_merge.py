@@ -209,24 +209,25 @@ async def test_base_and_merged_model_answer_in_engines_of_their_own(
     assert result == alone
 
 
-async def test_an_engine_that_serves_the_base_instead_is_found_out(
-    trained: Any, engine: FakeEngine, urls: tuple[str, str]
-) -> None:
+@pytest.fixture
+async def answered(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> Any:
+    """A merged run up to `baseline`, and the engine of the merged model."""
     trained.config["spec"]["output"]["merge"] = True
     await baseline.answer(context(trained, urls))
     engine.merge(trained.paths.adapter)
+    return trained
+
+
+async def test_an_engine_that_serves_the_base_instead_is_found_out(
+    answered: Any, engine: FakeEngine, urls: tuple[str, str]
+) -> None:
     engine.serves_base = True
     with pytest.raises(StageError, match="answers as the base model"):
-        await run(trained, urls)
+        await run(answered, urls)
 
 
-async def test_answers_to_other_questions_are_not_taken(
-    trained: Any, engine: FakeEngine, urls: tuple[str, str]
-) -> None:
-    trained.config["spec"]["output"]["merge"] = True
-    await baseline.answer(context(trained, urls))
-    engine.merge(trained.paths.adapter)
-    lines = trained.paths.baseline_answers.read_text().splitlines(keepends=True)
-    trained.paths.baseline_answers.write_text("".join(lines[1:]))
+async def test_answers_to_other_questions_are_not_taken(answered: Any, urls: tuple[str, str]) -> None:
+    lines = answered.paths.baseline_answers.read_text().splitlines(keepends=True)
+    answered.paths.baseline_answers.write_text("".join(lines[1:]))
     with pytest.raises(StageError, match=r"baseline.jsonl does not answer the suites of this run"):
-        await run(trained, urls)
+        await run(answered, urls)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,6 +57,19 @@ def write_atomic(path: Path, text: str) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to be filled, which then takes the place of `folder`: that is complete or absent at any time."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    yield partial
+    for file in partial.iterdir():
+        fsync_file(file)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    fsync_folder(folder.parent)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from loraform_trainer.errors import MissingReferenceError
+from loraform_trainer.errors import MissingReferenceError, StageError
 from loraform_trainer.files import inside
 
 POLL_SECONDS = 0.5
@@ -15,12 +15,17 @@ POLL_SECONDS = 0.5
 Found = TypeVar("Found")
 
 
-def wait_for(look: Callable[[], Found | None], missing: str, wait_seconds: float) -> Found:
-    """Return what `look` finds; raises MissingReferenceError saying `missing` when it finds nothing in time."""
+def wait_for(
+    look: Callable[[], Found | None],
+    missing: str,
+    wait_seconds: float,
+    error: type[StageError] = MissingReferenceError,
+) -> Found:
+    """Return what `look` finds; raises `error` saying `missing` when it finds nothing in time."""
     deadline = time.monotonic() + wait_seconds
     while (found := look()) is None:
         if time.monotonic() >= deadline:
-            raise MissingReferenceError(missing)
+            raise error(missing)
         time.sleep(POLL_SECONDS)
     return found
 

@@ -27,7 +27,7 @@ class Paths:
     @property
     def base(self) -> Path:
         """The run's own copy of the base model."""
-        return self.workspace / "base"
+        return self.workspace / names.BASE_FOLDER
 
     @property
     def live(self) -> Path:

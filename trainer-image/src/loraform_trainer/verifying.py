@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import time
-
 from loraform_api.verification import VerifyRequest, VerifyResponse
+from loraform_trainer import mounts
 from loraform_trainer.errors import StageError, TransientError
 from loraform_verifier import blocking
 from loraform_verifier.blocking import VerifierRefused, VerifierUnavailable
 
-POLL_SECONDS = 1.0
-
 
 def wait_for(url: str, seconds: float) -> None:
     """Return once the verifier at `url` is healthy; raises TransientError after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not blocking.healthy(url):
-        if time.monotonic() >= deadline:
-            raise TransientError(f"the verifier was not ready after {seconds:.0f} s; look at its container's log")
-        time.sleep(POLL_SECONDS)
+    late = f"the verifier was not ready after {seconds:.0f} s; look at its container's log"
+    mounts.wait_for(lambda: blocking.healthy(url) or None, late, seconds, TransientError)
 
 
 def verify(url: str, request: VerifyRequest) -> VerifyResponse:

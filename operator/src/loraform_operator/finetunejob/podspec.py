@@ -146,9 +146,9 @@ def _sidecars(job: FineTuneJob, stage: RunStage, run: Run) -> list[Object]:
     if stage is RunStage.PREPARE and verifies(job.spec.dataset):
         sidecars = [verifier_container(image, None)]
     elif stage is RunStage.BASELINE:
-        sidecars = [_engine(job, run, "base")]
+        sidecars = [_engine(job, run, names.BASE_FOLDER)]
     elif stage is RunStage.EVALUATE:
-        model = artifact.MODEL_FOLDER if job.spec.output.merge else "base"
+        model = artifact.MODEL_FOLDER if job.spec.output.merge else names.BASE_FOLDER
         sidecars = [_engine(job, run, model), verifier_container(image, run.config.policy)]
     else:
         sidecars = []

@@ -16,7 +16,8 @@ FIELD = "spec.baseModel.storageUri"
 REQUIRED = ("config.json", "tokenizer.json")
 TOKENIZER_CONFIG, CHAT_TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 ALLOWED = re.compile(
-    r"config\.json|chat_template\.jinja|generation_config\.json|tokenizer[\w.-]*\.json|special_tokens_map\.json|added_tokens\.json"
+    r"config\.json|generation_config\.json|tokenizer[\w.-]*\.json|special_tokens_map\.json|added_tokens\.json"
+    r"|chat_template\.jinja"
     r"|[\w.-]+\.safetensors|[\w.-]+\.safetensors\.index\.json"
 )
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")

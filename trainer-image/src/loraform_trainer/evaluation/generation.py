@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from loraform_api.artifact import PARITY_FILE
@@ -96,12 +97,15 @@ class Generation:
         self._longest = longest
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._vocabulary = tokens.load(context.paths.base)
-        self._chat = chat.read(context.paths.base, self._vocabulary.tokenizer)
+
+    @cached_property
+    def _chat(self) -> Chat | None:
+        return chat.read(self._context.paths.base, self._vocabulary.tokenizer)
 
     @property
     def chats(self) -> bool:
-        """The base model has a chat template of its own."""
-        return self._chat is not None
+        """There is an arm that asks by the base's own chat template: a policy to state, and a template."""
+        return self._context.config.policy is not None and self._chat is not None
 
     async def answers(self, asked: Sequence[Asked], share: Share) -> list[Scored]:
         """Return all answers in the order in which they were asked for, one arm after the other."""

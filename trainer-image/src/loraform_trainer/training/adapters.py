@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,20 @@ from safetensors.torch import load_file
 
 from loraform_api.artifact import ADAPTER_CONFIG, ADAPTER_FILES, ADAPTER_WEIGHTS, PARITY_FILE
 from loraform_api.parity import ParityFile
-from loraform_trainer.files import fsync_file, fsync_folder, write_atomic
+from loraform_trainer.files import whole_folder, write_atomic
 
 
 def save(model: Any, folder: Path, parity: ParityFile) -> None:
     """Write the adapter and its parity file into `folder`, which is complete or absent at any time."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    for stray in partial.iterdir():
-        if stray.name not in ADAPTER_FILES:
-            stray.unlink()  # a model card
-    described = json.loads((partial / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    described["target_modules"] = sorted(described["target_modules"])  # peft writes a set, in the order of the day
-    write_atomic(partial / ADAPTER_CONFIG, json.dumps(described, indent=2, sort_keys=True) + "\n")
-    write_atomic(partial / PARITY_FILE, parity.model_dump_json(by_alias=True))
-    fsync_file(partial / ADAPTER_WEIGHTS)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    fsync_folder(folder.parent)
+    with whole_folder(folder) as partial:
+        model.save_pretrained(partial)
+        for stray in partial.iterdir():
+            if stray.name not in ADAPTER_FILES:
+                stray.unlink()  # a model card
+        described = json.loads((partial / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        described["target_modules"] = sorted(described["target_modules"])  # peft writes a set, in the order of the day
+        write_atomic(partial / ADAPTER_CONFIG, json.dumps(described, indent=2, sort_keys=True) + "\n")
+        write_atomic(partial / PARITY_FILE, parity.model_dump_json(by_alias=True))
 
 
 def load(model: Any, checkpoint: Path) -> None:

@@ -23,7 +23,7 @@ from loraform_api.training import Method
 from loraform_trainer.basemodel.files import is_weights
 from loraform_trainer.context import Context
 from loraform_trainer.errors import NonFiniteLossError
-from loraform_trainer.files import fsync_file, fsync_folder
+from loraform_trainer.files import whole_folder
 from loraform_trainer.training.lora import ADAPTER
 from loraform_trainer.training.model import DTYPES, adapted, load_base
 
@@ -42,18 +42,12 @@ def write(context: Context, model: Any) -> None:
     log.info("merging the adapter into the base's weights")
     whole = unpacked(model, config, paths.base, paths.adapter) if config.spec.method is Method.QLORA else model
     merged = merge(whole)
-    partial = paths.model.with_name(f".{paths.model.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     merged.config.use_cache = True
-    merged.save_pretrained(partial, max_shard_size=SHARD)
-    for file in paths.base.iterdir():
-        if not is_weights(file.name) and not file.name.endswith(INDEX) and not (partial / file.name).exists():
-            shutil.copyfile(file, partial / file.name)
-    for file in partial.iterdir():
-        fsync_file(file)
-    shutil.rmtree(paths.model, ignore_errors=True)
-    partial.rename(paths.model)
-    fsync_folder(paths.model.parent)
+    with whole_folder(paths.model) as partial:
+        merged.save_pretrained(partial, max_shard_size=SHARD)
+        for file in paths.base.iterdir():
+            if not is_weights(file.name) and not file.name.endswith(INDEX) and not (partial / file.name).exists():
+                shutil.copyfile(file, partial / file.name)
 
 
 @torch.no_grad()
