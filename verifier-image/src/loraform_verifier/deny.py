@@ -13,7 +13,7 @@ from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
 from loraform_verifier.parse import Block, Document
-from loraform_verifier.tree import children, line_of, text_of
+from loraform_verifier.tree import Nodes, children, line_of, text_of
 
 TOP_LEVEL = {
     "import": "`import` reads real infrastructure.",
@@ -40,6 +40,7 @@ DATA = {
 }
 # templatestring renders a string in which all other functions can be called out of our sight.
 FUNCTIONS = re.compile(r"^(file\w*|templatefile|templatestring|pathexpand)$")
+LOOPS = ("for_expr", "template_for")
 MAX_FOR_NESTING = 2
 """Two nested `for` over range(1024) are a million steps; a third level takes minutes and ignores SIGTERM."""
 
@@ -49,7 +50,7 @@ def denials(document: Document) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     for block in document.blocks:
         found.extend(_in_block(block))
-    found.extend(_in_expressions(document.root))
+    found.extend(_in_expressions(document.nodes))
     return found[:10]
 
 
@@ -66,20 +67,22 @@ def _in_block(block: Block) -> Iterator[Diagnostic]:
             yield _blocked(nested.line, f"`{nested.type}` in `{block.type}` is not allowed. {inside[nested.type]}")
 
 
-def _in_expressions(root: Node) -> Iterator[Diagnostic]:
-    stack = [(root, 0)]
-    while stack:
-        node, loops = stack.pop()
+def _in_expressions(nodes: Nodes) -> Iterator[Diagnostic]:
+    open_loops: list[int] = []
+    for node in nodes.of("block", "function_call", *LOOPS):
         if node.type == "function_call":
             yield from _in_call(node)
-        if node.type == "block" and any("\\" in text_of(label) for label in children(node, "string_lit")):
-            # Terraform resolves escapes in labels, so that a forbidden type could be spelt in a way that no rule knows.
-            yield _blocked(line_of(node), "A block's labels may not contain escapes: write the characters themselves.")
-        if node.type in ("for_expr", "template_for"):
-            loops += 1
-            if loops == MAX_FOR_NESTING + 1:
+        elif node.type == "block":
+            if any("\\" in text_of(label) for label in children(node, "string_lit")):
+                # Terraform resolves escapes in labels: a forbidden type could be spelt in a way that no rule knows.
+                yield _blocked(
+                    line_of(node), "A block's labels may not contain escapes: write the characters themselves."
+                )
+        else:
+            open_loops = [end for end in open_loops if end > node.start_byte]
+            if len(open_loops) == MAX_FOR_NESTING:
                 yield _blocked(line_of(node), f"`for` may nest at most {MAX_FOR_NESTING} deep.")
-        stack.extend((child, loops) for child in reversed(node.children))
+            open_loops.append(node.end_byte)
 
 
 def _in_call(node: Node) -> Iterator[Diagnostic]:

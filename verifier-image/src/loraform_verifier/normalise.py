@@ -15,14 +15,13 @@ from loraform_verifier.configuration import Configuration
 from loraform_verifier.literals import inner, literal, object_elements
 from loraform_verifier.modules import Call, Modules
 from loraform_verifier.parse import Attribute, Block, Document
-from loraform_verifier.tree import children, find, of_types, text_of
+from loraform_verifier.tree import children, text_of
 
 BLANKED = ("terraform", "provider", "backend")
 WITH_PROVIDER = ("resource", "data", "ephemeral")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 """A name as Terraform takes it, to be matched whole."""
 _PROVIDER_ARGUMENT = re.compile(r"^\"?([A-Za-z_][\w-]*)(?:\.[\w-]+)?\"?$")
-_CALLS = of_types("function_call")
 _RESERVED = {"source", "version", "providers", "count", "for_each", "depends_on", "lifecycle", "locals"}
 
 Aliases = frozenset[tuple[str, str]]
@@ -156,7 +155,7 @@ def _marks_values(document: Document) -> bool:
     variables = [b for b in document.blocks if b.type == "variable"]
     if any(b.attribute("sensitive") or b.attribute("ephemeral") for b in variables):
         return True
-    calls = (text_of(call.children[0]) for call in find(_CALLS, document.root))
+    calls = (text_of(call.children[0]) for call in document.nodes.of("function_call"))
     return any(name in ("sensitive", "ephemeralasnull") for name in calls)
 
 

@@ -9,11 +9,10 @@ from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
 from loraform_verifier.disguise import disguised
-from loraform_verifier.syntax import problems_of
-from loraform_verifier.tree import body_items, find, line_of, nothing, of_types, text_of, tree_of
+from loraform_verifier.syntax import MAX_DEPTH, problems_of
+from loraform_verifier.tree import Nodes, body_items, line_of, nothing, text_of, tree_of
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_COMMENTS = of_types("comment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,7 @@ class Document:
 
     source: bytes
     root: Node
+    nodes: Nodes
     blocks: tuple[Block, ...]
     comments: dict[int, tuple[int, str]]
     """Comments that have their lines for themselves: last line to (first line, text)."""
@@ -68,12 +68,14 @@ def parse(text: str) -> Document:
     root = tree_of(source, disguised(text).encode("utf-8", errors="surrogatepass"))
     if root is None:
         given_up = Diagnostic(code="SyntaxError", message="Too many errors to read on.", line=1)
-        return Document(source, nothing(), (), {}, (given_up,))
-    problems = problems_of(text, source, root)
+        root = nothing()
+        return Document(source, root, Nodes(root, MAX_DEPTH), (), {}, (given_up,))
+    nodes = Nodes(root, MAX_DEPTH)
+    problems = problems_of(text, source, root, nodes)
     if problems:
-        return Document(source, root, (), {}, problems)
+        return Document(source, root, nodes, (), {}, problems)
     blocks = tuple(_block(node) for node in body_items(root) if node.type == "block")
-    return Document(source, root, blocks, _comments(source, root), ())
+    return Document(source, root, nodes, blocks, _comments(source, nodes), ())
 
 
 def _block(node: Node) -> Block:
@@ -93,10 +95,10 @@ def _attribute(node: Node) -> Attribute:
     return Attribute(text_of(node.children[0]), line_of(node), node.children[-1])
 
 
-def _comments(source: bytes, root: Node) -> dict[int, tuple[int, str]]:
+def _comments(source: bytes, nodes: Nodes) -> dict[int, tuple[int, str]]:
     lines = source.split(b"\n")
     found = {}
-    for node in find(_COMMENTS, root):
+    for node in nodes.of("comment"):
         before = lines[node.start_point.row][: node.start_point.column].removeprefix(BYTE_ORDER_MARK)
         if not before.strip():
             # Some comments swallow their newline: the last line is where the text ends.

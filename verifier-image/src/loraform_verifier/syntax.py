@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
-from loraform_verifier.tree import at_depth, body_items, children, find, line_of, of_types, text_of, walk
+from loraform_verifier.tree import Nodes, body_items, children, line_of, text_of, walk
 
 MAX_DEPTH = 400
 """Levels of the syntax tree; the deepest program of the AWS provider's documentation has about 60."""
@@ -20,7 +20,7 @@ MAX_ERRORS = 20
 CLOSING = {"}", "quoted_template_end"}
 """What Terraform reports where it was opened."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SUSPECTS = of_types(
+_SUSPECTS = (
     "body",
     "block",
     "string_lit",
@@ -41,20 +41,20 @@ _CODE_IN_TEMPLATE = (
 )
 
 
-def problems_of(text: str, source: bytes, root: Node) -> tuple[Diagnostic, ...]:
+def problems_of(text: str, source: bytes, root: Node, nodes: Nodes) -> tuple[Diagnostic, ...]:
     """Return what keeps a text from being a program, each with its line."""
-    unread = tuple(_unreadable(text, root)) or tuple(_syntax_errors(root))
-    return unread or tuple(_beyond_grammar(source, root))[:MAX_ERRORS]
+    unread = tuple(_unreadable(text, nodes)) or tuple(_syntax_errors(root))
+    return unread or tuple(_beyond_grammar(source, nodes))[:MAX_ERRORS]
 
 
-def _unreadable(text: str, root: Node) -> Iterator[Diagnostic]:
+def _unreadable(text: str, nodes: Nodes) -> Iterator[Diagnostic]:
     if _SURROGATE.search(text):
         yield Diagnostic(code="InvalidCharacter", message="The program is not valid Unicode text.", line=1)
-    if (deepest := at_depth(root, MAX_DEPTH)) is not None:
+    if nodes.too_deep:
         yield Diagnostic(
             code="NestingTooDeep",
             message=f"The program nests deeper than {MAX_DEPTH} levels.",
-            line=line_of(deepest),
+            line=line_of(nodes.too_deep),
             hint="Split the expression with local values.",
         )
 
@@ -93,9 +93,9 @@ def _opened(missing: Node) -> Node:
     return node
 
 
-def _beyond_grammar(source: bytes, root: Node) -> Iterator[Diagnostic]:
+def _beyond_grammar(source: bytes, nodes: Nodes) -> Iterator[Diagnostic]:
     """Yield what the grammar lets pass and Terraform refuses as a syntax error."""
-    for node in find(_SUSPECTS, root):
+    for node in nodes.of(*_SUSPECTS):
         if node.type == "body":
             yield from _body_problems(node)
         elif node.type == "block":

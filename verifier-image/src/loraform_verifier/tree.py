@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import tree_sitter_hcl
-from tree_sitter import Language, Node, Parser, Query, QueryCursor
+from tree_sitter import Language, Node, Parser
 
 LANGUAGE = Language(tree_sitter_hcl.language())
 MAX_SECONDS = 2
@@ -63,31 +63,30 @@ def walk(root: Node) -> Iterator[Node]:
         stack.extend(reversed(node.children))
 
 
-def of_types(*types: str) -> Query:
-    """Return a query for the nodes of some types; ask it once for all programs."""
-    return Query(LANGUAGE, f"[{' '.join(f'({name})' for name in types)}] @found")
+class Nodes:
+    """The nodes of a program by their types, from one walk.
 
-
-def find(query: Query, root: Node) -> list[Node]:
-    """Return the nodes of a query below `root` in source order, the outer before the inner.
-
-    A walk is slower: it makes an object of every node.
+    To make an object of a node is most of a walk, so a program is walked once. Tree-sitter's queries and cursors are no
+    way around: for each node they look at the siblings that follow, which is quadratic in a long list or sum.
     """
-    found = QueryCursor(query).captures(root).get("found", [])
-    return sorted(found, key=lambda node: (node.start_byte, -node.end_byte))
 
+    def __init__(self, root: Node, max_depth: int) -> None:
+        self._by_type: dict[str, list[Node]] = {}
+        self.too_deep: Node | None = None
+        """The first node that lies `max_depth` levels below the root, if there is one: what is deeper was not read."""
+        level = [root]
+        for _ in range(max_depth):
+            for node in level:
+                self._by_type.setdefault(node.type, []).append(node)
+            level = [child for node in level for child in node.children]
+            if not level:
+                return
+        self.too_deep = level[0]
 
-def at_depth(root: Node, depth: int) -> Node | None:
-    """Return the first node that lies `depth` levels below `root`, if there is one."""
-    cursor = root.walk()
-    while True:
-        if cursor.goto_first_child():
-            if cursor.depth == depth:
-                return cursor.node
-            continue
-        while not cursor.goto_next_sibling():
-            if not cursor.goto_parent():
-                return None
+    def of(self, *types: str) -> list[Node]:
+        """Return the nodes of some types in source order, the outer before the inner; of equal extent as in `types`."""
+        found = [node for name in types for node in self._by_type.get(name, ())]
+        return sorted(found, key=lambda node: (node.start_byte, -node.end_byte))
 
 
 def text_of(node: Node) -> str:
