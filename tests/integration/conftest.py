@@ -15,7 +15,8 @@ from kubernetes import client, config
 
 from loraform_verifier.toolchain import Terraform, ToolchainError, discover
 
-from .operator_runs import Operator, wait_for
+from .operator_runs import Operator
+from .waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from kubernetes import client
 
 from loraform_api import names
+
+from .waiting import free_port, wait_for
 
 GROUP = (names.GROUP, names.VERSION)
 JOBS = "finetunejobs"
@@ -63,25 +62,6 @@ EVALUATED: dict[str, Any] = {
         "toolchain": "terraform 1.11.4",
     },
 }
-Found = TypeVar("Found")
-
-
-def wait_for(what: str, look: Callable[[], Found | None], seconds: float = 60) -> Found:
-    """Return the first truthy answer of `look`, asked again and again until the deadline."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with suppress(client.ApiException, KeyError):  # not there yet
-            found = look()
-            if found:
-                return found
-        time.sleep(0.2)
-    raise AssertionError(f"{what}: not within {seconds} s")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 class Operator:

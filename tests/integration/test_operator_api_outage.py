@@ -19,7 +19,8 @@ from loraform_devcluster.layout import CHECKOUT, DEFAULT_STATE, Layout, default_
 from loraform_devcluster.processes import Processes
 from loraform_devcluster.progress import Progress
 
-from .operator_runs import PREPARED, Operator, Run, wait_for
+from .operator_runs import PREPARED, Operator, Run
+from .waiting import wait_for
 
 NOTICED_SECONDS = 120
 """Until a reconcile of a waiting run has failed: it is looked at every ten seconds, and a call repeats itself."""

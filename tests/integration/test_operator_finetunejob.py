@@ -19,7 +19,8 @@ from kubernetes import client
 
 from loraform_api import names
 
-from .operator_runs import EVALUATED, GROUP, JOBS, PREPARED, TRAINED, Operator, Run, wait_for
+from .operator_runs import EVALUATED, GROUP, JOBS, PREPARED, TRAINED, Operator, Run
+from .waiting import wait_for
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from kubernetes import client
 from loraform_api import names
 from loraform_api.heartbeat import Route
 
-from .operator_runs import Operator, wait_for
+from .operator_runs import Operator
+from .waiting import wait_for
 
 GROUP = (names.GROUP, names.VERSION)
 MODELS, JOBS = "iacmodels", "finetunejobs"

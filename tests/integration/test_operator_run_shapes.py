@@ -11,7 +11,8 @@ from loraform_api import names
 from loraform_api.names import RunStage
 
 from .conftest import install
-from .operator_runs import PREPARED, TRAINED, Operator, Run, wait_for
+from .operator_runs import PREPARED, TRAINED, Operator, Run
+from .waiting import wait_for
 
 FLUX = ("source.toolkit.fluxcd.io", "v1", "gitrepositories")
 FLUX_DEFINITION: dict[str, Any] = {

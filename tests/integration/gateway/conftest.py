@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import importlib.util
 import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,27 +33,12 @@ from loraform_operator.certificates import make_ca, make_leaf
 from loraform_operator.engine import engine_container
 from loraform_operator.settings import Profile
 
+from ..waiting import free_port, wait_for
+
 VLLM = os.environ.get("LORAFORM_VLLM") or shutil.which("vllm")
 POLICY = HousePolicy(comment="# This resource is generated using PiCloud tool", tags={"created_by": "PiCloud"})
 LONG, SHORT = 900.0, 60.0
 """Seconds to wait for an engine, and for anything else."""
-
-
-def wait_for(what: str, look: Callable[[], Any], seconds: float = SHORT) -> Any:
-    """Return the first truthy answer of `look`, asked again and again until the deadline."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            if found := look():
-                return found
-        time.sleep(0.2)
-    raise AssertionError(f"{what}: not within {seconds} s")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class StubOperator:

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,16 +25,12 @@ from loraform_api.run import ExitCode, StageReport
 from loraform_trainer.paths import Paths
 from loraform_trainer.training.launch import ENV_POD_INDEX
 
+from ..waiting import free_port
+
 DEADLINE_SECONDS = 300
 TOLERANCE = 1e-5
 """Largest difference of an adapter weight, by the largest of its matrix: sums over processes round otherwise."""
 FORKS = multiprocessing.get_context("forkserver")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Pods:

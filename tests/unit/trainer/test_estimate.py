@@ -248,7 +248,7 @@ def test_weights_are_counted_from_headers_over_all_files_and_shared_ones_once(ll
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, struct.pack("<Q", 4) + b"nope", struct.pack("<Q", 2) + b"[]"])
 def test_what_is_no_safetensors_file_is_named(llama: Path, content: bytes) -> None:
     (llama / "model.safetensors").write_bytes(content)
-    with pytest.raises(BaseModelInvalidError, match=r"model\.safetensors of the base model is no safetensors file"):
+    with pytest.raises(BaseModelInvalidError, match=r"model\.safetensors of the base model is not a safetensors file"):
         shape.read(llama)
 
 

@@ -22,10 +22,11 @@ from loraform_trainer.errors import classify
 from loraform_trainer.paths import Paths
 from loraform_trainer.progress import Progress
 
+from ...waiting import free_port
 from ..certificates import self_signed
 from ..run_paths import paths_below
 from .https_server import Server, serving
-from .processes import free_port, registry_config, running, tool
+from .processes import registry_config, running, tool
 
 SPEC: dict[str, Any] = {
     "baseModel": {"storageUri": "pvc://models/tiny"},

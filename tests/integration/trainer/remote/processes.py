@@ -22,11 +22,6 @@ def tool(name: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
 @contextmanager
 def running(command: Sequence[str | Path], port: int, folder: Path) -> Iterator[None]:
     """Run a server until the block ends; it is up when its port answers."""

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from loraform_api.run import ExitCode
 
+from ...waiting import free_port
 from .https_server import Server
-from .processes import free_port, registry_config, running, tool
+from .processes import registry_config, running, tool
 
 WHERE = "source 'data' of dataset.sources, oci.reference"
 FILE = "application/octet-stream"

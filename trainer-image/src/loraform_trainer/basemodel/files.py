@@ -81,7 +81,7 @@ def header(file: Path) -> Mapping[str, Any]:
             entries = json.loads(stream.read(size))
         if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
             raise ValueError("a header that is not an object of objects")
-    except (ValueError, struct.error) as error:
+    except (OSError, ValueError, struct.error) as error:
         raise BaseModelInvalidError(f"{file.name} of the base model is not a safetensors file: {error}") from error
     entries.pop("__metadata__", None)
     return entries

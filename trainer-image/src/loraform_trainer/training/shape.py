@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loraform_api.training import LoRASpec, Variant
+from loraform_trainer.basemodel.files import header
 from loraform_trainer.errors import BaseModelInvalidError
 
 FAMILIES = frozenset({"granite", "llama", "mistral", "qwen2", "qwen3"})
@@ -18,7 +18,6 @@ FAMILIES = frozenset({"granite", "llama", "mistral", "qwen2", "qwen3"})
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 HEAD, EMBEDDING = "lm_head", "embed_tokens"
 MLP = ("gate_proj", "up_proj", "down_proj")
-MAX_HEADER_BYTES = 100 << 20
 
 
 class ShapeUnknownError(BaseModelInvalidError):
@@ -127,16 +126,8 @@ def of_config(config: Mapping[str, Any], counted: int | None = None) -> Shape:
 
 def _weights(file: Path, tied: bool) -> int:
     """Return the number of weights in a safetensors file, from its header alone."""
+    tensors = header(file).items()
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > MAX_HEADER_BYTES:
-                raise ValueError(f"its header has {length} bytes")
-            header = json.loads(stream.read(length))
-        return sum(
-            prod(tensor["shape"])
-            for name, tensor in header.items()
-            if name != "__metadata__" and not (tied and name == "lm_head.weight")
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise BaseModelInvalidError(f"{file.name} of the base model is no safetensors file: {error}") from error
+        return sum(prod(tensor["shape"]) for name, tensor in tensors if not (tied and name == "lm_head.weight"))
+    except (KeyError, TypeError) as error:
+        raise BaseModelInvalidError(f"{file.name} of the base model has a tensor without a shape: {error}") from error
