@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from loraform_api.evaluation import EvaluationReport, LossPoint
 from loraform_api.finetunejob_status import ArmName, BestOfN, Gain, Reflexion, ReflexionRound
 from loraform_api.run import EvaluateResult, RunConfig
-from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, StageResult
+from loraform_api.verification import Diagnostic, HousePolicy, ProgramVerdict, Stage, StageResult
 from loraform_trainer import arms
 from loraform_trainer.arms import Row, Scored
 from loraform_trainer.evaluation import figures
+from loraform_trainer.evaluation.generation import sampled
 
 CANDIDATE, LIVE = "c" * 64, "d" * 64
+POLICY = HousePolicy(comment="# made by us", tags={"a": "b"})
 ASKED = (Stage.PARSE, Stage.VALIDATE, Stage.INTENT)
 HOSTILE = (
     "</code></pre><script>document.title='owned'</script>",
@@ -55,13 +58,13 @@ def verdict(failed: Stage | None, code: str = "UnsupportedArgument") -> ProgramV
     return ProgramVerdict(id="x", passed=failed is None, stages=stages)
 
 
-def rows(count: int) -> list[Row]:
-    """Rows in clusters of two, of six difficulties, two types in turn."""
+def rows(count: int, suites: Sequence[str] = ("held-out",)) -> list[Row]:
+    """Rows in clusters of two, of six difficulties, two types and all suites in turn."""
     types = (("aws_s3_bucket",), ("aws_vpc", "aws_subnet"))
     return [
         Row(
             f"row-{i}",
-            "held-out",
+            suites[i % len(suites)],
             f"Create a bucket b{i}.",
             "",
             None,
@@ -90,7 +93,7 @@ def answers(arm: arms.Arm, asked: list[Row], share: float, seed: int, samples: i
     return found
 
 
-def config(samples: int = 10) -> RunConfig:
+def config(samples: int = 10, policy: HousePolicy | None = None) -> RunConfig:
     """A run's config."""
     source = {"name": "rows", "configMap": {"name": "rows", "key": "rows.jsonl"}}
     spec = {
@@ -102,32 +105,38 @@ def config(samples: int = 10) -> RunConfig:
     return RunConfig.model_validate(
         {
             "namespace": "team-a", "name": "style", "uid": "1234", "spec": spec, "images": {}, "engineDtype": "float32",
-            "maxLoraRank": 16,
+            "maxLoraRank": 16, "policy": policy,
         }
     )  # fmt: skip
 
 
 def evaluated(
-    count: int = 250, live: str | None = None, samples: int = 10, shares: tuple[float, float] = (0.55, 0.75)
+    count: int = 250,
+    live: str | None = None,
+    samples: int = 10,
+    shares: tuple[float, float] = (0.55, 0.75),
+    policy: HousePolicy | None = None,
+    suites: Sequence[str] = ("held-out",),
 ) -> tuple[EvaluationReport, dict[ArmName, list[Scored]]]:
     """A report and the greedy answers behind it; `shares` pass of reference and candidate."""
-    asked, compared = rows(count), arms.arms(CANDIDATE, live, None)
-    share = {ArmName.BASE: shares[0], ArmName.LIVE: shares[0], ArmName.CANDIDATE: shares[1]}
+    asked, compared = rows(count, suites), arms.arms(CANDIDATE, live, policy)
+    share = {arm.name: shares[arm.name is ArmName.CANDIDATE] for arm in compared}
     greedy = {arm.name: answers(arm, asked, share[arm.name], seed) for seed, arm in enumerate(compared)}
     drawn = {
         arm.name: answers(arm, asked, share[arm.name], 100 + seed, samples) if samples > 1 else []
         for seed, arm in enumerate(compared)
-        if arm.name is not ArmName.LIVE
+        if arm.name in sampled(compared)
     }
     reference = ArmName.LIVE if live else ArmName.BASE
     result = EvaluateResult(
         arms=[arms.count(name, scored) for name, scored in greedy.items()],
         paired=arms.pair(greedy[reference], greedy[ArmName.CANDIDATE]),
         live_digest=live,
+        suite_digest="e" * 64,
         parity_max_difference="0.0021",
         toolchain="terraform 1.11.4, hashicorp/aws 5.100.0",
         reflexion=REFLEXION,
     )
     loss = [LossPoint(step=i * 10, loss=2.5 / (1 + i / 4) + 0.05, learning_rate=2e-4) for i in range(1, 40)]
-    loss.append(LossPoint(step=390, eval_loss=0.31))
-    return figures.report(config(samples), result, greedy, drawn, loss), greedy
+    loss += [LossPoint(step=step, eval_loss=0.2 + 43 / step) for step in (130, 260, 390)]
+    return figures.report(config(samples, policy), result, greedy, drawn, loss), greedy

@@ -45,7 +45,7 @@ TRAINED: dict[str, Any] = {
         "adapterDigest": "a" * 64,
     },
 }
-COUNTS = {"raw": 190, "served": 195}
+COUNTS = [190, 195, 200]
 EVALUATED: dict[str, Any] = {
     "stage": "evaluate",
     "message": "190 of 200",

@@ -205,11 +205,20 @@ JOB_STATUS: Body = {
                 "truncated": 1,
                 "inconclusive": 2,
                 "hallucinationRate": "0.1",
+                "policyLapses": 2,
                 "passAtK": [{"k": 5, "rate": "0.5", "low": "0.4", "high": "0.6"}],
             }
         ],
-        "paired": {"reference": "Base", "bothPassed": 1, "candidateOnly": 2, "referenceOnly": 3, "neitherPassed": 4},
+        "paired": {
+            "reference": "Base",
+            "bothPassed": 1,
+            "candidateOnly": 2,
+            "referenceOnly": 3,
+            "neitherPassed": 4,
+            "designEffect": "2.5",
+        },
         "liveDigest": DIGEST,
+        "suiteDigest": DIGEST,
         "parityMaxDifference": "1.5e-05",
     },
     "artifact": {"uri": "pvc://store/adapters/job-1", "digest": DIGEST, "sizeBytes": 5},
@@ -228,7 +237,9 @@ MODEL_STATUS: Body = {
     "url": "http://model.ns.svc",
     "replicas": 1,
     "selector": "a=b",
-    "versions": [{"version": 2, "job": "job", "digest": DIGEST, "decision": "Accepted", "message": "m"}],
+    "versions": [
+        {"version": 2, "job": "job", "digest": DIGEST, "decision": "Accepted", "message": "m", "suiteDecisions": 2}
+    ],
 }
 
 

@@ -9,7 +9,7 @@ from loraform_api.run import CheckpointScore
 
 
 class Rate(WireModel):
-    """A share of rows, with its 95 % Wilson interval."""
+    """A share of rows, with its 95 % Wilson interval; rows of one cluster that agree count as one."""
 
     passed: int
     rows: int
@@ -26,7 +26,7 @@ class StageFigures(WireModel):
 
 
 class PassAtKFigures(WireModel):
-    """Unbiased estimate from `samplesPerPrompt` drawn answers a prompt; 95 % interval by bootstrap over clusters."""
+    """Unbiased estimate from `samplesPerPrompt` drawn answers a prompt; 95 % interval by the variance of clusters."""
 
     k: int
     rate: float
@@ -59,8 +59,10 @@ class PairedFigures(WireModel):
     difference: float
     low: float
     high: float
+    design_effect: float
+    """How many times the variance is that of rows that have nothing in common; the interval takes it in."""
     smallest_visible_difference: float
-    """The smallest improvement that this suite could have shown, with as many rows lost."""
+    """The smallest net gain that would have counted as better, with as many rows lost."""
     gained_rows: list[str]
     """Ids, at most 200; all of them are in `evaluation/rows.jsonl`."""
     lost_rows: list[str]
@@ -97,8 +99,11 @@ class EvaluationReport(WireModel):
     rows: int
     samples_per_prompt: int
     temperature: str
+    house_policy: bool
+    """One is in force: what is served is rewritten by it. Without one `served` is `raw`."""
     arms: list[ArmFigures]
     paired: PairedFigures
+    by_suite: list[Group]
     by_difficulty: list[Group]
     by_type: list[Group]
     """By resource type that the row asks for; a row counts in each of its types."""

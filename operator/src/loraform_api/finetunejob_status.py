@@ -19,6 +19,7 @@ from loraform_api.meta import (
 )
 from loraform_api.names import RunStage
 from loraform_api.prompt import PromptTemplate
+from loraform_api.statistics import Pairs
 
 
 class ConditionType(StrEnum):
@@ -151,9 +152,9 @@ class StageRate(ApiModel):
     stage: Annotated[str, Field(max_length=16)]
     """A verification stage, or `All` for rows that passed every one."""
     raw: RateString
-    """Share of all rows, as the model wrote them."""
+    """Share of the rows whose suite asks for the stage (of all for `All`), as the model wrote them."""
     served: RateString
-    """Share of all rows after the house-policy rewrite."""
+    """Share of the same rows after the house-policy rewrite."""
 
 
 class PassAtK(ApiModel):
@@ -182,14 +183,16 @@ class ArmStatus(ApiModel):
     """Answers that a stage could not judge; they are not passed."""
     hallucination_rate: RateString | None = None
     """Share of all rows whose answer uses a resource type, block or argument that does not exist."""
+    policy_lapses: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """Rows whose answer reached Policy, and did not pass it as it would be served."""
     pass_at_k: Annotated[
         list[PassAtK],
         Field(max_length=3, json_schema_extra=keyed_by("k")),
     ] = []
-    """Only where `evaluation.samplesPerPrompt` is above 1, for `Base` and `Candidate`."""
+    """Only where `evaluation.samplesPerPrompt` is above 1, for `Candidate` and what it is compared with."""
 
 
-class PairedStatus(ApiModel):
+class Paired(ApiModel):
     """Raw outcomes of candidate and reference on the same rows."""
 
     reference: Literal["Base", "Live"]
@@ -197,6 +200,16 @@ class PairedStatus(ApiModel):
     candidate_only: Annotated[int, Field(ge=0, le=2**53)]
     reference_only: Annotated[int, Field(ge=0, le=2**53)]
     neither_passed: Annotated[int, Field(ge=0, le=2**53)]
+    design_effect: DecimalString = "1"
+    """How many times the variance of the difference is that of rows that have nothing in common: above 1 where rows of
+    one `cluster` win and lose together."""
+
+    @property
+    def pairs(self) -> Pairs:
+        """What the comparison is judged by."""
+        gained, lost = self.candidate_only, self.reference_only
+        rows = self.both_passed + gained + lost + self.neither_passed
+        return Pairs(rows, gained, lost, float(self.design_effect))
 
 
 class Gain(ApiModel):
@@ -257,10 +270,12 @@ class EvaluationStatus(ApiModel):
         list[ArmStatus],
         Field(max_length=4, json_schema_extra=keyed_by("name")),
     ]
-    paired: PairedStatus
+    paired: Paired
     """The comparison that promotion reads."""
     live_digest: Sha256 | None = None
     """Adapter that was live when the run began and was measured as `Live`."""
+    suite_digest: Sha256 | None = None
+    """Digest of all suite rows: evaluations with one digest asked the same."""
     parity_max_difference: DecimalString
     """Largest difference of a token's log-probability between trainer and engine."""
     reflexion: Reflexion | None = None

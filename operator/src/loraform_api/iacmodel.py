@@ -17,7 +17,7 @@ class Minimum(ApiModel):
     stage: Stage
     """A verification stage."""
     rate: RateString
-    """Smallest raw rate of the candidate at that stage, over all rows, as text."""
+    """Smallest raw rate of the candidate at that stage, over the rows whose suite asks for it, as text."""
 
 
 class PromotionSpec(ApiModel):
@@ -91,6 +91,8 @@ class VersionStatus(ApiModel):
     decision: Decision
     message: Annotated[str, Field(max_length=1024)] = ""
     """The decision in words, with the numbers."""
+    suite_decisions: Annotated[int, Field(ge=1, le=2**53)] = 1
+    """How many candidates for this model were decided on the same suite rows, this one included."""
 
 
 class VersionRecord(ApiModel):
@@ -113,6 +115,10 @@ class VersionRecord(ApiModel):
     message: str
     replaced_digest: Sha256 | None = None
     """Adapter that was live when the decision fell."""
+    suite_digest: Sha256 | None = None
+    """The suite rows on which it rests."""
+    suite_decisions: int = 1
+    """How many decisions for this model rested on the same rows, this one included."""
 
 
 class IaCModelStatus(ApiModel):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from enum import IntEnum, StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
 from loraform_api.finetunejob import FineTuneJobSpec
-from loraform_api.finetunejob_status import ArmName, Forgetting, PassAtK, Reflexion
+from loraform_api.finetunejob_status import ArmName, Forgetting, Paired, PassAtK, Reflexion
 from loraform_api.meta import ApiModel, DecimalString, RateString, Sha256, WireModel
 from loraform_api.names import TERMINATION_LIMIT, RunStage
 from loraform_api.prompt import PromptTemplate
@@ -186,11 +186,12 @@ class TrainResult(WireModel):
     forgetting: Forgetting | None = None
 
 
-class Counts(WireModel):
-    """Rows that passed a stage (raw and served)."""
+class Counts(NamedTuple):
+    """Rows that passed a stage, raw and served, of those whose suite asks for it; written as a list, for its size."""
 
     raw: int
     served: int
+    rows: int
 
 
 class ArmResult(WireModel):
@@ -205,15 +206,9 @@ class ArmResult(WireModel):
     distinct_answers: int = 0
     hallucinated: int = 0
     """Rows whose raw answer uses what does not exist."""
+    policy_lapses: int = 0
+    """Rows whose answer reached Policy, and did not pass it as served."""
     pass_at_k: list[PassAtK] = []
-
-
-class PairedResult(WireModel):
-    reference: ArmName
-    both_passed: int
-    candidate_only: int
-    reference_only: int
-    neither_passed: int
 
 
 class CheckpointScore(WireModel):
@@ -228,8 +223,9 @@ class EvaluateResult(WireModel):
     selection: list[CheckpointScore] = []
     """Checkpoints among which the candidate was chosen, by step; empty where there was one."""
     arms: list[ArmResult]
-    paired: PairedResult
+    paired: Paired
     live_digest: Sha256 | None = None
+    suite_digest: Sha256
     parity_max_difference: str
     toolchain: str
     reflexion: Reflexion | None = None
@@ -240,6 +236,10 @@ class PublishResult(WireModel):
     """Where the artifact lies, in the scheme of `output.storageUri`."""
     digest: Sha256
     size_bytes: int
+
+
+CUT_IN_JSON = r" \u2026"
+"""What a message that was cut ends in."""
 
 
 class StageReport(WireModel):
@@ -258,8 +258,9 @@ class StageReport(WireModel):
     def encode(self) -> str:
         """Return the termination message: compact ASCII JSON of at most `TERMINATION_LIMIT` bytes."""
         text = self._dump()
-        if len(text) > TERMINATION_LIMIT:
-            text = self.model_copy(update={"message": self.message[:150] + " …"})._dump()
+        if (over := len(text) - TERMINATION_LIMIT) > 0:
+            kept = self.message[: max(0, len(self.message) - over - len(CUT_IN_JSON))]
+            text = self.model_copy(update={"message": kept and f"{kept} …"})._dump()
         if len(text) > TERMINATION_LIMIT:
             raise ValueError(f"report of stage {self.stage} has {len(text)} bytes, more than {TERMINATION_LIMIT}")
         return text

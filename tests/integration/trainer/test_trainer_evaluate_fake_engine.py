@@ -136,16 +136,20 @@ async def test_an_adapter_that_the_engine_refuses_is_not_servable(
 async def test_a_live_version_is_an_arm_and_the_reference(
     trained: Any, engine: FakeEngine, urls: tuple[str, str]
 ) -> None:
-    """A against A: the same adapter as live version never counts as better."""
+    """A against A: the same adapter as live version never counts as better. It draws the answers, not the base."""
     trained.paths.live.mkdir()
     for file in trained.paths.adapter.iterdir():
         (trained.paths.live / file.name).write_bytes(file.read_bytes())
     digest = digest_of(trained.paths.adapter)
     trained.config["live"] = {"version": 1, "digest": digest, "path": "x"}
+    trained.config["spec"]["evaluation"] |= {"samplesPerPrompt": 5}
     result = (await run(trained, urls)).evaluate
     assert [arm.name for arm in result.arms] == ["Base", "BaseWithPolicy", "Live", "Candidate"]
     assert (result.paired.reference, result.paired.both_passed, result.live_digest) == ("Live", 3, digest)
+    assert [arm.name for arm in result.arms if arm.pass_at_k] == ["Live", "Candidate"]
     assert len(engine.loaded) == 1
+    report = EvaluationReport.model_validate_json(trained.paths.evaluation_report.read_text())
+    assert report.verdict.startswith("The candidate is the very adapter that is live: +0.0 points")
 
 
 async def test_a_busy_engine_is_asked_again(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:

@@ -40,16 +40,23 @@ def model(**spec: Any) -> IaCModel:
 
 
 def evaluation(
-    gained: int = 90, lost: int = 2, both: int = 300, neither: int = 8, *, live: str | None = None, **raw: str
+    gained: int = 90,
+    lost: int = 2,
+    both: int = 300,
+    neither: int = 8,
+    *,
+    live: str | None = None,
+    policy_lapses: int = 0,
+    **raw: str,
 ) -> dict[str, Any]:
-    """An evaluation of 400 rows; `raw` overrides a stage's raw rate, `served_Policy` the served policy rate."""
+    """An evaluation of 400 rows; `raw` overrides a stage's raw rate."""
     rows = gained + lost + both + neither
     passed = rate(both + gained, rows)
-    served = raw.pop("served_Policy", "1.0000")
     stages = {"Parse": "1.0000", "Validate": "0.9900", "Policy": "0.9800", "Intent": "0.9700", **raw, "All": passed}
-    rates = [{"stage": s, "raw": r, "served": served if s == "Policy" else r} for s, r in stages.items() if r]
+    rates = [{"stage": s, "raw": r, "served": r} for s, r in stages.items() if r]
+    candidate = {"name": "Candidate", "rows": rows, "rates": rates, "policyLapses": policy_lapses}
     return {
-        "arms": [{"name": "Base", "rows": rows, "rates": []}, {"name": "Candidate", "rows": rows, "rates": rates}],
+        "arms": [{"name": "Base", "rows": rows, "rates": []}, candidate],
         "paired": {
             "reference": "Live" if live else "Base",
             "bothPassed": both,

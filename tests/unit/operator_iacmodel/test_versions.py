@@ -43,6 +43,20 @@ def test_numbers_go_on_and_all_facts_are_kept(build) -> None:
     )
 
 
+def test_decisions_on_the_same_suite_rows_are_counted(build) -> None:
+    def job(number: int, suite: str):
+        evaluation = build.evaluation(gained=1, lost=1) | {"suiteDigest": suite * 64}
+        return build.job(number, evaluation=evaluation)
+
+    first, second, other = judge(build.model(), [job(1, "a"), job(2, "a"), job(3, "b")], [], None)
+    (third,) = judge(build.model(), [job(4, "a")], [other, second, first], None)
+    assert [v.suite_decisions for v in (first, second, other, third)] == [1, 2, 1, 3]
+    assert third.message.endswith("; decision 3 on the same rows, each may be chance once in twenty")
+    assert "decision" not in first.message
+    # What is not told cannot be the same.
+    assert judge(build.model(), [build.job(5)], [build.version(4)], None)[0].suite_decisions == 1
+
+
 def test_the_live_adapter_itself_is_no_improvement(build) -> None:
     live = build.version(4)
     job = build.job(4, evaluation=build.evaluation(live=live.artifact_digest))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from loraform_api.finetunejob_status import ArmName, BestOfN, Gain, PassAtK, Reflexion, ReflexionRound
-from loraform_api.run import TERMINATION_LIMIT, CheckpointScore, EvaluateResult, StageReport
+from loraform_api.run import TERMINATION_LIMIT, CheckpointScore, Counts, EvaluateResult, StageReport
 from loraform_api.verification import GATE, Diagnostic, HousePolicy, ProgramVerdict, Stage, StageResult
 from loraform_trainer.arms import Arm, Row, Scored, arms, count, pair, state
-from loraform_trainer.evaluation.generation import SAMPLED
+from loraform_trainer.evaluation.generation import sampled
 from loraform_trainer.evaluation.toolchain import LONGEST
 
 POLICY = HousePolicy(comment="# Made by us", tags={"created_by": "PiCloud"})
@@ -56,11 +58,44 @@ def test_every_rate_is_over_all_rows() -> None:
         Scored(arm, row("d"), "", truncated=True),
     ]  # fmt: skip
     result = count(arm.name, scored)
+    assert {counts.rows for counts in result.counts.values()} == {4}
     raw = {name: counts.raw for name, counts in result.counts.items()}
     served = {name: counts.served for name, counts in result.counts.items()}
     assert raw == {"Parse": 3, "Validate": 2, "Plan": 2, "Policy": 1, "Intent": 1, "All": 1}
     assert served == {"Parse": 3, "Validate": 2, "Plan": 2, "Policy": 2, "Intent": 2, "All": 2}
     assert (result.rows, result.truncated, result.inconclusive, result.distinct_answers) == (4, 1, 1, 3)
+
+
+def test_a_stage_is_over_the_rows_that_ask_for_it() -> None:
+    """A suite that asks for less must not make a model look as if it failed."""
+    arm, parsed, whole = Arm(ArmName.CANDIDATE, "x", CANDIDATE), verdict(Stage.PARSE), verdict(*GATE)
+    scored = [Scored(arm, row("a", Stage.PARSE), "A", raw=parsed, served=parsed)] * 3
+    scored += [Scored(arm, row("b"), "B", raw=whole, served=whole)]
+    counts = count(arm.name, scored).counts
+    assert (counts["Parse"], counts["Policy"], counts["All"]) == ((4, 4, 4), (1, 1, 1), (4, 4, 4))
+
+
+def test_a_lapse_is_a_valid_answer_that_is_served_against_the_policy() -> None:
+    """Whatever other rows and suites ask for: each is counted."""
+    arm = Arm(ArmName.CANDIDATE, "x", CANDIDATE)
+    served = [verdict(*GATE), verdict(*GATE[:3], failed=Stage.POLICY), verdict(Stage.PARSE, failed=Stage.VALIDATE)]
+    served += [verdict(*GATE[:3], failed=Stage.POLICY, inconclusive=True)]
+    scored = [Scored(arm, row("a"), "A", raw=v, served=v) for v in served]
+    scored += [Scored(arm, row("b"), "", truncated=True)]
+    scored += [Scored(arm, row("c", Stage.PARSE), "A", raw=verdict(Stage.PARSE), served=verdict(Stage.PARSE))]
+    assert count(arm.name, scored).policy_lapses == 2
+
+
+def test_rows_of_one_cluster_that_win_together_prove_less() -> None:
+    def side(arm: ArmName, passed: bool) -> list[Scored]:
+        judged = verdict(Stage.PARSE) if passed else verdict(failed=Stage.PARSE)
+        asked = [replace(row(str(i)), cluster=str(i // 5)) for i in range(20)]
+        return [Scored(Arm(arm, "m"), r, "x", raw=judged, served=judged) for r in asked]
+
+    base, candidate = side(ArmName.BASE, False), side(ArmName.CANDIDATE, True)
+    assert pair(base, candidate).design_effect == "5"
+    alone = [[replace(s, row=replace(s.row, cluster="")) for s in side_] for side_ in (base, candidate)]
+    assert pair(*alone).design_effect == "1"
 
 
 def test_pairs_compare_raw_outcomes_row_by_row() -> None:
@@ -70,7 +105,7 @@ def test_pairs_compare_raw_outcomes_row_by_row() -> None:
         return [Scored(Arm(arm, "m"), row(str(i)), "x", raw=o, served=good) for i, o in enumerate(outcomes)]
 
     paired = pair(side(ArmName.LIVE, good, good, bad, bad, bad), side(ArmName.CANDIDATE, good, bad, good, good, bad))
-    assert paired.reference is ArmName.LIVE
+    assert paired.reference == ArmName.LIVE
     assert (paired.both_passed, paired.candidate_only, paired.reference_only, paired.neither_passed) == (1, 2, 1, 1)
 
 
@@ -79,20 +114,24 @@ def test_the_largest_report_fits_a_termination_message() -> None:
     compared = arms(CANDIDATE, LIVE, POLICY, chats=True)
     by_arm = [[Scored(arm, row(str(i), *Stage), "x", raw=good, served=good) for i in range(3)] for arm in compared]
     drawn = [PassAtK(k=k, rate="0.1234", low="0.1234", high="0.1234") for k in (1, 5, 10)]
-    results = [
-        count(arm.name, scored).model_copy(
-            update={"pass_at_k": drawn if arm.name in SAMPLED else [], "hallucinated": 100_000}
-        )
-        for arm, scored in zip(compared, by_arm, strict=True)
-    ]
-    for result in results:
-        for counts in result.counts.values():
-            object.__setattr__(counts, "raw", 100_000)
-    paired = pair(by_arm[2], by_arm[3])
+    many = dict.fromkeys(
+        ("rows", "truncated", "inconclusive", "distinct_answers", "hallucinated", "policy_lapses"), 100_000
+    )
+    results = []
+    for arm, scored in zip(compared, by_arm, strict=True):
+        counted = count(arm.name, scored)
+        counts = dict.fromkeys(counted.counts, Counts(100_000, 100_000, 100_000))
+        drew = drawn if arm.name in sampled(compared) else []
+        results.append(counted.model_copy(update={**many, "counts": counts, "pass_at_k": drew}))
+    outcomes = ("both_passed", "candidate_only", "reference_only", "neither_passed")
+    paired = pair(by_arm[2], by_arm[3]).model_copy(
+        update={**dict.fromkeys(outcomes, 25_000), "design_effect": "1234.5"}
+    )
     gain = Gain(gained=100_000, lost=100_000, low="-0.1234", high="-0.1234")
     evaluated = EvaluateResult(
         selection=[CheckpointScore(step=1_000_000 + i, rows=100, passed=100) for i in range(3)],
-        arms=results, paired=paired, live_digest=LIVE, parity_max_difference="0.000123", toolchain="t" * LONGEST,
+        arms=results, paired=paired, live_digest=LIVE, suite_digest=LIVE, parity_max_difference="0.000123",
+        toolchain="t" * LONGEST,
         reflexion=Reflexion(
             rows=100_000, gain=gain, over_best_of_n=gain,
             rounds=[ReflexionRound(round=i, passed=100_000, repaired=100_000, tokens=10**9) for i in range(3)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.verification import ProgramVerdict, Stage
-from loraform_trainer.arms import Arm, Row, Scored, count
+from loraform_trainer.arms import Arm, Row, Scored
 from loraform_trainer.evaluation import breakdown
 from loraform_trainer.evaluation.breakdown import MAX_GROUPS
 
@@ -12,8 +12,10 @@ GOOD = ProgramVerdict(id="x", passed=True, stages=[])
 ARM = Arm(ArmName.CANDIDATE, "m")
 
 
-def scored(name: str, *types: str, difficulty: str = "", passed: bool = True, truncated: bool = False) -> Scored:
-    row = Row(name, "suite", "i", "", None, (Stage.PARSE,), None, types, difficulty)
+def scored(
+    name: str, *types: str, difficulty: str = "", passed: bool = True, truncated: bool = False, suite: str = "suite"
+) -> Scored:
+    row = Row(name, suite, "i", "", None, (Stage.PARSE,), None, types, difficulty)
     return Scored(ARM, row, "text", truncated, GOOD if passed and not truncated else None)
 
 
@@ -46,6 +48,13 @@ def test_difficulties_that_are_numbers_stand_in_their_order() -> None:
     assert [g.name for g in breakdown.by_difficulty({ARM.name: answers})] == ["1", "2", "10", "hard", "not said"]
 
 
+def test_each_suite_has_its_rows() -> None:
+    answers = [scored("a"), scored("b", passed=False, suite="other"), scored("c", suite="other")]
+    groups = breakdown.by_suite({ARM.name: answers})
+    assert [group.name for group in groups] == ["other", "suite"]
+    assert rates(groups) == {"other": (1, 2), "suite": (1, 1)}
+
+
 def test_nothing_is_shown_of_what_no_row_says() -> None:
     answers = {ARM.name: [scored("a"), scored("b")]}
     assert breakdown.by_difficulty(answers) == []
@@ -61,6 +70,6 @@ def test_the_list_of_types_is_bounded_and_says_so() -> None:
 
 def test_a_stage_has_the_rows_of_the_whole_arm_below_it() -> None:
     answers = [scored("a"), scored("b", truncated=True), scored("c", passed=False)]
-    shares = {s.stage: (s.raw.passed, s.raw.rows) for s in breakdown.by_stage(count(ARM.name, answers))}
+    shares = {s.stage: (s.raw.passed, s.raw.rows) for s in breakdown.by_stage(answers)}
     assert shares["All"] == (1, 3)
     assert shares["Parse"][1] == 3

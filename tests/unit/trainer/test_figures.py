@@ -8,7 +8,7 @@ from loraform_api.evaluation import EvaluationReport
 from loraform_api.finetunejob_status import ArmName
 from loraform_trainer.evaluation import figures
 
-from ...evaluated import LIVE, evaluated
+from ...evaluated import CANDIDATE, LIVE, POLICY, evaluated
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,30 @@ def test_the_verdict_says_what_the_interval_says(shares: tuple[float, float], wo
     assert report.verdict.endswith(f"on 250 rows, {report.paired.gained} gained and {report.paired.lost} lost.")
 
 
+@pytest.mark.parametrize("shares", [(0.5, 0.8), (0.8, 0.5)])
+def test_an_adapter_against_itself_is_neither_better_nor_worse(shares: tuple[float, float]) -> None:
+    report, _ = evaluated(samples=1, shares=shares, live=CANDIDATE)
+    paired = report.paired
+    assert report.verdict.startswith(
+        f"The candidate is the very adapter that is live: {paired.difference * 100:+.1f} points ("
+    )
+    assert report.verdict.endswith(f"on 250 rows, {paired.gained} gained and {paired.lost} lost.")
+
+
+def test_the_verdict_on_one_row_is_in_the_singular() -> None:
+    assert "on 1 row, " in evaluated(count=1, samples=1)[0].verdict
+
+
+def test_the_report_says_whether_a_house_policy_is_in_force() -> None:
+    assert [evaluated(1, samples=1, policy=policy)[0].house_policy for policy in (None, POLICY)] == [False, True]
+
+
 def test_the_live_version_is_the_reference_where_there_is_one() -> None:
     report, greedy = evaluated(live=LIVE)
     assert report.paired.reference is ArmName.LIVE
     assert "than live" in report.verdict
     assert [c.row.id for _, c in figures.gained(greedy, ArmName.LIVE)] == report.paired.gained_rows
-    assert [arm.name for arm in report.arms if arm.pass_at_k] == ["Base", "Candidate"]
+    assert [arm.name for arm in report.arms if arm.pass_at_k] == ["Live", "Candidate"]
 
 
 def test_drawn_answers_change_pass_at_k_and_nothing_that_decides() -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from loraform_api.evaluation import LossPoint
 from loraform_api.finetunejob_status import ArmName, Forgetting
+from loraform_api.verification import HousePolicy
 from loraform_trainer.arms import Row, Scored
 from loraform_trainer.evaluation import examples, page
+from loraform_trainer.evaluation.markup import number_of
 
-from ...evaluated import ASKED, HOSTILE, evaluated, verdict
+from ...evaluated import ASKED, CANDIDATE, HOSTILE, POLICY, evaluated, verdict
 
 VOID = {"meta", "br", "link", "img", "input", "hr", "base"}
 ELEMENTS = {
@@ -117,12 +119,108 @@ def test_it_shows_what_was_found(read: Read) -> None:
     assert "pass@10" in read.text["th"]
     assert "52.4 % (131/250)" in read.text["span"]
     assert "80.4 % (201/250)" in read.text["span"]
-    assert {"After 0 repairs", "After 2 repairs", "Best of n"} <= set(read.text["th"])
-    assert {"14 asked", "96 drawn", "11500"} <= set(read.text["td"])
     assert any("6 rows gained and 2 lost (-0.4 to +3.9 points) against best of n" in p for p in read.text["p"])
     kinds = [attrs["id"] or "" for element, attrs in read.elements if element == "details"]
     assert {kind.split("-")[0]: kinds.count(kind) for kind in kinds} == {"lost": 1, "gained": 1, "failure": 1}
     assert len(kinds) == 60
+
+
+def test_a_row_more_is_a_plural() -> None:
+    assert [number_of(count, "row") for count in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
+
+
+def test_repairs_are_counted_from_the_first_as_best_of_n_is() -> None:
+    report, greedy = evaluated(count=10, samples=1)
+    made = page.render(report, greedy)
+    lines = re.findall(r'<th scope="row">(After \d repairs?|Best of n)</th>.*?<td>(\d+ \w+)</td><td>(\d+)</td>', made)
+    assert lines == [
+        ("After 0 repairs", "0 asked", "0"), ("After 1 repair", "40 asked", "31000"),
+        ("After 2 repairs", "54 asked", "42500"), ("Best of n", "96 drawn", "43100"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("policy", "tables"), [(None, 0), (POLICY, 1)])
+def test_what_is_served_is_shown_where_a_policy_changes_it(policy: HousePolicy | None, tables: int) -> None:
+    report, greedy = evaluated(count=10, samples=1, policy=policy)
+    captions = Read(page.render(report, greedy)).text["caption"]
+    assert captions.count("As it would be served, after the house-policy rewrite") == tables
+
+
+def test_suites_are_named_and_compared_where_there_are_several() -> None:
+    one, several = (Read(page.render(*evaluated(9, samples=1, suites=s))) for s in (("held-out",), ("small", "large")))
+    assert "9 rows of suite held-out" in one.text["p"]
+    assert "9 rows of suites small, large" in several.text["p"]
+    assert "By suite" not in one.text["h2"]
+    assert "By suite" in several.text["h2"]
+    assert {"small (5 rows)", "large (4 rows)"} <= set(several.text["th"])
+
+
+def test_one_row_and_one_repair_are_in_the_singular() -> None:
+    report, greedy = evaluated(count=1, samples=1)
+    bare = report.model_copy(update={"types_left_out": 1})
+    shown = " ".join(piece for pieces in Read(page.render(bare, greedy)).text.values() for piece in pieces)
+    assert not re.findall(r"\b1 (?:rows|repairs|types|prompts|clusters|answers)\b", shown)
+
+
+@pytest.mark.parametrize(("shares", "live", "kind"), [
+    ((0.5, 0.9), None, "good"), ((0.9, 0.5), None, "bad"), ((0.6, 0.6), None, "open"), ((0.5, 0.9), CANDIDATE, "same"),
+])  # fmt: skip
+def test_the_verdict_has_its_colour(shares: tuple[float, float], live: str | None, kind: str) -> None:
+    report, greedy = evaluated(samples=1, shares=shares, live=live)
+    assert f'<p class="verdict {kind}">' in page.render(report, greedy)
+
+
+@pytest.mark.parametrize(("smallest", "words"), [(0.064, "6.4 points"), (0.0004, "0.04 points"), (0.01, "1.0 points")])
+def test_what_would_have_counted_is_told_of_the_rows_lost(smallest: float, words: str) -> None:
+    report, greedy = evaluated(count=10, samples=1)
+    paired = report.paired.model_copy(update={"smallest_visible_difference": smallest})
+    shown = Read(page.render(report.model_copy(update={"paired": paired}), greedy)).text["p"]
+    assert any(f"With as many rows lost, a net gain of {words} would have counted." in p for p in shown)
+
+
+@pytest.mark.parametrize("outcome", [(2, 0, 6, 2), (0, 1, 0, 0), (0, 2, 0, 0)])
+def test_nothing_would_have_counted_where_the_rows_are_too_few(outcome: tuple[int, int, int, int]) -> None:
+    report, greedy = evaluated(count=10, samples=1)
+    names = ("both_passed", "gained", "lost", "neither_passed")
+    paired = report.paired.model_copy(update=dict(zip(names, outcome, strict=True)))
+    shown = Read(page.render(report.model_copy(update={"paired": paired}), greedy)).text["p"]
+    assert any("With as many rows lost, no net gain would have counted." in p for p in shown)
+
+
+@pytest.mark.parametrize(("effect", "told"), [(1.0, False), (1.5, True)])
+def test_clusters_that_change_together_are_told(effect: float, told: bool) -> None:
+    report, greedy = evaluated(count=10, samples=1)
+    paired = report.paired.model_copy(update={"design_effect": effect})
+    shown = Read(page.render(report.model_copy(update={"paired": paired}), greedy)).text["p"]
+    assert any(f"makes its variance {effect:.3g} times as large." in p for p in shown) is told
+
+
+def curves(html: str) -> tuple[list[str], list[str], list[str]]:
+    """Return the label of the loss chart, and its texts, lines and points."""
+    chart = html.partition('id="loss"')[2].partition("</svg>")[0]
+    return (
+        re.findall(r'aria-label="([^"]*)"', chart),
+        re.findall(r"<text[^>]*>([^<]*)<", chart),
+        re.findall(r"<(polyline|circle)", chart),
+    )
+
+
+def test_one_point_of_loss_is_a_point() -> None:
+    report, greedy = evaluated(count=2, samples=1)
+    one = report.model_copy(update={"loss": [LossPoint(step=3, loss=0.5), LossPoint(step=3, eval_loss=0.4)]})
+    assert curves(page.render(one, greedy)) == (["training loss 0.5 at step 3"], ["0.5", "0", "step 3"], ["circle"])
+
+
+def test_the_validation_loss_is_a_line_with_a_legend() -> None:
+    report, greedy = evaluated(count=2, samples=1)
+    log = [LossPoint(step=step, loss=2.0 / step) for step in (1, 2, 3)]
+    log += [LossPoint(step=step, eval_loss=4.0 / step) for step in (2, 4)]
+    found = curves(page.render(report.model_copy(update={"loss": log}), greedy))
+    assert found == (
+        ["training loss from 2 at step 1 to 0.667 at step 3; validation loss from 2 at step 2 to 1 at step 4"],
+        ["2", "0", "step 1", "step 4", "training loss", "validation loss"],
+        ["polyline", "polyline"],
+    )
 
 
 def test_what_an_adapter_forgot_is_told() -> None:

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from loraform_trainer.evaluation.passk import Prompt, bootstrap, estimates, unbiased
+from loraform_trainer.evaluation.passk import Prompt, estimates, unbiased
 
 
 @pytest.mark.parametrize("drawn", range(1, 9))
@@ -29,28 +29,21 @@ def test_it_is_unbiased_where_the_share_of_all_samples_is_not() -> None:
 
 
 def test_each_k_that_the_samples_allow_is_estimated() -> None:
-    assert [e.k for e in estimates([Prompt("a", 1, 2)], 1)] == [1]
-    assert [e.k for e in estimates([Prompt("a", 1, 5)], 1)] == [1, 5]
-    assert [e.k for e in estimates([Prompt("a", 1, 20), Prompt("b", 1, 10)], 1)] == [1, 5, 10]
-    assert estimates([], 1) == []
+    assert [e.k for e in estimates([Prompt("a", 1, 2)])] == [1]
+    assert [e.k for e in estimates([Prompt("a", 1, 5)])] == [1, 5]
+    assert [e.k for e in estimates([Prompt("a", 1, 20), Prompt("b", 1, 10)])] == [1, 5, 10]
+    assert estimates([]) == []
 
 
 def test_the_rate_is_the_mean_over_prompts_not_over_clusters() -> None:
-    found = estimates([Prompt("a", 4, 4), Prompt("b", 0, 4), Prompt("b", 0, 4), Prompt("b", 0, 4)], 1)[0]
+    found = estimates([Prompt("a", 4, 4), Prompt("b", 0, 4), Prompt("b", 0, 4), Prompt("b", 0, 4)])[0]
     assert (found.rate, found.prompts, found.clusters) == (0.25, 4, 2)
-
-
-def test_the_same_seed_gives_the_same_interval() -> None:
-    generator = Random(3)
-    prompts = [Prompt(str(i // 3), generator.randrange(6), 5) for i in range(60)]
-    assert estimates(prompts, 7) == estimates(prompts, 7)
-    assert estimates(prompts, 7) != estimates(prompts, 8)
 
 
 def test_more_samples_of_the_same_prompts_make_no_narrower_interval() -> None:
     """Prompts that pass always or never: drawing more answers tells nothing new of other prompts."""
-    few = estimates([Prompt(str(i), 5 * (i % 2), 5) for i in range(40)], 1)[0]
-    many = estimates([Prompt(str(i), 20 * (i % 2), 20) for i in range(40)], 1)[0]
+    few = estimates([Prompt(str(i), 5 * (i % 2), 5) for i in range(40)])[0]
+    many = estimates([Prompt(str(i), 20 * (i % 2), 20) for i in range(40)])[0]
     assert (few.low, few.high) == (many.low, many.high)
     assert few.high - few.low > 0.25
 
@@ -58,28 +51,24 @@ def test_more_samples_of_the_same_prompts_make_no_narrower_interval() -> None:
 def test_prompts_of_one_cluster_count_as_one_observation() -> None:
     alike = [Prompt(str(i // 10), 5 * (i // 10 % 2), 5) for i in range(100)]
     apart = [Prompt(str(i), prompt.passed, 5) for i, prompt in enumerate(alike)]
-    clustered, alone = estimates(alike, 1)[0], estimates(apart, 1)[0]
+    clustered, alone = estimates(alike)[0], estimates(apart)[0]
     assert clustered.rate == alone.rate
     assert clustered.high - clustered.low > 2 * (alone.high - alone.low)
 
 
-def test_the_interval_covers_the_rate_of_all_prompts_there_are() -> None:
-    """Clusters of three alike prompts whose rates vary: 95 % nominal, a little less with few clusters."""
-    generator, trials, covered = Random(11), 100, 0
+@pytest.mark.parametrize(("a", "b"), [(0.5, 0.5), (0.1, 3.9), (3.9, 0.1)], ids=["even", "rare", "usual"])
+def test_the_interval_covers_the_rate_of_all_prompts_there_are(a: float, b: float) -> None:
+    """Rates of prompts vary by a beta distribution: 95 % nominal. Quantiles of bootstrapped means cover 82 to 94 %."""
+    generator, trials, covered = Random(11), 500, 0
     for _ in range(trials):
-        clusters = []
-        for _ in range(40):
-            rate = generator.random()
-            clusters.append((float(sum(generator.random() < rate for _ in range(3))), 3))
-        low, high = bootstrap(clusters, seed=1)
-        covered += low <= 0.5 <= high
-    assert covered / trials >= 0.9
-
-
-def test_what_cannot_vary_is_not_shown_as_certain() -> None:
-    assert bootstrap([(3.0, 3)], 1) == (0.0, 1.0)
-    low, high = bootstrap([(1.0, 1)] * 20, 1)
-    assert (round(low, 3), high) == (0.839, 1.0)  # Wilson's of 20 of 20
+        rates = [generator.betavariate(a, b) for _ in range(60)]
+        prompts = [
+            Prompt(str(i), sum(generator.random() < rate for _ in range(10)), 10) for i, rate in enumerate(rates)
+        ]
+        found = estimates(prompts)[0]
+        covered += found.low <= a / (a + b) <= found.high
+    print(f"covered {covered / trials:.1%} of {trials}")
+    assert covered / trials >= 0.88
 
 
 @pytest.mark.parametrize(("drawn", "passed", "k"), [(5, 6, 1), (5, -1, 1), (5, 1, 6), (5, 1, 0)])

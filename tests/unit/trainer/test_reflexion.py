@@ -54,10 +54,10 @@ def test_rows_rounds_and_tokens_are_counted() -> None:
 
 
 def test_a_gain_is_paired_and_over_all_rows() -> None:
-    found = gain([True, False, False], [False, True, True], rows=10)
+    found = gain(rows(3), [True, False, False], [False, True, True], rows=10)
     assert (found.gained, found.lost) == (2, 1)
     assert found.low == f"{lower_bound(Pairs(10, gained=2, lost=1)):.4f}"
     assert float(found.low) < 0.1 < float(found.high)
-    nothing = gain([True], [True], rows=10)
+    nothing = gain(rows(1), [True], [True], rows=10)
     assert (nothing.gained, nothing.lost) == (0, 0)
     assert float(nothing.low) < 0 < float(nothing.high)

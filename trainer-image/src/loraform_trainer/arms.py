@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loraform_api.finetunejob_status import ArmName
+from loraform_api.finetunejob_status import ArmName, Paired
 from loraform_api.heartbeat import adapter_name
 from loraform_api.names import ENGINE_MODEL
 from loraform_api.prompt import PromptTemplate
-from loraform_api.run import ArmResult, Counts, PairedResult
+from loraform_api.run import ArmResult, Counts
+from loraform_api.statistics import design_effect
 from loraform_api.verification import Asked, HousePolicy, ProgramVerdict, Stage
 from loraform_verifier.schema.findings import HALLUCINATION_CODES
 
@@ -122,9 +124,30 @@ class Scored:
         return any(d.code in HALLUCINATION_CODES for d in findings)
 
     @property
+    def lapsed(self) -> bool:
+        """The answer is valid and breaks the house policy as it would be served."""
+        stages = () if self.served is None else self.served.stages
+        return any(result.stage is Stage.POLICY and not result.passed for result in stages)
+
+    @property
     def passed(self) -> bool:
         """The row's outcome: every stage passed by what the model wrote."""
         return self.raw is not None and self.raw.passed
+
+    @property
+    def passed_served(self) -> bool:
+        """Every stage passed as it would be served."""
+        return self.served is not None and self.served.passed
+
+    def passed_stage(self, *, stage: Stage, served: bool) -> bool:
+        """Say whether `stage` was reached and passed."""
+        verdict = self.served if served else self.raw
+        return verdict is not None and verdict.stage_passed(stage)
+
+    @property
+    def inconclusive(self) -> bool:
+        """A stage could not judge the raw answer."""
+        return self.raw is not None and any(result.inconclusive for result in self.raw.stages)
 
     @property
     def served_text(self) -> str:
@@ -134,17 +157,9 @@ class Scored:
 
 
 def count(name: ArmName, scored: Sequence[Scored]) -> ArmResult:
-    """Count one arm's outcomes. Every row counts in every figure's denominator."""
-    stages = sorted({stage for s in scored for stage in s.row.stages}, key=list(Stage).index)
-    counts = {
-        str(stage): Counts(
-            raw=sum(_passed(s.raw, stage) for s in scored), served=sum(_passed(s.served, stage) for s in scored)
-        )
-        for stage in stages
-    }
-    counts[ALL] = Counts(
-        raw=sum(s.passed for s in scored), served=sum(s.served is not None and s.served.passed for s in scored)
-    )
+    """Count one arm's outcomes. Every row that a figure is asked of counts in its denominator."""
+    counts = {str(stage): _count(stage, scored) for stage in stages_of(scored)}
+    counts[ALL] = Counts(sum(s.passed for s in scored), sum(s.passed_served for s in scored), len(scored))
     template = scored[0].arm.template
     return ArmResult(
         name=name,
@@ -152,23 +167,41 @@ def count(name: ArmName, scored: Sequence[Scored]) -> ArmResult:
         rows=len(scored),
         counts=counts,
         truncated=sum(s.truncated for s in scored),
-        inconclusive=sum(s.raw is not None and any(r.inconclusive for r in s.raw.stages) for s in scored),
+        inconclusive=sum(s.inconclusive for s in scored),
         distinct_answers=len({s.text for s in scored}),
         hallucinated=sum(s.hallucinated for s in scored),
+        policy_lapses=sum(s.lapsed for s in scored),
     )
 
 
-def _passed(verdict: ProgramVerdict | None, stage: Stage) -> bool:
-    return verdict is not None and verdict.stage_passed(stage)
+def stages_of(scored: Sequence[Scored]) -> list[Stage]:
+    """Return the stages that any row asks for, in their order."""
+    return sorted({stage for s in scored for stage in s.row.stages}, key=list(Stage).index)
 
 
-def pair(reference: Sequence[Scored], candidate: Sequence[Scored]) -> PairedResult:
+def _count(stage: Stage, scored: Sequence[Scored]) -> Counts:
+    asked = [s for s in scored if stage in s.row.stages]
+    raw, served = (sum(s.passed_stage(stage=stage, served=kind) for s in asked) for kind in (False, True))
+    return Counts(raw, served, len(asked))
+
+
+def pair(reference: Sequence[Scored], candidate: Sequence[Scored]) -> Paired:
     """Compare raw outcomes row by row; both sequences hold the same rows in the same order."""
     outcomes = [(r.passed, c.passed) for r, c in zip(reference, candidate, strict=True)]
-    return PairedResult(
-        reference=reference[0].arm.name,
+    discordant = [(s.row, c - r) for s, (r, c) in zip(candidate, outcomes, strict=True) if c != r]
+    return Paired(
+        reference="Live" if reference[0].arm.name is ArmName.LIVE else "Base",
         both_passed=outcomes.count((True, True)),
         candidate_only=outcomes.count((False, True)),
         reference_only=outcomes.count((True, False)),
         neither_passed=outcomes.count((False, False)),
+        design_effect=f"{effect(discordant):.4g}",
     )
+
+
+def effect(discordant: Sequence[tuple[Row, int]]) -> float:
+    """Return the design effect of a comparison from the rows on which it differs: 1 where gained, -1 where lost."""
+    nets: Counter[str] = Counter()
+    for row, net in discordant:
+        nets[row.cluster_key] += net
+    return design_effect(nets.values(), len(discordant))

@@ -20,7 +20,7 @@ from loraform_trainer.evaluation.generation import Adapters, Generation, asked, 
 from loraform_trainer.evaluation.selection import Choice
 from loraform_trainer.evaluation.share import Share
 from loraform_trainer.evaluation.toolchain import words
-from loraform_trainer.files import write_jsonl
+from loraform_trainer.files import sha256_file, write_jsonl
 from loraform_trainer.judging import Judge
 from loraform_trainer.staging import digest_of
 from loraform_verifier.client import VerifierClient
@@ -55,6 +55,7 @@ async def measure(context: Context) -> StageReport:
         arms=[arms.count(name, answers) for name, answers in by_arm.items()],
         paired=arms.pair(by_arm[reference], by_arm[ArmName.CANDIDATE]),
         live_digest=live,
+        suite_digest=sha256_file(paths.suite_rows),
         parity_max_difference=f"{found.parity_difference:.3g}",
         toolchain=words(found.toolchain),
     )

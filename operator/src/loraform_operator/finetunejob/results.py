@@ -11,7 +11,6 @@ from loraform_api.finetunejob_status import (
     EvaluationStatus,
     FilterCount,
     FineTuneJobStatus,
-    PairedStatus,
     Selection,
     StageRate,
     TrainingStatus,
@@ -60,8 +59,9 @@ def _evaluation(result: EvaluateResult) -> EvaluationStatus:
     return EvaluationStatus(
         selection=[Selection.model_validate(score.model_dump()) for score in result.selection],
         arms=[_arm(arm) for arm in result.arms],
-        paired=PairedStatus.model_validate(result.paired.model_dump(mode="json")),
+        paired=result.paired,
         live_digest=result.live_digest,
+        suite_digest=result.suite_digest,
         parity_max_difference=result.parity_max_difference,
         reflexion=result.reflexion,
     )
@@ -73,12 +73,13 @@ def _arm(arm: ArmResult) -> ArmStatus:
         prompt_template=arm.prompt_template or PromptTemplate.INSTRUCTION,
         rows=arm.rows,
         rates=[
-            StageRate(stage=stage, raw=rate(count.raw, arm.rows), served=rate(count.served, arm.rows))
+            StageRate(stage=stage, raw=rate(count.raw, count.rows), served=rate(count.served, count.rows))
             for stage, count in arm.counts.items()
         ],
         truncated=arm.truncated,
         inconclusive=arm.inconclusive,
         hallucination_rate=rate(arm.hallucinated, arm.rows),
+        policy_lapses=arm.policy_lapses,
         pass_at_k=arm.pass_at_k,
     )
 

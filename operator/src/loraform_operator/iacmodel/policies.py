@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from loraform_api.finetunejob_status import ArmName, ArmStatus, EvaluationStatus, StageRate
+from loraform_api.finetunejob_status import ArmName, ArmStatus, EvaluationStatus
 from loraform_api.iacmodel import Decision, PromotionSpec
 from loraform_api.statistics import Pairs, lower_bound, smallest_visible_difference, upper_bound
 from loraform_api.verification import Stage
@@ -28,12 +28,12 @@ class Evidence:
     """The run was made for a house policy."""
     candidate_digest: str | None = None
     """The candidate's adapter."""
+    suite_decisions: int = 1
+    """How many candidates were decided on the same suite rows, this one included."""
 
     @property
     def pairs(self) -> Pairs:
-        paired = self.evaluation.paired
-        gained, lost = paired.candidate_only, paired.reference_only
-        return Pairs(paired.both_passed + gained + lost + paired.neither_passed, gained, lost)
+        return self.evaluation.paired.pairs
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ class Refusal:
 
 def enough_rows(evidence: Evidence, promotion: PromotionSpec) -> Refusal | None:
     """`minRows`: a decision needs that many suite rows."""
-    paired = evidence.evaluation.paired
-    rows = paired.both_passed + paired.candidate_only + paired.reference_only + paired.neither_passed
+    rows = evidence.pairs.rows
     if rows >= promotion.min_rows:
         return None
     return Refusal(
@@ -79,7 +78,7 @@ def minimums_are_met(evidence: Evidence, promotion: PromotionSpec) -> Refusal | 
             short.append(f"{minimum.stage}: not measured, at least {minimum.rate} is asked")
         elif Decimal(rate.raw) < Decimal(minimum.rate):
             short.append(f"{minimum.stage}: raw {rate.raw}, at least {minimum.rate} is asked")
-    if evidence.policy_in_force and (lapse := _served_lapse(rates)):
+    if evidence.policy_in_force and (lapse := _served_lapse(_candidate(evidence.evaluation))):
         short.append(lapse)
     if not short:
         return None
@@ -134,29 +133,28 @@ def numbers(evidence: Evidence) -> str:
     """Return the figures that a decision rests on, in words."""
     pairs, both = evidence.pairs, evidence.evaluation.paired.both_passed
     low, high = lower_bound(pairs), upper_bound(pairs)
+    often = evidence.suite_decisions
+    again = f"; decision {often} on the same rows, each may be chance once in twenty" if often > 1 else ""
+    clusters = f" (in clusters: design effect {pairs.design_effect:.3g})" if pairs.design_effect > 1 else ""
     return (
         f"raw, all stages: candidate {(both + pairs.gained) / pairs.rows:.4f}, "
         f"{_reference(evidence.evaluation)} {(both + pairs.lost) / pairs.rows:.4f}, n={pairs.rows}, "
         f"difference {pairs.difference * 100:+.1f} points, 90 % interval {low * 100:+.1f} to {high * 100:+.1f} "
-        f"(each bound one-sided 95 %), {pairs.gained} rows gained and {pairs.lost} lost; the smallest difference "
-        f"that this suite can show is {smallest_visible_difference(pairs.rows, pairs.lost) * 100:.1f} points"
+        f"(each bound one-sided 95 %), {pairs.gained} rows gained and {pairs.lost} lost{clusters}; with as "
+        f"many lost, a net gain of {smallest_visible_difference(pairs) * 100:.2g} points would have counted{again}"
     )
 
 
-BEFORE_POLICY = (Stage.PLAN, Stage.VALIDATE, Stage.SCHEMA, Stage.PARSE)
-"""Stages that a row must pass to reach Policy, the last first."""
-
-
-def _served_lapse(rates: dict[str, StageRate]) -> str:
-    """Say how served rows that reached the Policy stage failed it; empty when none did (docs/adr/0001)."""
-    policy = rates.get(Stage.POLICY)
-    if policy is None:
+def _served_lapse(candidate: ArmStatus) -> str:
+    """Say how many valid answers break the policy as served; empty when none does (docs/adr/0001)."""
+    if all(rate.stage != Stage.POLICY for rate in candidate.rates):
         return f"{Stage.POLICY}: not measured, every valid answer must conform after the rewrite"
-    before = next((rates[s] for s in BEFORE_POLICY if s in rates), None)
-    reached = before.served if before else "1"
-    if Decimal(policy.served) >= Decimal(reached):
+    if not candidate.policy_lapses:
         return ""
-    return f"{Stage.POLICY}: served {policy.served} of {reached} valid, every valid answer must conform"
+    return (
+        f"{Stage.POLICY}: {candidate.policy_lapses} valid answers do not conform as served, every valid answer must"
+        " after the rewrite"
+    )
 
 
 def _candidate(evaluation: EvaluationStatus) -> ArmStatus:

@@ -172,6 +172,7 @@ def _summary(version: VersionRecord) -> VersionStatus:
         digest=version.artifact_digest,
         decision=version.decision,
         message=version.message,
+        suite_decisions=version.suite_decisions,
     )
 
 

@@ -80,20 +80,24 @@ def judge(
     new: list[VersionRecord] = []
     for job in candidates:
         number += 1
-        new.append(_record(model, job, number, live))
+        new.append(_record(model, job, number, live, (*versions, *new)))
     return tuple(new)
 
 
-def _record(model: IaCModel, job: FineTuneJob, number: int, live: VersionRecord | None) -> VersionRecord:
+def _record(
+    model: IaCModel, job: FineTuneJob, number: int, live: VersionRecord | None, before: Iterable[VersionRecord]
+) -> VersionRecord:
     status = job.status
     assert status.evaluation and status.artifact and status.provenance  # noqa: S101 (`is_candidate` saw to it)
     assert status.provenance.base_digest and status.provenance.template_hash  # noqa: S101
+    suite = status.evaluation.suite_digest
     evidence = Evidence(
         evaluation=status.evaluation,
         live_digest=live.artifact_digest if live else None,
         live_version=live.version if live else None,
         policy_in_force=bool(job.spec.policy or model.spec.policy),
         candidate_digest=status.artifact.digest,
+        suite_decisions=1 + max((v.suite_decisions for v in before if suite and v.suite_digest == suite), default=0),
     )
     decision, message = decide(evidence, model.spec.promotion)
     return VersionRecord(
@@ -111,6 +115,8 @@ def _record(model: IaCModel, job: FineTuneJob, number: int, live: VersionRecord 
         decision=decision,
         message=message[:1024],
         replaced_digest=evidence.live_digest,
+        suite_digest=suite,
+        suite_decisions=evidence.suite_decisions,
     )
 
 

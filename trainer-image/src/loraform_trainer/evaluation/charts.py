@@ -1,17 +1,22 @@
-"""Inline SVG: a rate with its interval, a difference with its interval, a curve. Pure.
+"""Inline SVG: a rate with its interval, a difference with its interval, curves. Pure.
 
 Each picture has its words as `aria-label`; colours are classes of the page's style, for both themes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from loraform_trainer.evaluation.markup import Markup, tag
 
 WIDTH, HEIGHT = 120, 16
 CURVE_WIDTH, CURVE_HEIGHT, MARGIN = 640, 220, 44
 MAX_POINTS = 400
+KINDS = ("curve", "curve second")
+
+Points = Sequence[tuple[int, float]]
+"""Values by step."""
 
 
 def bar(rate: float, low: float, high: float, kind: str = "") -> Markup:
@@ -49,20 +54,21 @@ def difference(value: float, low: float, high: float) -> Markup:
     )
 
 
-def curve(points: Sequence[tuple[int, float]], what: str) -> Markup:
-    """Return values by step; more than `MAX_POINTS` are thinned out, the last one stays."""
-    shown = [*points[: -1 : max(1, -(-len(points) // MAX_POINTS))], points[-1]]
-    first, last = shown[0][0], max(shown[-1][0], shown[0][0] + 1)
-    top = max(value for _, value in shown) or 1.0
-    bottom = CURVE_HEIGHT - MARGIN / 2
+def curves(lines: Mapping[str, Points]) -> Markup:
+    """Return values by step, one or two lines; more than `MAX_POINTS` are thinned out, the last one stays."""
+    shown = {what: [*points[: -1 : -(-len(points) // MAX_POINTS)], points[-1]] for what, points in lines.items()}
+    steps, values = zip(*chain(*shown.values()), strict=True)
+    first, last, top = min(steps), max(steps), max(values) or 1.0
+    bottom, width = CURVE_HEIGHT - MARGIN / 2, CURVE_WIDTH - MARGIN - 8
 
     def place(step: int, value: float) -> tuple[str, str]:
-        x = MARGIN + (step - first) / (last - first) * (CURVE_WIDTH - MARGIN - 8)
+        x = MARGIN + (step - first) / max(last - first, 1) * width
         return _n(x), _n(bottom - value / top * (bottom - 12))
 
-    line = " ".join(",".join(place(step, value)) for step, value in shown)
+    drawn = [_line([place(*point) for point in shown[what]], kind) for what, kind in zip(shown, KINDS, strict=False)]
+    until = [tag("text", f"step {last}", x=CURVE_WIDTH, y=CURVE_HEIGHT - 4, text_anchor="end")] if last > first else []
     return _svg(
-        f"{what} from {shown[0][1]:.3g} at step {shown[0][0]} to {shown[-1][1]:.3g} at step {shown[-1][0]}",
+        "; ".join(f"{what} {_told(points)}" for what, points in shown.items()),
         CURVE_WIDTH,
         CURVE_HEIGHT,
         tag("line", class_="axis", x1=MARGIN, x2=MARGIN, y1=8, y2=_n(bottom)),
@@ -70,9 +76,30 @@ def curve(points: Sequence[tuple[int, float]], what: str) -> Markup:
         tag("text", f"{top:.3g}", x=MARGIN - 4, y=16, text_anchor="end"),
         tag("text", "0", x=MARGIN - 4, y=_n(bottom), text_anchor="end"),
         tag("text", f"step {first}", x=MARGIN, y=CURVE_HEIGHT - 4),
-        tag("text", f"step {last}", x=CURVE_WIDTH, y=CURVE_HEIGHT - 4, text_anchor="end"),
-        tag("polyline", class_="curve", points=line),
+        *until,
+        *drawn,
+        *(_legend(shown) if len(shown) > 1 else ()),
     )
+
+
+def _told(points: Points) -> str:
+    (first, begin), (last, end) = points[0], points[-1]
+    since = f"from {begin:.3g} at step {first} to " if last > first else ""
+    return f"{since}{end:.3g} at step {last}"
+
+
+def _line(places: Sequence[tuple[str, str]], kind: str) -> Markup:
+    """Return a line through the places; a single place is a point, which a line would not show."""
+    if len(places) == 1:
+        return tag("circle", class_="point", cx=places[0][0], cy=places[0][1], r=4)
+    return tag("polyline", class_=kind, points=" ".join(map(",".join, places)))
+
+
+def _legend(names: Iterable[str]) -> Iterator[Markup]:
+    """Yield what tells the lines apart, below the picture between the first and the last step."""
+    for x, kind, name in zip((220, 360), KINDS, names, strict=True):
+        yield tag("line", class_=kind, x1=x, x2=x + 24, y1=CURVE_HEIGHT - 8, y2=CURVE_HEIGHT - 8)
+        yield tag("text", name, x=x + 30, y=CURVE_HEIGHT - 4)
 
 
 def _whisker(low: float, high: float, middle: float) -> tuple[Markup, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from loraform_api.evaluation import ArmFigures, EvaluationReport, LossPoint, PairedFigures
-from loraform_api.finetunejob_status import ArmName, PassAtK
-from loraform_api.run import ArmResult, EvaluateResult, PairedResult, RunConfig
-from loraform_api.statistics import Pairs, lower_bound, smallest_visible_difference, upper_bound
+from loraform_api.finetunejob_status import ArmName, Paired, PassAtK
+from loraform_api.run import ArmResult, EvaluateResult, RunConfig
+from loraform_api.statistics import lower_bound, smallest_visible_difference, upper_bound
 from loraform_trainer.arms import Row, Scored
 from loraform_trainer.evaluation import breakdown, passk
 from loraform_trainer.evaluation.breakdown import ByArm
+from loraform_trainer.evaluation.markup import number_of
 from loraform_trainer.evaluation.passk import Prompt
 
 MAX_IDS = 200
@@ -20,19 +21,22 @@ def report(
     config: RunConfig, result: EvaluateResult, by_arm: ByArm, samples: ByArm, loss: Sequence[LossPoint]
 ) -> EvaluationReport:
     """Return the report of a run; `samples` holds the drawn answers of the arms that drew some."""
-    evaluation, seed = config.spec.evaluation, config.spec.training.seed
+    evaluation = config.spec.evaluation
     paired = pairing(result.paired, by_arm)
+    arms = [_arm(arm, by_arm[arm.name], samples.get(arm.name, ())) for arm in result.arms]
     types, left_out = breakdown.by_type(by_arm)
     return EvaluationReport(
         namespace=config.namespace,
         name=config.name,
         uid=config.uid,
-        verdict=verdict(paired),
+        verdict=verdict(paired, arms),
         rows=result.arms[0].rows,
         samples_per_prompt=evaluation.samples_per_prompt,
         temperature=evaluation.temperature,
-        arms=[_arm(arm, by_arm[arm.name], samples.get(arm.name, ()), seed) for arm in result.arms],
+        house_policy=config.policy is not None,
+        arms=arms,
         paired=paired,
+        by_suite=breakdown.by_suite(by_arm),
         by_difficulty=breakdown.by_difficulty(by_arm),
         by_type=types,
         types_left_out=left_out,
@@ -44,26 +48,25 @@ def report(
     )
 
 
-def _arm(arm: ArmResult, answers: Sequence[Scored], samples: Sequence[Scored], seed: int) -> ArmFigures:
+def _arm(arm: ArmResult, answers: Sequence[Scored], samples: Sequence[Scored]) -> ArmFigures:
     return ArmFigures(
         name=arm.name,
         prompt_template=answers[0].arm.template,
         adapter_digest=answers[0].arm.digest,
-        stages=breakdown.by_stage(arm),
-        truncated=breakdown.rate(arm.truncated, arm.rows),
-        inconclusive=breakdown.rate(arm.inconclusive, arm.rows),
-        hallucinated=breakdown.rate(arm.hallucinated, arm.rows),
+        stages=breakdown.by_stage(answers),
+        truncated=breakdown.rate(answers, lambda s: s.truncated),
+        inconclusive=breakdown.rate(answers, lambda s: s.inconclusive),
+        hallucinated=breakdown.rate(answers, lambda s: s.hallucinated),
         distinct_answers=arm.distinct_answers,
-        pass_at_k=passk.estimates(prompts(samples), seed),
+        pass_at_k=passk.estimates(prompts(samples)),
     )
 
 
-def pairing(paired: PairedResult, by_arm: ByArm) -> PairedFigures:
+def pairing(paired: Paired, by_arm: ByArm) -> PairedFigures:
     """Return the paired table with its interval, and which rows were gained and lost."""
-    rows = paired.both_passed + paired.candidate_only + paired.reference_only + paired.neither_passed
-    pairs = Pairs(rows, gained=paired.candidate_only, lost=paired.reference_only)
+    pairs, reference = paired.pairs, ArmName(paired.reference)
     return PairedFigures(
-        reference=paired.reference,
+        reference=reference,
         both_passed=paired.both_passed,
         gained=pairs.gained,
         lost=pairs.lost,
@@ -71,9 +74,10 @@ def pairing(paired: PairedResult, by_arm: ByArm) -> PairedFigures:
         difference=pairs.difference,
         low=lower_bound(pairs),
         high=upper_bound(pairs),
-        smallest_visible_difference=smallest_visible_difference(rows, pairs.lost),
-        gained_rows=[candidate.row.id for _, candidate in gained(by_arm, paired.reference)][:MAX_IDS],
-        lost_rows=[candidate.row.id for _, candidate in lost(by_arm, paired.reference)][:MAX_IDS],
+        design_effect=pairs.design_effect,
+        smallest_visible_difference=smallest_visible_difference(pairs),
+        gained_rows=[candidate.row.id for _, candidate in gained(by_arm, reference)][:MAX_IDS],
+        lost_rows=[candidate.row.id for _, candidate in lost(by_arm, reference)][:MAX_IDS],
     )
 
 
@@ -87,11 +91,19 @@ def lost(by_arm: ByArm, reference: ArmName) -> list[tuple[Scored, Scored]]:
     return [(r, c) for r, c in zip(by_arm[reference], by_arm[ArmName.CANDIDATE], strict=True) if c.passed < r.passed]
 
 
-def verdict(paired: PairedFigures) -> str:
+def is_live(arms: Sequence[ArmFigures]) -> bool:
+    """Say whether the candidate is the very adapter that is live: then no difference means anything."""
+    digests = {arm.name: arm.adapter_digest for arm in arms}
+    return digests.get(ArmName.LIVE) == digests[ArmName.CANDIDATE]
+
+
+def verdict(paired: PairedFigures, arms: Sequence[ArmFigures]) -> str:
     """Say in one line what the comparison shows."""
     reference = paired.reference.value.lower()
     rows = paired.both_passed + paired.gained + paired.lost + paired.neither_passed
-    if paired.low > 0:
+    if is_live(arms):
+        found = "The candidate is the very adapter that is live"
+    elif paired.low > 0:
         found = f"The candidate is better than {reference}"
     elif paired.high < 0:
         found = f"The candidate is worse than {reference}"
@@ -99,7 +111,7 @@ def verdict(paired: PairedFigures) -> str:
         found = f"The candidate is not shown to differ from {reference}"
     return (
         f"{found}: {paired.difference * 100:+.1f} points ({paired.low * 100:+.1f} to {paired.high * 100:+.1f}, "
-        f"each bound one-sided 95 %) on {rows} rows, {paired.gained} gained and {paired.lost} lost."
+        f"each bound one-sided 95 %) on {number_of(rows, 'row')}, {paired.gained} gained and {paired.lost} lost."
     )
 
 

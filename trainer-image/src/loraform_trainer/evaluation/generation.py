@@ -28,8 +28,6 @@ from loraform_trainer.paths import Paths
 from loraform_trainer.progress import Countdown
 
 CONCURRENCY = 32
-SAMPLED = (ArmName.BASE, ArmName.CANDIDATE)
-"""Arms that draw answers for pass@k: what training began with, and what it made."""
 
 
 class Adapters:
@@ -68,14 +66,21 @@ class Asked:
     """0 for the greedy answer."""
 
 
+def sampled(compared: Sequence[Arm]) -> set[ArmName]:
+    """Return the arms that draw answers for pass@k: the candidate, and what it is to be better than."""
+    live = any(arm.name is ArmName.LIVE for arm in compared)
+    return {ArmName.CANDIDATE, ArmName.LIVE if live else ArmName.BASE}
+
+
 def asked(compared: Sequence[Arm], rows: Sequence[Row], spec: EvaluationSpec) -> list[Asked]:
     """Return what the engine is asked: each row of each arm greedily, and what is drawn for pass@k."""
+    drawing = sampled(compared)
     drawn = range(1, spec.samples_per_prompt + 1) if spec.samples_per_prompt > 1 else ()
     return [
         Asked(arm, row, sample)
         for arm in compared
         for row in rows
-        for sample in (0, *(drawn if arm.name in SAMPLED else ()))
+        for sample in (0, *(drawn if arm.name in drawing else ()))
     ]
 
 

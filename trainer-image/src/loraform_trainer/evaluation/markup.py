@@ -39,6 +39,11 @@ def join(*parts: Part) -> Markup:
     return Markup("".join(text(part) for part in parts))
 
 
+def number_of(count: int, thing: str) -> str:
+    """Return for example `1 row` and `2 rows`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def tag(element: str, *children: Part, **attributes: str | float) -> Markup:
     """Return an element. In attribute names `_` stands for `-`, and one at the end is dropped (`class_`)."""
     written = "".join(

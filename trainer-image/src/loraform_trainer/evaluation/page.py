@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from importlib import resources
+from itertools import accumulate
 from string import Template
 
 from loraform_api.evaluation import (
@@ -18,10 +19,11 @@ from loraform_api.evaluation import (
 )
 from loraform_api.finetunejob_status import ArmName, Gain, Reflexion
 from loraform_api.prompt import PromptTemplate
+from loraform_api.statistics import Pairs, lower_bound
 from loraform_trainer.arms import Scored
 from loraform_trainer.evaluation import charts, examples, figures, trained
 from loraform_trainer.evaluation.breakdown import ByArm
-from loraform_trainer.evaluation.markup import Markup, join, tag, text
+from loraform_trainer.evaluation.markup import Markup, join, number_of, tag, text
 from loraform_trainer.evaluation.parts import Section, cell, counted, head, rate_table, section, side
 
 MAX_BYTES = 2_000_000
@@ -36,8 +38,9 @@ def render(report: EvaluationReport, by_arm: ByArm) -> str:
     template = Template(resources.files("loraform_trainer.evaluation").joinpath("page.html").read_text("utf-8"))
     words = {
         "title": text(f"Evaluation of {report.namespace}/{report.name}"),
+        "suites": text(_suites(report)),
         "verdict": text(report.verdict),
-        "kind": _kind(report.paired),
+        "kind": _kind(report),
     }
     sections = _figures(report)
     budget = (MAX_BYTES - FRAME_BYTES - sum(len(s.body.encode()) for s in sections)) // 3
@@ -49,16 +52,19 @@ def render(report: EvaluationReport, by_arm: ByArm) -> str:
 
 def _figures(report: EvaluationReport) -> list[Section]:
     """Return what there is to show of the report, in its order."""
-    types_left = f" {report.types_left_out} types with fewer rows are not listed." if report.types_left_out else ""
     made = [_rates(report), _paired(report.paired)]
     if any(arm.pass_at_k for arm in report.arms):
         made.append(_pass_at_k(report))
     if report.reflexion is not None:
         made.append(_reflexion(report.reflexion))
+    if len(report.by_suite) > 1:
+        made.append(_grouped("suites", "By suite", report.by_suite, report, ""))
     if report.by_difficulty:
         made.append(_grouped("difficulty", "By difficulty", report.by_difficulty, report, ""))
     if report.by_type:
-        words = f"A row counts in each resource type that it asks for.{types_left}"
+        left = report.types_left_out
+        rest = f" Not listed: {number_of(left, 'type')} with fewer rows." if left else ""
+        words = f"A row counts in each resource type that it asks for.{rest}"
         made.append(_grouped("types", "By resource type", report.by_type, report, words))
     if report.selection:
         made.append(trained.chosen(report.selection, report.loss))
@@ -69,7 +75,15 @@ def _figures(report: EvaluationReport) -> list[Section]:
     return [*made, _made_with(report)]
 
 
-def _kind(paired: PairedFigures) -> str:
+def _suites(report: EvaluationReport) -> str:
+    names = [group.name for group in report.by_suite]
+    return f"{number_of(report.rows, 'row')} of suite{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+def _kind(report: EvaluationReport) -> str:
+    paired = report.paired
+    if figures.is_live(report.arms):
+        return "same"
     return "good" if paired.low > 0 else "bad" if paired.high < 0 else "open"
 
 
@@ -77,7 +91,11 @@ def _rates(report: EvaluationReport) -> Section:
     names = [arm.name.value for arm in report.arms]
     stages = [figures_.stage for figures_ in report.arms[0].stages]
     raw = [(stage, [_stage(arm, stage).raw for arm in report.arms]) for stage in stages]
-    served = [(stage, [_stage(arm, stage).served for arm in report.arms]) for stage in stages]
+    tables = [rate_table("As the model wrote it (raw)", "Stage", names, raw)]
+    if report.house_policy:
+        served = [(stage, [_stage(arm, stage).served for arm in report.arms]) for stage in stages]
+        words = "As it would be served, after the house-policy rewrite"
+        tables.append(rate_table(words, "Stage", names, served, "served"))
     apart = [
         ("Truncated", [arm.truncated for arm in report.arms]),
         ("Inconclusive", [arm.inconclusive for arm in report.arms]),
@@ -86,12 +104,10 @@ def _rates(report: EvaluationReport) -> Section:
     return section(
         "rates",
         "Rates by arm and stage",
-        tag("p", f"Share of all {report.rows} rows; a stage that was not reached is not passed. "
-            "Whiskers: 95 % (Wilson)."),
-        tag("div",
-            rate_table("As the model wrote it (raw)", "Stage", names, raw),
-            rate_table("As it would be served, after the house-policy rewrite", "Stage", names, served, "served"),
-            class_="beside"),
+        tag("p", "Share of the rows that ask for the stage; a stage that was not reached is not passed. "
+            "Whiskers: 95 % (Wilson; rows of one cluster that agree count as one)."
+            + ("" if report.house_policy else " No house policy is in force: what the model wrote is served.")),
+        tag("div", *tables, class_="beside"),
         rate_table("Shown apart; none of these rows passed", "What", names, apart, "apart"),
         tag("p", "Truncated: the answer reached its longest length. Inconclusive: a stage could not decide. "
             "Hallucinated: a type, block or argument that the provider does not have. Different answers: "
@@ -122,10 +138,24 @@ def _paired(paired: PairedFigures) -> Section:
         "The comparison that promotion reads",
         table,
         tag("p", charts.difference(paired.difference, paired.low, paired.high)),
-        tag("p", "Tango's interval, each bound one-sided 95 %. With as many rows lost, the smallest improvement that "
-            f"this suite could have shown is {paired.smallest_visible_difference * 100:.1f} points. Whether the "
-            "candidate goes live is for its IaCModel to decide, which also asks for minimums and for enough rows."),
+        tag("p", f"Tango's interval, each bound one-sided 95 %.{_together(paired.design_effect)} With as many rows "
+            f"lost, {_enough(paired)} would have counted. Whether the candidate goes live is for its IaCModel to "
+            "decide, which also asks for minimums and for enough rows."),
     )  # fmt: skip
+
+
+def _together(effect: float) -> str:
+    if effect <= 1:
+        return ""
+    return f" Rows of one cluster change together, which makes its variance {effect:.3g} times as large."
+
+
+def _enough(paired: PairedFigures) -> str:
+    rows = paired.both_passed + paired.gained + paired.lost + paired.neither_passed
+    if lower_bound(Pairs(rows, rows - paired.lost, paired.lost, paired.design_effect)) <= 0:
+        return "no net gain"  # not even of all other rows
+    points = paired.smallest_visible_difference * 100
+    return f"a net gain of {points:.{2 if points < 1 else 1}f} points"
 
 
 def _pass_at_k(report: EvaluationReport) -> Section:
@@ -149,21 +179,26 @@ def _pass_at_k(report: EvaluationReport) -> Section:
     return section(
         "passk",
         "More than one answer",
-        tag("p", f"{report.samples_per_prompt} answers drawn for each of {first.prompts} prompts at temperature "
-            f"{report.temperature}. Whiskers: 95 %, by bootstrap over {first.clusters} clusters. It decides nothing."),
+        tag("p", f"{number_of(report.samples_per_prompt, 'answer')} drawn for each of "
+            f"{number_of(first.prompts, 'prompt')} at temperature {report.temperature}. Whiskers: 95 %, over "
+            f"{number_of(first.clusters, 'cluster')} (Wilson). It decides nothing."),
         table,
     )  # fmt: skip
 
 
 def _reflexion(found: Reflexion) -> Section:
     last, drawn, over = found.rounds[-1], found.best_of_n, found.over_best_of_n
-    ways = [(f"After {r.round} repairs", r.passed, f"{r.repaired} asked", r.tokens) for r in found.rounds]
+    asked, spent = accumulate(r.repaired for r in found.rounds), accumulate(r.tokens for r in found.rounds)
+    ways = [
+        (f"After {number_of(r.round, 'repair')}", r.passed, f"{answers} asked", tokens)
+        for r, answers, tokens in zip(found.rounds, asked, spent, strict=True)
+    ]
     ways.append(("Best of n", drawn.passed, f"{drawn.answers} drawn", drawn.tokens))
     rows = [
         tag("tr", side(name), counted(passed, found.rows), tag("td", answers), tag("td", tokens))
         for name, passed, answers, tokens in ways
     ]
-    heads = ("What is served", "Rows that pass every stage", "More answers", "Their tokens, prompts included")
+    heads = ("What is served", "Rows that pass every stage", "More answers, in all", "Their tokens, prompts included")
     table = tag(
         "table",
         tag("caption", "The candidate with repairs, and with drawn answers for as many tokens"),
@@ -174,19 +209,19 @@ def _reflexion(found: Reflexion) -> Section:
         "reflexion",
         "Repairs",
         table,
-        tag("p", f"After {last.round} repairs {_gain(found.gain)} against the first answers, {_gain(over)} against "
-            "best of n. Neither saw what Intent asks, and it decides nothing."),
+        tag("p", f"After {number_of(last.round, 'repair')} {_gain(found.gain)} against the first answers, "
+            f"{_gain(over)} against best of n. Neither saw what Intent asks, and it decides nothing."),
     )  # fmt: skip
 
 
 def _gain(found: Gain) -> str:
     low, high = float(found.low) * 100, float(found.high) * 100
-    return f"{found.gained} rows gained and {found.lost} lost ({low:+.1f} to {high:+.1f} points)"
+    return f"{number_of(found.gained, 'row')} gained and {found.lost} lost ({low:+.1f} to {high:+.1f} points)"
 
 
 def _grouped(id_: str, title: str, groups: Sequence[Group], report: EvaluationReport, words: str) -> Section:
     arms = [arm.name for arm in report.arms]
-    rows = [(f"{g.name} ({g.rates[arms[0]].rows} rows)", [g.rates[arm] for arm in arms]) for g in groups]
+    rows = [(f"{g.name} ({number_of(g.rates[arms[0]].rows, 'row')})", [g.rates[arm] for arm in arms]) for g in groups]
     table = rate_table("Raw, all stages", title, [arm.value for arm in arms], rows)
     return section(id_, title, tag("p", words) if words else join(), table)
 

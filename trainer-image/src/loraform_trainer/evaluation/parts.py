@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from loraform_api.evaluation import Rate
-from loraform_trainer.evaluation import breakdown, charts
+from loraform_api.statistics import wilson
+from loraform_trainer.evaluation import charts
 from loraform_trainer.evaluation.markup import Markup, Part, join, tag
 
 
@@ -26,7 +27,8 @@ def section(id_: str, title: str, *children: Part) -> Section:
 
 def counted(passed: int, rows: int) -> Markup:
     """Return the cell of a share of rows, with its interval."""
-    found = breakdown.rate(passed, rows)
+    low, high = wilson(passed, rows)
+    found = Rate(passed=passed, rows=rows, rate=passed / rows if rows else 0.0, low=low, high=high)
     return cell(found.rate, found.low, found.high, "served", found)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from loraform_api.finetunejob_status import BestOfN, Gain, Reflexion, ReflexionRound
 from loraform_api.statistics import Pairs, lower_bound, upper_bound
-from loraform_trainer.arms import Arm, Scored
+from loraform_trainer.arms import Arm, Row, Scored, effect
 from loraform_trainer.engine import Generated, together
 from loraform_trainer.judging import Judge, Question, Told
 from loraform_verifier import reflexion
@@ -157,13 +157,14 @@ def summary(trails: Sequence[Trail], rows: int, rounds: int) -> Reflexion:
     """Return the figures; `rows` counts those with a truncated first answer too, which failed."""
     after = [[trail.passed(trail.best(number)) for trail in trails] for number in range(rounds + 1)]
     best_of_n = [trail.passed(trail.drawn_best) for trail in trails]
+    asked = [trail.first.row for trail in trails]
     drawn = [attempt.answer.tokens for trail in trails for attempt in trail.drawn]
     return Reflexion(
         rows=rows,
         rounds=[_round(trails, number, passed) for number, passed in enumerate(after)],
-        gain=gain(after[0], after[-1], rows),
+        gain=gain(asked, after[0], after[-1], rows),
         best_of_n=BestOfN(passed=sum(best_of_n), answers=len(drawn), tokens=sum(drawn)),
-        over_best_of_n=gain(best_of_n, after[-1], rows),
+        over_best_of_n=gain(asked, best_of_n, after[-1], rows),
     )
 
 
@@ -172,10 +173,11 @@ def _round(trails: Sequence[Trail], number: int, passed: Sequence[bool]) -> Refl
     return ReflexionRound(round=number, passed=sum(passed), repaired=len(asked), tokens=sum(asked))
 
 
-def gain(before: Sequence[bool], after: Sequence[bool], rows: int) -> Gain:
-    """Return the paired difference; rows that are not listed failed both ways."""
-    outcomes = list(zip(before, after, strict=True))
-    pairs = Pairs(rows, gained=outcomes.count((False, True)), lost=outcomes.count((True, False)))
+def gain(asked: Sequence[Row], before: Sequence[bool], after: Sequence[bool], rows: int) -> Gain:
+    """Return the paired difference; of `rows`, those that are not `asked` failed both ways."""
+    discordant = [(row, a - b) for row, b, a in zip(asked, before, after, strict=True) if a != b]
+    nets = [net for _, net in discordant]
+    pairs = Pairs(rows, nets.count(1), nets.count(-1), effect(discordant))
     low, high = lower_bound(pairs), upper_bound(pairs)
     return Gain(gained=pairs.gained, lost=pairs.lost, low=f"{low:.4f}", high=f"{high:.4f}")
 

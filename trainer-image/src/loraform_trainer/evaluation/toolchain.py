@@ -8,7 +8,7 @@ from loraform_verifier.versions import satisfies
 
 NAMED = 5
 """Providers and packs that are named."""
-LONGEST = 300
+LONGEST = 240
 """Characters of all words; the report has a bound."""
 
 

@@ -9,7 +9,7 @@ from loraform_api.finetunejob_status import Forgetting
 from loraform_api.run import CheckpointScore
 from loraform_trainer.evaluation import charts
 from loraform_trainer.evaluation.choice import best, losses
-from loraform_trainer.evaluation.markup import tag
+from loraform_trainer.evaluation.markup import number_of, tag
 from loraform_trainer.evaluation.parts import Section, counted, head, section, side
 
 
@@ -43,12 +43,13 @@ def chosen(scores: Sequence[CheckpointScore], log: Sequence[LossPoint]) -> Secti
 
 
 def loss(log: Sequence[LossPoint]) -> Section:
-    """Show the loss curve."""
+    """Show the loss curve, and beside it that of the validation rows where there is one."""
     points = [(point.step, point.loss) for point in log if point.loss is not None]
-    validation = [point.eval_loss for point in log if point.eval_loss is not None]
-    told = f" On the validation rows it is {validation[-1]:.4g} at the end." if validation else ""
+    validation = [(point.step, point.eval_loss) for point in log if point.eval_loss is not None]
+    told = f" On the validation rows it is {validation[-1][1]:.4g} at the end." if validation else ""
+    lines = {"training loss": points} | ({"validation loss": validation} if len(validation) > 1 else {})
     words = f"Last {points[-1][1]:.4g} at step {points[-1][0]}.{told}"
-    return section("loss", "Training loss", charts.curve(points, "training loss"), tag("p", words))
+    return section("loss", "Training loss", charts.curves(lines), tag("p", words))
 
 
 def forgetting(found: Forgetting) -> Section:
@@ -56,7 +57,7 @@ def forgetting(found: Forgetting) -> Section:
     return section(
         "forgetting",
         "Beside Terraform",
-        tag("p", f"The adapter changes the log-probability per token of {found.prompts} short general answers by "
-            f"{found.mean_difference} nats on the mean (95 % interval {found.low} to {found.high}); below 0 it makes "
-            "them less likely. It decides nothing."),
+        tag("p", f"The adapter changes the log-probability per token of "
+            f"{number_of(found.prompts, 'short general answer')} by {found.mean_difference} nats on the mean (95 % "
+            f"interval {found.low} to {found.high}); below 0 it makes them less likely. It decides nothing."),
     )  # fmt: skip
