@@ -33,7 +33,10 @@ async def test_arms_are_measured_raw_and_served(trained: Any, engine: FakeEngine
     assert (result.paired.candidate_only, result.paired.neither_passed) == (3, 0)
     assert result.paired.reference == "Base"
     assert len(report.encode()) < 3500
-    assert report.message == "of 3 rows passed raw: Base 0, BaseWithPolicy 0, Candidate 3"
+    assert report.message == (
+        "of 3 rows passed raw: Base 0, BaseWithPolicy 0, Candidate 3; +100.0 points to Base"
+        " (+5.2 to +100.0, each bound one-sided 95 %)"
+    )
 
 
 async def test_requests_say_every_sampling_value(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:

@@ -179,7 +179,10 @@ async def test_with_one_candidate_nothing_is_chosen(trained: Pod, engine: FakeEn
     report = await run(trained, urls)
     assert (report.evaluate.selection, files(trained.paths.adapter)) == ([], before)
     assert not trained.paths.selection.exists()
-    assert report.message == "of 3 rows passed raw: Base 0, BaseWithPolicy 0, Candidate 3"
+    assert report.message == (
+        "of 3 rows passed raw: Base 0, BaseWithPolicy 0, Candidate 3; +100.0 points to Base"
+        " (+5.2 to +100.0, each bound one-sided 95 %)"
+    )
 
 
 async def test_without_selection_rows_what_train_took_stays(
