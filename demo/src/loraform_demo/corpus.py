@@ -55,6 +55,8 @@ class Row:
     types: tuple[str, ...]
     name: str
     values: tuple[str, ...]
+    template: str
+    """Key of the template that it was drawn from."""
     unseen_phrasing: bool = False
 
 
@@ -74,7 +76,8 @@ def draw_row(pool: Pool, frames: Frames = SEEN) -> Row:
     instruction, given = phrase(template, values, (pool.word(), pool.word()), frames, pool.rng)
     literal = tuple(values[f.key] for f in template.fields if f.key in values and not f.enumerated)
     answer = program(template.build(values))
-    return Row(instruction, given, answer, tuple(template.types), values["name"], literal, frames is UNSEEN)
+    types, unseen = tuple(template.types), frames is UNSEEN
+    return Row(instruction, given, answer, types, values["name"], literal, template.key, unseen)
 
 
 def draw_asking_row(pool: Pool, frames: Frames = SEEN) -> Row:
@@ -94,7 +97,8 @@ def draw_asking_row(pool: Pool, frames: Frames = SEEN) -> Row:
         requests += [rng.choice(TAG_REQUESTS).format(*pair) for pair in pairs]
     rng.shuffle(requests)
     instruction = instruction.rstrip(".!") + "." + "".join(requests)
-    return Row(instruction, given, program(blocks, comment), tuple(template.types), values["name"], ())
+    answer = program(blocks, comment)
+    return Row(instruction, given, answer, tuple(template.types), values["name"], (), template.key)
 
 
 def draw_comment(pool: Pool) -> str:

@@ -29,6 +29,7 @@ def suite_json(rows: list[Row]) -> list[dict[str, object]]:
             "instruction": row.instruction,
             "input": row.input,
             "asked": {"types": list(row.types), "names": [row.name], "values": list(row.values)},
+            "cluster": row.template,
             "unseenPhrasing": row.unseen_phrasing,
         }
         for i, row in enumerate(rows)

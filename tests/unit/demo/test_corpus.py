@@ -27,6 +27,7 @@ from loraform_demo.phrasing import SEEN, UNSEEN
 from loraform_demo.pools import Owner, Pool, owner_of
 from loraform_demo.run_store import BASE_MODEL
 from loraform_demo.templates import TEMPLATES
+from loraform_trainer.rows import SuiteLine
 
 SEED = 2026
 
@@ -136,8 +137,17 @@ def test_shuffled_keeps_all_responses_and_gives_none_its_own_prompt(dataset: lis
 
 def test_suite_rows_have_the_fields_that_the_evaluator_reads(suite: list[Row]) -> None:
     row = suite_json(suite)[0]
-    assert set(row) == {"id", "instruction", "input", "asked", "unseenPhrasing"}
+    assert set(row) == {"id", "instruction", "input", "asked", "cluster", "unseenPhrasing"}
     assert isinstance(row["asked"], dict) and set(row["asked"]) == {"types", "names", "values"}
+
+
+def test_rows_of_one_template_are_a_cluster(suite: list[Row]) -> None:
+    written = suite_json(suite)
+    types = {template.key: list(template.types) for template in TEMPLATES}
+    assert {row["cluster"] for row in written} == set(types)
+    for row in written:
+        line = SuiteLine.model_validate(row)
+        assert line.asked is not None and line.asked.types == types[str(line.cluster)]
 
 
 def test_programs_are_written_as_terraform_fmt_would() -> None:

@@ -41,8 +41,39 @@ def test_only_the_policy_arm_is_told_the_policy() -> None:
     question = row("a bucket")
     assert base.instruction(question) == candidate.instruction(question) == "Create a bucket"
     assert told.instruction(question) == (
-        'Create a bucket Put the comment "Made by us" above each resource. '
-        "Add the tag created_by with the value PiCloud."
+        'Create a bucket Put the comment "# Made by us" directly above each resource. '
+        'Tag each resource with created_by = "PiCloud" if it can have tags.'
+    )
+
+
+def test_all_that_words_can_say_of_the_policy_is_stated() -> None:
+    """Else the base is refused for what it was never told, and looks worse than it is."""
+    policy = HousePolicy.model_validate(
+        {
+            "comment": "# Made by us ",
+            "tags": {"created_by": "PiCloud", "note": 'a "b"'},
+            "requiredTags": ["created_by", "owner", "team"],
+            "deny": [
+                {"name": "keys", "types": ["aws_iam_access_key", "aws_iam_user"], "message": "Use a role."},
+                {"name": "public", "types": ["aws_db_*"], "argument": "publicly_accessible", "values": ["true"]},
+                {"name": "open", "types": ["aws_security_group"], "argument": "ingress.cidr_blocks",
+                 "values": ["0.0.0.0/0", "::/0"], "message": "Name the networks"},
+                {"name": "data", "types": ["*"], "argument": "user_data"},
+            ],
+            "packs": [{"name": "cost", "configMap": {"name": "house", "key": "cost.rego"}}],
+        }
+    )  # fmt: skip
+    assert state(policy) == (
+        'Put the comment "# Made by us" directly above each resource. '
+        'Tag each resource with created_by = "PiCloud" if it can have tags. '
+        'Tag each resource with note = "a \\"b\\"" if it can have tags. '
+        "Tag each resource with owner, of any value, if it can have tags. "
+        "Tag each resource with team, of any value, if it can have tags. "
+        "Use no resource of type aws_iam_access_key or aws_iam_user. Use a role. "
+        'Never give a resource of type aws_db_* the value "true" in publicly_accessible. '
+        'Never give a resource of type aws_security_group the value "0.0.0.0/0" or "::/0" in ingress.cidr_blocks. '
+        "Name the networks. "
+        "Never give a resource of type * the argument user_data."
     )
     assert state(HousePolicy()) == ""
 

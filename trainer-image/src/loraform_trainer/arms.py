@@ -14,7 +14,7 @@ from loraform_api.names import ENGINE_MODEL
 from loraform_api.prompt import PromptTemplate
 from loraform_api.run import ArmResult, Counts
 from loraform_api.statistics import design_effect
-from loraform_api.verification import Asked, HousePolicy, ProgramVerdict, Stage
+from loraform_api.verification import Asked, DenyRule, HousePolicy, ProgramVerdict, Stage
 from loraform_verifier.schema.findings import HALLUCINATION_CODES
 
 ALL = "All"
@@ -92,11 +92,23 @@ def baseline(policy: HousePolicy | None, *, chats: bool = False) -> list[Arm]:
 
 
 def state(policy: HousePolicy) -> str:
-    """Return the policy as a sentence for a prompt."""
-    comment = policy.comment.removeprefix("#").strip()
-    sentences = [f'Put the comment "{comment}" above each resource.'] if comment else []
-    sentences += [f"Add the tag {key} with the value {value}." for key, value in policy.tags.items()]
-    return " ".join(sentences)
+    """Return the policy as sentences for a prompt: all of it but the packs, whose Rego no sentence can say."""
+    comment = policy.comment.strip()
+    sentences = [f'Put the comment "{comment}" directly above each resource.'] if comment else []
+    tags = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in policy.tags.items()]
+    tags += [f"{key}, of any value," for key in policy.required_tags if key not in policy.tags]
+    sentences += [f"Tag each resource with {tag} if it can have tags." for tag in tags]
+    return " ".join([*sentences, *map(_forbid, policy.deny)])
+
+
+def _forbid(rule: DenyRule) -> str:
+    types, values = " or ".join(rule.types), " or ".join(f'"{value}"' for value in rule.values)
+    if not rule.argument:
+        sentence = f"Use no resource of type {types}."
+    else:
+        what = f"value {values} in" if values else "argument"
+        sentence = f"Never give a resource of type {types} the {what} {rule.argument}."
+    return f"{sentence} {rule.message.rstrip('.')}." if rule.message else sentence
 
 
 def by_arm(compared: Sequence[Arm], answers: Sequence[Scored]) -> dict[ArmName, list[Scored]]:

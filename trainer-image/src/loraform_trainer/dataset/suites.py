@@ -12,7 +12,7 @@ from pydantic_core import from_json
 
 from loraform_api.finetunejob import SuiteSpec
 from loraform_api.sources import FileFormat
-from loraform_api.verification import HousePolicy, Stage
+from loraform_api.verification import Asked, HousePolicy, Stage
 from loraform_trainer.dataset.held_out import HeldOut
 from loraform_trainer.dataset.programs import normal_form, normal_prompt, tree_of
 from loraform_trainer.dataset.readers import BadRow, Record, format_of, read
@@ -29,6 +29,13 @@ class SuiteRow:
     suite: str
     line: SuiteLine
     stages: list[Stage]
+
+    @property
+    def question(self) -> tuple[bytes, str, str]:
+        """What is asked and looked for; an answer to two rows that are equal in it would count as evidence twice."""
+        line = self.line
+        prompt = normal_prompt(line.instruction, line.input or "")
+        return prompt, (line.asked or Asked()).model_dump_json(), line.rego or ""
 
     @property
     def lacks_plan(self) -> bool:
@@ -106,6 +113,7 @@ def _label(value: int | str | None) -> str:
 def suite_rows(suites: list[tuple[SuiteSpec, Path]]) -> list[SuiteRow]:
     """Read the rows of all suites, each from its file; raises DatasetInvalidError."""
     seen: dict[str, str] = {}
+    questions: dict[tuple[bytes, str, str], str] = {}
     rows = []
     for suite, path in suites:
         for number, line in suite_lines(path, f"suite {suite.name!r}", suite.file_format):
@@ -114,6 +122,12 @@ def suite_rows(suites: list[tuple[SuiteSpec, Path]]) -> list[SuiteRow]:
                 raise DatasetInvalidError(f"{place}: id {line.id!r} is already used in {seen[line.id]}")
             seen[line.id] = place
             row = SuiteRow(suite.name, line, [stage for stage in Stage if stage in suite.stages])
+            first = questions.setdefault(row.question, line.id)
+            if first != line.id:
+                raise DatasetInvalidError(
+                    f"{place}: `instruction`, `input`, `asked` and `rego` of row {line.id!r} are those of row "
+                    f"{first!r}: remove one, or write in what they differ"
+                )
             if row.lacks_plan:
                 raise DatasetInvalidError(
                     f"{place}: `rego` asks the plan, and the suite's `stages` lack Plan: add it, or leave out Intent"
