@@ -83,7 +83,16 @@ async def test_rewriting_gives_the_served_form(url: str) -> None:
         ('{"programs": [{"id": "", "text": "SECRET"}]}', 400, "programs.0.id: String should have at least 1 character"),
         ('{"programs": [], "stages": ["Guess"]}', 400, "stages.0: Input should be"),
         ('{"programs": [], "stages": ["Validate"]}', 400, "stages: Validate needs a terraform binary"),
-        ('{"programs": [], "stages": ["Policy"]}', 400, "policy: the Policy stage and `rewrite` need a policy"),
+        ('{"programs": [], "stages": ["Policy"]}', 400, "policy: the Policy stage needs a policy or packs"),
+        ('{"programs": [], "stages": []}', 400, "stages: List should have at least 1 item"),
+        ('{"programs": []}', 400, "stages: Validate needs a terraform binary"),
+        ('{"programs": [], "policy": {"commment": "#"}}', 400, "policy.commment: Extra inputs are not permitted"),
+        (
+            '{"programs": [{"id": "a", "text": "b {", "files": {"main.tf": ""}}]}',
+            400,
+            "programs.0.files: 'main.tf' is given twice: here and as `text`",
+        ),
+        ('{"programs": [{"id": "a", "files": {"a.tf.json": ""}}]}', 400, "programs.0.files: 'a.tf.json' cannot be"),
         ("[" * 100_000, 400, "body: Invalid JSON"),
     ],
 )
@@ -145,6 +154,13 @@ async def test_one_request_at_a_time_and_a_bounded_queue(monkeypatch: pytest.Mon
             answers = await asyncio.gather(*pending)
     assert [a.verdicts[0].passed for a in answers] == [True, True]
     assert slow.most == 1
+
+
+async def test_who_is_told_to_come_back_is_told_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_WAITING", 0)
+    async for busy in serve(Verifier()):
+        async with aiohttp.ClientSession() as session, session.post(f"{busy}/v1/verify", json={"programs": []}) as told:
+            assert (told.status, told.headers["Retry-After"]) == (503, "10")
 
 
 async def test_a_client_that_gives_up_does_not_free_the_turn() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
+from loraform_api import __version__
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.iacmodel import IaCModel
 from loraform_api.names import Kind
@@ -25,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     program = "kubectl loraform" if Path(sys.argv[0]).name.startswith("kubectl-") else "loraform"
     top = argparse.ArgumentParser(prog=program, description="Check Terraform programs, and follow Loraform's objects.")
+    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     verify.add_parser(commands)
     schema.add_parser(commands)
@@ -77,6 +81,20 @@ RUN: dict[str, Callable[[argparse.Namespace], int]] = {
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status."""
     arguments = parser().parse_args(argv)
+    try:
+        status = _run(arguments)
+        print(end="", flush=True)
+    except OSError as error:
+        # At its end Python writes once more what could not be written, and complains; so nothing may hold it up.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 128 + signal.SIGPIPE  # as a shell tells of those whose reader had enough
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    return status
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         return RUN[arguments.command](arguments)
     except (ClusterError, InputError, ValueError) as error:

@@ -1,8 +1,9 @@
-"""Knows how to read what `loraform verify` is given: programs, house policies, Rego packs."""
+"""Knows how to read what `loraform verify` is given: programs and house policies."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import yaml
 from pydantic import ValidationError
 
 from loraform_api.verification import HousePolicy, Program
-from loraform_verifier.configuration import MAIN_FILE
+from loraform_verifier.configuration import MAIN_FILE, resolved
+from loraform_verifier.literals import literal
+from loraform_verifier.parse import parse
 
 ID_LENGTH = 200
 
@@ -19,44 +22,76 @@ class InputError(Exception):
     """What was given cannot be checked; the text names it and says what to change."""
 
 
-def read_program(path: str) -> Program:
-    """Read a file, a folder (its .tf files and those of the folders below it) or standard input (`-`)."""
+def read_text(path: Path, option: str = "") -> str:
+    """Read a file, or standard input (`-`). Raises InputError, which names `option` before the path."""
     try:
-        if path != "-" and Path(path).is_dir():
-            files = _folder(Path(path))
-            return Program(id=path[-ID_LENGTH:], text=files.pop(MAIN_FILE, ""), files=files)
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        return Program(id=path[-ID_LENGTH:], text=text)
+        if str(path) != "-":
+            return path.read_text(encoding="utf-8")
+        if sys.stdin is None:
+            raise InputError(f"{option}-: standard input is closed")
+        return sys.stdin.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"{option}{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def read_program(path: str) -> Program:
+    """Read a file, a folder (its .tf files and the local modules that they call) or standard input (`-`)."""
+    place = Path(path)
+    files = _folder(place) if place.is_dir() else {MAIN_FILE: read_text(place)}
+    try:
+        return Program(id=path[-ID_LENGTH:], text=files.pop(MAIN_FILE, ""), files=files)
     except ValidationError as error:
         raise InputError(f"{path}: {first_mistake(error)}") from error
 
 
 def _folder(folder: Path) -> dict[str, str]:
-    files = [f for f in sorted(folder.rglob("*.tf")) if not any(p.startswith(".") for p in f.relative_to(folder).parts)]
-    if not any(file.parent == folder for file in files):
-        raise InputError(f"{folder}: the folder holds no .tf file")
-    return {file.relative_to(folder).as_posix(): file.read_text(encoding="utf-8") for file in files}
+    files: dict[str, str] = {}
+    reached = [""]
+    for inside in reached:  # which grows on the way
+        for file in sorted((folder / inside).glob("[!.]*.tf.json")):
+            raise InputError(f"{file}: JSON is not read; write it as a .tf file")
+        for file in sorted((folder / inside).glob("[!.]*.tf")):
+            name = file.relative_to(folder).as_posix()
+            files[name] = read_text(file)
+            reached += [called for called in _called(inside, files[name]) if called not in reached]
+        if not files:
+            raise InputError(f"{folder}: the folder holds no .tf file")
+    unread = {file.parent for file in folder.rglob("*.tf") if not _hidden(file.relative_to(folder))}
+    unread -= {folder / inside for inside in reached}
+    if unread:
+        print(f"{folder}: folders not read, as no module block leads there: {len(unread)}", file=sys.stderr)
+    return files
+
+
+def _called(folder: str, text: str) -> Iterator[str]:
+    """Yield the folders of the local modules that a file in `folder` calls."""
+    for block in parse(text).blocks:
+        argument = block.attribute("source") if block.type == "module" else None
+        source = literal(argument.value) if argument else None
+        if isinstance(source, str) and source.startswith(("./", "../")):
+            inside = resolved(folder, source)
+            if inside is not None:
+                yield inside
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def read_policy(path: Path) -> HousePolicy:
     """Read a house policy: the bare `{comment, tags, …}`, or an object that has one in `spec.policy`."""
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content: Any = yaml.safe_load(read_text(path, "--policy "))
         if isinstance(content, dict) and "spec" in content:
-            content = content["spec"].get("policy")
-        return HousePolicy.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError, AttributeError) as error:
-        raise InputError(f"--policy {path}: no house policy can be read: {error}") from error
-
-
-def read_pack(path: Path) -> str:
-    """Read a Rego module."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--pack {path}: {getattr(error, 'strerror', None) or error}") from error
+            content = content["spec"].get("policy") if isinstance(content["spec"], dict) else None
+        if not isinstance(content, dict):
+            raise InputError(f"--policy {path}: it holds no house policy: neither keys of one nor `spec.policy`")
+        # Lenient in a custom resource; here an unknown key is a rule that nobody would ask.
+        return HousePolicy.model_validate(content, extra="forbid")
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"--policy {path}: {error}") from error
+    except ValidationError as error:
+        raise InputError(f"--policy {path}: {first_mistake(error)}") from error
 
 
 def first_mistake(error: ValidationError) -> str:

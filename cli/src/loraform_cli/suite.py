@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from loraform_api.verification import Asked, Program, ProgramVerdict, Stage, VerifyResponse
-from loraform_cli.inputs import InputError, first_mistake
+from loraform_api.verification import Program, ProgramVerdict, Stage, VerifyResponse
+from loraform_cli.inputs import InputError, first_mistake, read_text
 from loraform_verifier import iac_eval
 
 SHOWN_TEXT = 60
@@ -19,37 +19,38 @@ SHOWN_TEXT = 60
 def read_suite(path: Path, field: str) -> list[Program]:
     """Return the programs that stand in `field` of each row; a dot in it steps into an object (`raw.Candidate`).
 
-    A file named `.csv` is IaC-Eval's, and `field` one of its columns.
+    A file named `.csv` is IaC-Eval's, and `field` one of its columns. `-` is standard input, JSON lines.
     """
+    text = read_text(path, "--suite ").removeprefix("\ufeff")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".csv":
-            return iac_eval.read_csv(text, str(path), field)
+        csv = path.suffix.lower() == ".csv"
+        programs = iac_eval.read_csv(text, str(path), field) if csv else list(_rows(text, path, field))
     except iac_eval.SuiteError as error:
         raise InputError(f"--suite {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--suite {path}: {getattr(error, 'strerror', None) or error}") from error
-    lines = text.split("\n")  # `splitlines` also cuts at U+2028, which JSON may hold
-    programs = [
-        _program(line, f"{path}:{number}", number, field) for number, line in enumerate(lines, 1) if line.strip()
-    ]
     if not programs:
         raise InputError(f"--suite {path}: the file has no rows")
     return programs
 
 
+def _rows(text: str, path: Path, field: str) -> Iterator[Program]:
+    for number, line in enumerate(text.split("\n"), 1):  # `splitlines` also cuts at U+2028, which JSON may hold
+        if line.strip():
+            yield _program(line, f"{path}:{number}", number, field)
+
+
 def _program(line: str, place: str, number: int, field: str) -> Program:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{place}: not a JSON object: {line[:SHOWN_TEXT]!r}") from error
     text = _lookup(row, field)
     if not isinstance(text, str):
         keys = ", ".join(sorted(row)) if isinstance(row, dict) else type(row).__name__
         raise InputError(f"{place}: --field {field}: no text there; the row has {keys}")
+    known = {"asked": row.get("asked"), "rego": row.get("rego") or None, "files": row.get("files") or {}}
+    name = number if row.get("id") is None else row["id"]
     try:
-        asked = None if row.get("asked") is None else Asked.model_validate(row["asked"])
-        return Program(id=str(row.get("id", number)), text=text, asked=asked, rego=row.get("rego"))
+        return Program.model_validate({"id": str(name), "text": text, **known})
     except ValidationError as error:
         raise InputError(f"{place}: {first_mistake(error)}") from error
 
@@ -61,10 +62,12 @@ def _lookup(row: Any, field: str) -> Any:
 
 
 def json_lines(response: VerifyResponse) -> Iterator[str]:
-    """Yield one JSON object a row: id, whether it passed, and each stage that it reached."""
+    """Yield one JSON object a row: id, whether it passed, each stage that it reached, and the text if rewritten."""
     for verdict in response.verdicts:
         stages = {str(r.stage): r.model_dump(mode="json", exclude={"stage"}) for r in verdict.stages}
-        yield json.dumps({"id": verdict.id, "passed": verdict.passed, "stages": stages, "seconds": verdict.seconds})
+        told = {"id": verdict.id, "passed": verdict.passed, "stages": stages, "seconds": verdict.seconds}
+        rewritten = verdict.model_dump(include={"rewritten", "rewritten_files"}, exclude_defaults=True, by_alias=True)
+        yield json.dumps({**told, **rewritten})
 
 
 def counts(verdicts: Sequence[ProgramVerdict], stages: Sequence[Stage]) -> Iterator[str]:

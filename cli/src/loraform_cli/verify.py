@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from pydantic import ValidationError
 
-from loraform_api.verification import (
-    GATE,
-    Diagnostic,
-    HousePolicy,
-    Program,
-    ProgramVerdict,
-    Stage,
-    VerifyRequest,
-    VerifyResponse,
-)
-from loraform_cli.inputs import InputError, first_mistake, read_pack, read_policy, read_program
+from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, VerifyRequest, VerifyResponse
+from loraform_cli.inputs import InputError, first_mistake, read_policy, read_program, read_text
 from loraform_cli.suite import counts, json_lines, read_suite
 from loraform_verifier.isolation import IsolationError
 from loraform_verifier.keeper import ProviderKeeper
@@ -42,7 +33,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "paths", nargs="*", metavar="PATH", help="a .tf file, a folder (one program with its local modules) or '-'"
     )
     command.add_argument(
-        "--suite", type=Path, metavar="FILE", help="a program in each row: JSON lines, or IaC-Eval's CSV or JSONL"
+        "--suite",
+        type=Path,
+        metavar="FILE",
+        help="a program in each row: JSON lines ('-': from standard input) or IaC-Eval's CSV",
     )
     command.add_argument(
         "--field",
@@ -59,7 +53,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=read_stages,
         metavar="STAGE,…",
         help=f"stages to run, of {', '.join(Stage).lower()} (default: the gate's: parse, validate, plan, "
-        "policy where there is one, intent where rows ask for something)",
+        "policy where there is one or a pack, intent where rows ask for something)",
     )
     command.add_argument(
         "--terraform", metavar="FILE", help=f"terraform or tofu (default: ${TERRAFORM_VARIABLE}, PATH)"
@@ -88,18 +82,46 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("give either PATHs or --suite FILE")
     policy = None if arguments.policy is None else read_policy(arguments.policy)
     programs = read_suite(suite, arguments.field) if suite else [read_program(path) for path in arguments.paths]
-    packs = [read_pack(path) for path in arguments.pack]
-    stages = arguments.stages or default_stages(policy, programs)
+    packs = [read_text(path, "--pack ") for path in arguments.pack]
+    stages = {} if arguments.stages is None else {"stages": arguments.stages}
     try:
-        request = VerifyRequest(programs=programs, stages=stages, policy=policy, packs=packs, rewrite=arguments.rewrite)
+        request = VerifyRequest(programs=programs, policy=policy, packs=packs, rewrite=arguments.rewrite, **stages)
     except ValidationError as error:
         raise InputError(first_mistake(error)) from error
+    for mistake in _unasked(request):
+        raise InputError(f"--policy {arguments.policy}: {mistake}")
     response = verify(request, arguments)
+    if not suite:
+        verdicts = [_at(path, verdict) for path, verdict in zip(arguments.paths, response.verdicts, strict=True)]
+        response = response.model_copy(update={"verdicts": verdicts})
     if arguments.output == "text":
-        print("\n".join([*report(response), *(counts(response.verdicts, stages) if suite else ())]))
+        lines = [*report(response), *(counts(response.verdicts, request.stages) if suite else ())]
+        lines += ["lines are those of the rewritten programs, which `-o json` shows"] if arguments.rewrite else []
+        print("\n".join(map(_plain, lines)))
     else:
         print("\n".join(json_lines(response)) if suite else response.model_dump_json(by_alias=True, indent=2))
     return 0 if all(verdict.passed for verdict in response.verdicts) else 1
+
+
+def _unasked(request: VerifyRequest) -> Iterator[str]:
+    """Yield what of the policy nothing would ask, and how to ask it."""
+    if request.policy is None:
+        return
+    if Stage.POLICY not in request.stages and not request.rewrite:
+        yield "stage policy asks it, which --stages leaves out"
+    if Stage.POLICY in request.stages and request.policy.packs and not request.packs:
+        yield "its packs are not read here; give each as --pack FILE"
+
+
+def _at(path: str, verdict: ProgramVerdict) -> ProgramVerdict:
+    """Return the verdict with the findings of a single file at the path that it was given by."""
+    if Path(path).is_dir():
+        return verdict
+    stages = []
+    for stage in verdict.stages:
+        found = [d.model_copy(update={"file": d.file and path}) for d in stage.diagnostics]
+        stages.append(stage.model_copy(update={"diagnostics": found}))
+    return verdict.model_copy(update={"stages": stages})
 
 
 def verify(request: VerifyRequest, arguments: argparse.Namespace) -> VerifyResponse:
@@ -132,13 +154,6 @@ def progress(stream: TextIO) -> Iterator[Callable[[Stage, int], None]]:
         print(wipe, end="", file=stream, flush=True)
 
 
-def default_stages(policy: HousePolicy | None, programs: Sequence[Program]) -> list[Stage]:
-    """Return those of the gate's stages for which there is something to ask."""
-    asking = any(program.asked is not None or program.rego is not None for program in programs)
-    left_out = {Stage.POLICY: policy is None, Stage.INTENT: not asking}
-    return [stage for stage in GATE if not left_out.get(stage)]
-
-
 def report(response: VerifyResponse) -> Iterator[str]:
     """Yield the verdicts as lines: one a program, then what was found in it."""
     for verdict in response.verdicts:
@@ -164,3 +179,8 @@ def _finding(diagnostic: Diagnostic) -> str:
     place = ":".join(str(part) for part in (diagnostic.file, diagnostic.line) if part is not None)
     hint = "" if diagnostic.hint is None else f" ({diagnostic.hint})"
     return f"{place}: {diagnostic.code}: {diagnostic.message}{hint}".removeprefix(": ")
+
+
+def _plain(line: str) -> str:
+    """Return a line that a terminal only shows: programs and their names may hold its commands."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from loraform_api.meta import ApiModel, Name, ObjectName, WireModel, keyed_by
 
@@ -32,9 +34,12 @@ GATE = (Stage.PARSE, Stage.VALIDATE, Stage.PLAN, Stage.POLICY, Stage.INTENT)
 ON_PLAN = (Stage.SECURITY,)
 """Stages that can only read a plan."""
 
-FileName = Annotated[
-    str, Field(max_length=200, pattern=r"^(?:[A-Za-z0-9_][A-Za-z0-9_-]*/){0,4}[A-Za-z0-9_][A-Za-z0-9_.-]*\.tf$")
-]
+MAX_FILE_NAME = 200
+FILE_NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_-]*/){0,4}[A-Za-z0-9_][A-Za-z0-9_.-]*\.tf")
+FILE_NAME_WORDS = (
+    "{name} cannot be a file's path: it may have 4 folders like modules/network/main.tf, no space, 200 characters, "
+    "and ASCII letters and digits, `_`, `-`, dots in its last part, ending in .tf"
+)
 ProgramText = Annotated[str, Field(max_length=200_000)]
 TagKey = Annotated[str, Field(min_length=1, max_length=128)]
 TagValue = Annotated[str, Field(max_length=256)]
@@ -120,12 +125,22 @@ class Program(WireModel):
     id: Annotated[str, Field(min_length=1, max_length=200)]
     text: ProgramText = ""
     """The text of `main.tf`."""
-    files: Annotated[dict[FileName, ProgramText], Field(max_length=100)] = {}
+    files: Annotated[dict[str, ProgramText], Field(max_length=100)] = {}
     """More files by path, for example `variables.tf` or `modules/network/main.tf`."""
     asked: Asked | None = None
     """What Intent looks for in the program."""
     rego: Annotated[str, Field(max_length=200_000)] | None = None
     """A policy that Intent asks of the plan, as IaC-Eval writes them: no rule of it may be false."""
+
+    @field_validator("files")
+    @classmethod
+    def _can_be_written(cls, files: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name in files:
+            if len(name) > MAX_FILE_NAME or not FILE_NAME.fullmatch(name):
+                raise PydanticCustomError("file_name", FILE_NAME_WORDS, {"name": repr(name[:60])})
+        if "main.tf" in files and info.data.get("text"):
+            raise PydanticCustomError("file_twice", "'main.tf' is given twice: here and as `text`")
+        return files
 
 
 class Diagnostic(WireModel):
@@ -167,14 +182,22 @@ class ProgramVerdict(WireModel):
         return any(r.stage == stage and r.passed for r in self.stages)
 
 
+def _asked_for(request: dict[str, Any]) -> list[Stage]:
+    """Return those of the gate's stages for which a request has something to ask."""
+    asking = any(program.asked is not None or program.rego is not None for program in request["programs"])
+    left_out = {Stage.POLICY: request["policy"] is None and not request["packs"], Stage.INTENT: not asking}
+    return [stage for stage in GATE if not left_out.get(stage)]
+
+
 class VerifyRequest(WireModel):
     programs: Annotated[list[Program], Field(max_length=5000)]
-    stages: list[Stage] = list(GATE)
-    """Stages to run, in the order of `Stage`. Policy needs `policy`; Intent passes a row that asks nothing; Plan needs
-    Validate; Security, and Intent where a row has `rego`, need Plan."""
     policy: HousePolicy | None = None
     packs: Annotated[list[Annotated[str, Field(max_length=200_000)]], Field(max_length=20)] = []
     """Rego modules that Policy asks of the plan too: what their `deny` or `violation` hold breaks the policy."""
+    stages: Annotated[list[Stage], Field(min_length=1)] = Field(default_factory=_asked_for)
+    """Stages to run, in the order of `Stage`; those of the gate where none is named. Policy needs `policy` or `packs`;
+    Intent passes a row that asks nothing; Plan needs Validate; Security, `packs`, and Intent where a row has `rego`,
+    need Plan."""
     rewrite: bool = False
     """Apply the house policy by syntax tree first, verify the result and return it (the *served* form)."""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loraform_cli.__main__ import main
+from loraform_cli.suite import read_suite
 
 QUEUE = 'resource "aws_sqs_queue" "main" {\n  name = "otter"\n}\n'
 ASKED = {"types": ["aws_sqs_queue"], "names": ["otter"], "values": []}
@@ -52,8 +55,34 @@ def test_a_row_ends_at_a_newline_alone(tmp_path: Path, capsys: pytest.CaptureFix
     assert "2 of 2 passed" in capsys.readouterr().out
 
 
+def test_a_row_may_have_more_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"id": None, "response": QUEUE, "rego": "", "files": {"net/main.tf": "resource {"}}
+    assert main(["verify", "--suite", suite(tmp_path, row), "--stages", "parse"]) == 1
+    out = capsys.readouterr().out
+    assert "FAILED  1  Parse=failed" in out
+    assert "net/main.tf:1: " in out
+
+
+def test_an_empty_rego_asks_nothing(tmp_path: Path) -> None:
+    (program,) = read_suite(Path(suite(tmp_path, {"response": QUEUE, "rego": ""})), "response")
+    assert program.rego is None
+
+
+def test_json_shows_the_text_that_lines_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "policy.yaml").write_text('comment: "# ours"\n')
+    arguments = ["--stages", "parse", "--rewrite", "--policy", str(tmp_path / "policy.yaml"), "-o", "json"]
+    assert main(["verify", "--suite", suite(tmp_path, {"response": QUEUE}), *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["rewritten"] == f"# ours\n{QUEUE}"
+
+
+def test_rows_may_come_from_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"response": QUEUE})))
+    assert main(["verify", "--suite", "-", "--stages", "parse"]) == 0
+    assert "1 of 1 passed" in capsys.readouterr().out
+
+
 def test_iac_evals_csv_is_read_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "suite.csv"
+    path = tmp_path / "suite.CSV"
     columns = "Resource,Prompt,Rego intent,Difficulty,Reference output,Intent"
     quoted = QUEUE.replace('"', '""')
     path.write_text(f'{columns}\r\naws_sqs_queue,A queue,package x,1,"{quoted}",none\r\n')
@@ -63,7 +92,10 @@ def test_iac_evals_csv_is_read_as_it_is(tmp_path: Path, capsys: pytest.CaptureFi
     assert "Intent of programs with `rego` reads a plan; add Plan" in capsys.readouterr().err
     path.write_text("Prompt\nA queue\n")
     assert main([*arguments, "parse"]) == 2
-    assert "suite.csv" in capsys.readouterr().err
+    assert "suite.CSV" in capsys.readouterr().err
+    path.write_text(f"{columns}\n")
+    assert main([*arguments, "parse"]) == 2
+    assert "the file has no rows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -71,7 +103,10 @@ def test_iac_evals_csv_is_read_as_it_is(tmp_path: Path, capsys: pytest.CaptureFi
     [
         (["{"], "suite.jsonl:1: not a JSON object"),
         ([{"id": "a", "reply": QUEUE}], "suite.jsonl:1: --field response: no text there; the row has id, reply"),
-        ([{"response": QUEUE, "asked": {"kinds": []}}], "suite.jsonl:1: kinds: Extra inputs"),
+        ([{"response": QUEUE, "asked": {"kinds": []}}], "suite.jsonl:1: asked.kinds: Extra inputs"),
+        ([{"response": QUEUE, "asked": ["x"]}], "suite.jsonl:1: asked: Input should be"),
+        ([{"response": QUEUE, "files": {"main.tf": ""}}], "suite.jsonl:1: files: 'main.tf' is given twice"),
+        (["[" * 100_000], "suite.jsonl:1: not a JSON object"),
         ([], "the file has no rows"),
     ],
 )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from loraform_api.verification import Program, Stage
+from loraform_api import __version__
+from loraform_api.verification import Program, Stage, VerifyRequest
 from loraform_cli.__main__ import main
 from loraform_cli.inputs import InputError, read_policy, read_program
-from loraform_cli.verify import default_stages, progress
+from loraform_cli.verify import progress
 
 GOOD = '# ours\nresource "aws_sqs_queue" "main" {\n  name = "a"\n  tags = { by = "us" }\n}\n'
 BARE = 'resource "aws_sqs_queue" "main" {\n  name = "a"\n}\n'
@@ -55,6 +58,29 @@ def test_json_is_the_verifiers_own_answer(tmp_path: Path, capsys: pytest.Capture
     assert [verdict["passed"] for verdict in answer["verdicts"]] == [True, False]
 
 
+def test_findings_of_a_file_stand_at_its_own_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, "net.tf", "resource {")
+    assert main(["verify", path, "--stages", "Parse"]) == 1
+    assert f"        {path}:1: " in capsys.readouterr().out
+    (tmp_path / "folder").mkdir()
+    write(tmp_path / "folder", "main.tf", "resource {")
+    assert main(["verify", str(tmp_path / "folder"), "--stages", "Parse"]) == 1
+    assert "        main.tf:1: " in capsys.readouterr().out
+
+
+def test_a_terminal_is_sent_no_controls_of_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, "policy.yaml", 'deny: [{name: x, types: [aws_*], message: "\\e[2J\\u202e"}]')
+    arguments = ["verify", write(tmp_path, "main.tf", BARE), "--policy", str(tmp_path / "policy.yaml")]
+    assert main([*arguments, "--stages", "policy"]) == 1
+    assert "\\x1b[2J\\u202e" in capsys.readouterr().out
+
+
+def test_rewritten_lines_are_said_to_be(tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["verify", write(tmp_path, "main.tf", BARE), "--policy", policy, "--stages", "parse", "--rewrite"]
+    assert main(arguments) == 0
+    assert "lines are those of the rewritten programs" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [["/nowhere/main.tf"], ["{tmp}"], ["-", "--policy", "/nowhere/policy.yaml"]])
 def test_what_cannot_be_read_exits_2(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     words = [word.replace("{tmp}", str(tmp_path)) for word in arguments]
@@ -67,18 +93,34 @@ def test_policy_without_a_policy_exits_2(tmp_path: Path, capsys: pytest.CaptureF
     assert "policy" in capsys.readouterr().err
 
 
-def test_a_folder_is_one_program(tmp_path: Path) -> None:
-    write(tmp_path, "b.tf", "# b\n")
+def call(source: str) -> str:
+    return f'module "m" {{\n  source = "{source}"\n}}\n'
+
+
+def test_a_folder_is_one_program_with_the_modules_it_calls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, "b.tf", call("./net"))
     write(tmp_path, "a.tf", "# a\n")
     write(tmp_path, "notes.txt", "no")
-    (tmp_path / "net").mkdir()
-    write(tmp_path / "net", "main.tf", "# net\n")
-    (tmp_path / ".terraform").mkdir()
-    write(tmp_path / ".terraform", "main.tf", "# hidden\n")
+    for name, text in {"net": call("../base/"), "base": call("../net"), "examples": "{", ".terraform": "{"}.items():
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, "main.tf", text)
     program = read_program(str(tmp_path))
-    assert (program.text, program.files) == ("", {"a.tf": "# a\n", "b.tf": "# b\n", "net/main.tf": "# net\n"})
-    write(tmp_path, "main.tf", "# main\n")
-    assert read_program(str(tmp_path)).text == "# main\n"
+    assert program.text == ""
+    assert list(program.files) == ["a.tf", "b.tf", "net/main.tf", "base/main.tf"]
+    assert capsys.readouterr().err == f"{tmp_path}: folders not read, as no module block leads there: 1\n"
+    write(tmp_path, "main.tf", call("./examples"))
+    assert read_program(str(tmp_path)).text == call("./examples")
+    assert capsys.readouterr().err == ""
+
+
+def test_what_a_folder_holds_and_is_not_read_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "main.tf", "")
+    write(tmp_path, "more.tf.json", "{}")
+    with pytest.raises(InputError, match=r"more\.tf\.json: JSON is not read"):
+        read_program(str(tmp_path))
+    (tmp_path / "more.tf.json").rename(tmp_path / "my file.tf")
+    with pytest.raises(InputError, match=r"files: 'my file\.tf' cannot be a file's path: .* ending in \.tf$"):
+        read_program(str(tmp_path))
 
 
 def test_a_policy_may_stand_in_a_manifest(tmp_path: Path) -> None:
@@ -86,14 +128,81 @@ def test_a_policy_may_stand_in_a_manifest(tmp_path: Path) -> None:
         tmp_path, "model.yaml", f"kind: IaCModel\nspec:\n  policy:\n    {POLICY.replace(chr(10), chr(10) + '    ')}"
     )
     assert read_policy(Path(manifest)).tags == {"by": "us"}
-    with pytest.raises(InputError, match="no house policy"):
-        read_policy(Path(write(tmp_path, "empty.yaml", "kind: IaCModel\nspec: {}\n")))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kind: IaCModel\nspec: {}\n", "it holds no house policy"),
+        ("kind: IaCModel\nspec:\n", "it holds no house policy"),
+        ("", "it holds no house policy"),
+        ("commment: x\n", "commment: Extra inputs are not permitted"),
+        ("deny: [{name: a, types: [x], value: y}]\n", "deny.0.value: Extra inputs are not permitted"),
+        ("a: [\n", "while parsing"),
+        ("[" * 20_000, "recursion"),
+    ],
+)
+def test_a_policy_that_says_something_else_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = write(tmp_path, "policy.yaml", text)
+    with pytest.raises(InputError, match=f"--policy {path}: .*{words}"):
+        read_policy(Path(path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--policy", "{policy}", "--stages", "parse"], "stage policy asks it, which --stages leaves out"),
+        (["--pack", "{pack}", "--stages", "parse"], "packs: the Policy stage asks them; add it"),
+        (["--pack", "{pack}", "--stages", "parse,policy"], "Policy with `packs` reads a plan; add Plan"),
+        (["--policy", "{packed}", "--stages", "parse,policy"], "its packs are not read here; give each as --pack FILE"),
+        (["--rewrite", "--stages", "parse"], "`rewrite` needs a policy"),
+    ],
+)
+def test_rules_that_would_not_be_asked_exit_2(
+    tmp_path: Path, policy: str, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = "packs: [{name: cost, configMap: {name: house-rules, key: cost.rego}}]\n"
+    given = {
+        "policy": policy,
+        "pack": write(tmp_path, "cost.rego", "package cost\n"),
+        "packed": write(tmp_path, "packed.yaml", packed),
+    }
+    assert main(["verify", write(tmp_path, "main.tf", GOOD), *(word.format(**given) for word in arguments)]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_the_gates_stages_are_run_as_far_as_they_are_asked_for(policy: str) -> None:
-    assert default_stages(None, []) == ["Parse", "Validate", "Plan"]
-    assert default_stages(read_policy(Path(policy)), []) == ["Parse", "Validate", "Plan", "Policy"]
-    assert default_stages(None, [Program(id="a", rego="package x")]) == ["Parse", "Validate", "Plan", "Intent"]
+    asking = [Program(id="a", rego="package x")]
+    assert VerifyRequest(programs=[]).stages == ["Parse", "Validate", "Plan"]
+    assert VerifyRequest(programs=[], packs=["package x"]).stages == ["Parse", "Validate", "Plan", "Policy"]
+    assert VerifyRequest(programs=[], policy=read_policy(Path(policy))).stages[-1] == "Policy"
+    assert VerifyRequest(programs=asking).stages == ["Parse", "Validate", "Plan", "Intent"]
+
+
+def test_a_reader_that_is_gone_ends_it_as_sigpipe_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        assert main(["verify", write(tmp_path, "main.tf", GOOD), "--stages", "parse"]) == 141
+
+
+def test_a_full_disk_and_a_closed_input_exit_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        assert main(["verify", write(tmp_path, "main.tf", GOOD), "--stages", "parse"]) == 2
+    assert "error: [Errno 28] No space left on device" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["verify", "-", "--stages", "parse"]) == 2
+    assert "error: -: standard input is closed" in capsys.readouterr().err
+
+
+def test_its_version_is_the_projects(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.split() == ["loraform", __version__]
 
 
 @pytest.mark.parametrize("words", ["", "parse;policy", "parse,guess"])

@@ -20,7 +20,7 @@ from loraform_verifier.verify import Verifier
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM. Exit status 2: no usable toolchain, or wrong usage."""
+    """Serve until SIGTERM. Exit status 2: no usable toolchain, no free port, or wrong usage."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     try:
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
             app = application(Verifier(terraform, keeper=keeper, packs=read_packs(options.packs)))
             logging.getLogger(__name__).info("toolchain %s, pid %d", terraform.words().model_dump(), os.getpid())
             web.run_app(app, host=options.host, port=options.port, print=None, access_log=None)
-    except (ToolchainError, SchemaError, PackError, IsolationError) as error:
+    except (ToolchainError, SchemaError, PackError, IsolationError, OSError) as error:
         sys.stderr.write(f"loraform_verifier: {error}\n")
         return 2
     return 0

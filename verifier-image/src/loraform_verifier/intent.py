@@ -25,7 +25,7 @@ def missing(program: Iterable[Block], asked: Asked) -> list[Diagnostic]:
     names = {label for block in blocks for label in block.labels}
     names |= {value for value in literals if isinstance(value, str)}
     values = {canonical(text) for value in literals if (text := as_string(value)) is not None}
-    found = [_absent("ResourceTypeMissing", "resource of type", t) for t in asked.types if t not in types]
+    found = [_absent("ResourceTypeMissing", "resource type", t) for t in asked.types if t not in types]
     found += [_absent("NameMissing", "block label or string", n) for n in asked.names if n not in names]
     found += [_absent("ValueMissing", "argument value", v) for v in asked.values if canonical(v) not in values]
     return found

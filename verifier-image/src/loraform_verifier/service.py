@@ -20,6 +20,7 @@ LOG = logging.getLogger(__name__)
 MAX_BODY = 32 * 1024 * 1024
 MAX_WAITING = 64
 """Requests in the building; one more is told to come back."""
+RETRY_SECONDS = 10
 
 MAX_NAME = 60
 """Characters of an unknown field's name that a refusal repeats."""
@@ -39,10 +40,13 @@ def application(verifier: Verifier) -> web.Application:
 
 
 async def _verify(http: web.Request) -> web.Response:
-    request = VerifyRequest.model_validate_json(await http.read())
+    # A policy is lenient in a custom resource; here an unknown field is a rule that nobody would ask.
+    request = VerifyRequest.model_validate_json(await http.read(), extra="forbid")
     inside, ticket = http.app[_INSIDE], object()
     if len(inside) >= MAX_WAITING:
-        return _refusal(503, "Busy", f"{MAX_WAITING} requests are waiting; try again later")
+        busy = _refusal(503, "Busy", f"{MAX_WAITING} requests are waiting; try again later")
+        busy.headers["Retry-After"] = str(RETRY_SECONDS)
+        return busy
     inside.add(ticket)
     try:
         # Shielded: when a client goes away its run still has the turn until the terraform in it has ended.

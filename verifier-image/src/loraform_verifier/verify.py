@@ -86,8 +86,12 @@ class Verifier:
         for stage in WITH_TERRAFORM:
             if stage in asked and not self._stages.can(stage):
                 yield f"stages: {stage} needs a terraform binary and a provider mirror; give both or leave it out"
-        if request.policy is None and (request.rewrite or Stage.POLICY in asked):
-            yield "policy: the Policy stage and `rewrite` need a policy; give one or leave them out"
+        if request.policy is None and request.rewrite:
+            yield "policy: `rewrite` needs a policy; give one or leave it out"
+        if request.policy is None and not request.packs and Stage.POLICY in asked:
+            yield "policy: the Policy stage needs a policy or packs; give one or leave it out"
+        if request.packs and Stage.POLICY not in asked:
+            yield "packs: the Policy stage asks them; add it to the stages"
         if Stage.PLAN in asked and Stage.VALIDATE not in asked:
             yield "stages: Plan needs Validate; add it"
         if Stage.PLAN not in asked:
