@@ -97,7 +97,7 @@ OPERATORS = ("+", "-", "*", "/", "%", "==", "!=", "<", "<=", ">", ">=", "&&", "|
 FUNCTIONS = ("merge", "lower", "file", "concat", "provider::aws::x", "jsonencode", "sensitive", "tomap")
 NUMBERS = ("0", "1", "42", "1.5", "1e3", "1E+3", "2.5e-3", "0123", "99999999999999999999999999", "1e999999")
 SETTINGS = ("terraform", "provider", "backend", "locals", "check")
-MARKERS = ("EOT", "E", "EOF_1", "名", "end-x")
+MARKERS = ("EOT", "E", "EOT", "EOF_1", "名", "end-x", "EOT", "EOT", "A" * 128, "Ł" * 65, "\u037a", "E\u309b")
 DEPTH = 3
 
 
@@ -309,8 +309,8 @@ class Writer:
         )
 
     def _heredoc_line(self, marker: str) -> str:
-        text = self._pick(("", " ", "    ")) + self._pick((*TEXTS, marker + "x", f'"{marker}"'))
-        return text + (self._interpolated(1) if self._one_in(4) else "")
+        text = self._pick(("", " ", "    ")) + self._pick((*TEXTS, marker, f"{marker} ", marker + "x", f'"{marker}"'))
+        return text + (self._interpolated(1) if self._one_in(3) else "")
 
     def _for(self, depth: int) -> str:
         names, value, test = self._pick(("k", "k, v", "k,v")), self.expression(depth), self._pick(("", " if k != null"))

@@ -54,7 +54,7 @@ def formatted(terraform: Terraform, texts: list[str], home: Path) -> list[str | 
         (folder / f"p{index}.tf").write_bytes(text.encode())
     write_cli_config(home)
     command = [str(terraform.binary), "fmt", "-list=false", "-write=true", "-no-color"]
-    finished = isolation.run(command, cwd=folder, env=child_environment(home), seconds=300)
+    finished = isolation.run(command, cwd=folder, env=child_environment(home), seconds=300, readable=(home,))
     assert not finished.timed_out
     refused = {int(n) for n in re.findall(r" on p(\d+)\.tf line ", (finished.stdout + finished.stderr).decode())}
     return [

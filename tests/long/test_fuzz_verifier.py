@@ -53,7 +53,7 @@ def read(text: str) -> Document | None:
 
 
 def judged(text: str) -> bool:
-    """Every judge of the syntax tree takes every program; blanking moves nothing and leaves a program."""
+    """Every judge of the syntax tree takes every program; normalising moves no line and leaves a program."""
     document = read(text)
     if document is None:
         return False
@@ -65,10 +65,9 @@ def judged(text: str) -> bool:
     modules = modules_of(configuration, "registry.terraform.io", None)
     normalised = normalise(configuration, modules)
     plannable(configuration, normalised, modules)
-    blanked = normalised.files["main.tf"]
-    assert len(blanked) == len(document.source), "blanking changed the size"
-    assert blanked.count(b"\n") == document.source.count(b"\n"), "blanking changed the number of lines"
-    assert parse(blanked.decode()).problems == (), "the blanked program has problems"
+    shown = normalised.files["main.tf"]
+    assert shown.count(b"\n") == document.source.count(b"\n"), "normalising changed the number of lines"
+    assert parse(shown.decode()).problems == (), "the normalised program has problems"
     return True
 
 

@@ -6,6 +6,7 @@ Files are read, programs run and connections opened by the first part; the secon
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
@@ -194,8 +195,39 @@ PROVIDER_SETTINGS = [
     }.items()
 ]
 
+SHOWN = """
+variable "v" {
+  default = "y"
+  validation {
+    condition     = var.v == "z"
+    error_message = local.b
+  }
+}
+"""
+"""A message of terraform's that repeats the local value `b`."""
+
+
+def hidden(marker: str, line: str = "", before: str = "") -> str:
+    """Return a program whose code the grammar takes for a comment in a heredoc, if it misses the end `marker`."""
+    text = f'{before}locals {{\n  a = <<{marker}\n{line}\n/*\n{marker}\n  b = file("@SECRET@")\n# */\n}}\n'
+    return text + SHOWN
+
+
 UNREADABLE = blocks(
     Must.UNREADABLE,
+    json_instead='{"data": {"external": {"x": {"program": ["id"]}}}}\n',
+    marker_then_a_call='locals {\n  b = <<E\nE${file("@SECRET@")}\nE\n}\n' + SHOWN,
+    marker_a_space_and_a_call='locals {\n  b = <<EOT\n  EOT ${file("@SECRET@")}\nEOT\n}\n' + SHOWN,
+    marker_then_directives='locals {\n  b = <<E\nE%{ if true }${file("@SECRET@")}\nE%{ endif }\nE\n}\n' + SHOWN,
+    marker_of_128=hidden("A" * 128, "foo"),
+    wide_marker_of_65=hidden("Ł" * 65, "A" * 65),
+    marker_that_only_terraform_takes_for_a_name=hidden("\u037a", "z"),
+    marker_that_ends_elsewhere=hidden("E\u309b", "E"),
+    marker_after_twenty_others=hidden("Ł", "A", "".join(f"a{n} = <<é{n}\n\né{n}\n" for n in range(20))),
+    marker_without_a_free_letter=hidden(
+        "Ł", "A", "# " + ".".join(letter * 2 for letter in string.ascii_letters) + ".\n"
+    ),
+    templates_beyond_what_the_grammar_remembers="a = " + '"${' * 70 + "x" + '}"' * 70 + '\nb = file("@SECRET@")\n',
     bidi_in_a_name="locals {\n  a = local.b\u202e\n}\n",
     nul_byte='locals {\n  a = "x"\0\n}\n',
     deep_parentheses="locals {\n  a = " + "(" * 5000 + "1" + ")" * 5000 + "\n}\n",
@@ -211,7 +243,6 @@ UNREADABLE = blocks(
 
 REFUSED = blocks(
     Must.REFUSED,
-    json_instead='{"data": {"external": {"x": {"program": ["id"]}}}}\n',
     dynamic_provisioner='resource "terraform_data" "x" {\n  dynamic "provisioner" {\n    for_each = [1]\n'
     '    labels = ["local-exec"]\n    content {\n      command = "id"\n    }\n  }\n}\n',
     homoglyph_function='locals {\n  a = fil\u0435("@SECRET@")\n}\n',

@@ -135,3 +135,39 @@ def _processor_seconds(work: Callable[[], object]) -> float:
     started = time.process_time()
     work()
     return time.process_time() - started
+
+
+def hidden(marker: str, line: str) -> str:
+    """Return a program whose `b` the grammar takes for a comment in the heredoc, if it misses the end marker."""
+    return f"a = <<{marker}\n{line}\n/*\n{marker}\nb = 1\n# */\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = <<E\nE${x}\nE\n",
+        "a = <<EOT\n  EOT ${x}\nEOT\n",
+        "a = <<E\nE%{ if x }y\nE%{ endif }\nE\n",
+        hidden("A" * 128, "foo"),
+        hidden("Ł" * 65, "A" * 65),
+        hidden("\u037a", "z"),
+        hidden("E\u309b", "E"),
+        "".join(f"a{n} = <<é{n}\n\né{n}\n" for n in range(20)) + hidden("Ł", "A"),
+    ],
+)
+def test_a_heredoc_that_two_readers_end_elsewhere_is_refused(text: str) -> None:
+    """Each hid a call of `file` from us, which Terraform then made."""
+    assert {problem.code for problem in parse(text).problems} == {"AmbiguousHeredoc"}
+
+
+@pytest.mark.parametrize(
+    "text", ["a = <<EOT\nEOTX ${x}\n EOT_\n  EOT\n", "a = <<-é\n  x ${y}\n  é\n", f"a = <<{'A' * 64}\n{'A' * 64}\n"]
+)
+def test_heredocs_that_both_read_alike_are_read(text: str) -> None:
+    assert parse(text).problems == ()
+
+
+def test_templates_may_nest_as_deep_as_the_grammar_remembers() -> None:
+    """Its scanner forgets what is open at 64: then it reads on as if nothing were."""
+    assert parse("a = " + '"${' * 10 + "x" + '}"' * 10 + "\n").problems == ()
+    assert [p.code for p in parse("a = " + '"${' * 11 + "x" + '}"' * 11 + "\n").problems] == ["NestingTooDeep"]

@@ -33,6 +33,12 @@ def test_programs_are_read(text: str) -> None:
     [
         ('resource "aws_vpc" "a" {\n  cidr_block = \n}\n', "SyntaxError", 2),
         ('resource "aws_vpc" "a" {\n', "SyntaxError", 1),
+        ("```hcl\nlocals {\n  a = 1\n}\n```\n", "SyntaxError", 1),
+        ("Here is the program:\n\nlocals {\n  a = 1\n}\n", "SyntaxError", 1),
+        ('locals {\n  a = <<"E"\nx\nE\n}\n', "SyntaxError", 2),
+        ('locals {\n  a = <<"E"\nx\n"E"\n}\n', "SyntaxError", 2),
+        ('{ "locals": { "a": 1 } }\n', "SyntaxError", 1),
+        ("\n{\n}\n", "SyntaxError", 2),
         ('resource "aws_vpc" "a" {\n  timeouts {\n    create = "1h"\n', "SyntaxError", 2),
         ("locals {\n  a = [1, 2\n}\n", "SyntaxError", 3),
         ("locals {\n  a = “x”\n}\n", "SyntaxError", 2),
@@ -56,6 +62,10 @@ def test_other_texts_have_problems_with_a_line(text: str, code: str, line: int) 
     document = parse(text)
     assert document.problems[0].code == code
     assert document.problems[0].line == line
+
+
+def test_a_quoted_heredoc_marker_is_all_that_is_said() -> None:
+    assert [p.line for p in parse('locals {\n  a = <<"E"\nx\nE\n}\n').problems] == [2]
 
 
 def test_the_model_names_blocks_labels_arguments_and_lines() -> None:

@@ -65,13 +65,14 @@ class Document:
 def parse(text: str) -> Document:
     """Read a program. Errors become `problems`, each with its line; nothing is raised for any text."""
     source = text.encode("utf-8", errors="surrogatepass")
-    root = tree_of(source, disguised(text).encode("utf-8", errors="surrogatepass"))
+    shown = disguised(text).encode("utf-8", errors="surrogatepass")
+    root = tree_of(source, shown)
     if root is None:
         given_up = Diagnostic(code="SyntaxError", message="Too many errors to read on.", line=1)
         root = nothing()
         return Document(source, root, Nodes(root, MAX_DEPTH), (), {}, (given_up,))
     nodes = Nodes(root, MAX_DEPTH)
-    problems = problems_of(text, source, root, nodes)
+    problems = problems_of(text, source, shown, root, nodes)
     if problems:
         return Document(source, root, nodes, (), {}, problems)
     blocks = tuple(_block(node) for node in body_items(root) if node.type == "block")

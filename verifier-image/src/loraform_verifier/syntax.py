@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
+from loraform_verifier.templates import ambiguities
 from loraform_verifier.tree import Nodes, body_items, children, line_of, text_of, walk
 
 MAX_DEPTH = 400
@@ -19,6 +20,8 @@ MAX_DEPTH = 400
 MAX_ERRORS = 20
 CLOSING = {"}", "quoted_template_end"}
 """What Terraform reports where it was opened."""
+_STARTS = re.compile(r"[{=#/]")
+"""What the first line of a block, an argument or a comment holds."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SUSPECTS = (
     "body",
@@ -26,7 +29,6 @@ _SUSPECTS = (
     "string_lit",
     "quoted_template",
     "object",
-    "heredoc_template",
     "template_interpolation_start",
     "template_directive_start",
 )
@@ -41,10 +43,10 @@ _CODE_IN_TEMPLATE = (
 )
 
 
-def problems_of(text: str, source: bytes, root: Node, nodes: Nodes) -> tuple[Diagnostic, ...]:
+def problems_of(text: str, source: bytes, shown: bytes, root: Node, nodes: Nodes) -> tuple[Diagnostic, ...]:
     """Return what keeps a text from being a program, each with its line."""
-    unread = tuple(_unreadable(text, nodes)) or tuple(_syntax_errors(root))
-    return unread or tuple(_beyond_grammar(source, nodes))[:MAX_ERRORS]
+    unread = tuple(_unreadable(text, nodes)) or tuple(_syntax_errors(source, root))
+    return unread or (*ambiguities(source, shown, nodes), *_beyond_grammar(source, nodes))[:MAX_ERRORS]
 
 
 def _unreadable(text: str, nodes: Nodes) -> Iterator[Diagnostic]:
@@ -57,16 +59,23 @@ def _unreadable(text: str, nodes: Nodes) -> Iterator[Diagnostic]:
             line=line_of(nodes.too_deep),
             hint="Split the expression with local values.",
         )
+    for heredoc in nodes.of("heredoc_template"):
+        if any(not text_of(marker) for marker in children(heredoc, "heredoc_identifier")[:1]):
+            # All that follows would be its text.
+            yield _problem(heredoc, "SyntaxError", "A heredoc needs an end marker, without quotes.", "Write <<EOT.")
 
 
-def _syntax_errors(root: Node) -> Iterator[Diagnostic]:
+def _syntax_errors(source: bytes, root: Node) -> Iterator[Diagnostic]:
+    for json in children(root, "object"):
+        message = "An argument or block is required here; JSON belongs into a .tf.json file, which is not read."
+        yield Diagnostic(code="SyntaxError", message=message, line=line_of(json))
     if not root.has_error:
         return
     seen: set[int] = set()
     for node in walk(root):
         if not (node.is_error or node.is_missing) or len(seen) == MAX_ERRORS:
             continue
-        line = line_of(_opened(node)) if node.is_missing else line_of(_last(node))
+        line = line_of(_opened(node) if node.is_missing else _wrong(source, node))
         if line not in seen:
             seen.add(line)
             if node.is_missing:
@@ -76,8 +85,15 @@ def _syntax_errors(root: Node) -> Iterator[Diagnostic]:
                 yield Diagnostic(code="SyntaxError", message=f"Unexpected text: {near!r}.", line=line)
 
 
-def _last(error: Node) -> Node:
-    """Return where the grammar gave up: an error may begin with lines that are right."""
+def _wrong(source: bytes, error: Node) -> Node:
+    """Return what is wrong in an error: where the grammar gave up, for it may begin with lines that are right.
+
+    Where it begins within a line, or outside of blocks with what begins none, it is wrong from the beginning.
+    """
+    before = source[error.start_byte - error.start_point.column : error.start_byte]
+    outside = error.parent is None or error.parent.parent is None
+    if before.strip() or (outside and not _STARTS.search(text_of(error).partition("\n")[0])):
+        return error
     while error.children:
         error = error.children[-1]
     return error
@@ -104,24 +120,12 @@ def _beyond_grammar(source: bytes, nodes: Nodes) -> Iterator[Diagnostic]:
             yield _problem(node, "MultiLineString", "A quoted string must end on its line.", "Use \\n or a heredoc.")
         elif node.type == "object":
             yield from _object_problems(node)
-        elif node.type == "heredoc_template" and _ends_earlier(node):
-            yield _problem(node, "AmbiguousHeredoc", "A line inside the heredoc reads as its end marker.")
         elif node.type in ("template_interpolation_start", "template_directive_start") and _is_escape(source, node):
             sigil = text_of(node)[0]
             message = f"`{sigil * 3}{{` reads as an interpolation and as an escape."
             yield _problem(
                 node, "AmbiguousTemplate", message, f'Write `${{"{sigil}"}}` for a {sigil} before `{sigil}{{`.'
             )
-
-
-def _ends_earlier(heredoc: Node) -> bool:
-    """Say whether Terraform, which trims all Unicode space, sees the end marker on an earlier line than the grammar.
-
-    Code after it would be text to us and code to Terraform.
-    """
-    marker = text_of(children(heredoc, "heredoc_identifier")[0])
-    lines = text_of(heredoc).strip().split("\n")[1:-1]
-    return any(line.strip() == marker for line in lines)
 
 
 def _is_escape(source: bytes, start: Node) -> bool:
