@@ -23,8 +23,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from loraform_api.verification import Program, Stage, VerifyRequest
+from loraform_verifier import isolation
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.toolchain import Terraform, discover
 from loraform_verifier.verify import Verifier
@@ -139,7 +141,8 @@ def starts(texts: list[str], terraform: Terraform, *, kept: bool) -> dict[str, i
     """Return how often terraform and its providers start for one batch."""
     with tempfile.TemporaryDirectory() as name:
         noting, notes = counted(terraform, Path(name))
-        ours(texts, noting, kept=kept)
+        with patch.object(isolation, "landlock", lambda: 0):  # the scripts write, and start what lies, outside the wall
+            ours(texts, noting, kept=kept)
         lines = notes.read_text().split()
     return {"terraform": sum(line.startswith("terraform") and "provider" not in line for line in lines),
             "provider": sum("provider" in line for line in lines)}  # fmt: skip

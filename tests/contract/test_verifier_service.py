@@ -32,8 +32,9 @@ BARE = Program(id="bare", text='resource "aws_vpc" "main" {\n}\n', asked=Asked(t
 BROKEN = Program(id="broken", text='resource "aws_vpc" "main" {\n')
 
 
-async def serve(verifier: Verifier) -> AsyncIterator[str]:
-    runner = web.AppRunner(service.application(verifier))
+async def serve(verifier: Verifier, lingering: float = 10) -> AsyncIterator[str]:
+    """`lingering` is how many seconds the server waits for the rest of a body that it has answered already."""
+    runner = web.AppRunner(service.application(verifier), lingering_time=lingering)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -161,6 +162,37 @@ async def test_who_is_told_to_come_back_is_told_when(monkeypatch: pytest.MonkeyP
     async for busy in serve(Verifier()):
         async with aiohttp.ClientSession() as session, session.post(f"{busy}/v1/verify", json={"programs": []}) as told:
             assert (told.status, told.headers["Retry-After"]) == (503, "10")
+
+
+async def _unfinished(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Begin a request whose body never comes; the server says that it waits for it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
+    writer.write(b"POST /v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    return reader, writer
+
+
+async def test_a_request_takes_its_place_before_its_body_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_WAITING", 1)
+    request = VerifyRequest(programs=[BARE], stages=[Stage.PARSE])
+    async for address in serve(Verifier()):
+        _, writer = await _unfinished(address)
+        async with VerifierClient(address) as verifier:
+            with pytest.raises(VerifierUnavailable, match="Busy"):
+                await verifier.verify(request)
+        writer.close()
+
+
+async def test_a_body_that_does_not_come_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_WAITING", 1)
+    monkeypatch.setattr(service, "READ_SECONDS", 0.1)
+    request = VerifyRequest(programs=[BARE], stages=[Stage.PARSE])
+    async for address in serve(Verifier(), lingering=0):
+        reader, writer = await _unfinished(address)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
+        async with VerifierClient(address) as verifier:
+            assert (await verifier.verify(request)).verdicts[0].passed
+        writer.close()
 
 
 async def test_a_client_that_gives_up_does_not_free_the_turn() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from loraform_verifier import child
-from loraform_verifier.isolation import Child, IsolationError, Limits, run
+from loraform_verifier.isolation import PYTHON, Child, IsolationError, Limits, run
 
 SOCKETS = """
 import socket
@@ -46,7 +46,8 @@ print("done")
 
 
 def python(code: str, folder: Path, **options: object) -> tuple[int, str]:
-    finished = run([sys.executable, "-c", code], cwd=folder, env={}, seconds=60, **options)  # type: ignore[arg-type]
+    command = [sys.executable, "-c", code]
+    finished = run(command, cwd=folder, env={}, seconds=60, readable=PYTHON, **options)  # type: ignore[arg-type]
     return finished.returncode, (finished.stdout + finished.stderr).decode()
 
 

@@ -49,7 +49,8 @@ def plan(terraform: Terraform, folder: Path, port: int, *, filtered: bool) -> is
     text = (PROGRAM % port).encode()
     lay_out_alone(folder, terraform, Normalised({"main.tf": text}, frozenset(), root_only=True))
     command = [str(terraform.binary), "plan", "-input=false", "-no-color", "-lock=false"]
-    return isolation.run(command, cwd=folder, env=child_environment(folder), seconds=180, filtered=filtered)
+    env, readable = child_environment(folder), terraform.readable
+    return isolation.run(command, cwd=folder, env=env, seconds=180, readable=readable, filtered=filtered)
 
 
 def test_under_the_filter_a_listener_hears_nothing(terraform: Terraform, tmp_path: Path, listener: Listeners) -> None:

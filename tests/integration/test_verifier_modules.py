@@ -56,6 +56,7 @@ def call(source: str, *arguments: str) -> str:
     return f'module "net" {{\n{"".join(aligned)}}}\n'
 
 
+WEST = 'resource "aws_vpc" "a" {\n  provider   = aws.west\n  cidr_block = "10.0.0.0/16"\n}\n'
 TEN = 'cidr = "10.0.0.0/16"'
 PROGRAMS = [
     program("files", variables=CIDR, vpc=VPC),
@@ -71,8 +72,25 @@ PROGRAMS = [
         "local, with alias",
         'provider "aws" {\n  alias = "west"\n}\n'
         'module "net" {\n  source = "./net"\n  providers = {\n    aws.west = aws.west\n  }\n}\n',
-        net__main=ALIASED + 'resource "aws_vpc" "a" {\n  provider   = aws.west\n  cidr_block = "10.0.0.0/16"\n}\n',
+        net__main=ALIASED + WEST,
     ),
+    program(
+        "local, with an alias of its own",
+        call("./net"),
+        net__main='provider "aws" {\n  alias  = "west"\n  region = "us-west-2"\n}\n' + WEST,
+    ),
+    program(
+        "local, with an alias that may be handed in",
+        'provider "aws" {\n  alias = "far"\n}\n'
+        'module "net" {\n  source = "./net"\n  providers = {\n    aws.west = aws.far\n  }\n}\n',
+        net__main='provider "aws" {\n  alias = "west"\n}\n' + WEST,
+    ),
+    program(
+        "local, wrong in its provider",
+        call("./net"),
+        net__main='provider "aws" {\n  region = var.nope\n}\n' + WEST.replace("  provider   = aws.west\n", ""),
+    ),
+    program("local, without a source inside", call("./net"), net__main='module "m" {\n}\n'),
     program("mirrored", call("acme/net/aws", 'version = "~> 1.2"', TEN)),
     program("mirrored, argument unknown", call("acme/net/aws", TEN, "cdir = 1")),
     program("not mirrored", call("acme/other/aws")),
@@ -90,6 +108,10 @@ FOUND = {
     "local, argument missing": {("main.tf", 1, "MissingRequiredArgument")},
     "local, wrong inside": {("net/main.tf", 2, "ReferenceToUndeclaredInputVariable")},
     "local, with alias": set(),
+    "local, with an alias of its own": set(),
+    "local, with an alias that may be handed in": set(),
+    "local, wrong in its provider": {("net/main.tf", 2, "ReferenceToUndeclaredInputVariable")},
+    "local, without a source inside": {("net/main.tf", 1, "MissingRequiredArgument")},
     "mirrored": set(),
     "mirrored, argument unknown": {("main.tf", 4, "UnsupportedArgument")},
     "not mirrored": {("main.tf", 1, "BlockedByPolicy")},
@@ -112,3 +134,21 @@ def test_a_program_alone_gets_the_verdict_it_gets_among_others(terraform: Terraf
         wanted = next(p for p in PROGRAMS if p.id == name)
         (verdict,) = Verifier(terraform).verify(VerifyRequest(programs=[wanted], stages=STAGES)).verdicts
         assert places(verdict) == FOUND[name]
+
+
+def test_a_path_is_planned_as_it_is_alone(terraform: Terraform) -> None:
+    queue = 'resource "aws_sqs_queue" "q" {\n  name = "a-${path.module}"\n}\n'
+    programs = [program("root", queue), program("module", call("./net"), net__main=queue)]
+    stages = [Stage.VALIDATE, Stage.PLAN]
+    root, module = Verifier(terraform).verify(VerifyRequest(programs=programs, stages=stages)).verdicts
+    assert places(root) == {("main.tf", 1, "InvalidValue")}  # a dot may not be in its name
+    assert module.passed
+
+
+def test_a_default_provider_that_is_handed_on_by_name_is_there(terraform: Terraform) -> None:
+    text = 'provider "aws" {\n}\nmodule "net" {\n  source = "./net"\n  providers = {\n    aws = aws\n  }\n}\n'
+    programs = [program("handed on", text, net__main=WEST.replace("aws.west", "aws")), program("wrong", VPC)]
+    stages = [Stage.VALIDATE, Stage.PLAN]
+    handed_on, wrong = Verifier(terraform).verify(VerifyRequest(programs=programs, stages=stages)).verdicts
+    assert handed_on.passed, handed_on
+    assert places(wrong) == {("main.tf", 2, "ReferenceToUndeclaredInputVariable")}

@@ -42,3 +42,12 @@ def test_a_pack_finds_what_it_denies(terraform: Terraform, started_with: bool) -
     assert found.message == "aws_instance.web: instance type m5.24xlarge needs an approval"
     key = COMMENT + 'resource "aws_iam_access_key" "k" {\n  user = "u"\n}\n'
     assert codes(judged(verifier, key, *packs)) == ["PolicyDenied"]
+
+
+def test_a_warning_is_shown_and_fails_nothing(terraform: Terraform) -> None:
+    pack = 'package main\n\nimport rego.v1\n\nwarn contains {"msg": "old", "resource": "aws_instance.web"}\n'
+    verdict = judged(Verifier(terraform), INSTANCE % "t3.micro", pack)
+    assert verdict.passed
+    assert [(d.code, d.message, d.line) for d in verdict.stages[-1].diagnostics] == [
+        ("PolicyPack", "aws_instance.web: old", 7)
+    ]

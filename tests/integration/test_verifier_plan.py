@@ -168,7 +168,8 @@ def alone(terraform: Terraform, keeper: ProviderKeeper, program: Files) -> dict[
         lay_out_alone(root, terraform, described(program).program)
         env = child_environment(root) | keeper.environment(["aws"])
         for arguments in (PLAN, SHOW):
-            finished = isolation.run([str(terraform.binary), *arguments], cwd=root, env=env, seconds=120)
+            command = [str(terraform.binary), *arguments]
+            finished = isolation.run(command, cwd=root, env=env, seconds=120, readable=terraform.readable)
             assert finished.returncode == 0, finished.stdout
     found: dict[str, Any] = json.loads(finished.stdout)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 from pathlib import Path
 
@@ -17,3 +18,14 @@ def test_a_taken_port_and_a_missing_folder_exit_2(tmp_path: Path, capsys: pytest
     assert "address already in use" in capsys.readouterr().err
     assert main(["serve", "--packs", str(tmp_path / "nowhere")]) == 2
     assert f"No such file or directory: '{tmp_path}/nowhere'" in capsys.readouterr().err
+
+
+def test_it_closes_itself_to_its_children_before_anything_starts(tmp_path: Path) -> None:
+    libc = ctypes.CDLL(None)
+    get, put = 3, 4  # PR_GET_DUMPABLE, PR_SET_DUMPABLE
+    assert libc.prctl(put, 1, 0, 0, 0) == 0
+    try:
+        assert main(["serve", "--terraform", str(tmp_path / "none")]) == 2
+        assert libc.prctl(get, 0, 0, 0, 0) == 0
+    finally:
+        libc.prctl(put, 1, 0, 0, 0)

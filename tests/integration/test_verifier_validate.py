@@ -56,6 +56,25 @@ CASES: dict[str, tuple[str, set[tuple[int | None, str]]]] = {
     "function": ("locals {\n  a = nofunc(1)\n}\n", {(2, "CallToUnknownFunction")}),
     "attribute": (VPC + 'output "o" {\n  value = aws_vpc.a.nope\n}\n', {(5, "UnsupportedAttribute")}),
     "own settings": ('terraform {\n  required_version = ">= 99"\n}\nprovider "aws" {\n  nope = 1\n}\n' + VPC, set()),
+    "provider's reference": (
+        'provider "aws" {\n  region = var.region\n}\n' + VPC,
+        {(2, "ReferenceToUndeclaredInputVariable")},
+    ),
+    "provider's nested reference": (
+        'provider "aws" {\n  default_tags {\n    tags = nofunc(1)\n  }\n}\n' + VPC,
+        {(3, "CallToUnknownFunction")},
+    ),
+    "reference of a provider that nobody uses": ('provider "aws" {\n  region = var.region\n}\n', set()),
+    "provider that is right": (
+        SECRET + 'provider "aws" {\n  token = var.p\n  ignore_tags { keys = [local.a] }\n  ignore_tags {\n  }\n}\n'
+        'locals {\n  a = "x"\n}\n' + VPC,
+        set(),
+    ),
+    "alias that a root module expects": (
+        "terraform {\n  required_providers {\n    aws = {\n      configuration_aliases = [aws.west]\n    }\n  }\n}\n"
+        + VPC.replace("cidr", "provider = aws.west\n  cidr"),
+        {(None, "ProviderConfigurationNotPresent")},
+    ),
     "several": (
         'resource "aws_instance" "a" {\n  amii = 1\n  foo {\n  }\n}\nresource "aws_subnet" "a" {\n}\n',
         {(2, "UnsupportedArgument"), (3, "UnsupportedBlockType"), (6, "MissingRequiredArgument")},
@@ -120,12 +139,27 @@ def test_a_missing_provider_and_a_denial_are_inconclusive(terraform: Terraform) 
     texts = {
         "random": 'resource "random_id" "b" {\n  byte_length = 2\n}\n',
         "file": 'locals {\n  a = file("/etc/passwd")\n}\n',
+        "custom": 'terraform {\n  required_providers {\n    aws = {\n      source = "custom/aws"\n    }\n  }\n}\n'
+        + VPC,
     }
     request = VerifyRequest(programs=[Program(id=k, text=t) for k, t in texts.items()], stages=[Stage.VALIDATE])
     answer = Verifier(terraform).verify(request)
     found = {v.id: (v.passed, v.stages[0].inconclusive, v.stages[0].diagnostics[0].code) for v in answer.verdicts}
-    assert found == {"random": (False, True, "ProviderMissing"), "file": (False, True, "BlockedByPolicy")}
+    assert found == {
+        "random": (False, True, "ProviderMissing"),
+        "file": (False, True, "BlockedByPolicy"),
+        "custom": (False, True, "ProviderMissing"),
+    }
     assert answer.toolchain == terraform.words()
+
+
+def test_settings_that_terraform_is_not_shown_are_held_against_its_rules(terraform: Terraform) -> None:
+    texts = {"provider": 2 * 'provider "aws" {\n}\n', "terraform": "terraform {\n  nope {\n  }\n}\n"}
+    request = VerifyRequest(programs=[Program(id=k, text=t + VPC) for k, t in texts.items()], stages=[Stage.VALIDATE])
+    found = {
+        v.id: [(d.line, d.code) for d in v.stages[0].diagnostics] for v in Verifier(terraform).verify(request).verdicts
+    }
+    assert found == {"provider": [(3, "DuplicateProviderConfiguration")], "terraform": [(2, "UnsupportedBlockType")]}
 
 
 def test_nothing_is_left_behind(terraform: Terraform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

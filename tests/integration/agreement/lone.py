@@ -19,6 +19,7 @@ from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.modules import modules_of
 from loraform_verifier.normalise import Normalised, normalise
 from loraform_verifier.plannable import ProviderSettings
+from loraform_verifier.schema.settings import mistakes
 from loraform_verifier.toolchain import Terraform, child_environment
 from loraform_verifier.workspace import OUR_FILE, lay_out_alone
 
@@ -46,12 +47,12 @@ class Verdict:
 
 
 def ready(program: Program, terraform: Terraform) -> Normalised:
-    """Return a program as terraform is given it; one that our parser refuses as it is."""
+    """Return a program as terraform is given it; one that is refused without terraform as it is."""
     configuration = read(program)
     modules = modules_of(configuration, terraform.registry, None)
-    if configuration.problems:
+    if configuration.problems or mistakes(configuration, modules):
         texts = {name: document.source for name, document in configuration.documents.items()}
-        return Normalised(texts, frozenset({"aws"}), calls=tuple(modules.calls))
+        return Normalised(texts, frozenset(), calls=tuple(modules.calls))
     return normalise(configuration, modules)
 
 
@@ -60,6 +61,8 @@ def validated(program: Normalised, terraform: Terraform, keeper: ProviderKeeper)
     with tempfile.TemporaryDirectory(prefix="lf-") as name:
         root = Path(name)
         lay_out_alone(root, terraform, program)
+        if not program.providers:
+            (root / OUR_FILE).unlink()  # beside settings of the program's own ours are a second time
         finished = _run(root, ["validate", "-json", "-no-color"], program, terraform, keeper)
         answer = json.loads(finished.stdout)
     verdict = Verdict(_places(answer["diagnostics"]))
@@ -107,10 +110,11 @@ def _run(
 ) -> isolation.Finished:
     command, alone = [str(terraform.binary), *words], child_environment(root)
     env = alone | keeper.environment(program.needs)
-    finished = isolation.run(command, cwd=root, env=env, seconds=SECONDS)
+    readable = terraform.readable
+    finished = isolation.run(command, cwd=root, env=env, seconds=SECONDS, readable=readable)
     if any(lost in finished.stdout for lost in PROVIDER_LOST):
         keeper.drop()
-        finished = isolation.run(command, cwd=root, env=alone, seconds=SECONDS)
+        finished = isolation.run(command, cwd=root, env=alone, seconds=SECONDS, readable=readable)
     assert not finished.timed_out
     return finished
 

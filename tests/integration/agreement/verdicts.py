@@ -12,6 +12,7 @@ from typing import Any
 
 from loraform_api.verification import DefaultTags, DenyRule, HousePolicy, Program, Stage, StageResult, VerifyRequest
 from loraform_verifier.configuration import read
+from loraform_verifier.plan_json import as_json
 from loraform_verifier.stages import Row, Stages
 
 Plan = Mapping[str, Any]
@@ -49,10 +50,6 @@ deny contains finding if {
   region := provider.expressions.region.constant_value
   region != "us-east-1"
   finding := {"id": "Region", "msg": region}
-}
-
-warn contains change.address if {
-  some change in input.resource_changes
 }
 """
 INTENT = """package terraform.validation
@@ -105,7 +102,7 @@ def judged(programs: Sequence[Program], plans: Sequence[Plan]) -> list[dict[str,
     """Return of each program with its plan, by stage, how it ends, what is found where, and a digest of the words."""
     asking = [program.model_copy(update={"rego": INTENT}) for program in programs]
     request = VerifyRequest(programs=asking, stages=list(STAGES), policy=POLICY, packs=[PACK])
-    rows = [Row(program, read(program), plan=plan) for program, plan in zip(asking, plans, strict=True)]
+    rows = [Row(program, read(program), plan=as_json(plan)) for program, plan in zip(asking, plans, strict=True)]
     stages = Stages(None, None, None)
     results = [stages.run(stage, rows, request) for stage in STAGES]
     return [{str(r.stage).lower(): _told(r) for r in of_row} for of_row in zip(*results, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -70,6 +71,13 @@ os.read(read, 1)
 """
 
 
+THIEF = """#!/bin/sh
+echo ran > told
+read -r line < {secret}
+echo "$line" >> told
+"""
+
+
 def status_of(text: str) -> dict[str, str]:
     fields = dict(re.findall(r"^(\w+):\s+(\d+)$", text, re.MULTILINE))
     return {name: fields[name] for name in CONFINED}
@@ -94,12 +102,18 @@ def raw(text: str) -> Normalised:
 def planned(terraform: Terraform, folder: Path, program: Normalised) -> isolation.Finished:
     lay_out_alone(folder, terraform, program)
     command = [str(terraform.binary), "plan", "-input=false", "-no-color", "-lock=false"]
-    return isolation.run(command, cwd=folder, env=child_environment(folder), seconds=120)
+    return isolation.run(command, cwd=folder, env=child_environment(folder), seconds=120, readable=terraform.readable)
 
 
 def said(finished: isolation.Finished) -> str:
     """Return what a terraform wrote for its reader, without its line breaks."""
     return " ".join((finished.stdout + finished.stderr).decode().replace("|", " ").split())
+
+
+@pytest.fixture
+def unwalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the wall around files away: as on a kernel without Landlock."""
+    monkeypatch.setattr(isolation, "landlock", lambda: 0)
 
 
 @pytest.fixture
@@ -109,6 +123,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     return place
 
 
+@pytest.mark.usefixtures("unwalled")  # the scripts tell of themselves outside the run's folder
 def test_terraform_and_the_provider_that_it_starts_are_confined(terraform: Terraform, tmp_path: Path) -> None:
     aws = terraform.provider("aws")
     if aws is None:
@@ -134,6 +149,7 @@ def test_a_kept_provider_is_confined_while_it_lives(terraform: Terraform) -> Non
             assert status_of(Path(f"/proc/{address['Pid']}/status").read_text()) == CONFINED
 
 
+@pytest.mark.usefixtures("unwalled")  # it could neither start nor tell: see the test of the thief below
 def test_a_provider_of_the_programs_own_is_never_started_for_it_is_not_in_the_mirror(
     terraform: Terraform, listeners: Listeners, planted: Planted, tmp_path: Path
 ) -> None:
@@ -171,11 +187,42 @@ def running(pid: int) -> bool:
 
 @pytest.mark.parametrize("block", ['data "terraform_remote_state" "x"', 'data "terraform_remote_st\\u0061te" "x"'])
 def test_without_the_denial_a_plan_would_show_a_local_state(
-    terraform: Terraform, planted: Planted, folder: Path, block: str
+    terraform: Terraform, planted: Planted, folder: Path, block: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The reason for the rules about this data source and about escapes in labels: no other wall stands here.
+    # The reason for the rules about this data source and about escapes in labels: where Landlock is missing, no other
+    # wall stands here.
+    if isolation.landlock():
+        walled = planned(terraform, folder, raw(REMOTE_STATE % (block, planted.file)))
+        assert planted.mark.encode() not in walled.stdout + walled.stderr
+        assert walled.returncode == 1
+        assert "permission denied" in said(walled)
+        shutil.rmtree(folder)
+        folder.mkdir()
+    monkeypatch.setattr(isolation, "landlock", lambda: 0)
     finished = planned(terraform, folder, raw(REMOTE_STATE % (block, planted.file)))
     assert planted.mark.encode() in finished.stdout
+
+
+@pytest.mark.parametrize("walled", [True, False])
+def test_a_provider_that_terraform_starts_is_walled_in_with_it(
+    terraform: Terraform, planted: Planted, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, walled: bool
+) -> None:
+    if not walled:
+        monkeypatch.setattr(isolation, "landlock", lambda: 0)
+    elif not isolation.landlock():
+        pytest.skip("the kernel lacks Landlock")
+    mirror = tmp_path / terraform.providers[0].folder.name
+    mirror.mkdir()
+    thief = mirror / "terraform-provider-evil_v1.0.0"
+    thief.write_text(THIEF.format(secret=planted.file))
+    thief.chmod(0o755)
+    infested = replace(terraform, providers=(Provider("hashicorp", "evil", "1.0.0", mirror),))
+    lay_out_alone(folder, infested, Normalised({"main.tf": b'resource "evil_thing" "x" {\n}\n'}, frozenset({"evil"})))
+    command = [str(terraform.binary), "validate"]
+    isolation.run(command, cwd=folder, env=child_environment(folder), seconds=120, readable=infested.readable)
+    told = (folder / "told").read_text()
+    assert told.startswith("ran")
+    assert (planted.mark in told) is not walled
 
 
 def test_without_the_denial_the_filter_stops_remote_state(
@@ -204,7 +251,9 @@ def test_the_listeners_would_hear_a_child_without_the_filter(listeners: Listener
         "socket.create_connection(a).sendall(b'stream')\n"
     )
     for filtered, heard in ((True, []), (False, [b"tcp stream", b"udp datagram"])):
-        isolation.run([sys.executable, "-c", code], cwd=folder, env={}, seconds=60, filtered=filtered)
+        isolation.run(
+            [sys.executable, "-c", code], cwd=folder, env={}, seconds=60, readable=isolation.PYTHON, filtered=filtered
+        )
         assert listeners.heard() == heard
 
 
@@ -213,7 +262,8 @@ def test_a_bomb_ends_at_its_memory_and_leaves_the_pod_alive(terraform: Terraform
     lay_out_alone(folder, terraform, raw(f'locals {{\n  a = format("%{width}s", "x")\n}}\n'))
     command = [str(terraform.binary), "validate", "-json"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    finished = isolation.run(command, cwd=folder, env=child_environment(folder), seconds=120)
+    readable = terraform.readable
+    finished = isolation.run(command, cwd=folder, env=child_environment(folder), seconds=120, readable=readable)
     assert finished.returncode == 2
     assert was_stopped(finished)
     # Terraform at its worst, an idle provider and the verifier itself share what the container is granted.
@@ -230,12 +280,14 @@ def test_the_kernel_sees_no_socket_but_unix_ones(terraform: Terraform, folder: P
         "import sys; from pathlib import Path; from loraform_verifier import isolation, toolchain\n"
         "home = Path(sys.argv[2])\n"
         "env = toolchain.child_environment(home)\n"
-        "done = isolation.run([sys.argv[1], 'validate'], cwd=home, env=env, seconds=100)\n"
+        "readable = [Path(name) for name in sys.argv[3:]]\n"
+        "done = isolation.run([sys.argv[1], 'validate'], cwd=home, env=env, seconds=100, readable=readable)\n"
         "sys.exit(done.returncode)\n"
     )
     trace = folder / "trace"
     traced = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=socket,socketpair,connect", "-o", str(trace)]
-    subprocess.run([*traced, sys.executable, "-c", code, str(terraform.binary), str(folder)], check=True, timeout=120)
+    places = [str(place) for place in (terraform.binary, folder, *terraform.readable)]
+    subprocess.run([*traced, sys.executable, "-c", code, *places], check=True, timeout=120)
     calls = [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines()]
     assert any(re.match(r"connect\(\d+, \{sa_family=AF_UNIX", call) for call in calls)  # terraform to its provider
     opened = [c for c in calls if re.match(r"socket(pair)?\(", c) and "AF_UNIX" not in c and "EPERM" not in c]

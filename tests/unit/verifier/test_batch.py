@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from loraform_verifier.batch import (
@@ -73,6 +74,25 @@ def test_errors_belong_to_the_program_in_whose_file_they_lie() -> None:
     ]
     assert by_program(errors) == {3: [errors[0]]}
     assert blamed(errors) == {5}
+
+
+def test_names_that_only_look_like_ours_are_blamed_on_nobody() -> None:
+    long = "r" + "9" * 5000
+    cycle = {"summary": f"Cycle: module.r1.module.{long}.var.v (expand), module.{long}.output.o"}
+    assert blamed([cycle, {"summary": "Bad", "detail": f"{long}/main.tf:1"}]) == {1}
+    assert by_program([{"range": {"filename": f"{long}/main.tf"}}]) == {}
+
+
+def test_blame_takes_time_in_proportion_to_a_texts_length() -> None:
+    def cost(length: int) -> float:
+        costs = []
+        for _ in range(3):
+            started = time.process_time()
+            assert blamed([{"summary": "Bad", "detail": "r1/" * length}]) == set()
+            costs.append(time.process_time() - started)
+        return min(costs)
+
+    assert cost(16_000) < 8 * cost(4_000)  # 16 times where it grows with the square
 
 
 def test_a_provider_that_is_not_installed_is_named() -> None:

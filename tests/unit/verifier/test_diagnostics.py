@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from loraform_verifier.diagnostics import code_of, diagnostic_of
+from loraform_verifier.diagnostics import MAX_END, MAX_TOLD, code_of, diagnostic_of, errors_of
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,24 @@ def test_our_layout_does_not_show() -> None:
     assert found.line is None
 
 
+def test_our_layout_does_not_show_in_addresses_of_all_instances() -> None:
+    detail = "module.r3[*].aws_vpc.a to module.r3[*].module.n[*].aws_vpc.b; module.r3.aws_vpc.c"
+    found = diagnostic_of({"summary": "Cyclic dependency in move statements", "detail": detail})
+    assert found.message.endswith(": aws_vpc.a to module.n[*].aws_vpc.b; aws_vpc.c")
+
+
+def test_a_variable_that_is_refused_is_placed_at_its_rule() -> None:
+    found = diagnostic_of(
+        {
+            "summary": "Invalid value for variable",
+            "detail": "No.\n\nThis was checked by the validation rule at r0/net/main.tf:3,3-13.",
+            "range": {"filename": "loraform.tf.json", "start": {"line": 1}},
+        },
+        "r0",
+    )
+    assert (found.file, found.line) == ("net/main.tf", 3)
+
+
 def test_a_program_reads_the_same_in_company_and_alone() -> None:
     words = 'A managed resource "aws_vpc" "this" has not been declared in {}'
     company, alone = (
@@ -65,3 +85,35 @@ def test_what_lies_in_our_own_files_has_no_place() -> None:
     for name in ("loraform.tf.json", "r1/loraform.tf.json", "r1/.mirrored/vpc/main.tf"):
         found = diagnostic_of({"summary": "Bad", "range": {"filename": name, "start": {"line": 3}}}, "r1")
         assert (found.file, found.line) == (None, None)
+
+
+def test_errors_are_read_with_the_beginning_and_the_end_of_their_texts() -> None:
+    place = "\n\nThis was checked by the validation rule at r0/main.tf:3,3-13."
+    said = {"severity": "error", "summary": "Invalid value for variable", "detail": "No" + "/" * 100_000 + place}
+    (error,) = errors_of([{"severity": "warning", "summary": "w"}, said])
+    assert error["summary"] == said["summary"]
+    assert error["detail"].startswith("No///")
+    assert error["detail"].endswith(place)
+    assert len(error["detail"]) == MAX_TOLD + MAX_END + 3
+    assert (diagnostic_of(error).file, diagnostic_of(error).line) == ("main.tf", 3)
+
+
+HOSTILE = {"folders": "/", "places": "r1/", "suggestions": "Did you mean ", "spaces": " "}
+
+
+@pytest.mark.parametrize("piece", HOSTILE.values(), ids=HOSTILE)
+def test_a_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
+    def cost(length: int) -> float:
+        text, costs = (piece * length)[:length], []
+        for _ in range(3):
+            started = time.process_time()
+            diagnostic_of({"summary": text, "detail": text})
+            costs.append(time.process_time() - started)
+        return min(costs)
+
+    assert cost(40_000) < 8 * cost(10_000)  # 16 times where it grows with the square
+
+
+def test_a_line_that_is_no_number_of_a_line_is_no_place() -> None:
+    found = diagnostic_of({"summary": "Bad", "detail": f"the validation rule at main.tf:{'9' * 5000},1"})
+    assert (found.file, found.line) == (None, None)

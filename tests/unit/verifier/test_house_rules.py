@@ -9,14 +9,16 @@ import pytest
 from loraform_api.verification import DefaultTags, DenyRule, HousePolicy
 from loraform_verifier.parse import parse
 from loraform_verifier.planned import Planned, at, planned
-from loraform_verifier.policy import judge
+from loraform_verifier.policy import NO_DEFAULTS, Reading, judge
 
 BUCKET = 'resource "aws_s3_bucket" "b" {\n  acl = %s\n}\n'
 GROUP = 'resource "aws_security_group" "g" {\n  ingress {\n    cidr_blocks = %s\n  }\n}\n'
 
 
-def codes(text: str, policy: HousePolicy, plan: Planned | None = None) -> tuple[list[str], list[str]]:
-    findings = judge(parse(text), policy, plan or Planned())
+def codes(
+    text: str, policy: HousePolicy, plan: Planned | None = None, defaults: Reading = NO_DEFAULTS
+) -> tuple[list[str], list[str]]:
+    findings = judge(parse(text), policy, plan or Planned(), defaults)
     return [d.code for d in findings.broken], [d.code for d in findings.undecided]
 
 
@@ -24,9 +26,16 @@ def denying(**rule: Any) -> HousePolicy:
     return HousePolicy(deny=[DenyRule.model_validate({"name": "r", "types": ["*"], **rule})])
 
 
+def change_of(
+    kind: str, after: dict[str, Any], unknown: dict[str, Any] | None = None, module: str = ""
+) -> dict[str, Any]:
+    address = f"{module}.{kind}.b".lstrip(".")
+    change = {"after": after, "after_unknown": unknown or {}}
+    return {"mode": "managed", "address": address, "type": kind, "name": "b", "change": change}
+
+
 def plan_of(kind: str, after: dict[str, Any], unknown: dict[str, Any] | None = None) -> Planned:
-    change = {"mode": "managed", "type": kind, "name": "b", "change": {"after": after, "after_unknown": unknown or {}}}
-    return planned({"resource_changes": [change]})
+    return planned({"resource_changes": [change_of(kind, after, unknown)]})
 
 
 @pytest.mark.parametrize(("types", "broken"), [(["aws_s3_bucket"], True), (["aws_s3_*"], True), (["aws_db_*"], False)])
@@ -103,14 +112,74 @@ def test_planned_tags_decide_what_the_tree_cannot() -> None:
     assert codes(text, TAGS, plan_of("aws_vpc", {}, {"tags": True})) == ([], ["TagUndecided"] * 2)
 
 
+def test_every_planned_instance_must_conform_and_what_is_not_known_of_one_hides_no_other() -> None:
+    text = 'resource "aws_vpc" "b" {\n  tags = local.tags\n}\n'
+    good, bad = {"tags": {"by": "us", "owner": "me"}}, {"tags": {"by": "them", "owner": "me"}}
+    unknown = change_of("aws_vpc", {}, {"tags": True})
+    plan = planned({"resource_changes": [change_of("aws_vpc", good), change_of("aws_vpc", bad), unknown]})
+    assert codes(text, TAGS, plan) == (["TagWrong"], ["TagUndecided"] * 2)
+    acl = denying(argument="acl", values=["public-read"])
+    changes = [change_of("aws_s3_bucket", {}, {"acl": True}), change_of("aws_s3_bucket", {"acl": "public-read"})]
+    assert codes(BUCKET % "var.acl", acl, planned({"resource_changes": changes})) == (["PolicyDenied"], [])
+
+
+def test_equal_findings_of_several_instances_are_one() -> None:
+    plan = planned({"resource_changes": [change_of("aws_vpc", {"tags": {"owner": "me"}})] * 3})
+    assert codes('resource "aws_vpc" "b" {\n  tags = local.tags\n}\n', TAGS, plan) == (["TagMissing"], [])
+
+
+def test_a_modules_resources_are_those_below_the_calls_of_it() -> None:
+    text = 'resource "aws_vpc" "b" {\n  tags = var.tags\n}\n'
+    good, bad = {"tags": {"by": "us", "owner": "me"}}, {"tags": {"by": "them", "owner": "me"}}
+    plan = planned(
+        {
+            "resource_changes": [
+                change_of("aws_vpc", good, module='module.net["x.y"]'),
+                change_of("aws_vpc", bad, module="module.net.module.deep[0]"),
+                change_of("aws_vpc", bad, module="module.network"),
+            ]
+        }
+    )
+    assert codes(text, TAGS, plan) == ([], ["TagUndecided"] * 2)
+    assert codes(text, TAGS, plan.below(["module.net."])) == ([], [])
+    assert codes(text, TAGS, plan.below(["module.net.", "module.net.module.deep."])) == (["TagWrong"], [])
+
+
+COUNTING = TAGS.model_copy(update={"default_tags": DefaultTags.COUNTED})
+UNTAGGED = 'resource "aws_vpc" "b" {\n}\n'
+
+
 def test_default_tags_count_where_the_policy_says_so() -> None:
     plan = plan_of("aws_vpc", {"tags": None, "tags_all": {"by": "us", "owner": "me"}})
-    text = 'resource "aws_vpc" "b" {\n}\n'
-    counting = TAGS.model_copy(update={"default_tags": DefaultTags.COUNTED})
-    assert codes(text, TAGS, plan) == (["TagMissing"] * 2, [])
-    assert codes(text, counting, plan) == ([], [])
-    assert judge(parse(text), counting, Planned(), {"by": "us", "owner": "me"}).broken == []
-    assert len(judge(parse(text), TAGS, Planned(), {"by": "us", "owner": "me"}).broken) == 2
+    assert codes(UNTAGGED, TAGS, plan) == (["TagMissing"] * 2, [])
+    assert codes(UNTAGGED, COUNTING, plan) == ([], [])
+    read = Reading({"by": "us", "owner": "me"})
+    assert codes(UNTAGGED, COUNTING, defaults=read) == ([], [])
+    assert codes(UNTAGGED, TAGS, defaults=read) == (["TagMissing"] * 2, [])
+
+
+def test_a_tag_that_may_be_among_default_tags_that_must_be_evaluated_is_undecided() -> None:
+    partly = Reading({"owner": "me"}, complete=False)
+    plan = plan_of("aws_vpc", {"tags": None, "tags_all": {"owner": "me"}})
+    for known in (plan, Planned()):
+        assert codes(UNTAGGED, COUNTING, known, partly) == ([], ["TagUndecided"])
+        assert codes(UNTAGGED, TAGS, known, partly) == (["TagMissing"] * 2, [])
+    wrong = plan_of("aws_vpc", {"tags_all": {"owner": "me", "by": "them"}})
+    assert codes(UNTAGGED, COUNTING, wrong, partly) == (["TagWrong"], [])
+
+
+def test_default_tags_join_the_planned_ones_where_their_union_is_not_planned() -> None:
+    tagged = 'resource "aws_vpc" "b" {\n  tags = var.tags\n}\n'
+    plan = plan_of("aws_vpc", {"tags": {"by": "us"}}, {"tags_all": True})
+    assert codes(tagged, COUNTING, plan, Reading({"owner": "me", "by": "them"})) == ([], [])
+    assert codes(tagged, COUNTING, plan) == (["TagMissing"], [])
+
+
+def test_autoscaling_groups_get_no_default_tags() -> None:
+    group = 'resource "aws_autoscaling_group" "b" {\n}\n'
+    read = Reading({"by": "us", "owner": "me"}, complete=False)
+    assert codes(group, COUNTING, defaults=read) == (["TagMissing"] * 2, [])
+    assert codes(group, COUNTING, plan_of("aws_autoscaling_group", {"tag": []}), read) == (["TagMissing"] * 2, [])
 
 
 def test_paths_run_through_lists() -> None:

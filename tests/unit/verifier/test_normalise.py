@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from loraform_api.verification import Program
 from loraform_verifier.configuration import read, single
-from loraform_verifier.normalise import normalise
+from loraform_verifier.modules import modules_of
+from loraform_verifier.normalise import Normalised, normalise
+from loraform_verifier.parse import parse
 
 PROGRAM = """terraform {
   required_version = "~> 1.9"  # é
@@ -23,18 +27,157 @@ resource "aws_vpc" "a" {
 """
 
 
-def test_own_settings_are_blanked_byte_for_byte() -> None:
-    text = normalise(single(PROGRAM)).files["main.tf"]
-    assert len(text) == len(PROGRAM.encode())
-    assert [i for i, b in enumerate(text) if b == 10] == [i for i, b in enumerate(PROGRAM.encode()) if b == 10]
-    lines = text.decode().split("\n")
-    assert [line.strip() for line in lines[:9]] == [""] * 9
+def text_of_main(text: str) -> str:
+    return normalise(single(text)).files["main.tf"].decode()
+
+
+def made(files: dict[str, str]) -> Normalised:
+    configuration = read(Program(id="p", text="", files=files))
+    return normalise(configuration, modules_of(configuration, "registry.terraform.io", None))
+
+
+def test_settings_are_blanked_and_every_line_stands() -> None:
+    lines = text_of_main(PROGRAM).split("\n")
+    assert [line.strip() for line in lines[:6]] == [""] * 6  # nobody uses the default configuration
     assert lines[9:] == PROGRAM.split("\n")[9:]
+
+
+def test_terraform_reads_the_expressions_of_a_provider_that_is_used_and_none_acts() -> None:
+    text = """provider /* c */ "aws" { # c
+  region = var.region
+  for    = <<-E
+    x
+  E
+  assume_role { # c
+    role_arn = local.role
+  }
+  ignore_tags { keys = ["a"] }
+  dynamic "endpoints" {
+    for_each = [1]
+    content {
+      s3 = each.value
+    }
+  }
+}
+resource "aws_vpc" "a" {
+}
+"""
+    assert text_of_main(text).split("\n") == [
+        "locals { _loraform_0 = /* c */       { # c",
+        '  "region" = var.region',
+        '  "for"    = <<-E',
+        "    x",
+        "  E",
+        '  "assume_role" = { # c',
+        '    "role_arn" = local.role',
+        "  }",
+        '  "ignore_tags" = { "keys" = ["a"] }',
+        *(" " * len(line) for line in text.split("\n")[9:15]),
+        "}}",
+        *text.split("\n")[16:],
+    ]
+    assert parse(text_of_main(text)).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("rest", "shown"),
+    [
+        ('resource "aws_vpc" "a" {\n}\n', {""}),
+        ('data "aws_vpc" "a" {\n  provider = aws.west\n}\n', {"west"}),
+        ('check "c" {\n  data "aws_vpc" "a" {\n  }\n}\n', {""}),
+        ("locals {\n}\n", set()),
+        ('module "m" {\n  source = "./m"\n}\n', {""}),
+        ('module "m" {\n  source = "./m"\n  providers = {\n    aws = aws.west\n  }\n}\n', {"west"}),
+        ('module "m" {\n  source = "./own"\n}\n', set()),
+        ('module "m" {\n  source = "./between"\n}\n', {""}),
+        ('module "m" {\n  source = "./alias"\n  providers = {\n    aws.x = aws.west\n  }\n}\n', {"west"}),
+    ],
+)
+def test_a_provider_that_no_resource_uses_is_not_judged(rest: str, shown: set[str]) -> None:
+    vpc = 'resource "aws_vpc" "a" {\n}\n'
+    files = {
+        "main.tf": 'provider "aws" {\n  region = local.default\n}\n'
+        'provider "aws" {\n  alias  = "west"\n  region = local.west\n}\n' + rest,
+        "m/main.tf": vpc,
+        "own/main.tf": 'provider "aws" {\n  region = local.own\n}\n' + vpc,
+        "between/main.tf": 'module "n" {\n  source = "../m"\n}\n',
+        "alias/main.tf": 'provider "aws" {\n  alias = "x"\n}\n' + vpc.replace("{\n", "{\n  provider = aws.x\n"),
+    }
+    text = made(files).files["main.tf"].decode()
+    assert {"" if word == "default" else word for word in re.findall(r"= local\.(\w+)", text)} == shown
+
+
+def test_in_a_module_its_own_aliases_are_the_default_configuration() -> None:
+    inner = """provider "aws" {
+  alias  = "west"
+  region = "us-west-2"
+}
+provider "aws" {
+  alias = "given"
+}
+resource "aws_vpc" "a" {
+  provider = aws.west
+}
+resource "aws_vpc" "b" {
+  provider = "aws.given"
+}
+resource "aws_vpc" "c" {
+  provider = aws.absent
+}
+"""
+    files = {"main.tf": 'module "m" {\n  source = "./m"\n}\n', "m/main.tf": inner}
+    program = made(files)
+    lines = program.files["m/main.tf"].decode().split("\n")
+    assert lines[0] == "locals { _loraform_0 =       {"
+    assert lines[4:7] == inner.split("\n")[4:7]  # empty, so it cannot act, and a caller may hand one in
+    assert [lines[8], lines[11], lines[14]] == ["  provider = aws", "  provider = aws", "  provider = aws.absent"]
+    assert program.aliases == frozenset()
+
+
+def test_the_path_of_a_module_is_what_it_is_alone() -> None:
+    text = 'locals {\n  a = "${path.module}/x"\n  b = path.root\n  c = path.modules\n}\n'
+    program = made({"main.tf": text, "net/inner/main.tf": text})
+    assert program.files["main.tf"].decode() == text.replace("${path.module}", '${"."}')
+    assert program.files["net/inner/main.tf"].decode() == text.replace("${path.module}", '${"net/inner"}')
+
+
+def test_a_path_that_a_loop_binds_is_another() -> None:
+    text = "locals {\n  a = [for path in [{ module = 1 }] : path.module]\n}\n"
+    assert text_of_main(text) == text
 
 
 def test_carriage_returns_stay() -> None:
     text = normalise(single("terraform {\r\n}\r\nlocals {\r\n}\r\n")).files["main.tf"]
     assert text == b"           \r\n \r\nlocals {\r\n}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("required", "needed"),
+    [
+        ('aws = { source = "hashicorp/aws" }', {"aws"}),
+        ('aws = { source = "registry.terraform.io/HashiCorp/aws" }', {"aws"}),
+        ('aws = "~> 5.0"', {"aws"}),
+        ('aws = { source = "custom/aws" }', {"aws = custom/aws"}),
+        ('aws = { source = "example.com/hashicorp/aws" }', {"aws = example.com/hashicorp/aws"}),
+        ('aws = { source = "hashicorp/google" }', {"aws = hashicorp/google"}),
+        ('random = { source = "hashicorp/random" }', {"aws", "random"}),
+        ('amazon = { source = "hashicorp/aws" }', {"aws"}),
+        ('own = { source = "custom/own" }', {"aws", "custom/own"}),
+        ('terraform = { source = "terraform.io/builtin/terraform" }', {"aws", "terraform"}),
+    ],
+)
+def test_a_provider_is_the_one_that_its_source_names(required: str, needed: set[str]) -> None:
+    settings = f"terraform {{\n  required_providers {{\n    {required}\n  }}\n}}\n"
+    assert normalise(single(settings + 'resource "aws_vpc" "a" {\n}\n')).providers == needed
+
+
+def test_a_provider_that_is_only_configured_is_needed() -> None:
+    assert normalise(single('provider "google" {\n}\n')).providers == {"google"}
+
+
+def test_aliases_that_a_root_module_expects_are_there_for_nobody() -> None:
+    text = "terraform {\n  required_providers {\n    aws = {\n      configuration_aliases = [aws.x]\n    }\n  }\n}\n"
+    assert normalise(single(text)).aliases == frozenset()
 
 
 def test_aliases_and_providers_are_listed() -> None:

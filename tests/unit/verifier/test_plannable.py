@@ -39,18 +39,37 @@ def test_without_a_provider_block_the_settings_are_the_usual_ones() -> None:
     assert settings_of(single('provider "google" {\n  region = "eu-west-1"\n}\n')) == ProviderSettings("us-east-1", {})
 
 
-def test_what_must_be_evaluated_is_left_out_and_flagged() -> None:
-    tags = 'provider "aws" {\n  default_tags {\n    tags = { a = "b", c = var.c, (var.d) = "e" }\n  }\n}\n'
+def provider(region: str, tags: str) -> str:
+    return f'provider "aws" {{\n  region = {region}\n  default_tags {{\n    tags = {tags}\n  }}\n}}\n'
+
+
+def test_what_must_be_evaluated_is_left_out_and_flagged_of_tags() -> None:
+    tags = provider('"us-east-1"', '{ a = "b", c = var.c, (var.d) = "e" }')
     assert settings_of(single(tags)) == ProviderSettings("us-east-1", {"a": "b"}, incomplete=True)
-    all_tags = 'provider "aws" {\n  default_tags {\n    tags = local.tags\n  }\n}\n'
-    assert settings_of(single(all_tags)) == ProviderSettings("us-east-1", {}, incomplete=True)
-    region = 'provider "aws" {\n  region = var.region\n}\n'
-    assert settings_of(single(region)) == ProviderSettings("us-east-1", {}, incomplete=True)
+    for unread in ("local.tags", "merge(local.a, local.b)", "var.list[0]"):
+        assert settings_of(single(provider('"us-east-1"', unread))) == ProviderSettings(incomplete=True)
+    dynamic = 'provider "aws" {\n  dynamic "default_tags" {\n    for_each = var.x\n    content {\n    }\n  }\n}\n'
+    assert settings_of(single(dynamic)) == ProviderSettings(incomplete=True)
+    assert settings_of(single('provider "aws" {\n  region = var.region\n}\n')) == ProviderSettings("us-east-1")
+
+
+def test_literals_are_found_through_defaults_of_variables_and_through_locals() -> None:
+    files = {
+        "main.tf": provider("(var.region)", "local.tags"),
+        "locals.tf": 'locals {\n  tags = { team = var.team, by = local.by }\n  by   = "us"\n}\n',
+        "variables.tf": 'variable "region" {\n  default = "eu-west-1"\n}\nvariable "team" {\n  default = 7\n}\n',
+        "net/main.tf": 'locals {\n  by = "them"\n}\n',
+    }
+    assert described(files).settings == ProviderSettings("eu-west-1", {"team": "7", "by": "us"})
+
+
+def test_locals_that_go_in_a_circle_are_not_followed_for_ever() -> None:
+    text = provider("local.a", "{ b = local.b }") + "locals {\n  a = local.b\n  b = local.a\n}\n"
+    assert settings_of(single(text)) == ProviderSettings("us-east-1", {}, incomplete=True)
 
 
 def test_a_region_that_cannot_be_one_is_left_out() -> None:
-    text = 'provider "aws" {\n  region = "$${file(x)}"\n}\n'
-    assert settings_of(single(text)) == ProviderSettings("us-east-1", {}, incomplete=True)
+    assert settings_of(single('provider "aws" {\n  region = "$${file(x)}"\n}\n')) == ProviderSettings("us-east-1", {})
 
 
 def test_equal_settings_share_a_key_whatever_their_order() -> None:
@@ -82,14 +101,14 @@ def test_mirrored_modules_are_searched_too(tmp_path: Path) -> None:
 
 
 def test_checks_are_blanked_with_the_data_inside_them() -> None:
+    moving = "locals {\n  a = path.module\n}\n"
     check = f'check "c" {{\n{READ}assert {{\n  condition = true\n  error_message = "é"\n}}\n}}\n'
     after = 'resource "aws_vpc" "v" {\n}\n'
-    found = described({"main.tf": check + after})
-    text = found.program.files["main.tf"]
+    found = described({"main.tf": moving + check + after})
+    text = found.program.files["main.tf"].decode()
     assert found.reads == ()
-    assert len(text) == len((check + after).encode())
-    assert text.strip() == after.strip().encode()
-    assert text.count(b"\n") == (check + after).count("\n")
+    assert text.count("\n") == (moving + check + after).count("\n")
+    assert text.split() == (moving.replace("path.module", '"."') + after).split()
 
 
 def test_outputs_that_are_not_marked_are_asked_whether_they_are_secret() -> None:

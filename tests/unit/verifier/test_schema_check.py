@@ -322,7 +322,11 @@ def test_dynamic_blocks_have_a_form(body: str, code: str, catalogue: Catalogue) 
         ('variable "x" {\n  validation {\n    condition = true\n  }\n}\n', [(2, "MissingRequiredArgument")]),
         ('output "x" {\n  sensitive = true\n}\n', [(1, "MissingRequiredArgument")]),
         ('check "c" {\n  data "toy_image" "i" {\n    nam = 1\n  }\n}\n', [(3, "UnsupportedArgument")]),
-        ('terraform {\n  nonsense = 1\n}\nprovider "toy" {\n  nonsense = 1\n}\nprovider {\n}\n', []),
+        ('provider "toy" {\n  nonsense = 1\n}\n', []),
+        (
+            "terraform {\n  nonsense = 1\n}\nprovider {\n}\n",
+            [(2, "UnsupportedArgument"), (4, "MissingNameForProvider")],
+        ),
         ("moved {\n  from = toy_disk.a\n  to = toy_disk.b\n}\naction {\n}\n", []),
     ],
 )

@@ -5,6 +5,11 @@ from __future__ import annotations
 import pytest
 
 from loraform_api.verification import HousePolicy, Program, Stage, VerifyRequest
+from loraform_verifier import verify
+from loraform_verifier.configuration import Configuration, read
+from loraform_verifier.isolation import IsolationError
+from loraform_verifier.normalise import Normalised
+from loraform_verifier.validate import Outcome, Validator
 from loraform_verifier.verify import RequestError, Verifier
 
 
@@ -28,3 +33,55 @@ def test_each_stage_is_announced_with_the_programs_that_come_to_it() -> None:
 def test_rules_that_nothing_would_ask_are_refused(request_: VerifyRequest, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         Verifier().verify(request_)
+
+
+class _Fragile(Validator):
+    """A validator that is brought down by what says `poison`; it accepts everything else."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error, self.runs = error, 0
+
+    def validate(self, programs: list[Normalised]) -> list[Outcome]:
+        self.runs += 1
+        if any(b"poison" in text for program in programs for text in program.files.values()):
+            raise self.error
+        return [Outcome() for _ in programs]
+
+
+def _with_poison(place: int, count: int) -> VerifyRequest:
+    programs = [Program(id=str(n), text="locals {}\n" + "# poison\n" * (n == place)) for n in range(count)]
+    return VerifyRequest(programs=programs, stages=[Stage.PARSE, Stage.VALIDATE])
+
+
+def test_a_program_that_brings_a_stage_down_costs_its_neighbours_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    validator = _Fragile(KeyError("unforeseen"))
+    verdicts = Verifier(validator=validator).verify(_with_poison(41, 100)).verdicts
+    assert [verdict.id for verdict in verdicts if not verdict.passed] == ["41"]
+    last = verdicts[41].stages[-1]
+    assert (last.stage, last.inconclusive, [d.code for d in last.diagnostics]) == (
+        Stage.VALIDATE,
+        True,
+        ["InternalError"],
+    )
+    assert validator.runs == 1 + 8 + 7 + 2  # by division, not one by one
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("error", [IsolationError("no filter"), OSError("no space"), MemoryError()])
+def test_what_befalls_the_machine_is_no_verdict_on_programs(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        Verifier(validator=_Fragile(error)).verify(_with_poison(0, 2))
+
+
+def test_a_program_that_cannot_even_be_read_costs_its_neighbours_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fragile(program: Program) -> Configuration:
+        if "poison" in program.text:
+            raise RecursionError
+        return read(program)
+
+    monkeypatch.setattr(verify, "read", fragile)
+    good, poison = Verifier(validator=_Fragile(KeyError())).verify(_with_poison(1, 2)).verdicts
+    assert good.passed
+    assert [(r.stage, r.inconclusive, r.diagnostics[0].code) for r in poison.stages] == [
+        (Stage.PARSE, True, "InternalError")
+    ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from loraform_verifier.isolation import IsolationError
+from loraform_verifier.isolation import IsolationError, make_undumpable, remove_leftovers
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.rego import check_engine
 from loraform_verifier.schema.compact import SchemaError
@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     try:
+        make_undumpable()
+        remove_leftovers()
         terraform = discover(options.terraform, options.mirror, options.modules)
         check_engine()
         with ProviderKeeper(terraform) as keeper:

@@ -41,7 +41,9 @@ NOT_THE_PROGRAM = {
 }
 """Summaries that speak of a provider that crashed or is gone: no verdict on the program they are printed for."""
 _OUT_OF_MEMORY = re.compile(rb"out of memory|cannot allocate memory", re.IGNORECASE)
-_BLAMED = re.compile(r"\b(?:module\.(?=r)|(?=r\d+/[\w./-]+\.tf:))(r\d+)\b")
+_PROGRAM = r"r\d{1,6}"
+"""The module of a program; a program's own modules may have such names, with more digits than a number has."""
+_BLAMED = re.compile(rf"\b(?:module\.(?=r)|(?={_PROGRAM}/[\w./-]{{1,200}}\.tf:))({_PROGRAM})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +122,16 @@ class Runner:
             return isolation.Finished(-signal.SIGKILL, b"", b"", timed_out=True)
         command = [str(self._terraform.binary), *arguments]
         env, limits = child_environment(root), isolation.Limits(cpu=math.ceil(seconds))
+        readable = self._terraform.readable
         if self._keeper:
             attached = env | self._keeper.environment(providers)
-            finished = isolation.run(command, cwd=root, env=attached, seconds=wall, limits=limits)
+            finished = isolation.run(command, cwd=root, env=attached, seconds=wall, readable=readable, limits=limits)
             if usable(finished):
                 return finished
             self._keeper.drop()  # it may be what hangs or has crashed
             if was_stopped(finished):
                 return finished
-        return isolation.run(command, cwd=root, env=env, seconds=wall, limits=limits)
+        return isolation.run(command, cwd=root, env=env, seconds=wall, readable=readable, limits=limits)
 
 
 def was_stopped(finished: isolation.Finished) -> bool:
@@ -169,7 +172,7 @@ def module_of(error: dict[str, Any]) -> str | None:
 def index_of(error: dict[str, Any]) -> int | None:
     """Return the program in whose file an error lies."""
     module = module_of(error)
-    return int(module[1:]) if module and re.fullmatch(r"r\d+", module) else None
+    return int(module[1:]) if module and re.fullmatch(_PROGRAM, module) else None
 
 
 def by_program(errors: Iterable[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
@@ -192,7 +195,7 @@ def blamed(errors: Iterable[dict[str, Any]]) -> set[int]:
     return {int(name[1:]) for text in texts for name in _BLAMED.findall(text)}
 
 
-def parts(items: list[int], count: int) -> Iterator[list[int]]:
+def parts(items: list[P], count: int) -> Iterator[list[P]]:
     """Yield `items` in `count` parts of nearly equal size, none of them empty."""
     size = max(1, -(-len(items) // max(1, count)))
     for start in range(0, len(items), size):

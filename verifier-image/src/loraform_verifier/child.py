@@ -1,8 +1,9 @@
-"""The launcher of every terraform child: limits, no new privileges, a seccomp filter, then exec.
+"""The launcher of every terraform child: limits, no new privileges, Landlock, a seccomp filter, then exec.
 
 It knows system call numbers and how to write a BPF program by hand. It is started as a file of its own
 (`python -I -S child.py STATUS_FD SETTINGS command…`), so it imports the standard library alone. It writes to the
-status pipe, which closes on exec, only when something could not be set up: nothing ever runs without its filter.
+status pipe, which closes on exec, only when something could not be set up: nothing ever runs without its filter, nor
+without Landlock where the kernel has it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import platform
 import resource
 import signal
+import stat
 import struct
 import sys
 from errno import ENOSYS, EPERM
@@ -25,6 +27,19 @@ LOAD, JUMP_EQUAL, JUMP_ABOVE, JUMP_BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 NUMBER_AT, ARCH_AT, FIRST_ARGUMENT_AT = 0, 4, 16  # offsets in struct seccomp_data (little endian)
 X32_BIT = 0x40000000
 NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
+
+# Landlock: its system calls have one number on every architecture, each right to files is a bit.
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
+CREATE_RULESET_VERSION, PATH_BENEATH = 1, 1
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+MAKE_CHAR, MAKE_BLOCK, TRUNCATE, IOCTL_DEV = 1 << 6, 1 << 11, 1 << 14, 1 << 15
+KNOWN_RIGHTS = (0, 13, 14, 15, 15, 16)  # how many rights each ABI knows; later ones know the last number, or more
+SCOPED_SINCE, SCOPE_ABSTRACT_UNIX_SOCKET = 6, 1 << 0
+READ = EXECUTE | READ_FILE | READ_DIR
+NEVER_IN_A_RUN = EXECUTE | MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV
+OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE  # the kernel takes no other right for what is not a folder
+SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/proc/self")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 # One number on every architecture: system calls added since Linux 5.1.
 NEWER = {
@@ -117,14 +132,57 @@ def filter_program(machine: str) -> bytes:
     return b"".join([*program, instruction(RETURN, ALLOW)])
 
 
-def install_filter(machine: str) -> None:
-    """Set no_new_privs and load the filter into this process and all it will start; OSError if the kernel refuses."""
-    if machine not in ARCHITECTURES:
-        raise OSError(f"no system call table for machine {machine!r}; known: {', '.join(ARCHITECTURES)}")
+def give_up_privileges() -> None:
+    """End with the verifier, and gain nothing by exec; the kernel asks for that before it confines."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a killed verifier leaves nothing running
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS) failed")
+
+
+def landlock_abi() -> int:
+    """Return the version of Landlock that this kernel lets us use; 0 for none."""
+    libc = ctypes.CDLL(None)
+    flags = ctypes.c_ulong(CREATE_RULESET_VERSION)
+    abi: int = libc.syscall(ctypes.c_long(CREATE_RULESET), None, ctypes.c_ulong(0), flags)
+    return max(0, abi)
+
+
+def confine_files(abi: int, readable: list[str], writable: list[str]) -> None:
+    """Leave this process, and all it will start, these files and folders and no others; OSError if one is missing.
+
+    What is writable cannot be executed. Processes outside cannot be traced, nor their memory opened.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def landlock(call: int, *arguments: ctypes.c_ulong | bytes) -> int:
+        result: int = libc.syscall(ctypes.c_long(call), *arguments)
+        if result < 0:
+            raise OSError(ctypes.get_errno(), f"Landlock (system call {call}) failed")
+        return result
+
+    every = (1 << KNOWN_RIGHTS[min(abi, len(KNOWN_RIGHTS) - 1)]) - 1
+    scope = SCOPE_ABSTRACT_UNIX_SOCKET if abi >= SCOPED_SINCE else 0
+    attributes = struct.pack("QQQ", every, 0, scope)
+    rules = landlock(CREATE_RULESET, attributes, ctypes.c_ulong(len(attributes)), ctypes.c_ulong(0))
+    system = [path for path in SYSTEM if os.path.exists(path)]  # noqa: PTH110 - pathlib is slow to import
+    allowed = [(path, READ) for path in (*system, *readable)]
+    allowed += [(path, every & ~NEVER_IN_A_RUN) for path in (*DEVICES, *writable)]
+    for path, rights in allowed:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        fitting = every if stat.S_ISDIR(os.fstat(place).st_mode) else every & OF_FILES
+        rule = struct.pack("=Qi", rights & fitting, place)
+        landlock(ADD_RULE, ctypes.c_ulong(rules), ctypes.c_ulong(PATH_BENEATH), rule, ctypes.c_ulong(0))
+        os.close(place)
+    landlock(RESTRICT_SELF, ctypes.c_ulong(rules), ctypes.c_ulong(0))
+    os.close(rules)
+
+
+def install_filter(machine: str) -> None:
+    """Load the filter into this process and all it will start; OSError if the kernel refuses."""
+    if machine not in ARCHITECTURES:
+        raise OSError(f"no system call table for machine {machine!r}; known: {', '.join(ARCHITECTURES)}")
+    libc = ctypes.CDLL(None, use_errno=True)
     code = filter_program(machine)
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("H6xQ", len(code) // 8, ctypes.addressof(buffer))
@@ -136,9 +194,10 @@ def install_filter(machine: str) -> None:
 def own_threads() -> int:
     """Count the threads of this user, which RLIMIT_NPROC counts too."""
     uid, count = os.getuid(), 0
+    parent = str(os.getppid())  # undumpable, so that its files are root's, but a process of this user
     for entry in os.scandir("/proc"):
         try:
-            if entry.name.isdigit() and entry.stat().st_uid == uid:
+            if entry.name == parent or (entry.name.isdigit() and entry.stat().st_uid == uid):
                 count += len(os.listdir(f"/proc/{entry.name}/task"))  # noqa: PTH208 - pathlib is slow to import
         except OSError:
             continue  # it ended while we looked
@@ -162,6 +221,9 @@ def main(status_fd: int, settings: str, command: list[str]) -> None:
     try:
         wanted = json.loads(settings)
         set_limits(wanted["limits"])
+        give_up_privileges()
+        if wanted["landlock"]:
+            confine_files(wanted["landlock"], [command[0], *wanted["readable"]], wanted["writable"])
         if wanted["filter"]:
             install_filter(platform.machine())
         os.execv(command[0], command)  # noqa: S606 - a shell is the last thing wanted

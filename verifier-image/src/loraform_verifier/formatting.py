@@ -29,7 +29,8 @@ def unformatted(terraform: Terraform, programs: Sequence[Mapping[str, bytes]]) -
         command = [str(terraform.binary), "fmt", "-list=true", "-write=false", "-recursive", "-no-color"]
         folder = home / "programs"
         folder.mkdir(exist_ok=True)
-        finished = isolation.run(command, cwd=folder, env=child_environment(home), seconds=SECONDS)
+        readable = (*terraform.readable, home)
+        finished = isolation.run(command, cwd=folder, env=child_environment(home), seconds=SECONDS, readable=readable)
     if finished.timed_out or finished.returncode < 0:
         raise FormatError("terraform fmt was stopped: it ran out of time or memory")
     for index, path in _LISTED.findall(finished.stdout):

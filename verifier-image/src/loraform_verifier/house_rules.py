@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,18 +18,37 @@ from loraform_verifier.planned import Planned
 from loraform_verifier.tree import children
 
 
-def broken_rules(resource: Block, rules: list[DenyRule], plan: Planned) -> tuple[list[Diagnostic], list[Diagnostic]]:
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A resource that is held against the policy."""
+
+    address: str
+    type: str
+    line: int
+    """Of its block; of the call of its module where it has none."""
+    block: Block | None
+    """None for a resource of somebody else's module, of which only the plan tells."""
+
+
+def subject_of(resource: Block) -> Subject:
+    """Return a resource block as what is judged."""
+    return Subject(resource.address, resource.labels[0], resource.line, resource)
+
+
+def broken_rules(resource: Subject, rules: list[DenyRule], plan: Planned) -> tuple[list[Diagnostic], list[Diagnostic]]:
     """Return the findings of one resource: rules it breaks, and rules that cannot be decided."""
     broken: list[Diagnostic] = []
     undecided: list[Diagnostic] = []
     for rule in rules:
-        if not any(fnmatchcase(resource.labels[0], pattern) for pattern in rule.types):
+        if not any(fnmatchcase(resource.type, pattern) for pattern in rule.types):
             continue
         if not rule.argument:
-            broken.append(_denied(resource, rule, f"resources of type {resource.labels[0]} are denied"))
+            broken.append(_denied(resource, rule, f"resources of type {resource.type} are denied"))
             continue
-        values = plan.values(resource.address, rule.argument)
-        found = [_text(v) for v in values] if values is not None else list(_values(resource, rule.argument.split(".")))
+        known, whole = plan.values(resource.address, rule.argument)
+        found: list[str | None] = [_text(value) for value in known]
+        if not whole:
+            found += _values(resource.block, rule.argument.split(".")) if resource.block else [None]
         hits = [text for text in found if text is not None and (not rule.values or text in rule.values)]
         if hits:
             what = f"{rule.argument} may not be {hits[0][:100]!r}" if rule.values else f"{rule.argument} is denied"
@@ -72,7 +92,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _denied(resource: Block, rule: DenyRule, what: str) -> Diagnostic:
+def _denied(resource: Subject, rule: DenyRule, what: str) -> Diagnostic:
     code = "PolicyDenied"
     return Diagnostic(
         code=code, message=f"{resource.address}: {rule.name}: {what}.", line=resource.line, hint=rule.message or None

@@ -1,4 +1,4 @@
-"""Runs hostile work: each child under the launcher's filter and limits, in a process group that dies as a whole.
+"""Runs hostile work: each child under the launcher's walls and limits, in a process group that dies as a whole.
 
 The caller gives the command, a private folder and an environment; nothing else of ours reaches the child. Output
 goes to unlinked files whose size the kernel bounds, so that a flood of it cannot fill memory.
@@ -6,9 +6,13 @@ goes to unlinked files whose size the kernel bounds, so that a flood of it canno
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import json
+import logging
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +20,17 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from loraform_verifier import child as launcher
 
 MIB = 1024 * 1024
+PYTHON = (Path(sys.prefix), Path(sys.base_prefix))
+"""What a child that is Python reads."""
+PREFIX = "lf-"
+_PR_SET_DUMPABLE = 4
 
 
 class IsolationError(RuntimeError):
@@ -68,12 +77,13 @@ class Finished:
 class Child:
     """A confined process and its group; a context manager that leaves nothing running."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one thing that the caller alone knows
         self,
         command: Sequence[str],
         *,
         cwd: Path,
         env: Mapping[str, str],
+        readable: Sequence[Path] = (),
         limits: Limits = Limits(),
         stdout: BinaryIO | int = subprocess.DEVNULL,
         stderr: BinaryIO | int = subprocess.DEVNULL,
@@ -81,10 +91,12 @@ class Child:
     ) -> None:
         """Start `command` (an absolute path first).
 
+        It can read and execute itself, what lies in the system's folders and in `readable`; read and write in `cwd`.
         `filtered=False` leaves the system call filter out; only the test that proves the filter's worth asks for it.
         Raises IsolationError when the limits or the filter could not be set or the command is not executable.
         """
-        settings = json.dumps({"limits": asdict(limits), "filter": filtered})
+        walls = {"filter": filtered, "landlock": landlock(), "readable": [*map(str, readable)], "writable": [str(cwd)]}
+        settings = json.dumps(walls | {"limits": asdict(limits)})
         told, tell = os.pipe()
         try:
             self.process = subprocess.Popen(
@@ -142,12 +154,15 @@ def run(
     cwd: Path,
     env: Mapping[str, str],
     seconds: float,
+    readable: Sequence[Path] = (),
     limits: Limits = Limits(),
     filtered: bool = True,
 ) -> Finished:
     """Run `command` for at most `seconds`, then kill its group; see Child for the rest."""
     with tempfile.TemporaryFile(dir=cwd) as out, tempfile.TemporaryFile(dir=cwd) as err:
-        with Child(command, cwd=cwd, env=env, limits=limits, stdout=out, stderr=err, filtered=filtered) as started:
+        with Child(
+            command, cwd=cwd, env=env, readable=readable, limits=limits, stdout=out, stderr=err, filtered=filtered
+        ) as started:
             ended = started.wait(seconds)
             returncode = started.kill()
         stdout, stderr = (_contents(file) for file in (out, err))
@@ -158,8 +173,43 @@ def run(
 @contextmanager
 def private_folder() -> Iterator[Path]:
     """Yield a folder for one run. A provider's socket lies in it and its path has at most 107 bytes: a short name."""
-    with tempfile.TemporaryDirectory(prefix="lf-") as name:
-        yield Path(name)
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+        held = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(held, fcntl.LOCK_SH)  # says that its owner lives: the kernel lets go when that one dies
+        try:
+            yield Path(name)
+        finally:
+            os.close(held)
+
+
+def remove_leftovers() -> None:
+    """Remove the folders of runs whose verifier was killed; those of one that lives are locked."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # it is another user's, in use, or gone
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(held)
+
+
+def make_undumpable() -> None:
+    """Close this process's memory, environment and descriptors in `/proc` to others of its user, children too."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE) failed")
+
+
+@cache
+def landlock() -> int:
+    """Return the version of Landlock by which children are kept from files, 0 for none; that is logged once."""
+    abi = launcher.landlock_abi()
+    if not abi:
+        logging.getLogger(__name__).warning(
+            "this kernel offers no Landlock: terraform's children can read what this user can; the other walls stand"
+        )
+    return abi
 
 
 def _contents(file: BinaryIO) -> bytes:

@@ -93,7 +93,12 @@ def _start(provider: Provider) -> _Kept | None:
         said = resources.enter_context((home / "stdout").open("w+b"))
         try:
             child = Child(
-                [str(executables[0]), "-debug"], cwd=home, env=child_environment(home), limits=LIMITS, stdout=said
+                [str(executables[0]), "-debug"],
+                cwd=home,
+                env=child_environment(home),
+                readable=(provider.folder,),
+                limits=LIMITS,
+                stdout=said,
             )
         except (IsolationError, IndexError):
             return None

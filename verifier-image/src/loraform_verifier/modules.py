@@ -34,6 +34,9 @@ class Call:
     """As the manifest wants it: a registry address is written with its host."""
     folder: str
     """Where the module lies, seen from the program's root."""
+    block: Block
+    file: str
+    """Where the block stands; of a mirrored module, the name alone."""
     version: str | None = None
 
 
@@ -45,6 +48,8 @@ class Modules:
     links: dict[str, Path] = field(default_factory=dict)
     """Folders to link: path in the program to folder of the mirror."""
     refused: list[Diagnostic] = field(default_factory=list)
+    _read: dict[str, dict[str, Document]] = field(default_factory=dict)
+    """What was read of the mirror, by folder."""
 
     def linked(self, folder: str) -> Path | None:
         """Return where in the mirror a folder of the program lies; None when it is none of those linked."""
@@ -58,7 +63,15 @@ class Modules:
         place = self.linked(folder)
         if place is None:
             return configuration.module(folder)
-        return {file.name: parse(file.read_text(encoding="utf-8")) for file in sorted(place.glob("*.tf"))}
+        if folder not in self._read:
+            files = sorted(place.glob("*.tf"))
+            self._read[folder] = {file.name: parse(file.read_text(encoding="utf-8")) for file in files}
+        return self._read[folder]
+
+    def blocks(self, configuration: Configuration, folder: str) -> Iterator[Block]:
+        """Yield the blocks of the module in a folder."""
+        for document in self.documents(configuration, folder).values():
+            yield from document.blocks
 
 
 def modules_of(configuration: Configuration, registry: str, mirror: Path | None) -> Modules:
@@ -90,7 +103,9 @@ def _follow(walk: _Walk, folder: str, prefix: str, depth: int) -> None:
             limits = f"Modules may nest {MAX_DEPTH} deep, {MAX_CALLS} calls in all."
             walk.found.refused += placed(file, [_refusal(block, limits)])
             return
-        call = _call(walk, folder, prefix, block)
+        call = _call(walk, folder, prefix, file, block)
+        if call is None:
+            continue
         if isinstance(call, Diagnostic):
             walk.found.refused += placed(file, [call])
             continue
@@ -98,9 +113,11 @@ def _follow(walk: _Walk, folder: str, prefix: str, depth: int) -> None:
         _follow(walk, call.folder, f"{call.key}.", depth + 1)
 
 
-def _call(walk: _Walk, folder: str, prefix: str, block: Block) -> Call | Diagnostic:
+def _call(walk: _Walk, folder: str, prefix: str, file: str, block: Block) -> Call | Diagnostic | None:
     argument = block.attribute("source")
-    source = literal(argument.value) if argument else None
+    if argument is None:
+        return None  # a mistake, and no matter of where modules come from
+    source = literal(argument.value)
     key = prefix + block.labels[0]
     if not isinstance(source, str):
         return _refusal(block, "`source` must be a literal string.")
@@ -108,11 +125,11 @@ def _call(walk: _Walk, folder: str, prefix: str, block: Block) -> Call | Diagnos
         inside = resolved(folder, source)
         if inside is None or not walk.exists(inside):
             return _refusal(block, f"Module source {source[:100]!r} is not among the program's files.")
-        return Call(key, source, inside)
-    return _mirrored(walk, key, source, block)
+        return Call(key, source, inside, block, file)
+    return _mirrored(walk, key, source, file, block)
 
 
-def _mirrored(walk: _Walk, key: str, source: str, block: Block) -> Call | Diagnostic:
+def _mirrored(walk: _Walk, key: str, source: str, file: str, block: Block) -> Call | Diagnostic:
     match = _REGISTRY_SOURCE.match(source)
     if match is None or walk.mirror is None:
         return _refusal(
@@ -135,6 +152,8 @@ def _mirrored(walk: _Walk, key: str, source: str, block: Block) -> Call | Diagno
         key,
         address + (f"//{inside}" if inside else ""),
         f"{link}/{inside}".rstrip("/") if inside else link,
+        block,
+        file,
         fitting[-1],
     )
 

@@ -1,7 +1,9 @@
-"""Makes a program judgeable in our setting: its own settings blanked, what it needs from outside listed.
+"""Makes a program judgeable in our setting: its own settings taken out, what it needs from outside listed.
 
-`terraform`, `provider` and `backend` blocks are overwritten with spaces, byte for byte, so that every line number
-stands. Provider configuration is always ours; the program keeps its aliases, which our root module feeds.
+`terraform` and `provider` blocks are overwritten with spaces, so that every line number stands. Provider configuration
+is always ours. What stood in the program's own is left as a local value that nothing reads, where a resource uses it:
+so terraform judges the expressions where they stand, and none acts. The program keeps its aliases: in the root module
+ours feeds them, in others they are the default configuration.
 """
 
 from __future__ import annotations
@@ -9,23 +11,36 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
-from loraform_verifier.configuration import Configuration
+from tree_sitter import Node
+
+from loraform_verifier.configuration import Configuration, folder_of
 from loraform_verifier.literals import inner, literal, object_elements
 from loraform_verifier.modules import Call, Modules
 from loraform_verifier.parse import Attribute, Block, Document
+from loraform_verifier.provider_blocks import (
+    Reference,
+    configured_by,
+    is_proxy,
+    named_in,
+    reference,
+    typed,
+    uses,
+)
 from loraform_verifier.tree import children, text_of
 
 BLANKED = ("terraform", "provider", "backend")
-WITH_PROVIDER = ("resource", "data", "ephemeral")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 """A name as Terraform takes it, to be matched whole."""
-_PROVIDER_ARGUMENT = re.compile(r"^\"?([A-Za-z_][\w-]*)(?:\.[\w-]+)?\"?$")
 _RESERVED = {"source", "version", "providers", "count", "for_each", "depends_on", "lifecycle", "locals"}
+_PATH = b"path.module"
+_BINDS_PATH = re.compile(rb"(?:\bfor\s+|,\s*)path\s*(?:,|in\b)")
 
-Aliases = frozenset[tuple[str, str]]
-"""(provider, alias) pairs."""
+Aliases = frozenset[Reference]
+Edit = tuple[int, int, bytes]
+"""A piece of a text by its first byte and its end, and what comes in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +50,7 @@ class Normalised:
     files: dict[str, bytes]
     """By path in the program."""
     providers: frozenset[str]
-    """Local names of the providers its resources use, for example `aws`."""
+    """Providers that it names, as `named_in` does: `aws`, or `aws = custom/aws`."""
     aliases: Aliases = frozenset()
     """Declared (provider, alias) pairs."""
     inputs: frozenset[str] = frozenset()
@@ -56,21 +71,16 @@ class Normalised:
 
 
 def normalise(configuration: Configuration, modules: Modules | None = None) -> Normalised:
-    """Blank the blocks that are ours to decide and list the program's needs. The configuration has no problems."""
+    """Take out what is ours to decide and list the program's needs. The configuration has no problems."""
     modules = modules or Modules()
     root = list(configuration.blocks())
-    every = [found for folder in configuration.folders for b in configuration.blocks(folder) for found in _typed(b)]
-    expected = {folder: frozenset(_expected(configuration.blocks(folder))) for folder in configuration.folders}
+    folders = {*configuration.folders, *(call.folder for call in modules.calls)}
+    expected = {folder: frozenset(_expected(list(configuration.blocks(folder)))) for folder in configuration.folders}
+    expected.pop("", None)
     return Normalised(
-        files={name: _blanked(document) for name, document in configuration.documents.items()},
-        providers=frozenset(
-            {
-                provider_of(b)
-                for b in [*every, *_mirrored(configuration, modules)]
-                if b.type in WITH_PROVIDER and b.labels
-            }
-        ),
-        aliases=frozenset(_aliases(root)) | expected.pop("", frozenset()),
+        files=_files(configuration, modules),
+        providers=frozenset(n for folder in folders for n in named_in(list(modules.blocks(configuration, folder)))),
+        aliases=frozenset(_aliases(root)),
         inputs=frozenset(_inputs(root)),
         root_only=_root_only(configuration.module().values()),
         calls=tuple(modules.calls),
@@ -79,57 +89,98 @@ def normalise(configuration: Configuration, modules: Modules | None = None) -> N
     )
 
 
-def _blanked(document: Document) -> bytes:
-    return blanked(document.source, (block for block in document.blocks if block.type in BLANKED))
+def _files(configuration: Configuration, modules: Modules) -> dict[str, bytes]:
+    used, numbers = uses(configuration, modules), count()
+    files = {}
+    for name, document in configuration.documents.items():
+        folder = folder_of(name)
+        own = {configured_by(block) for block in configuration.blocks(folder)} if folder else set()
+        edits = [e for b in document.blocks for e in _in_block(b, folder, used.get(folder, set()), own, numbers)]
+        files[name] = edited(document.source, [*edits, *_paths(document, folder)])
+    return files
+
+
+def _in_block(
+    block: Block, folder: str, used: set[Reference], own: set[Reference | None], numbers: Iterator[int]
+) -> Iterator[Edit]:
+    if block.type == "provider" and folder and is_proxy(block) and block.attribute("alias"):
+        return  # a caller may hand it in; nobody uses it otherwise
+    if block.type == "provider" and configured_by(block) in used:
+        yield from _as_local(block, next(numbers))
+    elif block.type in BLANKED:
+        yield _blank(block.node)
+    for argument in (found for b in typed([block]) if (found := b.attribute("provider"))):
+        meant = reference(argument.value)
+        if meant in own and meant is not None and meant[1]:
+            yield argument.value.start_byte, argument.value.end_byte, meant[0].encode()
+
+
+def _as_local(provider: Block, number: int) -> Iterator[Edit]:
+    """Make a provider's block an object that a local value is, each expression on its line."""
+    kind, end = provider.node.children[0], children(provider.node, "block_end")[0]
+    yield kind.start_byte, kind.end_byte, f"locals {{ _loraform_{number} =".encode()
+    yield from _as_object(provider)
+    yield end.start_byte, end.end_byte, b"}}"
+
+
+def _as_object(block: Block) -> Iterator[Edit]:
+    yield from (_blank(label) for label in block.node.children[1:] if label.type in ("identifier", "string_lit"))
+    for name in (a.value.parent.children[0] for a in block.attributes if a.value.parent):
+        yield name.start_byte, name.end_byte, f'"{text_of(name)}"'.encode()
+    for nested in block.blocks:
+        kind = nested.node.children[0]
+        if nested.type == "dynamic":  # its iterator is known to it alone
+            yield _blank(nested.node)
+        else:
+            yield kind.start_byte, kind.end_byte, f'"{nested.type}" ='.encode()
+            yield from _as_object(nested)
+
+
+def _paths(document: Document, folder: str) -> Iterator[Edit]:
+    """Write out the path of the module, which with us lies elsewhere."""
+    if _PATH not in document.source or _BINDS_PATH.search(document.source):
+        return
+    for word in document.nodes.of("variable_expr"):
+        step = word.next_named_sibling
+        if step is not None and document.source[word.start_byte : step.end_byte] == _PATH:
+            yield word.start_byte, step.end_byte, f'"{folder or "."}"'.encode()
+
+
+def edited(source: bytes, edits: Iterable[Edit]) -> bytes:
+    """Return a text with pieces replaced; of two that overlap, the outer."""
+    pieces, at = [], 0
+    for start, end, new in sorted(edits, key=lambda edit: (edit[0], -edit[1])):
+        if start >= at:
+            pieces += [source[at:start], new]
+            at = end
+    return b"".join([*pieces, source[at:]])
 
 
 def blanked(source: bytes, blocks: Iterable[Block]) -> bytes:
     """Return a text with blocks overwritten by spaces; every line and every other byte stands where it stood."""
-    text = bytearray(source)
-    for block in blocks:
-        start, end = block.node.start_byte, block.node.end_byte
-        text[start:end] = re.sub(rb"[^\r\n]", b" ", text[start:end])
-    return bytes(text)
+    return edited(source, (_blank(block.node) for block in blocks))
 
 
-def _mirrored(configuration: Configuration, modules: Modules) -> Iterator[Block]:
-    """Yield the blocks of the mirrored modules that are called; their examples and tests are not."""
-    for folder in {call.folder for call in modules.calls if modules.linked(call.folder) is not None}:
-        for document in modules.documents(configuration, folder).values():
-            yield from document.blocks
+def _blank(node: Node) -> Edit:
+    return node.start_byte, node.end_byte, re.sub(rb"[^\r\n]", b" ", node.text or b"")
 
 
-def _typed(block: Block) -> Iterator[Block]:
-    """Yield a block, and the data source that a `check` may hold."""
-    yield block
-    if block.type == "check":
-        yield from (nested for nested in block.blocks if nested.type == "data")
+def _aliases(blocks: Iterable[Block]) -> Iterator[Reference]:
+    for name, alias in filter(None, map(configured_by, blocks)):
+        if NAME.fullmatch(name) and NAME.fullmatch(alias):
+            yield name, alias
 
 
-def provider_of(block: Block) -> str:
-    """Return the local name of the provider of a resource, data source or ephemeral resource."""
-    chosen = block.attribute("provider")
-    named = _PROVIDER_ARGUMENT.match(text_of(chosen.value)) if chosen else None
-    return named[1] if named else block.labels[0].split("_")[0]
-
-
-def _aliases(blocks: Iterable[Block]) -> Iterator[tuple[str, str]]:
-    for block in blocks:
-        alias = block.attribute("alias") if block.type == "provider" and len(block.labels) == 1 else None
-        name = literal(alias.value) if alias else None
-        if isinstance(name, str) and NAME.fullmatch(name) and NAME.fullmatch(block.labels[0]):
-            yield block.labels[0], name
-
-
-def _expected(blocks: Iterable[Block]) -> Iterator[tuple[str, str]]:
-    """Yield the `configuration_aliases` of a module's `required_providers`."""
+def _expected(blocks: Sequence[Block]) -> Iterator[Reference]:
+    """Yield the `configuration_aliases` of a module's `required_providers` that it does not configure itself."""
+    own = {configured_by(block) for block in blocks if not is_proxy(block)}
     for block in (nested for b in blocks if b.type == "terraform" for nested in b.blocks):
         for provider in block.attributes if block.type == "required_providers" else ():
             for element in object_elements(provider.value) or ():
                 if element.key == "configuration_aliases":
                     for item in children(inner(element.value), "expression"):
                         name, _, alias = text_of(item).partition(".")
-                        if NAME.fullmatch(name) and NAME.fullmatch(alias):
+                        if NAME.fullmatch(name) and NAME.fullmatch(alias) and (name, alias) not in own:
                             yield name, alias
 
 

@@ -7,10 +7,11 @@ the reading put off, for their configuration, and once by `terraform test`, whic
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -30,7 +31,7 @@ from loraform_verifier.batch import (
     no_verdict,
 )
 from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.plan_json import with_changes, without_keys
+from loraform_verifier.plan_json import as_json, with_changes, without_keys
 from loraform_verifier.plan_run import PlanRun, PlanRuns
 from loraform_verifier.plannable import Output, Plannable
 from loraform_verifier.toolchain import Terraform
@@ -39,6 +40,8 @@ TERRAFORM = "Terraform"
 """OpenTofu gives an override to all instances of a module, and refuses one for a single instance."""
 INSTANCES = {"Invalid count argument", "Invalid for_each argument"}
 _FROM_INPUT = re.compile(r"\b(?:var|local|module|data|each)\.")
+MAX_PLAN = 4 * 1024 * 1024
+"""Bytes of one program's plan; 200 virtual machines make a fifth of it. Those of all rows are in memory at once."""
 _NO_NETWORK = re.compile(r"\bsocket: operation not permitted\b")
 
 
@@ -46,9 +49,15 @@ _NO_NETWORK = re.compile(r"\bsocket: operation not permitted\b")
 class PlanOutcome:
     """The plan of one program or what keeps it from being planned; `undecided` says why neither could be had."""
 
-    plan: dict[str, Any] | None = None
+    written: bytes | None = None
+    """The plan in JSON."""
     errors: list[Diagnostic] = field(default_factory=list)
     undecided: Diagnostic | None = None
+
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        """The plan, read anew each time."""
+        return None if self.written is None else dict(json.loads(self.written))
 
 
 class Planner:
@@ -84,7 +93,7 @@ class Planner:
 def _planned(runs: PlanRuns, programs: dict[int, Plannable]) -> dict[int, PlanOutcome]:
     """Plan programs whose providers are set alike."""
     outcomes = in_batches(programs, partial(_together, runs.plan), partial(_alone, runs.plan))
-    reading = {i: p for i, p in programs.items() if p.reads and outcomes[i].plan is not None}
+    reading = {i: p for i, p in programs.items() if p.reads and outcomes[i].written is not None}
     if runs.terraform.product == TERRAFORM:
         reading = {i: _at_instances(p, outcomes[i].plan or {}) for i, p in reading.items()}
     read = in_batches(reading, partial(_together, runs.test), partial(_alone, runs.test))
@@ -104,9 +113,21 @@ def _at_instances(program: Plannable, put_off: dict[str, Any]) -> Plannable:
 
 def _merged(put_off: PlanOutcome, read: PlanOutcome) -> PlanOutcome:
     """Return what a program that reads an account comes to: `test` tells all but the configuration."""
-    if put_off.plan is None or read.plan is None:
-        return read
-    return PlanOutcome(with_changes(put_off.plan, read.plan["resource_changes"]))
+    plan, changed = put_off.plan, read.plan
+    return _kept(with_changes(plan, changed["resource_changes"])) if plan and changed else read
+
+
+def _kept(plan: dict[str, Any]) -> PlanOutcome:
+    """Return the outcome that a plan is, unless it is too much of one."""
+    with suppress(RecursionError):
+        if len(written := as_json(plan)) <= MAX_PLAN:
+            return PlanOutcome(written)
+    return PlanOutcome(undecided=_too_large())
+
+
+def _too_large() -> Diagnostic:
+    message = f"The plan has more than {MAX_PLAN >> 20} MiB, or is nested too deeply to be read."
+    return Diagnostic(code="PlanTooLarge", message=message, hint="Shorten loops and values.")
 
 
 def _together(
@@ -126,14 +147,14 @@ def _together(
 def _alone(run_of: Callable[[Mapping[int, Plannable]], PlanRun], index: int, program: Plannable) -> PlanOutcome:
     run = run_of({index: program})
     outcome = _outcome(run, index, program, run.errors) if run.errors is not None else None
-    return outcome or PlanOutcome(undecided=no_verdict(run.finished))
+    return outcome or PlanOutcome(undecided=_too_large() if run.unreadable else no_verdict(run.finished))
 
 
 def _outcome(run: PlanRun, index: int, program: Plannable, errors: Sequence[dict[str, Any]]) -> PlanOutcome | None:
     """Return what a run says of one program; None when it did not come to it."""
     given_out = [_given_out(output) for output in program.outputs if output.name in run.secrets.get(index, ())]
     if not errors and not given_out:
-        return PlanOutcome(run.plans[index]) if index in run.plans else None
+        return _kept(run.plans[index]) if index in run.plans else None
     excuses = [_excuse(error, program) for error in errors]
     hard = [error for error, excuse in zip(errors, excuses, strict=True) if excuse is None]
     if hard or given_out:
@@ -153,7 +174,8 @@ def _given_out(output: Output) -> Diagnostic:
 
 def _excuse(error: dict[str, Any], program: Plannable) -> tuple[str, str] | None:
     """Return the code and hint of an error that only our setting causes."""
-    if _NO_NETWORK.search(f"{error.get('summary')} {error.get('detail')}"):
+    # Providers speak of a resource; without one the words may be the program's, of a condition of its own.
+    if error.get("address") and _NO_NETWORK.search(f"{error.get('summary')} {error.get('detail')}"):
         return "NeedsNetwork", "This reads an account; programs are planned without one."
     expression = str((error.get("snippet") or {}).get("code", ""))
     if error.get("summary") in INSTANCES and program.program.inputs and _FROM_INPUT.search(expression):

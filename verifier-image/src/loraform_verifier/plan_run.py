@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loraform_verifier.batch import Runner, module_of, speaks_of_providers
+from loraform_verifier.diagnostics import errors_of
 from loraform_verifier.isolation import Finished, private_folder
 from loraform_verifier.plan_json import changes_of, split
 from loraform_verifier.plan_layout import OUR_RESOURCE, PLAN_FILE, lay_out_plan, lay_out_test
@@ -37,6 +38,8 @@ class PlanRun:
     """By program; empty when terraform did not come to plan."""
     secrets: dict[int, set[str]] = field(default_factory=dict)
     """Outputs that hold something sensitive, by program."""
+    unreadable: bool = False
+    """There is a plan, too large or too deeply nested to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class PlanRuns:
             shown = self.runner.run(root, SHOW, _providers(programs), _shows, programs=len(programs))
         plan = _json(shown)
         if plan is None:
-            return PlanRun(shown, None)
+            return PlanRun(shown, None, unreadable=shown.flooded or (shown.returncode == 0 and not shown.timed_out))
         if not any(change["address"] == OUR_RESOURCE for change in plan.get("resource_changes", ())):
             return PlanRun(finished, errors)
         put_off = {f"r{index}" for index, program in programs.items() if program.reads}
@@ -100,7 +103,7 @@ def _messages(finished: Finished, kind: str) -> list[Any]:
     found = []
     for line in finished.stdout.splitlines():
         if f'"type":"{kind}"'.encode() in line:  # to read every line would cost seconds: one may hold the whole schema
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 message = json.loads(line)
                 found += [message[kind]] if message.get("type") == kind else []
     return found
@@ -109,7 +112,7 @@ def _messages(finished: Finished, kind: str) -> list[Any]:
 def _errors(finished: Finished) -> list[dict[str, Any]] | None:
     if finished.timed_out or finished.flooded:
         return None
-    errors = [d for d in _messages(finished, "diagnostic") if d.get("severity") == "error"]
+    errors = errors_of(_messages(finished, "diagnostic"))
     if speaks_of_providers(errors) or (finished.returncode != 0 and not errors):
         return None
     return [error for error in errors if error.get("summary") != ONLY_IN_TEST]
@@ -124,7 +127,7 @@ def _json(finished: Finished) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(finished.stdout)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

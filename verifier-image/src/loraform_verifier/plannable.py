@@ -1,20 +1,23 @@
 """What Plan must know of a program beyond its text: how it sets its provider, and which data it reads from an account.
 
-Its provider block is blanked like in Validate; of what stood there only the region and the default tags change a plan.
+Its provider block does not act, like in Validate; of what it says only the region and the default tags change a plan.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+
+from tree_sitter import Node
 
 from loraform_verifier.configuration import Configuration
 from loraform_verifier.data_sources import reads_api
-from loraform_verifier.literals import as_string, literal, object_elements
-from loraform_verifier.modules import Modules
+from loraform_verifier.literals import as_string, inner, literal, object_elements
+from loraform_verifier.modules import Call, Modules
 from loraform_verifier.normalise import NAME, Normalised, blanked
-from loraform_verifier.parse import Block, Document
+from loraform_verifier.parse import Block, Document, parse
+from loraform_verifier.tree import text_of
 
 DEFAULT_REGION = "us-east-1"
 _REGION = re.compile(r"^[a-z]{2}(-[a-z]{2,10}){1,3}-\d$")
@@ -22,12 +25,12 @@ _REGION = re.compile(r"^[a-z]{2}(-[a-z]{2,10}){1,3}-\d$")
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """What the program's default `provider "aws"` block says, as far as it is literal."""
+    """What the program's default `provider "aws"` block says, as far as it is literal or names what is."""
 
     region: str = DEFAULT_REGION
     default_tags: dict[str, str] = field(default_factory=dict)
     incomplete: bool = False
-    """A region or default tag must be evaluated, and is left out."""
+    """Some default tag must be evaluated, and is left out."""
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -75,10 +78,11 @@ def plannable(configuration: Configuration, program: Normalised, modules: Module
 
 def _unchecked(configuration: Configuration, program: Normalised) -> Normalised:
     """Blank `check` blocks, which can only warn: `terraform test` takes a warning of theirs for a failure."""
-    files = {
-        name: blanked(program.files[name], (block for block in document.blocks if block.type == "check"))
-        for name, document in configuration.documents.items()
-    }
+    files = dict(program.files)
+    for name, document in configuration.documents.items():
+        if any(block.type == "check" for block in document.blocks):
+            made = parse(files[name].decode())
+            files[name] = blanked(made.source, (block for block in made.blocks if block.type == "check"))
     return replace(program, files=files)
 
 
@@ -86,27 +90,49 @@ def settings_of(configuration: Configuration) -> ProviderSettings:
     """Read the settings off the root module's provider block that has no alias."""
     for block in configuration.blocks():
         if block.type == "provider" and block.labels == ("aws",) and block.attribute("alias") is None:
-            return _settings(block)
+            return _settings(block, dict(_named(configuration.blocks())))
     return ProviderSettings()
 
 
-def _settings(provider: Block) -> ProviderSettings:
+def _settings(provider: Block, named: Mapping[str, Node]) -> ProviderSettings:
     tags: dict[str, str] = {}
-    region, incomplete = DEFAULT_REGION, False
-    if argument := provider.attribute("region"):
-        given = literal(argument.value)
-        usable = isinstance(given, str) and _REGION.match(given) is not None
-        region, incomplete = (str(given), False) if usable else (region, True)
+    argument = provider.attribute("region")
+    region = literal(_followed(argument.value, named)) if argument else None
+    incomplete = any(b.type == "dynamic" and b.labels == ("default_tags",) for b in provider.blocks)
     for argument in (a for b in provider.blocks if b.type == "default_tags" for a in b.attributes if a.name == "tags"):
-        elements = object_elements(argument.value)
+        elements = object_elements(_followed(argument.value, named))
         incomplete = incomplete or elements is None
         for element in elements or ():
-            value = as_string(literal(element.value))
+            value = as_string(literal(_followed(element.value, named)))
             if element.key is None or value is None:
                 incomplete = True
             else:
                 tags[element.key] = value
-    return ProviderSettings(region, tags, incomplete)
+    usable = isinstance(region, str) and _REGION.match(region)
+    return ProviderSettings(str(region) if usable else DEFAULT_REGION, tags, incomplete)
+
+
+def _named(blocks: Iterable[Block]) -> Iterator[tuple[str, Node]]:
+    """Yield the names of a module that stand for an expression: variables with a default, and locals."""
+    for block in blocks:
+        if block.type == "locals":
+            yield from ((f"local.{a.name}", a.value) for a in block.attributes)
+        elif block.type == "variable" and block.labels and (default := block.attribute("default")):
+            yield f"var.{block.labels[0]}", default.value
+
+
+def _followed(value: Node, named: Mapping[str, Node]) -> Node:
+    """Return the expression that an expression stands for; most stand for themselves."""
+    for _ in named:  # names that go in a circle must be left
+        if (meant := named.get(text_of(inner(value)))) is None:
+            break
+        value = meant
+    return value
+
+
+def prefix_of(call: Call) -> str:
+    """Return what the addresses in a called module begin with, without the keys of its instances."""
+    return "".join(f"module.{name}." for name in call.key.split("."))
 
 
 def _outputs(configuration: Configuration) -> Iterator[Output]:
@@ -120,8 +146,7 @@ def _outputs(configuration: Configuration) -> Iterator[Output]:
 def _reads(configuration: Configuration, modules: Modules) -> Iterator[DataRead]:
     yield from _reads_in(configuration.module().values(), "")
     for call in modules.calls:
-        prefix = "".join(f"module.{name}." for name in call.key.split("."))
-        yield from _reads_in(modules.documents(configuration, call.folder).values(), prefix)
+        yield from _reads_in(modules.documents(configuration, call.folder).values(), prefix_of(call))
 
 
 def _reads_in(documents: Iterable[Document], prefix: str) -> Iterator[DataRead]:

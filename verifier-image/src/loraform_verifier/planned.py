@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from loraform_verifier.plan_json import without_keys
 
 Json = Any
 Plan = Mapping[str, Json]
@@ -18,29 +20,37 @@ class Instance:
     unknown: Json
     """The same shape, true where a value is known only after apply."""
 
+    def tags(self, argument: str) -> dict[str, str | None] | None:
+        """Return the tags in an argument, None for a value not known yet; None when the plan does not tell."""
+        if "tag" in self.after:  # aws_autoscaling_group
+            return {str(t["key"]): t.get("value") for t in self.after["tag"] or [] if t.get("key")}
+        unknown = self.unknown.get(argument) if isinstance(self.unknown, Mapping) else None
+        if unknown is True or (argument not in self.after and not unknown):
+            return None
+        known: dict[str, str | None] = dict(self.after.get(argument) or {})
+        return known | dict.fromkeys(key for key, hidden in (unknown or {}).items() if hidden is True)
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The planned instances of the root module's resources, by address without index."""
+    """The planned instances of resources, by address without keys."""
 
     instances: dict[str, list[Instance]] = field(default_factory=dict)
 
-    def tags(self, address: str, *, with_defaults: bool) -> list[dict[str, str | None]] | None:
-        """Return the tags of each instance, None for a value not known yet; None when the plan cannot tell."""
-        found = []
-        for instance in self.instances.get(address, []):
-            tags = _tags(instance, with_defaults=with_defaults)
-            if tags is None:
-                return None
-            found.append(tags)
-        return found or None
+    def below(self, prefixes: Iterable[str]) -> Planned:
+        """Return what is planned below any of the prefixes, seen from there: a module that is called more than once."""
+        found: dict[str, list[Instance]] = {}
+        for prefix in prefixes:
+            for address, instances in self.instances.items():
+                if address.startswith(prefix):
+                    found.setdefault(address.removeprefix(prefix), []).extend(instances)
+        return Planned(found)
 
-    def values(self, address: str, path: str) -> list[Json] | None:
-        """Return all values at an argument's path in all instances; None when the plan cannot tell."""
-        instances = self.instances.get(address)
-        if not instances or any(any(_is_true(v) for v in at(i.unknown, path)) for i in instances):
-            return None
-        return [value for instance in instances for value in at(instance.after, path) if value is not None]
+    def values(self, address: str, path: str) -> tuple[list[Json], bool]:
+        """Return the known values at an argument's path in all instances, and whether these are all values there."""
+        instances = self.instances.get(address, [])
+        known = [value for instance in instances for value in at(instance.after, path) if value is not None]
+        return known, bool(instances) and not any(_is_true(v) for i in instances for v in at(i.unknown, path))
 
 
 NO_PLAN = Planned()
@@ -50,10 +60,10 @@ def planned(plan: Plan | None) -> Planned:
     """Read a plan as `terraform show -json` writes it."""
     found: dict[str, list[Instance]] = {}
     for change in (plan or {}).get("resource_changes", ()):
-        if change.get("mode") == "managed" and not change.get("module_address"):
+        if change.get("mode") == "managed":
             what = change.get("change", {})
             instance = Instance(what.get("after") or {}, what.get("after_unknown") or {})
-            found.setdefault(f"{change['type']}.{change['name']}", []).append(instance)
+            found.setdefault(without_keys(change["address"]), []).append(instance)
     return Planned(found)
 
 
@@ -69,17 +79,6 @@ def at(value: Json, path: str) -> Iterator[Json]:
                 yield from at(below, rest)
             else:
                 yield from below if isinstance(below, list) else [below]
-
-
-def _tags(instance: Instance, *, with_defaults: bool) -> dict[str, str | None] | None:
-    if "tag" in instance.after:  # aws_autoscaling_group
-        return {str(t["key"]): t.get("value") for t in instance.after["tag"] or [] if t.get("key")}
-    name = "tags_all" if with_defaults else "tags"
-    unknown = instance.unknown.get(name) if isinstance(instance.unknown, Mapping) else None
-    if unknown is True:
-        return None
-    known: dict[str, str | None] = dict(instance.after.get(name) or {})
-    return known | dict.fromkeys(key for key, hidden in (unknown or {}).items() if hidden is True)
 
 
 def _is_true(value: Json) -> bool:

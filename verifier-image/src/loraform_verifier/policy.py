@@ -7,16 +7,16 @@ something else is plainly wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tree_sitter import Node
 
 from loraform_api.verification import DefaultTags, Diagnostic, HousePolicy
-from loraform_verifier.house_rules import broken_rules
+from loraform_verifier.house_rules import Subject, broken_rules, subject_of
 from loraform_verifier.literals import Element, as_string, inner, literal, object_elements
 from loraform_verifier.parse import Block, Document
-from loraform_verifier.planned import NO_PLAN, Planned
+from loraform_verifier.planned import NO_PLAN, Instance, Planned
 from loraform_verifier.taggable import Tagging, tagging_of
 from loraform_verifier.tree import children, text_of
 
@@ -47,37 +47,70 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The tags of one resource, or of one of its planned instances."""
+    """The tags of one resource, of one of its planned instances, or of the provider's `default_tags`."""
 
     values: Mapping[str, str | None]
     """Tag to value; None where it is not known."""
     complete: bool = True
 
 
-def _read(tags: Tags, defaults: Mapping[str, str]) -> Reading:
-    return Reading({**defaults, **{key: tags.value(key) for key in tags.values}}, tags.complete)
+NO_DEFAULTS = Reading({})
 
 
 def judge(
-    document: Document, policy: HousePolicy, plan: Planned = NO_PLAN, defaults: Mapping[str, str] | None = None
+    document: Document, policy: HousePolicy, plan: Planned = NO_PLAN, defaults: Reading = NO_DEFAULTS
 ) -> PolicyFindings:
-    """Hold a parsed file against the house policy; `defaults` are the provider's `default_tags` as far as literal."""
+    """Hold a parsed file against the house policy; `defaults` are the provider's `default_tags`."""
     findings = PolicyFindings()
-    counted = defaults if defaults and policy.default_tags is DefaultTags.COUNTED else {}
-    for resource in document.resources():
-        if not has_comment(document, resource, policy.comment):
+    for block in document.resources():
+        resource = subject_of(block)
+        if not has_comment(document, block, policy.comment):
             message = f"{resource.address}: the comment directly above the resource is missing."
             findings.broken.append(_found("CommentMissing", message, resource, policy.comment))
-        tagging = tagging_of(resource.labels[0])
-        if tagging is not None:
-            planned = plan.tags(resource.address, with_defaults=policy.default_tags is DefaultTags.COUNTED)
-            readings = [_read(tags_of(resource, tagging), counted)] if planned is None else map(Reading, planned)
-            for reading in readings:
-                _judge_tags(resource, reading, policy, findings)
-        broken, undecided = broken_rules(resource, policy.deny, plan)
-        findings.broken.extend(broken)
-        findings.undecided.extend(undecided)
+        found = judge_resource(resource, policy, plan, defaults)
+        findings.broken.extend(found.broken)
+        findings.undecided.extend(found.undecided)
     return findings
+
+
+def judge_resource(resource: Subject, policy: HousePolicy, plan: Planned, defaults: Reading) -> PolicyFindings:
+    """Hold the tags and arguments of one resource against the house policy."""
+    findings = PolicyFindings()
+    tagging = tagging_of(resource.type)
+    if tagging is not None:
+        for tags in _readings(resource, tagging, policy, plan, defaults):
+            _judge_tags(resource, tags, policy, findings)
+    broken, undecided = broken_rules(resource, policy.deny, plan)
+    return PolicyFindings(_once(findings.broken + broken), _once(findings.undecided + undecided))
+
+
+def _once(findings: list[Diagnostic]) -> list[Diagnostic]:
+    """Return findings without repetition: the instances of a resource tend to break the same."""
+    return list({finding.message: finding for finding in findings}.values())
+
+
+def _readings(
+    resource: Subject, tagging: Tagging, policy: HousePolicy, plan: Planned, defaults: Reading
+) -> Iterator[Reading]:
+    """Yield the tags of all instances, read off the program where the plan does not tell."""
+    counted = policy.default_tags is DefaultTags.COUNTED
+    defaults = defaults if counted and tagging is Tagging.ARGUMENT else NO_DEFAULTS
+    instances: Sequence[Instance | None] = plan.instances.get(resource.address) or [None]
+    for instance in instances:
+        every = instance.tags("tags_all") if instance and counted else None
+        own = instance.tags("tags") if instance else None
+        if every is not None:
+            yield Reading(every, defaults.complete)
+        else:
+            tags = _written(resource, tagging) if own is None else Reading(own)
+            yield Reading({**defaults.values, **tags.values}, tags.complete and defaults.complete)
+
+
+def _written(resource: Subject, tagging: Tagging) -> Reading:
+    if resource.block is None:
+        return Reading({}, complete=False)
+    tags = tags_of(resource.block, tagging)
+    return Reading({key: tags.value(key) for key in tags.values}, tags.complete)
 
 
 def has_comment(document: Document, resource: Block, comment: str) -> bool:
@@ -133,7 +166,7 @@ def _tag_blocks(resource: Block) -> Iterator[tuple[str, Node]]:
                 yield name, value.value
 
 
-def _judge_tags(resource: Block, tags: Reading, policy: HousePolicy, findings: PolicyFindings) -> None:
+def _judge_tags(resource: Subject, tags: Reading, policy: HousePolicy, findings: PolicyFindings) -> None:
     for key in dict.fromkeys([*policy.tags, *policy.required_tags]):
         wanted = policy.tags.get(key)
         found = tags.values.get(key)
@@ -152,5 +185,5 @@ def _judge_tags(resource: Block, tags: Reading, policy: HousePolicy, findings: P
             findings.broken.append(_found("TagMissing", message, resource, hint))
 
 
-def _found(code: str, message: str, resource: Block, hint: str) -> Diagnostic:
+def _found(code: str, message: str, resource: Subject, hint: str) -> Diagnostic:
     return Diagnostic(code=code, message=message, line=resource.line, hint=hint)

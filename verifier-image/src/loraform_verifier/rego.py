@@ -44,8 +44,8 @@ class Question:
     asks: Asks
     policies: tuple[str, ...]
     """Rego modules, compiled together and once for all questions that share them."""
-    plan: Mapping[str, Any]
-    """The input: a plan as `terraform show -json` writes it."""
+    plan: bytes
+    """The input in JSON: a plan as `terraform show -json` writes it, without \\u escapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,13 @@ def evaluate(questions: Sequence[Question], *, seconds: float = 600, each: float
         asked = folder / "questions.json"
         asked.write_text(json.dumps({"groups": _lay_out(questions, folder), "seconds": each}))
         environment = {"HOME": str(folder), "TMPDIR": str(folder), "PATH": "/nonexistent", "LANG": "C.UTF-8"}
-        command = [sys.executable, "-I", "-B", rego_child.__file__, str(asked), _engine_folder()]
-        finished = isolation.run(command, cwd=folder, env=environment, seconds=seconds, limits=LIMITS)
+        engine = _engine_folder()
+        command = [sys.executable, "-I", "-B", rego_child.__file__, str(asked), engine]
+        # It watches the memory of the processes that it forks, whose files in /proc no narrower rule could name.
+        readable = (*isolation.PYTHON, Path(rego_child.__file__), Path(engine), Path("/proc"))
+        finished = isolation.run(
+            command, cwd=folder, env=environment, seconds=seconds, readable=readable, limits=LIMITS
+        )
     answers = _answers(finished.stdout)
     if finished.returncode != 0 and not answers and not finished.timed_out:
         words = f"the evaluator of Rego failed (exit status {finished.returncode}): {finished.said}"
@@ -124,7 +129,7 @@ def _engine_folder() -> str:
 
 def check_engine() -> None:
     """Raise IsolationError where the engine cannot be used at all: better at the start than at the first question."""
-    evaluate([Question(Asks.PACK, ("package p",), {})])
+    evaluate([Question(Asks.PACK, ("package p",), b"{}")])
 
 
 def intent_diagnostics(answer: Answer, *, name_rules: bool = True) -> list[Diagnostic]:
@@ -144,14 +149,13 @@ def place(document: Document, address: str) -> int | None:
 def _lay_out(questions: Sequence[Question], folder: Path) -> list[dict[str, Any]]:
     """Write each plan once, and return the questions grouped by policies."""
     groups: dict[tuple[Asks, tuple[str, ...]], list[dict[str, Any]]] = {}
-    written: dict[int, str] = {}
+    written: dict[bytes, str] = {}
     for number, question in enumerate(questions):
-        if id(question.plan) not in written:
-            written[id(question.plan)] = f"plan{number}.json"
-            text = json.dumps(question.plan, ensure_ascii=False)  # the engine does not undo \u escapes
-            (folder / f"plan{number}.json").write_text(text, encoding="utf-8", errors="replace")
+        if question.plan not in written:
+            written[question.plan] = f"plan{number}.json"
+            (folder / f"plan{number}.json").write_bytes(question.plan)
         group = groups.setdefault((question.asks, question.policies), [])
-        group.append({"id": number, "input": written[id(question.plan)]})
+        group.append({"id": number, "input": written[question.plan]})
     return [{"asks": asks, "policies": policies, "questions": group} for (asks, policies), group in groups.items()]
 
 

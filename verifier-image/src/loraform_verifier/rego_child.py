@@ -13,7 +13,7 @@ import re
 import select
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
@@ -34,7 +34,9 @@ ANSWERS = {"invalid", "decided", "false", "findings"}
 COMPILED = b"compiled\n"
 _PACKAGE = re.compile(r"^\s*package\s+([\w.]+)", re.MULTILINE)
 _HOLDS_PACK_RULES = re.compile(r"\b(?:deny|violation|warn)")
-_ENGINE_WORDS = re.compile(r"\(errormsg \d+:([^\n]*?)\)+(?=\s|$)")
+_ENGINE_WORDS = re.compile(r"(?:\(error \d+:policy(\d+)\|(\d+)\|\d+\s+)?\(errormsg \d+:([^\n]*?)\)+(?=\s|$)")
+_BUILT_INS = (1, 0, 2)
+"""Where a bundle's tree lists the built-ins that it calls: policy, static, built-in functions."""
 
 Json = Any
 
@@ -50,7 +52,7 @@ class Policies:
         """Compile to answer what stands below `root` in `data`. Raises InvalidError."""
         from regopy import Interpreter, LogLevel, RegoError, rego_shared  # noqa: PLC0415 - tests read without it
 
-        self._engine, self._raw = Interpreter(), rego_shared
+        self._engine, self._raw, self._texts = Interpreter(), rego_shared, texts
         self._engine.log_level = LogLevel.NONE
         try:
             for number, text in enumerate(texts):
@@ -59,9 +61,21 @@ class Policies:
             if not self._bundle.ok():  # to query it would crash
                 raise InvalidError(self._errors(self._raw.rego_bundle_node(self._bundle._impl)))
         except RegoError as error:
-            raise InvalidError(words(str(error))) from None
+            raise InvalidError(words(str(error), texts)) from None
         except ValueError:
             raise InvalidError(words("")) from None
+        if lacking := [name for name in self._built_ins() if not self._engine.is_builtin(name)]:
+            raise InvalidError(
+                "; ".join(f"{name} is a built-in that the engine lacks{called(name, texts)}" for name in lacking)
+            )
+
+    def _built_ins(self) -> list[str]:
+        """Return the built-ins that are called; to the engine a call of one that it lacks is undefined."""
+        found = self._raw.rego_bundle_node(self._bundle._impl)
+        for place in _BUILT_INS:
+            found = self._raw.rego_node_get(found, place)
+        functions = (self._raw.rego_node_get(found, i) for i in range(self._raw.rego_node_size(found)))
+        return [self._raw.rego_node_value(self._raw.rego_node_get(function, 0)) for function in functions]
 
     def data(self, plan: str) -> Json:
         """Return what stands there with `plan`, a JSON text, as the input. Raises InvalidError.
@@ -74,7 +88,7 @@ class Policies:
             self._engine.set_input_term(plan)
             output = self._raw.rego_bundle_query(self._engine._impl, self._bundle._impl)
         except (RegoError, ValueError) as error:
-            raise InvalidError(words(str(error))) from None
+            raise InvalidError(words(str(error), self._texts)) from None
         try:
             said = self._raw.rego_output_string(output)
             if not self._raw.rego_output_ok(output):
@@ -84,18 +98,35 @@ class Policies:
         try:
             return json.loads(said)["expressions"][0]
         except (ValueError, LookupError):
-            raise InvalidError(words(said)) from None
+            raise InvalidError(words(said, self._texts)) from None
 
     def _errors(self, node: Json) -> str:
         """Return the words of a list of errors, of which the engine prints no more than `<error>`."""
         children = (self._raw.rego_node_get(node, i) for i in range(min(MAX_ERRORS, self._raw.rego_node_size(node))))
-        return words(" ".join(map(self._raw.rego_node_json, children)))
+        return words(" ".join(map(self._raw.rego_node_json, children)), self._texts)
 
 
-def words(said: str) -> str:
-    """Return the messages in an answer of the engine, without the syntax tree that quotes the policy."""
-    found = list(dict.fromkeys(_ENGINE_WORDS.findall(said)))
-    return "; ".join(found)[:MAX_TEXT] or "the engine cannot evaluate it"
+def words(said: str, texts: Sequence[str] = ()) -> str:
+    """Return the messages in an answer of the engine and their lines, without the tree that quotes the policy."""
+    found: dict[str, str] = {}
+    for number, offset, message in _ENGINE_WORDS.findall(said):
+        found.setdefault(message, _place(texts, int(number), int(offset)) if number else "")
+    return "; ".join(map("".join, found.items()))[:MAX_TEXT] or "the engine cannot evaluate it"
+
+
+def called(name: str, texts: Sequence[str]) -> str:
+    """Return words for where a function is first called."""
+    call = re.compile(rf"^[^#\n]*?(?<![\w.]){re.escape(name)}\(", re.MULTILINE)
+    calls = ((number, match.end()) for number, text in enumerate(texts) if (match := call.search(text)))
+    return next((_place(texts, number, len(texts[number][:end].encode())) for number, end in calls), "")
+
+
+def _place(texts: Sequence[str], number: int, offset: int) -> str:
+    """Return words for the line at a byte of a module; a lone module is not named, for an intent's text is not told."""
+    line = texts[number].encode()[:offset].count(b"\n") + 1
+    package = _PACKAGE.search(texts[number])
+    module = f" of module {number + 1}, package {package[1] if package else 'unknown'}" if len(texts) > 1 else ""
+    return f" (line {line}{module})"
 
 
 def read_intent(data: Json, texts: list[str]) -> Json:

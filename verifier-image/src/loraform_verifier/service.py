@@ -21,6 +21,8 @@ MAX_BODY = 32 * 1024 * 1024
 MAX_WAITING = 64
 """Requests in the building; one more is told to come back."""
 RETRY_SECONDS = 10
+READ_SECONDS = 60
+"""A body that comes more slowly takes the place of those that wait."""
 
 MAX_NAME = 60
 """Characters of an unknown field's name that a refusal repeats."""
@@ -40,8 +42,6 @@ def application(verifier: Verifier) -> web.Application:
 
 
 async def _verify(http: web.Request) -> web.Response:
-    # A policy is lenient in a custom resource; here an unknown field is a rule that nobody would ask.
-    request = VerifyRequest.model_validate_json(await http.read(), extra="forbid")
     inside, ticket = http.app[_INSIDE], object()
     if len(inside) >= MAX_WAITING:
         busy = _refusal(503, "Busy", f"{MAX_WAITING} requests are waiting; try again later")
@@ -49,12 +49,23 @@ async def _verify(http: web.Request) -> web.Response:
         return busy
     inside.add(ticket)
     try:
+        request = await _read(http)
         # Shielded: when a client goes away its run still has the turn until the terraform in it has ended.
         response = await asyncio.shield(_in_turn(http.app, request))
     finally:
         inside.discard(ticket)
     LOG.info("verified programs=%d passed=%d seconds=%.2f", *_figures(response))
     return web.Response(text=response.model_dump_json(by_alias=True), content_type="application/json")
+
+
+async def _read(http: web.Request) -> VerifyRequest:
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            body = await http.read()
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout from error
+    # A policy is lenient in a custom resource; here an unknown field is a rule that nobody would ask.
+    return VerifyRequest.model_validate_json(body, extra="forbid")
 
 
 async def _in_turn(app: web.Application, request: VerifyRequest) -> VerifyResponse:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from loraform_api.verification import (
     Diagnostic,
@@ -24,12 +24,12 @@ from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.modules import Modules, modules_of
 from loraform_verifier.normalise import Normalised, normalise
 from loraform_verifier.plan import Planner
-from loraform_verifier.plannable import plannable, settings_of
-from loraform_verifier.planned import NO_PLAN, planned
-from loraform_verifier.policy import judge
+from loraform_verifier.plannable import plannable
+from loraform_verifier.program_policy import judge_program
 from loraform_verifier.rego import Answer, Asks, Finding, Question, evaluate, intent_diagnostics
 from loraform_verifier.schema.catalogue import Catalogue, places
 from loraform_verifier.schema.check import check_configuration
+from loraform_verifier.schema.settings import mistakes
 from loraform_verifier.toolchain import Terraform
 from loraform_verifier.validate import Validator
 
@@ -47,8 +47,8 @@ class Row:
     """What `validate` is given."""
     modules: Modules | None = None
     """What it calls; found by Validate."""
-    plan: Mapping[str, Any] | None = None
-    """Made by Plan."""
+    plan: bytes | None = None
+    """In JSON; made by Plan."""
 
     @property
     def open(self) -> bool:
@@ -147,6 +147,8 @@ class Stages:
         reasons += modules.refused
         if reasons:
             return result(Stage.VALIDATE, [], reasons[:10])
+        if wrong := mistakes(configuration, modules):
+            return result(Stage.VALIDATE, wrong)
         row.normalised, row.modules = normalise(configuration, modules), modules
         return None
 
@@ -154,7 +156,7 @@ class Stages:
         programs = [plannable(r.configuration, r.normalised, r.modules) for r in rows if r.normalised is not None]
         outcomes = self._planner.plan(programs) if self._planner and programs else []
         for row, outcome in zip(rows, outcomes, strict=True):
-            row.plan = outcome.plan
+            row.plan = outcome.written
         return [result(Stage.PLAN, outcome.errors, outcome.undecided) for outcome in outcomes]
 
 
@@ -198,26 +200,16 @@ def _policy(rows: Sequence[Row], policy: HousePolicy, packs: tuple[str, ...]) ->
     answers = dict(zip(map(id, made), _asked(made, packs), strict=True))
     for row in rows:
         answer = answers.get(id(row), Answer())
-        broken, undecided = _house_policy(row, policy)
-        broken += [finding for gates, finding in _findings(row, answer) if gates]
-        undecided += [answer.undecided] if answer.undecided else []
-        results.append(result(Stage.POLICY, broken, undecided))
+        plan = None if row.plan is None else json.loads(row.plan)
+        house = judge_program(row.configuration, row.modules or Modules(), plan, policy)
+        broken = [*row.configuration.problems, *house.broken]
+        results.append(_with_findings(Stage.POLICY, row, answer, broken, house.undecided))
     return results
-
-
-def _house_policy(row: Row, policy: HousePolicy) -> tuple[list[Diagnostic], list[Diagnostic]]:
-    broken, undecided = list(row.configuration.problems), []
-    plan, defaults = planned(row.plan), settings_of(row.configuration).default_tags
-    for name, document in row.configuration.documents.items():
-        findings = judge(document, policy, plan if "/" not in name else NO_PLAN, defaults)
-        broken += placed(name, findings.broken)
-        undecided += placed(name, findings.undecided)
-    return broken, undecided
 
 
 def _intent(rows: Sequence[Row]) -> list[StageResult]:
     asking = [row for row in rows if row.program.rego is not None and row.plan is not None]
-    questions = [Question(Asks.INTENT, (row.program.rego or "",), row.plan or {}) for row in asking]
+    questions = [Question(Asks.INTENT, (row.program.rego or "",), row.plan or b"{}") for row in asking]
     answers = dict(zip(map(id, asking), evaluate(questions), strict=True))
     return [_one_intent(row, answers.get(id(row))) for row in rows]
 
@@ -230,25 +222,26 @@ def _one_intent(row: Row, answer: Answer | None) -> StageResult:
 
 
 def _security(rows: Sequence[Row]) -> list[StageResult]:
-    results = []
-    for row, answer in zip(rows, _asked(rows, security.rules()), strict=True):
-        findings = _findings(row, answer)
-        outcome = result(Stage.SECURITY, [d for gates, d in findings if gates], answer.undecided)
-        noted = [d for gates, d in findings if not gates]
-        results.append(outcome.model_copy(update={"diagnostics": [*outcome.diagnostics, *noted]}))
-    return results
+    answers = _asked(rows, security.rules())
+    return [_with_findings(Stage.SECURITY, row, answer) for row, answer in zip(rows, answers, strict=True)]
 
 
 def _asked(rows: Sequence[Row], packs: tuple[str, ...]) -> list[Answer]:
     """Ask the same packs of all rows' plans."""
     if not packs:
         return [Answer() for _ in rows]
-    return evaluate([Question(Asks.PACK, packs, row.plan or {}) for row in rows])
+    return evaluate([Question(Asks.PACK, packs, row.plan or b"{}") for row in rows])
 
 
-def _findings(row: Row, answer: Answer) -> list[tuple[bool, Diagnostic]]:
-    """Return what a pack found, each with whether it gates, placed where its resource stands."""
-    return [(finding.gates, _placed(row, finding)) for finding in answer.findings]
+def _with_findings(
+    stage: Stage, row: Row, answer: Answer, broken: Sequence[Diagnostic] = (), undecided: Sequence[Diagnostic] = ()
+) -> StageResult:
+    """Return a stage's result with what packs found, each where its resource stands; what does not gate is shown."""
+    found = [(finding.gates, _placed(row, finding)) for finding in answer.findings]
+    open_questions = [*undecided, *([answer.undecided] if answer.undecided else [])]
+    outcome = result(stage, [*broken, *(d for gates, d in found if gates)], open_questions)
+    noted = [d for gates, d in found if not gates]
+    return outcome.model_copy(update={"diagnostics": [*outcome.diagnostics, *noted]})
 
 
 def _placed(row: Row, finding: Finding) -> Diagnostic:

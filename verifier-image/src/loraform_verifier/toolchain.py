@@ -10,7 +10,6 @@ import os
 import platform
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +60,11 @@ class Terraform:
     providers: tuple[Provider, ...]
     modules: Path | None = None
     """The module mirror: folders `HOST/NAMESPACE/NAME/PROVIDER/VERSION`."""
+
+    @property
+    def readable(self) -> tuple[Path, ...]:
+        """What a run of it reads beside its own folder."""
+        return (self.binary, *(p.folder for p in self.providers), *((self.modules,) if self.modules else ()))
 
     @property
     def registry(self) -> str:
@@ -158,8 +162,7 @@ def _usual_mirrors() -> Iterator[Path]:
 
 
 def _product(binary: Path) -> tuple[str, str]:
-    with tempfile.TemporaryDirectory(prefix="loraform-") as folder:
-        home = Path(folder)
+    with isolation.private_folder() as home:
         write_cli_config(home)
         finished = isolation.run([str(binary), "version"], cwd=home, env=child_environment(home), seconds=60)
     match = _VERSION.search(finished.stdout)

@@ -29,7 +29,7 @@ from loraform_verifier.batch import (
     no_verdict,
     speaks_of_providers,
 )
-from loraform_verifier.diagnostics import MAX_PER_PROGRAM, diagnostic_of
+from loraform_verifier.diagnostics import MAX_PER_PROGRAM, diagnostic_of, errors_of
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.normalise import Normalised
 from loraform_verifier.toolchain import Terraform
@@ -113,7 +113,7 @@ def _errors(finished: isolation.Finished) -> list[dict[str, Any]] | None:
         return None
     try:
         found = json.loads(finished.stdout)["diagnostics"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    errors = [d for d in found if d.get("severity") == "error"]
+    errors = errors_of(found)
     return None if speaks_of_providers(errors) else errors

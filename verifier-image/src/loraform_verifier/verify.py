@@ -7,27 +7,35 @@ which says nothing about what the program does. All programs that come to a stag
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from loraform_api.verification import (
     ON_PLAN,
+    Diagnostic,
     HousePolicy,
     Program,
     Stage,
+    StageResult,
     Toolchain,
     VerifyRequest,
     VerifyResponse,
 )
+from loraform_verifier.batch import WAYS, parts
 from loraform_verifier.configuration import Configuration, read
+from loraform_verifier.isolation import IsolationError
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.parse import parse
 from loraform_verifier.rewrite import rewrite
-from loraform_verifier.stages import Row, Stages
+from loraform_verifier.stages import Row, Stages, result
 from loraform_verifier.toolchain import Terraform
 from loraform_verifier.validate import Validator
 
+LOG = logging.getLogger(__name__)
 NO_TERRAFORM = Toolchain(terraform="none")
+NOT_THE_PROGRAM = (IsolationError, OSError, MemoryError)
+"""What befalls the machine: no verdict on any program."""
 WITH_TERRAFORM = (Stage.FORMAT, Stage.VALIDATE, Stage.PLAN)
 
 
@@ -66,7 +74,7 @@ class Verifier:
         started = time.monotonic()
         for mistake in self._mistakes(request):
             raise RequestError(mistake)
-        rows = [_row(program, request) for program in request.programs]
+        rows = [_begun(program, request) for program in request.programs]
         for stage in (stage for stage in Stage if stage in request.stages):
             left = [row for row in rows if row.open]
             beginning(stage, len(left))
@@ -76,10 +84,21 @@ class Verifier:
 
     def _run(self, stage: Stage, rows: list[Row], request: VerifyRequest) -> None:
         started = time.monotonic()
-        results = self._stages.run(stage, rows, request)
-        for row, result in zip(rows, results, strict=True):
-            row.results.append(result)
+        results = self._results(stage, rows, request)
+        for row, found in zip(rows, results, strict=True):
+            row.results.append(found)
             row.seconds += (time.monotonic() - started) / len(rows)
+
+    def _results(self, stage: Stage, rows: Sequence[Row], request: VerifyRequest) -> list[StageResult]:
+        """Run a stage. A program that brings it down is found by division and has no verdict; its neighbours have."""
+        try:
+            return self._stages.run(stage, rows, request)
+        except NOT_THE_PROGRAM:
+            raise
+        except Exception:
+            if len(rows) == 1:
+                return [_broken_down(stage, rows[0].program)]
+            return [r for part in parts(list(rows), WAYS) for r in self._results(stage, part, request)]
 
     def _mistakes(self, request: VerifyRequest) -> Iterator[str]:
         asked = set(request.stages)
@@ -102,6 +121,23 @@ class Verifier:
             needing += ["Policy with `packs`"] * (Stage.POLICY in asked and bool(request.packs))
             if needing:
                 yield f"stages: {needing[0]} reads a plan; add Plan"
+
+
+def _begun(program: Program, request: VerifyRequest) -> Row:
+    try:
+        return _row(program, request)
+    except NOT_THE_PROGRAM:
+        raise
+    except Exception:
+        first = next(stage for stage in Stage if stage in request.stages)
+        return Row(program, Configuration({}), results=[_broken_down(first, program)])
+
+
+def _broken_down(stage: Stage, program: Program) -> StageResult:
+    """Return the result of a program that our own code fails on, as its exception is handled; it is told in the log."""
+    LOG.exception("the verifier failed in %s on program %r", stage, program.id)
+    message = "The verifier itself failed on this program; its log says where."
+    return result(stage, [], Diagnostic(code="InternalError", message=message))
 
 
 def _row(program: Program, request: VerifyRequest) -> Row:

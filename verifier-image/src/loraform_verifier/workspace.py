@@ -57,10 +57,13 @@ def lay_out_modules(
     for key, program in programs.items():
         modules[key] = {"source": f"./{key}"} | dict.fromkeys(sorted(program.inputs), unknown)
         _write_program(root / key, program, terraform)
+        # Without a call that could hand them on by name, default configurations are inherited.
+        passed = {name: name for name in program.providers if program.calls and name in providers}
         if aliases := _known(program.aliases, terraform):
-            own, passed = _alias_words(aliases, providers, terraform)
+            own, aliased = _alias_words(aliases, providers, terraform)
             write_json(root / key / OUR_FILE, {"terraform": {"required_providers": own}})
-            modules[key]["providers"] = passed
+            passed |= aliased
+        modules[key] |= {"providers": passed} if passed else {}
     write_installation(root, terraform)
     return {"module": modules} | _own_providers(providers, terraform)
 

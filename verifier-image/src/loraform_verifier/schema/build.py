@@ -37,7 +37,14 @@ def _schemas(terraform: Terraform, program: dict[str, Any]) -> dict[str, Any]:
         (root / "main.tf.json").write_text(json.dumps(program))
         write_installation(root, terraform)
         command = [str(terraform.binary), "providers", "schema", "-json"]
-        finished = isolation.run(command, cwd=root, env=child_environment(root), seconds=SECONDS, limits=LIMITS)
+        finished = isolation.run(
+            command,
+            cwd=root,
+            env=child_environment(root),
+            seconds=SECONDS,
+            readable=terraform.readable,
+            limits=LIMITS,
+        )
     if finished.returncode or finished.timed_out or finished.flooded:
         raise SchemaError(f"`providers schema` failed (exit status {finished.returncode}): {finished.said}")
     found: dict[str, Any] = json.loads(finished.stdout).get("provider_schemas", {})

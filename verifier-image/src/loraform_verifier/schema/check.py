@@ -6,16 +6,14 @@ be certain of it leaves to Terraform. A type whose provider has no schema here i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
 from loraform_verifier.configuration import MAIN_FILE, OVERRIDE, Configuration, placed
-from loraform_verifier.literals import as_string, literal, object_elements
-from loraform_verifier.normalise import provider_of
 from loraform_verifier.parse import Block, Document
+from loraform_verifier.provider_blocks import provider_of, required_sources
 from loraform_verifier.schema.body import Scope, check_body
 from loraform_verifier.schema.catalogue import BlockSchema, Catalogue, ProviderSchema, source_of
 from loraform_verifier.schema.findings import (
@@ -36,7 +34,7 @@ from loraform_verifier.schema.language import (
     check_words,
 )
 from loraform_verifier.schema.references import Address, check_ignored, check_references
-from loraform_verifier.toolchain import REGISTRIES
+from loraform_verifier.schema.settings import Settings
 
 __all__ = ["HALLUCINATION_CODES", "SCHEMA_MISSING", "SchemaFindings", "check", "check_configuration"]
 
@@ -46,7 +44,6 @@ KINDS = {
     "ephemeral": ("Invalid ephemeral resource", "ephemeral resource"),
 }
 """Kind of block to Terraform's summary and its word for the type."""
-_REGISTRY = re.compile(rf"^(?:{'|'.join(map(re.escape, REGISTRIES.values()))})/")
 
 
 def check(document: Document, catalogue: Catalogue) -> SchemaFindings:
@@ -90,6 +87,7 @@ def _check_document(document: Document, module: _Module, findings: SchemaFinding
             continue
         if block.type in PLAIN:
             check_words(block, PLAIN[block.type], Place(f"{block.type} {block.address}", block.line), findings)
+        module.settings.check(block, findings)
         for found in _typed(block):
             source = module.source_of(found)
             provider = module.catalogue.provider(source)
@@ -103,26 +101,16 @@ def _check_document(document: Document, module: _Module, findings: SchemaFinding
     return declared
 
 
-def _required_sources(document: Document) -> dict[str, str]:
-    """Return the source addresses that `required_providers` gives, without the hosts of the public registries."""
-    found = {}
-    settings = [nested for block in document.blocks if block.type == "terraform" for nested in block.blocks]
-    for attribute in (a for b in settings if b.type == "required_providers" for a in b.attributes):
-        for element in object_elements(attribute.value) or []:
-            source = as_string(literal(element.value)) if element.key == "source" else None
-            if source:
-                short = _REGISTRY.sub("", source)
-                found[attribute.name] = short if "/" in short else f"hashicorp/{short}"
-    return found
-
-
 class _Module:
     """What the files of a module say together."""
 
     def __init__(self, documents: tuple[Document, ...], catalogue: Catalogue) -> None:
         self.catalogue = catalogue
+        self.settings = Settings()
         self._documents = documents
-        self._sources = {name: source for document in documents for name, source in _required_sources(document).items()}
+        self._sources = {
+            name: source for document in documents for name, source in required_sources(document.blocks).items()
+        }
         self._locals: dict[str, Node] | None = None
 
     def source_of(self, block: Block) -> str:

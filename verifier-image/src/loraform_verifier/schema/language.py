@@ -1,14 +1,12 @@
 """The blocks of Terraform's own language: which there are, their labels, and the arguments of the plain ones.
 
-Later versions add words and take none away, so the words of all versions and of OpenTofu are known here. `terraform`,
-`provider` and `backend` blocks are not checked: verification replaces them.
+Later versions add words and take none away, so the words of all versions and of OpenTofu are known here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loraform_verifier.normalise import BLANKED
 from loraform_verifier.parse import Block, Document
 from loraform_verifier.schema.findings import Place, SchemaFindings
 from loraform_verifier.tree import children, line_of, text_of
@@ -59,11 +57,13 @@ LABELS = {
     "module": ("name",),
     "check": ("name",),
     "locals": (),
+    "terraform": (),
+    "provider": ("name",),
     "moved": (),
     "import": (),
     "removed": (),
 }
-OTHER = ("action", "cloud", "encryption", "language", "list", "policy", "required_providers", *BLANKED)
+OTHER = ("action", "backend", "cloud", "encryption", "language", "list", "policy", "required_providers")
 """Top-level words of some version that nothing is said about."""
 
 
@@ -83,7 +83,7 @@ def check_labels(block: Block, findings: SchemaFindings) -> bool:
     if labels is None:
         if block.type not in OTHER:
             message = f'Blocks of type "{block.type}" are not expected here.'
-            near = (block.type, (*LABELS, "terraform", "provider"))
+            near = (block.type, LABELS)
             findings.error("Unsupported block type", message, block.line, near=near)
         return False
     if len(block.labels) == len(labels):
