@@ -30,6 +30,8 @@ REFUSED_BY_US = {
     "a comment of several lines inside a line": r"/\*[^*]*\n",
     "white space in a splat": r"\[\s*\*\s+\]|\[\s+\*",
     "a NUL": r"\x00",
+    "a template behind an end marker on its line": r"\n\s*(?:EOT|E|EOF_1|名|end-x)\s*[$%]",
+    "an end marker of more than 64 bytes, or no name to the grammar": r"<<-?(?:A{65}|Ł{33}|\u037a|E\u309b)",
 }
 """What tree-sitter's grammar cannot read."""
 AMBIGUOUS = {"AmbiguousHeredoc", "AmbiguousTemplate"}

@@ -84,3 +84,7 @@ def test_the_disguise_has_the_same_size_and_the_same_lines(text: str) -> None:
 def test_markers_beyond_the_bound_cost_nothing() -> None:
     text = "".join(f"a{n} = <<é{n}\né{n}\n" for n in range(MAX_MARKERS + 1))
     assert [problem.code for problem in parse(text).problems][:1] == ["SyntaxError"]
+
+
+def test_a_marker_is_found_behind_what_only_looks_like_one() -> None:
+    assert parse('a = "<<EOT${<<名\nx\n名\n}"\n').problems == ()

@@ -16,7 +16,7 @@ _EXPONENT = re.compile(r"(?<![\w.])[0-9]+[eE][+-]?[0-9]+(?!\w|\.(?!\.\.))")
 _WORD = r"[A-Za-z_\u0080-\U0010ffff][\w\u0080-\U0010ffff-]*"
 """At least what Terraform takes for a name, in which `1e-3` is no number: `a-1e-3`."""
 _WORD_OR_EXPONENT = re.compile(f"{_WORD}|{_EXPONENT.pattern}")
-_MARKER = re.compile(rf"<<-?([^\s-]\S{{0,{MAX_MARKER - 1}}})\r?\n")
+_MARKER = re.compile(rf"<<-?([A-Za-z_\u0080-\U0010ffff][\w\u0080-\U0010ffff-]{{0,{MAX_MARKER - 1}}})\r?\n")
 
 
 def disguised(text: str) -> str:
