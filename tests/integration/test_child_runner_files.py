@@ -179,11 +179,13 @@ def test_folders_of_killed_runs_are_removed_and_no_others(tmp_path: Path, monkey
     for folder in (left, foreign):
         (folder / "a").mkdir(parents=True)
     (tmp_path / "lf-link").symlink_to(foreign)
+    (tmp_path / "lf-new").mkdir()  # its owner has yet to lock it
+    os.utime(left, (0, 0))
     with isolation.private_folder() as living:
         isolation.remove_leftovers()
         assert not left.exists()
         assert living.is_dir()
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["lf-link", "other"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["lf-link", "lf-new", "other"]
     assert (foreign / "a").is_dir()
 
 
@@ -195,6 +197,7 @@ def test_a_verifier_that_dies_leaves_its_folder_to_the_next(tmp_path: Path, monk
     )
     subprocess.run([sys.executable, "-c", code], env={"TMPDIR": str(tmp_path)}, check=False, timeout=60)
     (left,) = tmp_path.iterdir()
+    os.utime(left, (0, 0))
     held = os.open(left, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_SH)  # as its owner did
     isolation.remove_leftovers()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -163,8 +162,7 @@ def after(outcome: PlanOutcome, address: str) -> dict[str, Any]:
 
 def alone(terraform: Terraform, keeper: ProviderKeeper, program: Files) -> dict[str, Any]:
     """Return the plan of a program as the root module, made by the same commands."""
-    with tempfile.TemporaryDirectory(prefix="lf-") as folder:
-        root = Path(folder)
+    with isolation.private_folder() as root:
         lay_out_alone(root, terraform, described(program).program)
         env = child_environment(root) | keeper.environment(["aws"])
         for arguments in (PLAN, SHOW):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,8 +57,7 @@ def ready(program: Program, terraform: Terraform) -> Normalised:
 
 def validated(program: Normalised, terraform: Terraform, keeper: ProviderKeeper) -> Verdict:
     """Run `terraform validate`."""
-    with tempfile.TemporaryDirectory(prefix="lf-") as name:
-        root = Path(name)
+    with isolation.private_folder() as root:
         lay_out_alone(root, terraform, program)
         if not program.providers:
             (root / OUR_FILE).unlink()  # beside settings of the program's own ours are a second time
@@ -72,8 +70,7 @@ def validated(program: Normalised, terraform: Terraform, keeper: ProviderKeeper)
 
 def planned(program: Normalised, settings: ProviderSettings, terraform: Terraform, keeper: ProviderKeeper) -> Verdict:
     """Run `terraform plan` with the provider set as the program sets it."""
-    with tempfile.TemporaryDirectory(prefix="lf-") as name:
-        root = Path(name)
+    with isolation.private_folder() as root:
         lay_out_alone(root, terraform, program)
         _set_provider(root, settings)
         words = ["plan", "-json", "-no-color", "-input=false", "-lock=false", "-refresh=false", f"-out={PLAN_FILE}"]

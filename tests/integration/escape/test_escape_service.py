@@ -10,7 +10,6 @@ import site
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from loraform_api.verification import VerifyRequest
+from loraform_verifier import isolation
 from loraform_verifier.blocking import verify
 from loraform_verifier.toolchain import Terraform
 
@@ -80,8 +80,7 @@ def service(terraform: Terraform) -> Iterator[Service]:
     python = interpreter(uid)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="lf-") as name:
-        home = Path(name)
+    with isolation.private_folder() as home:
         planted = plant(home)
         work = home / "tmp"
         work.mkdir()

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -30,6 +31,8 @@ MIB = 1024 * 1024
 PYTHON = (Path(sys.prefix), Path(sys.base_prefix))
 """What a child that is Python reads."""
 PREFIX = "lf-"
+UNLOCKED_SECONDS = 10.0
+"""What lies between making a folder and locking it takes far less."""
 _PR_SET_DUMPABLE = 4
 
 
@@ -183,9 +186,11 @@ def private_folder() -> Iterator[Path]:
 
 
 def remove_leftovers() -> None:
-    """Remove the folders of runs whose verifier was killed; those of one that lives are locked."""
+    """Remove the folders of runs whose verifier was killed; those of one that lives are locked, once they are made."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):  # it is another user's, in use, or gone
+            if time.time() - folder.stat().st_mtime < UNLOCKED_SECONDS:
+                continue
             held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

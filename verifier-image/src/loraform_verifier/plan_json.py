@@ -23,7 +23,7 @@ _INDEX = re.compile(r'\["(?:[^"\\]|\\.)*"\]|\[\d+\]')
 
 
 def as_json(plan: Mapping[str, Any]) -> bytes:
-    """Write a plan as it is kept: in memory its objects would take thirty times as much. The engine of Rego, which
+    """Write a plan as it is kept: in memory its objects can take over twenty times as much. The engine of Rego, which
     reads it, does not undo \\u escapes. Raises RecursionError for what is nested too deeply."""
     return json.dumps(plan, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
