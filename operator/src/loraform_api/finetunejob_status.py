@@ -163,7 +163,7 @@ class PassAtK(ApiModel):
     k: Annotated[int, Field(ge=1, le=20)]
     rate: RateString
     low: RateString
-    """Lower end of the 95 % interval, by bootstrap over the suite's clusters."""
+    """Lower end of the 95 % interval, by the variance between the suite's clusters."""
     high: RateString
     """Upper end of that interval."""
 
