@@ -58,6 +58,7 @@ EVALUATED: dict[str, Any] = {
             "referenceOnly": 0,
             "neitherPassed": 10,
         },
+        "suiteDigest": "5" * 64,
         "parityMaxDifference": "0.001",
         "toolchain": "terraform 1.11.4",
     },
