@@ -11,8 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from loraform_api.verification import HousePolicy, Program
-from loraform_verifier.configuration import MAIN_FILE, resolved
-from loraform_verifier.literals import literal
+from loraform_verifier.configuration import MAIN_FILE
+from loraform_verifier.modules import local_folder
 from loraform_verifier.parse import parse
 
 ID_LENGTH = 200
@@ -48,8 +48,8 @@ def _folder(folder: Path) -> dict[str, str]:
     files: dict[str, str] = {}
     reached = [""]
     for inside in reached:  # which grows on the way
-        for file in sorted((folder / inside).glob("[!.]*.tf.json")):
-            raise InputError(f"{file}: JSON is not read; write it as a .tf file")
+        if json := sorted((folder / inside).glob("[!.]*.tf.json")):
+            raise InputError(f"{json[0]}: JSON is not read; write it as a .tf file")
         for file in sorted((folder / inside).glob("[!.]*.tf")):
             name = file.relative_to(folder).as_posix()
             files[name] = read_text(file)
@@ -65,13 +65,8 @@ def _folder(folder: Path) -> dict[str, str]:
 
 def _called(folder: str, text: str) -> Iterator[str]:
     """Yield the folders of the local modules that a file in `folder` calls."""
-    for block in parse(text).blocks:
-        argument = block.attribute("source") if block.type == "module" else None
-        source = literal(argument.value) if argument else None
-        if isinstance(source, str) and source.startswith(("./", "../")):
-            inside = resolved(folder, source)
-            if inside is not None:
-                yield inside
+    calls = (block for block in parse(text).blocks if block.type == "module")
+    return (inside for block in calls if (inside := local_folder(folder, block)) is not None)
 
 
 def _hidden(path: Path) -> bool:

@@ -121,6 +121,11 @@ def upper_bound(pairs: Pairs, z: float = Z_ONE_SIDED_95) -> float:
     return -lower_bound(pairs.reversed(), z)
 
 
+def interval_in_words(low: float, high: float) -> str:
+    """Return the interval of a difference in points."""
+    return f"{low * 100:+.1f} to {high * 100:+.1f}, each bound one-sided 95 %"
+
+
 def smallest_visible_difference(pairs: Pairs, z: float = Z_ONE_SIDED_95) -> float:
     """Return the smallest difference whose lower bound is above 0 with as many rows lost, at most 1.
 

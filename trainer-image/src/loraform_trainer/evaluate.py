@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.names import RunStage
 from loraform_api.run import EvaluateResult, StageReport
-from loraform_api.statistics import lower_bound, upper_bound
+from loraform_api.statistics import interval_in_words, lower_bound, upper_bound
 from loraform_api.verification import Toolchain
 from loraform_trainer import arms, baseline
 from loraform_trainer.arms import Arm, Row, Scored
@@ -72,10 +72,10 @@ def _message(result: EvaluateResult, choice: Choice | None) -> str:
     passed = ", ".join(f"{a.name} {a.counts[arms.ALL].raw}" for a in result.arms)
     chosen = f"; checkpoint {choice.step} chosen of {len(choice.scores)}" if choice else ""
     pairs = result.paired.pairs
-    low, high = lower_bound(pairs), upper_bound(pairs)
+    interval = interval_in_words(lower_bound(pairs), upper_bound(pairs))
     return (
         f"of {pairs.rows} rows passed raw: {passed}; {pairs.difference * 100:+.1f} points to {result.paired.reference}"
-        f" ({low * 100:+.1f} to {high * 100:+.1f}, each bound one-sided 95 %){chosen}"
+        f" ({interval}){chosen}"
     )
 
 

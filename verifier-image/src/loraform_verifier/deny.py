@@ -68,7 +68,7 @@ def _in_block(block: Block) -> Iterator[Diagnostic]:
 
 
 def _in_expressions(nodes: Nodes) -> Iterator[Diagnostic]:
-    open_loops: list[int] = []
+    too_deep = set(nodes.nested(MAX_FOR_NESTING, *LOOPS))
     for node in nodes.of("block", "function_call", *LOOPS):
         if node.type == "function_call":
             yield from _in_call(node)
@@ -78,11 +78,8 @@ def _in_expressions(nodes: Nodes) -> Iterator[Diagnostic]:
                 yield _blocked(
                     line_of(node), "A block's labels may not contain escapes: write the characters themselves."
                 )
-        else:
-            open_loops = [end for end in open_loops if end > node.start_byte]
-            if len(open_loops) == MAX_FOR_NESTING:
-                yield _blocked(line_of(node), f"`for` may nest at most {MAX_FOR_NESTING} deep.")
-            open_loops.append(node.end_byte)
+        elif node in too_deep:
+            yield _blocked(line_of(node), f"`for` may nest at most {MAX_FOR_NESTING} deep.")
 
 
 def _in_call(node: Node) -> Iterator[Diagnostic]:

@@ -19,6 +19,7 @@ from loraform_verifier.versions import order, satisfies
 
 MIRRORED = ".mirrored"
 """Folder in a program's own where mirrored modules are linked; no file of a program can begin with a dot."""
+LOCAL = ("./", "../")
 MAX_CALLS = 100
 MAX_DEPTH = 6
 _REGISTRY_SOURCE = re.compile(r"^(?:([a-z0-9.-]+\.[a-z]+)/)?([\w-]+)/([\w-]+)/([a-z0-9]+)(?://([\w./-]+))?$")
@@ -121,12 +122,19 @@ def _call(walk: _Walk, folder: str, prefix: str, file: str, block: Block) -> Cal
     key = prefix + block.labels[0]
     if not isinstance(source, str):
         return _refusal(block, "`source` must be a literal string.")
-    if source.startswith(("./", "../")):
-        inside = resolved(folder, source)
+    if source.startswith(LOCAL):
+        inside = local_folder(folder, block)
         if inside is None or not walk.exists(inside):
             return _refusal(block, f"Module source {source[:100]!r} is not among the program's files.")
         return Call(key, source, inside, block, file)
     return _mirrored(walk, key, source, file, block)
+
+
+def local_folder(folder: str, block: Block) -> str | None:
+    """Return the folder of the local module that a block in `folder` calls; None for others, and beyond the root."""
+    argument = block.attribute("source")
+    source = literal(argument.value) if argument else None
+    return resolved(folder, source) if isinstance(source, str) and source.startswith(LOCAL) else None
 
 
 def _mirrored(walk: _Walk, key: str, source: str, file: str, block: Block) -> Call | Diagnostic:

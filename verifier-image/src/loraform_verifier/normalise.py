@@ -17,6 +17,7 @@ from pathlib import Path
 from tree_sitter import Node
 
 from loraform_verifier.configuration import Configuration, folder_of
+from loraform_verifier.edits import Edit, edited
 from loraform_verifier.literals import inner, literal, object_elements
 from loraform_verifier.modules import Call, Modules
 from loraform_verifier.parse import Attribute, Block, Document
@@ -26,6 +27,7 @@ from loraform_verifier.provider_blocks import (
     is_proxy,
     named_in,
     reference,
+    required,
     typed,
     uses,
 )
@@ -39,8 +41,6 @@ _PATH = b"path.module"
 _BINDS_PATH = re.compile(rb"(?:\bfor\s+|,\s*)path\s*(?:,|in\b)")
 
 Aliases = frozenset[Reference]
-Edit = tuple[int, int, bytes]
-"""A piece of a text by its first byte and its end, and what comes in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,27 +112,27 @@ def _in_block(
     for argument in (found for b in typed([block]) if (found := b.attribute("provider"))):
         meant = reference(argument.value)
         if meant in own and meant is not None and meant[1]:
-            yield argument.value.start_byte, argument.value.end_byte, meant[0].encode()
+            yield Edit(argument.value.start_byte, argument.value.end_byte, meant[0])
 
 
 def _as_local(provider: Block, number: int) -> Iterator[Edit]:
     """Make a provider's block an object that a local value is, each expression on its line."""
     kind, end = provider.node.children[0], children(provider.node, "block_end")[0]
-    yield kind.start_byte, kind.end_byte, f"locals {{ _loraform_{number} =".encode()
+    yield Edit(kind.start_byte, kind.end_byte, f"locals {{ _loraform_{number} =")
     yield from _as_object(provider)
-    yield end.start_byte, end.end_byte, b"}}"
+    yield Edit(end.start_byte, end.end_byte, "}}")
 
 
 def _as_object(block: Block) -> Iterator[Edit]:
     yield from (_blank(label) for label in block.node.children[1:] if label.type in ("identifier", "string_lit"))
     for name in (a.value.parent.children[0] for a in block.attributes if a.value.parent):
-        yield name.start_byte, name.end_byte, f'"{text_of(name)}"'.encode()
+        yield Edit(name.start_byte, name.end_byte, f'"{text_of(name)}"')
     for nested in block.blocks:
         kind = nested.node.children[0]
         if nested.type == "dynamic":  # its iterator is known to it alone
             yield _blank(nested.node)
         else:
-            yield kind.start_byte, kind.end_byte, f'"{nested.type}" ='.encode()
+            yield Edit(kind.start_byte, kind.end_byte, f'"{nested.type}" =')
             yield from _as_object(nested)
 
 
@@ -143,17 +143,7 @@ def _paths(document: Document, folder: str) -> Iterator[Edit]:
     for word in document.nodes.of("variable_expr"):
         step = word.next_named_sibling
         if step is not None and document.source[word.start_byte : step.end_byte] == _PATH:
-            yield word.start_byte, step.end_byte, f'"{folder or "."}"'.encode()
-
-
-def edited(source: bytes, edits: Iterable[Edit]) -> bytes:
-    """Return a text with pieces replaced; of two that overlap, the outer."""
-    pieces, at = [], 0
-    for start, end, new in sorted(edits, key=lambda edit: (edit[0], -edit[1])):
-        if start >= at:
-            pieces += [source[at:start], new]
-            at = end
-    return b"".join([*pieces, source[at:]])
+            yield Edit(word.start_byte, step.end_byte, f'"{folder or "."}"')
 
 
 def blanked(source: bytes, blocks: Iterable[Block]) -> bytes:
@@ -162,7 +152,7 @@ def blanked(source: bytes, blocks: Iterable[Block]) -> bytes:
 
 
 def _blank(node: Node) -> Edit:
-    return node.start_byte, node.end_byte, re.sub(rb"[^\r\n]", b" ", node.text or b"")
+    return Edit(node.start_byte, node.end_byte, re.sub(rb"[^\r\n]", b" ", node.text or b"").decode())
 
 
 def _aliases(blocks: Iterable[Block]) -> Iterator[Reference]:
@@ -174,14 +164,12 @@ def _aliases(blocks: Iterable[Block]) -> Iterator[Reference]:
 def _expected(blocks: Sequence[Block]) -> Iterator[Reference]:
     """Yield the `configuration_aliases` of a module's `required_providers` that it does not configure itself."""
     own = {configured_by(block) for block in blocks if not is_proxy(block)}
-    for block in (nested for b in blocks if b.type == "terraform" for nested in b.blocks):
-        for provider in block.attributes if block.type == "required_providers" else ():
-            for element in object_elements(provider.value) or ():
-                if element.key == "configuration_aliases":
-                    for item in children(inner(element.value), "expression"):
-                        name, _, alias = text_of(item).partition(".")
-                        if NAME.fullmatch(name) and NAME.fullmatch(alias) and (name, alias) not in own:
-                            yield name, alias
+    for element in (e for provider in required(blocks) for e in object_elements(provider.value) or ()):
+        if element.key == "configuration_aliases":
+            for item in children(inner(element.value), "expression"):
+                name, _, alias = text_of(item).partition(".")
+                if NAME.fullmatch(name) and NAME.fullmatch(alias) and (name, alias) not in own:
+                    yield name, alias
 
 
 def _inputs(blocks: Iterable[Block]) -> Iterator[str]:

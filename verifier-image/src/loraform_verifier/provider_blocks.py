@@ -10,14 +10,15 @@ from tree_sitter import Node
 from loraform_verifier.configuration import Configuration
 from loraform_verifier.literals import as_string, literal, object_elements
 from loraform_verifier.modules import Modules
-from loraform_verifier.parse import Block
+from loraform_verifier.parse import Attribute, Block
+from loraform_verifier.toolchain import REGISTRIES
 from loraform_verifier.tree import text_of
 
 WITH_PROVIDER = ("resource", "data", "ephemeral")
 BUILT_IN = "terraform"
 """The local name of what terraform brings along."""
 _REFERENCE = re.compile(r"^\"?([A-Za-z_][\w-]*)(?:\.([\w-]+))?\"?$")
-_PUBLIC = re.compile(r"^registry\.(?:terraform\.io|opentofu\.org)/")
+_PUBLIC = re.compile(rf"^(?:{'|'.join(map(re.escape, REGISTRIES.values()))})/")
 
 Reference = tuple[str, str]
 """A configuration by its provider's local name and its alias, which is empty for the default one."""
@@ -32,8 +33,9 @@ def reference(value: Node) -> Reference | None:
 def typed(blocks: Iterable[Block]) -> Iterator[Block]:
     """Yield the blocks of a provider's types: among these, and the data sources that a `check` holds."""
     for block in blocks:
-        yield from (b for b in (block, *block.blocks) if b.type == "data" and b.labels and block.type == "check")
-        if block.type in WITH_PROVIDER and block.labels:
+        if block.type == "check":
+            yield from (nested for nested in block.blocks if nested.type == "data" and nested.labels)
+        elif block.type in WITH_PROVIDER and block.labels:
             yield block
 
 
@@ -92,11 +94,16 @@ def uses(configuration: Configuration, modules: Modules) -> dict[str, set[Refere
     return by_folder
 
 
+def required(blocks: Iterable[Block]) -> Iterator[Attribute]:
+    """Yield the entries of `required_providers`."""
+    inside = (nested for block in blocks if block.type == "terraform" for nested in block.blocks)
+    return (entry for block in inside if block.type == "required_providers" for entry in block.attributes)
+
+
 def required_sources(blocks: Iterable[Block]) -> dict[str, str]:
     """Return the sources that `required_providers` gives to local names, without the hosts of the public registries."""
-    inside = (nested for block in blocks if block.type == "terraform" for nested in block.blocks)
     found = {}
-    for provider in (a for block in inside if block.type == "required_providers" for a in block.attributes):
+    for provider in required(blocks):
         given = [e.value for e in object_elements(provider.value) or () if e.key == "source"]
         source = _PUBLIC.sub("", (as_string(literal(given[-1])) or "").lower()) if given else ""
         found[provider.name] = source if "/" in source else f"hashicorp/{source or provider.name}"

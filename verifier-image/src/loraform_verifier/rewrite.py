@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tree_sitter import Node
 
 from loraform_api.verification import HousePolicy
+from loraform_verifier.edits import Edit, edited
 from loraform_verifier.literals import escape, literal
 from loraform_verifier.parse import BYTE_ORDER_MARK, Block, Document
 from loraform_verifier.policy import Tags, deciding_elements, deciding_object, has_comment, tags_of
@@ -23,23 +23,12 @@ STEP = "  "
 _BARE_KEY = re.compile(r"^(?!(?:for|null|true|false)$)[A-Za-z_][A-Za-z0-9_-]*$")
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """Replace the bytes from `start` to `end`."""
-
-    start: int
-    end: int
-    text: str
-
-
 def rewrite(document: Document, policy: HousePolicy) -> str:
     """Return the program with the policy's comment and tags. The document has no problems."""
-    source = document.source
-    newline = "\r\n" if b"\r\n" in source else "\n"
-    edits = [edit for resource in document.resources() for edit in _edits(document, resource, policy)]
-    for edit in sorted(edits, key=lambda e: e.start, reverse=True):
-        source = source[: edit.start] + edit.text.replace("\n", newline).encode() + source[edit.end :]
-    return source.decode("utf-8")
+    newline = "\r\n" if b"\r\n" in document.source else "\n"
+    edits = (edit for resource in document.resources() for edit in _edits(document, resource, policy))
+    own_lines = (edit._replace(text=edit.text.replace("\n", newline)) for edit in edits)
+    return edited(document.source, own_lines).decode("utf-8")
 
 
 def _edits(document: Document, resource: Block, policy: HousePolicy) -> Iterator[Edit]:

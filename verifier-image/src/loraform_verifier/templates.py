@@ -26,13 +26,10 @@ def ambiguities(source: bytes, shown: bytes, nodes: Nodes) -> Iterator[Diagnosti
     for heredoc in nodes.of("heredoc_template"):
         if reason := _misread(source, shown, heredoc):
             yield Diagnostic(code="AmbiguousHeredoc", message=reason, line=line_of(heredoc), hint="Use <<EOT and EOT.")
-    ends: list[int] = []
-    for template in nodes.of("heredoc_template", "quoted_template"):
-        ends = [*(end for end in ends if end > template.start_byte), template.end_byte]
-        if len(ends) == MAX_NESTED + 1:
-            message = f"Templates nest deeper than {MAX_NESTED} levels."
-            hint = "Split the expression with local values."
-            yield Diagnostic(code="NestingTooDeep", message=message, line=line_of(template), hint=hint)
+    for template in nodes.nested(MAX_NESTED, "heredoc_template", "quoted_template"):
+        message = f"Templates nest deeper than {MAX_NESTED} levels."
+        hint = "Split the expression with local values."
+        yield Diagnostic(code="NestingTooDeep", message=message, line=line_of(template), hint=hint)
 
 
 def _misread(source: bytes, shown: bytes, heredoc: Node) -> str:

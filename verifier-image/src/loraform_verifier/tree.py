@@ -88,6 +88,16 @@ class Nodes:
         found = [node for name in types for node in self._by_type.get(name, ())]
         return sorted(found, key=lambda node: (node.start_byte, -node.end_byte))
 
+    def nested(self, levels: int, *types: str) -> list[Node]:
+        """Return the nodes of some types that lie in `levels` others of them, in source order."""
+        found, open_ends = [], list[int]()
+        for node in self.of(*types):
+            open_ends = [end for end in open_ends if end > node.start_byte]
+            if len(open_ends) == levels:
+                found.append(node)
+            open_ends.append(node.end_byte)
+        return found
+
 
 def text_of(node: Node) -> str:
     """Return the source text of a node."""

@@ -72,13 +72,13 @@ def repeated_resource(document: Document, random: Random) -> str | None:
 
 def missing_brace(document: Document, random: Random) -> str | None:
     """Forget to close a block or an object."""
-    node = choose(random, [n for n in walk(document.root) if n.type in ("block_end", "object_end")])
+    node = choose(random, document.nodes.of("block_end", "object_end"))
     return None if node is None else without(document, node)
 
 
 def missing_quote(document: Document, random: Random) -> str | None:
     """Forget to close a string."""
-    node = choose(random, [n for n in walk(document.root) if n.type == "quoted_template_end"])
+    node = choose(random, document.nodes.of("quoted_template_end"))
     return None if node is None else replaced(document, node.start_byte, node.end_byte, "")
 
 

@@ -12,10 +12,11 @@ from typing import Any
 from tree_sitter import Node
 
 from loraform_trainer.dataset.breakage_edits import Place, added, choose, items, places, references, replaced, without
+from loraform_verifier.edits import Edit, edited
 from loraform_verifier.literals import inner, literal
 from loraform_verifier.parse import Document
 from loraform_verifier.schema import catalogue
-from loraform_verifier.tree import text_of, walk
+from loraform_verifier.tree import text_of
 
 INVENTED = (
     'name = "main"',
@@ -97,12 +98,12 @@ def _types_like(name: str) -> list[str]:
 def _renamed(document: Document, old: str, new: str) -> str:
     """Return the program with a resource type renamed where resources are declared and where they are referred to."""
     labels = [b.node.children[1] for b in document.resources() if b.labels[0] == old]
-    words = [n for n in walk(document.root) if n.type == "variable_expr" and text_of(n) == old]
-    source = document.source
-    for node in sorted((*labels, *words), key=lambda n: n.start_byte, reverse=True):
-        quotes = b'"' if node.type == "string_lit" else b""
-        source = source[: node.start_byte] + quotes + new.encode() + quotes + source[node.end_byte :]
-    return source.decode()
+    words = [n for n in document.nodes.of("variable_expr") if text_of(n) == old]
+    edits = [
+        Edit(label.start_byte, label.end_byte, f'"{new}"' if label.type == "string_lit" else new) for label in labels
+    ]
+    edits += [Edit(word.start_byte, word.end_byte, new) for word in words]
+    return edited(document.source, edits).decode()
 
 
 def wrong_attribute(document: Document, random: Random) -> str | None:

@@ -69,14 +69,13 @@ def _groups(by_arm: ByArm, names: Callable[[Row], Sequence[str]]) -> tuple[list[
     if not sizes.keys() - {UNSAID}:
         return [], 0
     order = sorted(sizes, key=lambda name: (name == UNSAID, -sizes[name], name))
+    sorted_out: dict[ArmName, dict[str, list[Scored]]] = {arm: defaultdict(list) for arm in by_arm}
+    for arm, answers in by_arm.items():
+        for scored in answers:
+            for name in dict.fromkeys(names(scored.row)):
+                sorted_out[arm][name].append(scored)
     groups = [
-        Group(
-            name=name,
-            rates={
-                arm: rate([s for s in answers if name in names(s.row)], lambda s: s.passed)
-                for arm, answers in by_arm.items()
-            },
-        )
+        Group(name=name, rates={arm: rate(groups_[name], lambda s: s.passed) for arm, groups_ in sorted_out.items()})
         for name in order[:MAX_GROUPS]
     ]
     return groups, len(order) - len(groups)
