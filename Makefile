@@ -36,10 +36,10 @@ base-model: setup ## make the demo's tiny base model again (half an hour on two 
 
 .PHONY: generate verify lint
 generate: setup ## make CRDs, chart copies and the API reference from the models
-	$(PY) -m loraform_api.crd crds
-	$(PY) -m loraform_api.crd charts/loraform/crd-files
+	$(PY) -m loraform_generate.crd crds
+	$(PY) -m loraform_generate.crd charts/loraform/crd-files
 	mkdir -p docs/spec/v1alpha1
-	$(PY) -m loraform_api.reference docs/spec/v1alpha1/reference.md
+	$(PY) -m loraform_generate.reference docs/spec/v1alpha1/reference.md
 
 verify: generate ## fail when generated files differ from their source
 	git diff --exit-code -- crds charts/loraform/crd-files docs/spec/v1alpha1/reference.md

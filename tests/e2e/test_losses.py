@@ -89,7 +89,8 @@ def next_build(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> str:
     for name in ("pyproject.toml", "uv.lock", ".dockerignore"):
         shutil.copy2(ROOT / name, checkout)
     (checkout / ".tools").symlink_to(ROOT / ".tools")
-    shutil.copytree(ROOT / "operator", checkout / "operator", ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("api", "operator"):
+        shutil.copytree(ROOT / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
     with (checkout / "operator/src/loraform_operator/__init__.py").open("a") as source:
         source.write("\nBUILD = 'next'\n")
     layout = Layout(checkout, default_cache(), DEFAULT_STATE)

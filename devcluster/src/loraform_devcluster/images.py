@@ -9,7 +9,7 @@ from pathlib import Path
 
 BASE_SUITE = "bookworm"
 BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv")
-API = "operator/src/loraform_api"
+API = "api/src/loraform_api"
 VERIFIER = "verifier-image/src/loraform_verifier"
 
 

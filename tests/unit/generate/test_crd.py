@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from loraform_api.crd import crds
+from loraform_generate.crd import crds
 
 FORBIDDEN = {
     "$ref",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from loraform_api.docstrings import Documented
 from loraform_api.meta import ApiModel
+from loraform_generate.docstrings import Documented
 
 
 class Base(ApiModel):
