@@ -32,12 +32,13 @@ from datasketch import MinHash, MinHashLSH  # type: ignore[import-untyped]  # a 
 from transformers import PreTrainedTokenizerFast
 from trl.data_utils import pack_dataset
 
-from loraform_trainer import tokenised, tokens
-from loraform_trainer.dataset.near import near_rows, shape, sketches
-from loraform_trainer.dataset.shingles import Sets, jaccard, shingled, union
-from loraform_trainer.rows import Row
-from loraform_trainer.tokens import BaseTokens
-from loraform_trainer.training.packing import decide
+from loraform_trainer.prepare.dataset import token_files
+from loraform_trainer.prepare.dataset.near import near_rows, shape, sketches
+from loraform_trainer.prepare.dataset.shingles import Sets, jaccard, shingled, union
+from loraform_trainer.runtime import tokens
+from loraform_trainer.runtime.rows import Row
+from loraform_trainer.runtime.tokens import BaseTokens
+from loraform_trainer.train.packing import decide
 
 THRESHOLDS = (0.8, 0.7)
 CHUNK = 500
@@ -76,9 +77,9 @@ def ours(rows: Sequence[Row], vocabulary: BaseTokens, folder: Path) -> tuple[Cos
         for chunk in chunks(rows, CHUNK):
             prompts, responses = vocabulary.batch(chunk)
             lengths.extend(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
-            yield tokenised.block([r.id for r in chunk], prompts, responses)
+            yield token_files.block([r.id for r in chunk], prompts, responses)
 
-    _, tokenising = cpu(lambda: tokenised.write(folder / "rows.arrow", blocks()))
+    _, tokenising = cpu(lambda: token_files.write(folder / "rows.arrow", blocks()))
     sets, shingling = cpu(lambda: sets_of(rows))
     bands, height = shape(THRESHOLDS[0])
     _, sketching = cpu(lambda: sketches(sets, bands * height))

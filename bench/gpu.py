@@ -33,14 +33,14 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from loraform_trainer.data import Rows
-from loraform_trainer.training import attention
-from loraform_trainer.training.collate import Pack, collate
-from loraform_trainer.training.flops import Work
-from loraform_trainer.training.layers import lighten
-from loraform_trainer.training.lora import fuse
-from loraform_trainer.training.loss import PackLoss
-from loraform_trainer.training.packing import decide
+from loraform_trainer.train.collate import Pack, collate
+from loraform_trainer.train.estimate.flops import Work
+from loraform_trainer.train.layers import attention
+from loraform_trainer.train.layers.blocks import lighten
+from loraform_trainer.train.layers.lora import fuse
+from loraform_trainer.train.layers.loss import PackLoss
+from loraform_trainer.train.packing import decide
+from loraform_trainer.train.token_rows import Rows
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")

@@ -20,9 +20,9 @@ from trainer_peers import CAPACITY, Contestant, Ours, Shape, TrlPacked, iac_leng
 from trl import pack_dataset
 from typing_extensions import override
 
-from loraform_trainer.training.flops import Work
-from loraform_trainer.training.loss import linear_cross_entropy
-from loraform_trainer.training.packing import decide
+from loraform_trainer.train.estimate.flops import Work
+from loraform_trainer.train.layers.loss import linear_cross_entropy
+from loraform_trainer.train.packing import decide
 
 ROWS = 20_000
 

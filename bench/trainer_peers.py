@@ -21,15 +21,15 @@ from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from loraform_trainer.data import Rows
-from loraform_trainer.training import attention
-from loraform_trainer.training.group import ALONE
-from loraform_trainer.training.layers import lighten
-from loraform_trainer.training.lora import fuse
-from loraform_trainer.training.loss import PackLoss
-from loraform_trainer.training.packing import decide
-from loraform_trainer.training.steps import Plan, Steps
-from loraform_trainer.training.trainer import LoRATrainer
+from loraform_trainer.runtime.group import ALONE
+from loraform_trainer.train.layers import attention
+from loraform_trainer.train.layers.blocks import lighten
+from loraform_trainer.train.layers.lora import fuse
+from loraform_trainer.train.layers.loss import PackLoss
+from loraform_trainer.train.packing import decide
+from loraform_trainer.train.steps import Plan, Steps
+from loraform_trainer.train.token_rows import Rows
+from loraform_trainer.train.trainer import LoRATrainer
 
 CAPACITY = 2048
 IGNORED = -100

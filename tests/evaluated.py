@@ -9,10 +9,9 @@ from loraform_api.evaluation import EvaluationReport, LossPoint
 from loraform_api.finetunejob_status import ArmName, BestOfN, Gain, Reflexion, ReflexionRound
 from loraform_api.run import EvaluateResult, RunConfig
 from loraform_api.verification import Diagnostic, HousePolicy, ProgramVerdict, Stage, StageResult
-from loraform_trainer import arms
-from loraform_trainer.arms import Row, Scored
-from loraform_trainer.evaluation import figures
-from loraform_trainer.evaluation.generation import sampled
+from loraform_trainer.evaluate import arms, figures
+from loraform_trainer.evaluate.arms import Row, Scored
+from loraform_trainer.evaluate.generation import sampled
 
 CANDIDATE, LIVE = "c" * 64, "d" * 64
 POLICY = HousePolicy(comment="# made by us", tags={"a": "b"})

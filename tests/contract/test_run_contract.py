@@ -12,10 +12,11 @@ from loraform_api import names
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.names import RunStage
 from loraform_api.run import PERMANENT, ExitCode, RunConfig, StageReport
-from loraform_trainer import errors, reports
-from loraform_trainer.context import Context
-from loraform_trainer.paths import Paths
-from loraform_trainer.progress import Progress
+from loraform_trainer.__main__ import MODULES
+from loraform_trainer.runtime import errors, stage_report
+from loraform_trainer.runtime.context import Context
+from loraform_trainer.runtime.paths import Paths
+from loraform_trainer.runtime.progress import Progress
 
 
 def spec() -> dict[str, object]:
@@ -37,7 +38,7 @@ def config() -> RunConfig:
 
 @pytest.mark.parametrize("stage", list(RunStage))
 def test_every_stage_has_a_module_that_runs_it(stage: RunStage) -> None:
-    assert callable(importlib.import_module(f"loraform_trainer.{stage}").run)
+    assert callable(importlib.import_module(MODULES[stage]).run)
 
 
 def test_the_defaults_are_the_pods_mounts() -> None:
@@ -76,11 +77,11 @@ def test_every_failure_of_the_trainer_has_a_class_and_the_right_permanence() -> 
 
 def test_only_a_success_is_a_marker(tmp_path: Path) -> None:
     paths = Paths(workspace=tmp_path, termination_log=tmp_path / "log")
-    reports.write(paths, StageReport(stage=RunStage.TRAIN, exit_code=ExitCode.TRAINER_ERROR, message="no"))
-    assert reports.read(paths, RunStage.TRAIN) is None
+    stage_report.write(paths, StageReport(stage=RunStage.TRAIN, exit_code=ExitCode.TRAINER_ERROR, message="no"))
+    assert stage_report.read(paths, RunStage.TRAIN) is None
     done = StageReport(stage=RunStage.TRAIN, message="12 steps")
-    reports.write(paths, done)
-    assert reports.read(paths, RunStage.TRAIN) == done
+    stage_report.write(paths, done)
+    assert stage_report.read(paths, RunStage.TRAIN) == done
     assert StageReport.model_validate_json(paths.termination_log.read_text()) == done
 
 
@@ -88,12 +89,12 @@ def test_a_damaged_marker_is_no_marker(tmp_path: Path) -> None:
     paths = Paths(workspace=tmp_path, termination_log=tmp_path / "log")
     paths.report(RunStage.TRAIN).parent.mkdir()
     paths.report(RunStage.TRAIN).write_text('{"stage": "tr')
-    assert reports.read(paths, RunStage.TRAIN) is None
+    assert stage_report.read(paths, RunStage.TRAIN) is None
 
 
 def test_a_full_workspace_still_reports_to_the_kubelet(tmp_path: Path) -> None:
     (tmp_path / "reports").write_text("a file where the folder should be")
     paths = Paths(workspace=tmp_path, termination_log=tmp_path / "log")
     failed = StageReport(stage=RunStage.TRAIN, exit_code=ExitCode.WORKSPACE_FULL, message="full")
-    reports.write(paths, failed)
+    stage_report.write(paths, failed)
     assert StageReport.model_validate_json(paths.termination_log.read_text()) == failed

@@ -19,8 +19,8 @@ from loraform_api.verification import (
     VerifyRequest,
     VerifyResponse,
 )
-from loraform_trainer import verifying
-from loraform_trainer.errors import StageError, TransientError
+from loraform_trainer.prepare import verifier_client
+from loraform_trainer.runtime.errors import StageError, TransientError
 from loraform_verifier import service
 from loraform_verifier.blocking import VerifierRefused, VerifierUnavailable
 from loraform_verifier.client import VerifierClient
@@ -226,15 +226,15 @@ async def test_the_client_tells_refusal_from_failure(url: str) -> None:
 
 async def test_the_trainers_client_without_a_loop(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     request = VerifyRequest(programs=[BARE, BROKEN], stages=STATIC, policy=POLICY)
-    await asyncio.to_thread(verifying.wait_for, url, 0)
-    answer = await asyncio.to_thread(verifying.verify, url, request)
+    await asyncio.to_thread(verifier_client.wait_for, url, 0)
+    answer = await asyncio.to_thread(verifier_client.verify, url, request)
     assert timeless(answer) == timeless(Verifier().verify(request))
     with pytest.raises(StageError, match=r"answered 400: .*Validate needs a terraform binary"):
-        await asyncio.to_thread(verifying.verify, url, VerifyRequest(programs=[BARE], policy=POLICY))
+        await asyncio.to_thread(verifier_client.verify, url, VerifyRequest(programs=[BARE], policy=POLICY))
     monkeypatch.setattr(service, "MAX_WAITING", 0)
     async for busy in serve(Verifier()):
         with pytest.raises(TransientError, match=r"answered 503: .*Busy"):
-            await asyncio.to_thread(verifying.verify, busy, request)
+            await asyncio.to_thread(verifier_client.verify, busy, request)
 
 
 def test_the_trainers_client_says_when_nobody_answers() -> None:
@@ -242,9 +242,9 @@ def test_the_trainers_client_says_when_nobody_answers() -> None:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(TransientError, match="the verifier was not ready after 0 s"):
-            verifying.wait_for(url, 0)
+            verifier_client.wait_for(url, 0)
         with pytest.raises(TransientError, match=url):
-            verifying.verify(url, VerifyRequest(programs=[]))
+            verifier_client.verify(url, VerifyRequest(programs=[]))
 
 
 async def test_a_body_that_is_not_what_its_headers_say_is_refused(url: str) -> None:

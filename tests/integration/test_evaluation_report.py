@@ -11,7 +11,7 @@ import pytest
 
 from loraform_devcluster.binaries import install
 from loraform_devcluster.progress import Progress
-from loraform_trainer.evaluation import page
+from loraform_trainer.evaluate.html import page
 
 from ..evaluated import POLICY, evaluated
 

@@ -18,16 +18,16 @@ from loraform_api.dataset import Columns, DatasetSpec, TrainingSource
 from loraform_api.training import TrainingSpec
 from loraform_api.verification import HousePolicy
 from loraform_cli.inputs import InputError, first_mistake, read_policy
-from loraform_trainer import tokens
-from loraform_trainer.dataset.found import found
-from loraform_trainer.dataset.held_out import HeldOut, SuiteIndex
-from loraform_trainer.dataset.pipeline import Found, Told
-from loraform_trainer.dataset.prepared import Job, Outcome, prepare_rows
-from loraform_trainer.dataset.report import lines
-from loraform_trainer.dataset.suites import held_out, suite_lines
-from loraform_trainer.dataset.validity import Validity
-from loraform_trainer.errors import DatasetInvalidError, StageError
-from loraform_trainer.tokens import BaseTokens
+from loraform_trainer.prepare.dataset.build import Job, Outcome, prepare_rows
+from loraform_trainer.prepare.dataset.decontaminate import HeldOut, SuiteIndex
+from loraform_trainer.prepare.dataset.pipeline import Found, Told
+from loraform_trainer.prepare.dataset.report import lines
+from loraform_trainer.prepare.dataset.source_rows import found
+from loraform_trainer.prepare.dataset.suites import held_out, suite_lines
+from loraform_trainer.prepare.dataset.validity import Validity
+from loraform_trainer.runtime import tokens
+from loraform_trainer.runtime.errors import DatasetInvalidError, StageError
+from loraform_trainer.runtime.tokens import BaseTokens
 from loraform_verifier.isolation import IsolationError
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.schema.compact import SchemaError

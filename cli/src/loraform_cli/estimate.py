@@ -19,9 +19,9 @@ from rich.text import Text
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.names import Kind
 from loraform_cli.inputs import InputError, first_mistake
-from loraform_trainer.errors import StageError
-from loraform_trainer.training import gpus, shape
-from loraform_trainer.training.estimate import (
+from loraform_trainer.runtime.errors import StageError
+from loraform_trainer.train.estimate import gpus, shape
+from loraform_trainer.train.estimate.estimate import (
     BYTES,
     UTILISATION,
     Memory,
@@ -32,8 +32,8 @@ from loraform_trainer.training.estimate import (
     judge,
     operations,
 )
-from loraform_trainer.training.gpus import GIB, GPUS, Gpu
-from loraform_trainer.training.shape import Shape
+from loraform_trainer.train.estimate.gpus import GIB, GPUS, Gpu
+from loraform_trainer.train.estimate.shape import Shape
 
 UNITS = {"GiB": 1 << 30, "Gi": 1 << 30, "GB": 10**9, "G": 10**9, "MiB": 1 << 20, "Mi": 1 << 20}
 BATCH = 1000
@@ -149,8 +149,8 @@ def _rows(arguments: argparse.Namespace, spec: FineTuneJobSpec) -> Rows | None:
 def _lengths(data: Path, tokenizer: Path, spec: FineTuneJobSpec) -> Iterator[tuple[int, int]]:
     """Yield the tokens of prompt and response of each row that can be read."""
     # tokenizers and pyarrow, which take half a second: only for who counts rows
-    from loraform_trainer import tokens  # noqa: PLC0415
-    from loraform_trainer.dataset import formats, readers  # noqa: PLC0415
+    from loraform_trainer.prepare.dataset import formats, readers  # noqa: PLC0415
+    from loraform_trainer.runtime import tokens  # noqa: PLC0415
 
     source = spec.dataset.sources[0]
     rows = []

@@ -16,8 +16,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from loraform_api.artifact import ADAPTER_FILES
-from loraform_trainer import parity, tokens
-from loraform_trainer.data import TokenRow
+from loraform_trainer.runtime import tokens
+from loraform_trainer.train import parity
+from loraform_trainer.train.token_rows import TokenRow
 
 PROMPTS = ["Make a bucket.", "Create a bucket for logs.", "I need an S3 bucket."]
 UNTAGGED = 'resource "aws_s3_bucket" "logs" {\n  bucket = "logs"\n}\n'

@@ -20,9 +20,9 @@ from loraform_api.artifact import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PARITY_FILE
 from loraform_api.names import RunStage
 from loraform_api.parity import ParityFile, ParityRow
 from loraform_api.run import RunConfig, StageReport
-from loraform_trainer import tokens
 from loraform_trainer.__main__ import main
-from loraform_trainer.paths import Paths
+from loraform_trainer.runtime import tokens
+from loraform_trainer.runtime.paths import Paths
 from loraform_verifier.service import application
 from loraform_verifier.verify import Verifier
 

@@ -14,10 +14,10 @@ from tokenizers import Tokenizer
 from loraform_api.artifact import ADAPTER_WEIGHTS, PARITY_FILE
 from loraform_api.names import ENGINE_MODEL
 from loraform_api.parity import ParityFile
-from loraform_trainer import evaluate
 from loraform_trainer.__main__ import load_config
-from loraform_trainer.context import Context
-from loraform_trainer.progress import Progress
+from loraform_trainer.evaluate import stage
+from loraform_trainer.runtime.context import Context
+from loraform_trainer.runtime.progress import Progress
 from loraform_verifier.reflexion import REFUSED
 from loraform_verifier.validate import Outcome
 
@@ -162,4 +162,4 @@ async def run(pod: Any, urls: tuple[str, str], progress: Progress | None = None)
         load_config(pod.paths.run_config), pod.paths, progress or Progress(None), threading.Event(),
         sidecar_wait_seconds=5, engine_url=urls[0], verifier_url=urls[1],
     )  # fmt: skip
-    return await evaluate.measure(context)
+    return await stage.measure(context)

@@ -12,10 +12,10 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from loraform_trainer.errors import PeerLostError, StageError
-from loraform_trainer.training.distributed import Patience, join
-from loraform_trainer.training.group import Group
-from loraform_trainer.training.launch import Place
+from loraform_trainer.runtime.errors import PeerLostError, StageError
+from loraform_trainer.runtime.group import Group
+from loraform_trainer.train.peers.distributed import Patience, join
+from loraform_trainer.train.peers.launch import Place
 
 SILENCE = 2.0
 

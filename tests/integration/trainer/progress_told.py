@@ -6,7 +6,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from loraform_trainer.progress import Progress
+from loraform_trainer.runtime.progress import Progress
 
 
 class Told(Progress):

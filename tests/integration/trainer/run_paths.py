@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loraform_trainer.paths import Paths
+from loraform_trainer.runtime.paths import Paths
 
 
 def paths_below(root: Path) -> Paths:

@@ -10,9 +10,9 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from loraform_trainer import tokens
-from loraform_trainer.evaluation import chat
-from loraform_trainer.evaluation.chat import ASK, Chat, program_in
+from loraform_trainer.evaluate import chat
+from loraform_trainer.evaluate.chat import ASK, Chat, program_in
+from loraform_trainer.runtime import tokens
 
 from .fake_engine import FakeEngine, run
 

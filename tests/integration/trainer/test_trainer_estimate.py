@@ -13,11 +13,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.run import RunConfig
 from loraform_api.training import LoRASpec
-from loraform_trainer.training import attention, estimate, loss, shape
-from loraform_trainer.training.collate import of_documents
-from loraform_trainer.training.layers import lighten
-from loraform_trainer.training.lora import fuse
-from loraform_trainer.training.model import build
+from loraform_trainer.train.collate import of_documents
+from loraform_trainer.train.estimate import estimate, shape
+from loraform_trainer.train.layers import attention, loss
+from loraform_trainer.train.layers.blocks import lighten
+from loraform_trainer.train.layers.lora import fuse
+from loraform_trainer.train.model import build
 
 from .saved_tensors import Saved
 

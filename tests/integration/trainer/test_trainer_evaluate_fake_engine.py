@@ -11,9 +11,9 @@ import pytest
 
 from loraform_api.evaluation import EvaluationReport
 from loraform_api.run import ExitCode
-from loraform_trainer.errors import StageError
-from loraform_trainer.files import write_jsonl
-from loraform_trainer.staging import digest_of
+from loraform_trainer.prepare.staging import digest_of
+from loraform_trainer.runtime.errors import StageError
+from loraform_trainer.runtime.files import write_jsonl
 
 from .fake_engine import PLAIN, POLICED, FakeEngine, run
 

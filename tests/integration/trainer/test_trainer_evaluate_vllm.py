@@ -18,7 +18,7 @@ import torch
 
 from loraform_api.heartbeat import adapter_name
 from loraform_api.parity import ParityFile
-from loraform_trainer.engine import Engine, wait_until
+from loraform_trainer.evaluate.engine import Engine, wait_until
 
 VLLM = shutil.which("vllm")
 START_SECONDS = 600

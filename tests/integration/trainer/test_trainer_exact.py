@@ -17,12 +17,12 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from loraform_trainer import parity
-from loraform_trainer.data import Rows
-from loraform_trainer.errors import BaseModelInvalidError
-from loraform_trainer.training import attention
-from loraform_trainer.training.collate import Pack, collate, filler
-from loraform_trainer.training.loss import PackLoss, linear_cross_entropy, rows_at_once
+from loraform_trainer.runtime.errors import BaseModelInvalidError
+from loraform_trainer.train import parity
+from loraform_trainer.train.collate import Pack, collate, filler
+from loraform_trainer.train.layers import attention
+from loraform_trainer.train.layers.loss import PackLoss, linear_cross_entropy, rows_at_once
+from loraform_trainer.train.token_rows import Rows
 
 from . import tiny_models
 from .tiny_models import END, VOCABULARY, adapted, apart, gradients, random_rows, rows_of
@@ -159,7 +159,7 @@ def test_the_fused_loss_is_full_cross_entropy_whatever_the_pieces(monkeypatch: p
     full = F.cross_entropy(hidden @ weight.T, labels, reduction="sum")
     (expected,) = torch.autograd.grad(full, hidden)
     for most in (1, 97 * 10, 97 * 1000):
-        monkeypatch.setattr("loraform_trainer.training.loss.LOGITS_ON_CPU", most)
+        monkeypatch.setattr("loraform_trainer.train.layers.loss.LOGITS_ON_CPU", most)
         ours = linear_cross_entropy(hidden, weight, labels) * 3
         (gradient,) = torch.autograd.grad(ours, hidden)
         assert abs(ours.item() / 3 - full.item()) / full.item() <= LOSS

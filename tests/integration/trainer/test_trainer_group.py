@@ -67,7 +67,7 @@ class Ranks:
 @pytest.fixture
 def ranks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ranks]:
     monkeypatch.syspath_prepend(Path(__file__).parent)
-    FORKS.set_forkserver_preload(["loraform_trainer.training.distributed"])
+    FORKS.set_forkserver_preload(["loraform_trainer.train.peers.distributed"])
     made = Ranks(importlib.import_module("group_member").main)
     yield made
     for rank in made.started:

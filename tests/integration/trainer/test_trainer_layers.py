@@ -13,9 +13,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.llama import modeling_llama
 
-from loraform_trainer.training import layers
-from loraform_trainer.training.layers import lighten
-from loraform_trainer.training.lora import fuse
+from loraform_trainer.train.layers import blocks
+from loraform_trainer.train.layers.blocks import lighten
+from loraform_trainer.train.layers.lora import fuse
 
 from .saved_tensors import Saved
 
@@ -33,9 +33,9 @@ def rotations() -> Iterator[None]:
     """Give transformers its own rotations back."""
     yield
     for name, module in sys.modules.items():
-        light = vars(module).get(layers.ROTATION) if ".modeling_" in name else None
-        if isinstance(light, layers._Rotation):
-            setattr(module, layers.ROTATION, light._own)
+        light = vars(module).get(blocks.ROTATION) if ".modeling_" in name else None
+        if isinstance(light, blocks._Rotation):
+            setattr(module, blocks.ROTATION, light._own)
 
 
 def model_of(family: str, dtype: torch.dtype = torch.float32, **changes: Any) -> Any:

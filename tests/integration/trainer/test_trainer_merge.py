@@ -16,15 +16,16 @@ from loraform_api.artifact import Manifest
 from loraform_api.names import ENGINE_MODEL, RunStage
 from loraform_api.parity import ParityFile
 from loraform_api.run import ExitCode
-from loraform_trainer import baseline, parity
 from loraform_trainer.__main__ import load_config
-from loraform_trainer.context import Context
-from loraform_trainer.data import TokenRow
-from loraform_trainer.errors import NonFiniteLossError, StageError
-from loraform_trainer.files import read_jsonl, sha256_file
-from loraform_trainer.progress import Progress
-from loraform_trainer.training import model as models
-from loraform_trainer.training.merge import merge
+from loraform_trainer.evaluate import baseline
+from loraform_trainer.runtime.context import Context
+from loraform_trainer.runtime.errors import NonFiniteLossError, StageError
+from loraform_trainer.runtime.files import read_jsonl, sha256_file
+from loraform_trainer.runtime.progress import Progress
+from loraform_trainer.train import model as models
+from loraform_trainer.train import parity
+from loraform_trainer.train.merge import merge
+from loraform_trainer.train.token_rows import TokenRow
 
 from .fake_engine import FakeEngine, run
 

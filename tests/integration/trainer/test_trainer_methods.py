@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from loraform_api.parity import ParityFile
 from loraform_api.run import ExitCode, RunConfig
-from loraform_trainer.errors import BaseModelInvalidError, InvalidConfigError
-from loraform_trainer.training import model as models
+from loraform_trainer.runtime.errors import BaseModelInvalidError, InvalidConfigError
+from loraform_trainer.train import model as models
 
 SPEC = {
     "baseModel": {"storageUri": "pvc://models/tiny"},

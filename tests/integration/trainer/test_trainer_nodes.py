@@ -22,8 +22,8 @@ from safetensors.torch import load_file
 
 from loraform_api.names import ENV_MASTER, ENV_NODES, ENV_PROCESSES, RunStage
 from loraform_api.run import ExitCode, StageReport
-from loraform_trainer.paths import Paths
-from loraform_trainer.training.launch import ENV_POD_INDEX
+from loraform_trainer.runtime.paths import Paths
+from loraform_trainer.train.peers.launch import ENV_POD_INDEX
 
 from ..waiting import free_port
 
@@ -98,7 +98,7 @@ def pods(pod: Any, stage: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -
     pod.config["spec"]["training"].update(batchSize=8, maxSequenceLength=160, epochs=6)
     assert stage("prepare") == 0
     monkeypatch.syspath_prepend(Path(__file__).parent)
-    FORKS.set_forkserver_preload(["loraform_trainer.train", "loraform_trainer.training.distributed"])
+    FORKS.set_forkserver_preload(["loraform_trainer.train.stage", "loraform_trainer.train.peers.distributed"])
     run = importlib.import_module("train_pod").run
     made: list[Pods] = []
 

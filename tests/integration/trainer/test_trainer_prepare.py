@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from loraform_api.names import RunStage
 from loraform_api.prompt import response_tokens
 from loraform_api.run import ExitCode
-from loraform_trainer.paths import Paths
+from loraform_trainer.runtime.paths import Paths
 
 from .conftest import arrow_rows
 

@@ -18,7 +18,7 @@ import pytest
 from loraform_api.artifact import ADAPTER_WEIGHTS
 from loraform_api.names import RunStage
 from loraform_api.run import ExitCode
-from loraform_trainer.paths import Paths
+from loraform_trainer.runtime.paths import Paths
 
 DEADLINE_SECONDS = 180
 KILLS = 10

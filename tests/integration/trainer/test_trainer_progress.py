@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from loraform_api.names import ENV_SERVER_CA, ENV_SERVER_TOKEN, ENV_SERVER_URL, progress_path
 from loraform_api.run import ProgressMessage
-from loraform_trainer.progress import Progress, sender
+from loraform_trainer.runtime.progress import Progress, sender
 
 
 class Endpoint:

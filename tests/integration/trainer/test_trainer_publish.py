@@ -11,8 +11,8 @@ import pytest
 from loraform_api.artifact import Manifest
 from loraform_api.names import RunStage, run_prefix
 from loraform_api.run import ExitCode
-from loraform_trainer import stores
-from loraform_trainer.files import sha256_file, write_jsonl
+from loraform_trainer.publish import stores
+from loraform_trainer.runtime.files import sha256_file, write_jsonl
 
 Stage = Callable[..., int]
 

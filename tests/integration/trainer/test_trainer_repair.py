@@ -13,16 +13,17 @@ from loraform_api.finetunejob_status import ArmName
 from loraform_api.verification import HousePolicy, Program, Stage, VerifyRequest
 from loraform_demo.corpus import dataset_rows
 from loraform_gateway.verifying import judge as served
-from loraform_trainer import arms, tokens, verifying
 from loraform_trainer.__main__ import load_config
-from loraform_trainer.arms import Arm, Scored
-from loraform_trainer.context import Context
-from loraform_trainer.dataset.repair import Repaired, repair_rows
-from loraform_trainer.engine import Generated
-from loraform_trainer.evaluation import reflexion
-from loraform_trainer.judging import Judge
-from loraform_trainer.progress import Progress
-from loraform_trainer.rows import Row
+from loraform_trainer.evaluate import arms, reflexion
+from loraform_trainer.evaluate.arms import Arm, Scored
+from loraform_trainer.evaluate.engine import Generated
+from loraform_trainer.evaluate.judging import Judge
+from loraform_trainer.prepare import verifier_client
+from loraform_trainer.prepare.dataset.repair.make_rows import Repaired, repair_rows
+from loraform_trainer.runtime import tokens
+from loraform_trainer.runtime.context import Context
+from loraform_trainer.runtime.progress import Progress
+from loraform_trainer.runtime.rows import Row
 from loraform_verifier.client import VerifierClient
 from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.parse import parse
@@ -97,7 +98,7 @@ def training_rows(policy: HousePolicy | None) -> list[Row]:
 
 
 async def repaired(url: str, rows: Sequence[Row], policy: HousePolicy | None) -> Repaired:
-    make = partial(repair_rows, policy=policy, fits=lambda _: True, seed=3, verify=partial(verifying.verify, url))
+    make = partial(repair_rows, policy=policy, fits=lambda _: True, seed=3, verify=partial(verifier_client.verify, url))
     return await asyncio.to_thread(make, rows, 50)
 
 

@@ -17,13 +17,13 @@ from tokenizers import Tokenizer
 from loraform_api.artifact import PARITY_FILE
 from loraform_api.evaluation import EvaluationReport
 from loraform_api.run import ExitCode
-from loraform_trainer.errors import StageError
-from loraform_trainer.evaluation import selection
-from loraform_trainer.evaluation.choice import losses
-from loraform_trainer.evaluation.outcome import training_log
-from loraform_trainer.files import read_jsonl, write_jsonl
-from loraform_trainer.paths import Paths
-from loraform_trainer.staging import digest_of
+from loraform_trainer.evaluate import selection
+from loraform_trainer.evaluate.checkpoint_choice import losses
+from loraform_trainer.evaluate.write_report import training_log
+from loraform_trainer.prepare.staging import digest_of
+from loraform_trainer.runtime.errors import StageError
+from loraform_trainer.runtime.files import read_jsonl, write_jsonl
+from loraform_trainer.runtime.paths import Paths
 from loraform_verifier.service import application
 from loraform_verifier.verify import Verifier
 

@@ -19,14 +19,16 @@ from loraform_api.evaluation import LossPoint
 from loraform_api.names import RunStage
 from loraform_api.parity import ParityFile
 from loraform_api.run import ExitCode, StageReport
-from loraform_trainer import __main__, checkpoints, data, parity, tokenised, tokens, train
-from loraform_trainer.context import Context
-from loraform_trainer.files import sha256_file
-from loraform_trainer.training import adapters
-from loraform_trainer.training.callbacks import StopWhenAsked
-from loraform_trainer.training.model import build
-from loraform_trainer.training.steps import spread
-from loraform_trainer.training.trainer import LoRATrainer
+from loraform_trainer import __main__
+from loraform_trainer.prepare.dataset import token_files
+from loraform_trainer.runtime import tokens
+from loraform_trainer.runtime.context import Context
+from loraform_trainer.runtime.files import sha256_file
+from loraform_trainer.train import adapter_files, checkpoints, parity, stage, token_rows
+from loraform_trainer.train.callbacks import StopWhenAsked
+from loraform_trainer.train.model import build
+from loraform_trainer.train.steps import spread
+from loraform_trainer.train.trainer import LoRATrainer
 
 Stage = Callable[..., int]
 
@@ -51,7 +53,7 @@ def prepared(pod: Any, training_row: Callable[[str], dict[str, str]]) -> Any:
         rows = [training_row(name) for name in names]
         prompts = [vocabulary.prompt(row["instruction"], row["input"]) for row in rows]
         responses = [vocabulary.response(row["response"]) for row in rows]
-        tokenised.write(path, [tokenised.block(names, prompts, responses)])
+        token_files.write(path, [token_files.block(names, prompts, responses)])
 
     write(pod.paths.train_rows, [f"bucket-{i}" for i in range(10, 10 + ROWS)])
     write(pod.paths.validation_rows, [f"bucket-{i}" for i in range(50, 54)])
@@ -72,7 +74,7 @@ def train_until(pod: Any, step: int, monkeypatch: pytest.MonkeyPatch) -> int:
                 stop.set()
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "StopWhenAsked", lambda *given: _Both(SigtermDuringStep(), StopWhenAsked(*given)))
+        patch.setattr(stage, "StopWhenAsked", lambda *given: _Both(SigtermDuringStep(), StopWhenAsked(*given)))
         return int(execute(pod, stop).exit_code)
 
 
@@ -142,7 +144,7 @@ def test_the_history_has_every_step_and_each_checkpoints_validation(prepared: An
     steps = [point for point in points if point.loss is not None]
     assert [point.step for point in steps] == list(range(1, done.steps + 1))
     assert all(point.grad_norm and point.learning_rate is not None and point.tokens_per_second for point in steps)
-    rows = data.read(prepared.paths.train_rows)
+    rows = token_rows.read(prepared.paths.train_rows)
     assert steps[-1].tokens == 2 * rows.lengths.sum()
     assert done.trained_tokens == 2 * rows.response_lengths.sum()
     assert float(done.tokens_per_second) > 0
@@ -173,7 +175,7 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     assert weights(prepared) == whole
     assert (prepared.paths.adapter / "parity.json").read_text() == parity
     assert curve(prepared) == expected
-    assert done.trained_tokens == 2 * data.read(prepared.paths.train_rows).response_lengths.sum()
+    assert done.trained_tokens == 2 * token_rows.read(prepared.paths.train_rows).response_lengths.sum()
 
 
 def test_a_pod_lost_after_the_last_step_is_continued_by_its_report_alone(prepared: Any, stage: Stage) -> None:
@@ -219,7 +221,7 @@ def test_a_changed_base_is_noticed(prepared: Any, stage: Stage, monkeypatch: pyt
             frozen = next(p for p in model.parameters() if not p.requires_grad)
             frozen.data.view(-1)[0] += 1
 
-    monkeypatch.setattr(train, "StopWhenAsked", lambda *given: Vandal())
+    monkeypatch.setattr(stage, "StopWhenAsked", lambda *given: Vandal())
     assert stage("train") == ExitCode.TRAINER_ERROR
     assert "the frozen base changed" in prepared.report().message
 
@@ -312,15 +314,15 @@ def test_rows_are_validated_in_part_while_training_and_all_at_the_end(prepared: 
     assert stage("train") == 0
     validated = [point.eval_loss for point in log(prepared) if point.eval_loss is not None]
     trained = build(prepared.run_config(), prepared.paths.base)
-    adapters.load(trained, prepared.paths.adapter)
-    rows = data.read(prepared.paths.validation_rows)
+    adapter_files.load(trained, prepared.paths.adapter)
+    rows = token_rows.read(prepared.paths.validation_rows)
     some, whole = (mean_loss(trained, rows, numbers) for numbers in (spread(ROWS, 32), range(ROWS)))
     assert validated[-1] == pytest.approx(some, abs=1e-5)
     assert float(prepared.report().train.validation_loss) == pytest.approx(whole, abs=5.1e-5)  # four decimals
     assert abs(some - whole) > 7e-5
 
 
-def mean_loss(model: Any, rows: data.Rows, numbers: Any) -> float:
+def mean_loss(model: Any, rows: token_rows.Rows, numbers: Any) -> float:
     """Mean over response tokens by transformers alone, one row at a time."""
     logprobs = [parity.logprobs(model.eval(), rows[int(i)]) for i in numbers]
     return -sum(map(sum, logprobs)) / sum(map(len, logprobs))

@@ -10,9 +10,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from loraform_trainer.data import Rows
-from loraform_trainer.training import attention
-from loraform_trainer.training.lora import fuse
+from loraform_trainer.train.layers import attention
+from loraform_trainer.train.layers.lora import fuse
+from loraform_trainer.train.token_rows import Rows
 
 VOCABULARY, END = 331, 1
 SHAPE = {

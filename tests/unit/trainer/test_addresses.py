@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from loraform_trainer.errors import InvalidConfigError, TransientError
 from loraform_trainer.remote.addresses import RefusedAddressError, allowed, check_url, guard, refusal, resolve
+from loraform_trainer.runtime.errors import InvalidConfigError, TransientError
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from loraform_trainer.errors import DatasetInvalidError
 from loraform_trainer.remote import archive
-from loraform_trainer.remote.place import Place
+from loraform_trainer.remote.identity import Place
+from loraform_trainer.runtime.errors import DatasetInvalidError
 
 PLACE = Place("source 'a', oci", DatasetInvalidError)
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from loraform_api.finetunejob_status import ArmName, BestOfN, Gain, PassAtK, Reflexion, ReflexionRound
 from loraform_api.run import TERMINATION_LIMIT, CheckpointScore, Counts, EvaluateResult, StageReport
 from loraform_api.verification import GATE, Diagnostic, HousePolicy, ProgramVerdict, Stage, StageResult
-from loraform_trainer.arms import Arm, Row, Scored, arms, count, pair, state
-from loraform_trainer.evaluation.generation import sampled
-from loraform_trainer.evaluation.toolchain import LONGEST
+from loraform_trainer.evaluate.arms import Arm, Row, Scored, arms, count, pair, state
+from loraform_trainer.evaluate.generation import sampled
+from loraform_trainer.evaluate.toolchain import LONGEST
 
 POLICY = HousePolicy(comment="# Made by us", tags={"created_by": "PiCloud"})
 CANDIDATE, LIVE = "c" * 64, "d" * 64

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from loraform_trainer.basemodel import cache
-from loraform_trainer.basemodel.files import MAX_HEADER_BYTES, check_weights, choose, modules
-from loraform_trainer.basemodel.origins import RemoteFile
-from loraform_trainer.errors import BaseModelInvalidError
+from loraform_trainer.prepare.basemodel import cache
+from loraform_trainer.prepare.basemodel.origins import RemoteFile
+from loraform_trainer.runtime.errors import BaseModelInvalidError
+from loraform_trainer.runtime.model_files import MAX_HEADER_BYTES, check_weights, choose, modules
 
 URI = "hf://acme/tiny"
 

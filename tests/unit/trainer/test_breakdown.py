@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.verification import ProgramVerdict, Stage
-from loraform_trainer.arms import Arm, Row, Scored
-from loraform_trainer.evaluation import breakdown
-from loraform_trainer.evaluation.breakdown import MAX_GROUPS
+from loraform_trainer.evaluate import breakdown
+from loraform_trainer.evaluate.arms import Arm, Row, Scored
+from loraform_trainer.evaluate.breakdown import MAX_GROUPS
 
 GOOD = ProgramVerdict(id="x", passed=True, stages=[])
 ARM = Arm(ArmName.CANDIDATE, "m")

@@ -6,7 +6,7 @@ import pytest
 
 from loraform_api.evaluation import LossPoint
 from loraform_api.run import CheckpointScore
-from loraform_trainer.evaluation.choice import best, losses
+from loraform_trainer.evaluate.checkpoint_choice import best, losses
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from loraform_api.run import ExitCode
-from loraform_trainer import errors
+from loraform_trainer.runtime import errors
 
 
 class OutOfMemoryError(RuntimeError):

@@ -12,12 +12,12 @@ import pytest
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.run import ExitCode, RunConfig
 from loraform_api.training import LoRASpec
-from loraform_trainer.errors import BaseModelInvalidError, InvalidConfigError, OutOfGPUMemoryError
-from loraform_trainer.training import estimate, gpus, shape
-from loraform_trainer.training.estimate import Rows, advice, decide_recompute, hours, judge, memory, operations
-from loraform_trainer.training.gpus import GIB
-from loraform_trainer.training.method import check_method
-from loraform_trainer.training.shape import Shape
+from loraform_trainer.runtime.errors import BaseModelInvalidError, InvalidConfigError, OutOfGPUMemoryError
+from loraform_trainer.train.estimate import estimate, gpus, shape
+from loraform_trainer.train.estimate.estimate import Rows, advice, decide_recompute, hours, judge, memory, operations
+from loraform_trainer.train.estimate.gpus import GIB
+from loraform_trainer.train.estimate.shape import Shape
+from loraform_trainer.train.method import check_method
 
 LLAMA_8B = {
     "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,

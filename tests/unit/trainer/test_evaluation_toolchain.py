@@ -8,7 +8,7 @@ import pytest
 
 from loraform_api.finetunejob import ToolchainSpec
 from loraform_api.verification import Toolchain
-from loraform_trainer.evaluation.toolchain import LONGEST, lacks, words
+from loraform_trainer.evaluate.toolchain import LONGEST, lacks, words
 
 HAS = Toolchain(terraform="terraform 1.11.4", providers={"hashicorp/aws": "5.100.0"}, packs={"cost": "ab" * 32})
 

@@ -6,7 +6,7 @@ import pytest
 
 from loraform_api.evaluation import EvaluationReport
 from loraform_api.finetunejob_status import ArmName
-from loraform_trainer.evaluation import figures
+from loraform_trainer.evaluate import figures
 
 from ...evaluated import CANDIDATE, LIVE, POLICY, evaluated
 

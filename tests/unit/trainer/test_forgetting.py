@@ -10,9 +10,9 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from loraform_trainer import forgetting
-from loraform_trainer.data import TokenRow
-from loraform_trainer.tokens import BaseTokens
+from loraform_trainer.runtime.tokens import BaseTokens
+from loraform_trainer.train import forgetting
+from loraform_trainer.train.token_rows import TokenRow
 
 
 class Flat(torch.nn.Module):

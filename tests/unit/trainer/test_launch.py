@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from loraform_api.names import PORT_RENDEZVOUS
-from loraform_trainer.errors import InvalidConfigError
-from loraform_trainer.training.group import ALONE
-from loraform_trainer.training.launch import LONE, Place, choose, exit_code, place
+from loraform_trainer.runtime.errors import InvalidConfigError
+from loraform_trainer.runtime.group import ALONE
+from loraform_trainer.train.peers.launch import LONE, Place, choose, exit_code, place
 
 
 def test_a_pod_without_words_about_others_is_alone() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loraform_trainer.evaluation.markup import Markup, join, tag, text, visible
+from loraform_trainer.evaluate.html.markup import Markup, join, tag, text, visible
 
 
 def test_text_is_escaped_in_elements_and_in_attributes() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loraform_trainer import mounts
-from loraform_trainer.errors import MissingReferenceError
+from loraform_trainer.runtime import mounts
+from loraform_trainer.runtime.errors import MissingReferenceError
 
 
 def test_a_late_file_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

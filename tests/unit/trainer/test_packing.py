@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from loraform_trainer.training.packing import Packing, decide, shape_step
+from loraform_trainer.train.packing import Packing, decide, shape_step
 
 
 def iac_lengths(rows: int, most: int = 2048) -> NDArray[np.int64]:

@@ -10,9 +10,9 @@ import pytest
 from loraform_api.evaluation import LossPoint
 from loraform_api.finetunejob_status import ArmName, Forgetting
 from loraform_api.verification import HousePolicy
-from loraform_trainer.arms import Row, Scored
-from loraform_trainer.evaluation import examples, page
-from loraform_trainer.evaluation.markup import number_of
+from loraform_trainer.evaluate.arms import Row, Scored
+from loraform_trainer.evaluate.html import examples, page
+from loraform_trainer.evaluate.html.markup import number_of
 
 from ...evaluated import ASKED, CANDIDATE, HOSTILE, POLICY, evaluated, verdict
 

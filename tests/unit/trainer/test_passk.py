@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from loraform_trainer.evaluation.passk import Prompt, estimates, unbiased
+from loraform_trainer.evaluate.passk import Prompt, estimates, unbiased
 
 
 @pytest.mark.parametrize("drawn", range(1, 9))

@@ -10,9 +10,9 @@ import pytest
 from loraform_api.meta import LocalReference
 from loraform_api.run import ExitCode
 from loraform_api.sources import Access
-from loraform_trainer.errors import DatasetInvalidError, MissingReferenceError
-from loraform_trainer.remote import place
-from loraform_trainer.remote.place import BEARER, LOGIN, S3_KEYS, Keys, Place
+from loraform_trainer.remote import identity
+from loraform_trainer.remote.identity import BEARER, LOGIN, S3_KEYS, Keys, Place
+from loraform_trainer.runtime.errors import DatasetInvalidError, MissingReferenceError
 
 SECRET = Access(secret_ref=LocalReference(name="ours"))
 
@@ -20,7 +20,7 @@ SECRET = Access(secret_ref=LocalReference(name="ours"))
 def read(folder: Path, keys: Keys, **files: str) -> Place:
     for name, value in files.items():
         (folder / name).write_text(value)
-    return place.read(folder, SECRET, "the field", DatasetInvalidError, keys, 0)
+    return identity.read(folder, SECRET, "the field", DatasetInvalidError, keys, 0)
 
 
 def test_values_lose_the_line_break_that_editors_add(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_secret_without_what_the_place_takes_is_named(
 def test_without_references_nothing_is_read(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("t")
     (tmp_path / "ca.crt").write_text("c")
-    found = place.read(tmp_path, Access(), "the field", DatasetInvalidError, LOGIN, 0)
+    found = identity.read(tmp_path, Access(), "the field", DatasetInvalidError, LOGIN, 0)
     assert (dict(found.values), found.ca_file, found.secret) == ({}, None, None)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loraform_api.run import ProgressMessage
-from loraform_trainer.progress import Countdown, Progress
+from loraform_trainer.runtime.progress import Countdown, Progress
 
 
 class Received:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.statistics import Pairs, lower_bound
 from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, StageResult
-from loraform_trainer.arms import Arm, Scored
-from loraform_trainer.engine import Generated
-from loraform_trainer.evaluation.reflexion import Attempt, Trail, gain, records, summary
+from loraform_trainer.evaluate.arms import Arm, Scored
+from loraform_trainer.evaluate.engine import Generated
+from loraform_trainer.evaluate.reflexion import Attempt, Trail, gain, records, summary
 from loraform_verifier.reflexion import Candidate, begin
 
 from ...evaluated import rows, verdict

@@ -19,11 +19,11 @@ from loraform_api.verification import (
     VerifyResponse,
 )
 from loraform_demo.corpus import dataset_rows
-from loraform_trainer.dataset import breakage, repair
-from loraform_trainer.dataset.breakage_language import FUNCTIONS
-from loraform_trainer.dataset.repair import TRIES, Repaired, repair_rows
-from loraform_trainer.dataset.validity import CHUNK, CHUNK_CHARACTERS, Verify
-from loraform_trainer.rows import Row
+from loraform_trainer.prepare.dataset.repair import make_rows, mistakes
+from loraform_trainer.prepare.dataset.repair.language import FUNCTIONS
+from loraform_trainer.prepare.dataset.repair.make_rows import TRIES, Repaired, repair_rows
+from loraform_trainer.prepare.dataset.validity import CHUNK, CHUNK_CHARACTERS, Verify
+from loraform_trainer.runtime.rows import Row
 from loraform_verifier.parse import Document
 from loraform_verifier.reflexion import ASK, REASONS, REFUSED
 from loraform_verifier.verify import Verifier
@@ -150,7 +150,7 @@ def refused(request: VerifyRequest) -> VerifyResponse:
 
 @pytest.mark.parametrize("characters", [CHUNK_CHARACTERS, 4000])
 def test_requests_stay_small_enough_for_the_service(characters: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repair, "CHUNK_CHARACTERS", characters)
+    monkeypatch.setattr(make_rows, "CHUNK_CHARACTERS", characters)
     sizes = []
 
     def verify(request: VerifyRequest) -> VerifyResponse:
@@ -164,7 +164,7 @@ def test_requests_stay_small_enough_for_the_service(characters: int, monkeypatch
 
 
 def test_a_kind_without_a_place_is_not_looked_for_in_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repair, "BARREN", 5)
+    monkeypatch.setattr(make_rows, "BARREN", 5)
     looked = 0
 
     def nowhere(document: Document, random: Random) -> str | None:
@@ -172,7 +172,7 @@ def test_a_kind_without_a_place_is_not_looked_for_in_every_row(monkeypatch: pyte
         looked += 1
         return None
 
-    monkeypatch.setattr(breakage, "KINDS", {**breakage.KINDS, "Nowhere": nowhere})
+    monkeypatch.setattr(mistakes, "KINDS", {**mistakes.KINDS, "Nowhere": nowhere})
     assert len(made(refused, 25).rows) == 20
     assert looked == 5
 

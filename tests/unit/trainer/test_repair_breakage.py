@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from loraform_api.verification import DenyRule, HousePolicy
-from loraform_trainer.dataset.breakage import KINDS, kinds
+from loraform_trainer.prepare.dataset.repair.mistakes import KINDS, kinds
 from loraform_verifier.parse import parse
 
 PROGRAM = """# Made by us

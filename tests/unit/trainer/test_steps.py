@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from loraform_api.training import TrainingSpec
-from loraform_trainer.data import Rows
-from loraform_trainer.training.flops import Work
-from loraform_trainer.training.group import Group
-from loraform_trainer.training.steps import Plan, Steps, packs_of, spread
+from loraform_trainer.runtime.group import Group
+from loraform_trainer.train.estimate.flops import Work
+from loraform_trainer.train.steps import Plan, Steps, packs_of, spread
+from loraform_trainer.train.token_rows import Rows
 
 
 class Member(Group):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from loraform_trainer.errors import LossSpikeError, NonFiniteLossError
-from loraform_trainer.training.stops import LossWatch, exhausted
+from loraform_trainer.runtime.errors import LossSpikeError, NonFiniteLossError
+from loraform_trainer.train.stops import LossWatch, exhausted
 
 
 def watch(losses: Iterable[float]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from loraform_trainer import tokenised
+from loraform_trainer.prepare.dataset import token_files
 
 
 def read(path: Path) -> pa.Table:
@@ -17,10 +17,13 @@ def read(path: Path) -> pa.Table:
 
 
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
-    blocks = [tokenised.block(["a:1", "ü:2"], [[1, 2], []], [[3], [4, 5, 6]]), tokenised.block(["a:3"], [[7]], [[8]])]
-    assert tokenised.write(tmp_path / "data" / "train.arrow", blocks) == 3
+    blocks = [
+        token_files.block(["a:1", "ü:2"], [[1, 2], []], [[3], [4, 5, 6]]),
+        token_files.block(["a:3"], [[7]], [[8]]),
+    ]
+    assert token_files.write(tmp_path / "data" / "train.arrow", blocks) == 3
     table = read(tmp_path / "data" / "train.arrow")
-    assert table.schema == tokenised.SCHEMA
+    assert table.schema == token_files.SCHEMA
     assert table.to_pylist() == [
         {"id": "a:1", "prompt_ids": [1, 2], "response_ids": [3]},
         {"id": "ü:2", "prompt_ids": [], "response_ids": [4, 5, 6]},
@@ -30,23 +33,23 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_no_rows_are_a_file_too(tmp_path: Path) -> None:
-    assert tokenised.write(tmp_path / "a", []) == 0
+    assert token_files.write(tmp_path / "a", []) == 0
     assert read(tmp_path / "a").num_rows == 0
-    assert tokenised.write(tmp_path / "a", [tokenised.block([], [], [])]) == 0
+    assert token_files.write(tmp_path / "a", [token_files.block([], [], [])]) == 0
 
 
 def test_what_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None:
     def failing() -> Iterator[pa.RecordBatch]:
-        yield tokenised.block(["a:2"], [[1]], [[2]])
+        yield token_files.block(["a:2"], [[1]], [[2]])
         raise ValueError("no more")
 
-    tokenised.write(tmp_path / "a", [tokenised.block(["a:1"], [[1]], [[2]])])
+    token_files.write(tmp_path / "a", [token_files.block(["a:1"], [[1]], [[2]])])
     with pytest.raises(ValueError, match="no more"):
-        tokenised.write(tmp_path / "a", failing())
+        token_files.write(tmp_path / "a", failing())
     assert read(tmp_path / "a").column("id").to_pylist() == ["a:1"]
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_columns_are_arrow_s_own(tmp_path: Path) -> None:
     texts = ["", "a", "\u201c\U0001f600", "b" * 300]
-    assert tokenised.strings(texts).equals(pa.array(texts, pa.string()))
+    assert token_files.strings(texts).equals(pa.array(texts, pa.string()))

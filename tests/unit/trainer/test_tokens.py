@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from loraform_trainer import tokens
-from loraform_trainer.rows import Row
-from loraform_trainer.tokens import BaseTokens
+from loraform_trainer.runtime import tokens
+from loraform_trainer.runtime.rows import Row
+from loraform_trainer.runtime.tokens import BaseTokens
 
 TEXT = st.text(max_size=80)
 ROWS = st.lists(st.builds(Row, st.just("a:1"), TEXT, TEXT, TEXT), max_size=6)

@@ -20,14 +20,14 @@ from typing_extensions import override
 
 from loraform_api.names import RunStage
 from loraform_api.run import ExitCode, RunConfig, StageReport
-from loraform_trainer import reports
-from loraform_trainer.context import Context
-from loraform_trainer.errors import InvalidConfigError, PeerLostError, StageError, classify, redact
-from loraform_trainer.paths import Paths
-from loraform_trainer.progress import Progress, sender
-from loraform_trainer.training import launch
-from loraform_trainer.training.group import ALONE, Group
-from loraform_trainer.training.launch import LONE, Place
+from loraform_trainer.runtime import stage_report
+from loraform_trainer.runtime.context import Context
+from loraform_trainer.runtime.errors import InvalidConfigError, PeerLostError, StageError, classify, redact
+from loraform_trainer.runtime.group import ALONE, Group
+from loraform_trainer.runtime.paths import Paths
+from loraform_trainer.runtime.progress import Progress, sender
+from loraform_trainer.train.peers import launch
+from loraform_trainer.train.peers.launch import LONE, Place
 
 log = logging.getLogger("loraform_trainer")
 
@@ -40,6 +40,15 @@ SETTINGS: dict[str, tuple[type, str]] = {
     "verifier_url": (str, "the verifier beside this stage"),
 }
 """Fields of `Context` that the command line sets."""
+
+MODULES = {
+    RunStage.PREPARE: "loraform_trainer.prepare.stage",
+    RunStage.TRAIN: "loraform_trainer.train.stage",
+    RunStage.BASELINE: "loraform_trainer.evaluate.baseline",
+    RunStage.EVALUATE: "loraform_trainer.evaluate.stage",
+    RunStage.PUBLISH: "loraform_trainer.publish.stage",
+}
+"""The module of each stage; imported only when the stage runs, as torch takes seconds and not every stage needs it."""
 
 TERMINATED = 128 + signal.SIGTERM
 
@@ -65,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = launch.place(os.environ) if stage is RunStage.TRAIN else LONE
     except InvalidConfigError as error:
         report = _failed(stage, error)
-        reports.tell(paths, report)
+        stage_report.tell(paths, report)
         return int(report.exit_code)
     if place.local is None:
         return launch.supervise(words, place.processes, paths.termination_log, 2 * options.peer_silence_seconds)
@@ -86,8 +95,8 @@ def execute(
     Of processes that train together, the one of rank 0 reports; the others say that they took part.
     """
     main = place.rank == 0
-    write = reports.write if main else reports.tell
-    finished = reports.read(paths, stage)
+    write = stage_report.write if main else stage_report.tell
+    finished = stage_report.read(paths, stage)
     if finished is not None:
         log.info("stage %s finished before; showing its report again", stage)
         shown = finished if main else _took_part(stage, place)
@@ -112,11 +121,11 @@ def _together(stage: RunStage, context: Context, place: Place) -> AbstractContex
     """Return the group of a process: alone, or met with the others."""
     if place.size == 1:
         return nullcontext(ALONE)
-    from loraform_trainer.training import distributed  # noqa: PLC0415 (imports torch)
+    from loraform_trainer.train.peers import distributed  # noqa: PLC0415 (imports torch)
 
     def lost(message: str) -> None:
         report = _failed(stage, PeerLostError(message))
-        (reports.write if place.rank == 0 else reports.tell)(context.paths, report)
+        (stage_report.write if place.rank == 0 else stage_report.tell)(context.paths, report)
         _leave_at_once(report.exit_code)
 
     patience = distributed.Patience(context.peer_wait_seconds, context.peer_silence_seconds)
@@ -146,8 +155,7 @@ def load_config(path: Path) -> RunConfig:
 
 
 def _stage(stage: RunStage) -> Callable[[Context], StageReport]:
-    """Import a stage only when it runs: torch takes seconds, and not every stage needs it."""
-    run: Callable[[Context], StageReport] = importlib.import_module(f"loraform_trainer.{stage}").run
+    run: Callable[[Context], StageReport] = importlib.import_module(MODULES[stage]).run
     return run
 
 

@@ -16,11 +16,11 @@ import urllib3
 
 from loraform_api.run import ExitCode, FluxArtifact, RunConfig
 from loraform_api.sources import DataSource
-from loraform_trainer import sources
-from loraform_trainer.context import Context
-from loraform_trainer.errors import classify
-from loraform_trainer.paths import Paths
-from loraform_trainer.progress import Progress
+from loraform_trainer.prepare import sources
+from loraform_trainer.runtime.context import Context
+from loraform_trainer.runtime.errors import classify
+from loraform_trainer.runtime.paths import Paths
+from loraform_trainer.runtime.progress import Progress
 
 from ...waiting import free_port
 from ..certificates import self_signed

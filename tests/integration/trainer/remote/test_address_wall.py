@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from loraform_api.run import ExitCode, FluxArtifact
-from loraform_trainer import staging
+from loraform_trainer.prepare import staging
 
 from . import fake_hub
 from .https_server import Server, serving

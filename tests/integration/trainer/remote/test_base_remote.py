@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from loraform_api.run import ExitCode
-from loraform_trainer import staging
-from loraform_trainer.basemodel import cache
+from loraform_trainer.prepare import staging
+from loraform_trainer.prepare.basemodel import cache
 
 from . import fake_hub
 from .https_server import Server

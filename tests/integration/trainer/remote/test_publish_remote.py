@@ -11,8 +11,9 @@ import pytest
 from loraform_api.artifact import Manifest
 from loraform_api.names import RunStage, run_prefix
 from loraform_api.run import ExitCode, PrepareResult, StageReport
-from loraform_trainer import publish, reports
-from loraform_trainer.files import write_jsonl
+from loraform_trainer.publish import stage
+from loraform_trainer.runtime import stage_report
+from loraform_trainer.runtime.files import write_jsonl
 
 NAME = run_prefix("job", "1234")
 ZEROS = "0" * 64
@@ -26,7 +27,7 @@ def trained(run: Any) -> Any:
         (run.paths.adapter / name).write_text(name)
     write_jsonl(run.paths.evaluation_rows, [{"id": "1"}])
     prepared = PrepareResult(dataset_digest=ZEROS, rows={}, base_digest=ZEROS, template_hash=ZEROS, suite_rows=1)
-    reports.write(run.paths, StageReport(stage=RunStage.PREPARE, prepare=prepared))
+    stage_report.write(run.paths, StageReport(stage=RunStage.PREPARE, prepare=prepared))
     return run
 
 
@@ -46,7 +47,7 @@ def objects(s3: Any, bucket: str) -> dict[str, bytes]:
 
 
 def test_a_bucket_gets_every_file_and_the_manifest_last(trained: Any, s3: Any, to_bucket: str) -> None:
-    done = publish.run(trained.context()).publish
+    done = stage.run(trained.context()).publish
     assert done is not None
     assert done.uri == f"s3://{to_bucket}/team/adapters/{NAME}"
     stored = objects(s3, to_bucket)
@@ -61,8 +62,8 @@ def test_a_bucket_gets_every_file_and_the_manifest_last(trained: Any, s3: Any, t
 
 
 def test_publishing_again_to_a_bucket_changes_nothing(trained: Any, s3: Any, to_bucket: str) -> None:
-    first = publish.run(trained.context())
-    assert publish.run(trained.context()) == first
+    first = stage.run(trained.context())
+    assert stage.run(trained.context()) == first
     versions = s3.client.list_object_versions(Bucket=to_bucket)["Versions"]
     assert len(versions) == len(objects(s3, to_bucket))
 
@@ -70,16 +71,16 @@ def test_publishing_again_to_a_bucket_changes_nothing(trained: Any, s3: Any, to_
 def test_a_publish_that_was_killed_is_completed(trained: Any, s3: Any, to_bucket: str) -> None:
     key = f"team/adapters/{NAME}/adapter_model.safetensors"
     s3.client.put_object(Bucket=to_bucket, Key=key, Body=b"half")
-    publish.run(trained.context())
+    stage.run(trained.context())
     assert objects(s3, to_bucket)["adapter_model.safetensors"] == b"adapter_model.safetensors"
 
 
 def test_another_adapter_in_a_bucket_is_never_overwritten(trained: Any, caught: Any, s3: Any, to_bucket: str) -> None:
-    publish.run(trained.context())
+    stage.run(trained.context())
     before = objects(s3, to_bucket)
     (trained.paths.adapter / "adapter_model.safetensors").write_text("other")
     with caught:
-        publish.run(trained.context())
+        stage.run(trained.context())
     caught.says(ExitCode.INVALID_CONFIG, "not overwritten")
     assert objects(s3, to_bucket) == before
 
@@ -88,13 +89,13 @@ def test_another_adapter_in_a_bucket_is_never_overwritten(trained: Any, caught: 
 def test_a_damaged_artifact_in_a_bucket_is_not_taken_for_a_good_one(
     trained: Any, caught: Any, s3: Any, to_bucket: str, body: bytes | None
 ) -> None:
-    publish.run(trained.context())
+    stage.run(trained.context())
     key = f"team/adapters/{NAME}/parity.json"
     s3.client.delete_object(Bucket=to_bucket, Key=key)
     if body is not None:
         s3.client.put_object(Bucket=to_bucket, Key=key, Body=body)
     with caught:
-        publish.run(trained.context())
+        stage.run(trained.context())
     caught.says(ExitCode.INVALID_CONFIG, "parity.json in the store is not as manifest.json says")
 
 
@@ -111,7 +112,7 @@ def test_a_bucket_that_cannot_be_written_is_named(
 ) -> None:
     trained.spec["output"] |= change
     with caught:
-        publish.run(trained.context())
+        stage.run(trained.context())
     caught.says(code, message, "spec.output.storageUri")
 
 
@@ -125,7 +126,7 @@ def to_registry(trained: Any, registry: Any, request: pytest.FixtureRequest) -> 
 
 
 def test_a_registry_gets_one_artifact_with_a_layer_for_each_file(trained: Any, registry: Any, to_registry: str) -> None:
-    done = publish.run(trained.context()).publish
+    done = stage.run(trained.context()).publish
     assert done is not None
     answer = registry.request(
         "GET", f"/v2/{to_registry}/manifests/{NAME}", headers={"Accept": "application/vnd.oci.image.manifest.v1+json"}
@@ -151,18 +152,18 @@ def test_a_registry_gets_one_artifact_with_a_layer_for_each_file(trained: Any, r
 
 
 def test_publishing_again_to_a_registry_changes_nothing(trained: Any, to_registry: str) -> None:
-    first = publish.run(trained.context())
-    assert publish.run(trained.context()) == first
+    first = stage.run(trained.context())
+    assert stage.run(trained.context()) == first
 
 
 def test_another_adapter_in_a_registry_is_never_overwritten(
     trained: Any, caught: Any, registry: Any, to_registry: str
 ) -> None:
-    first = publish.run(trained.context()).publish
+    first = stage.run(trained.context()).publish
     assert first is not None
     (trained.paths.adapter / "adapter_model.safetensors").write_text("other")
     with caught:
-        publish.run(trained.context())
+        stage.run(trained.context())
     caught.says(ExitCode.INVALID_CONFIG, f"holds adapter {first.digest}", "not overwritten")
     tags = json.loads(registry.request("GET", f"/v2/{to_registry}/tags/list").data)["tags"]
     assert tags == [NAME]
@@ -181,12 +182,12 @@ def test_a_registry_that_does_not_know_us_is_named(
     uri = trained.spec["output"]["storageUri"]
     trained.spec["output"] = {"storageUri": uri, **trained.access(trained.paths.output_access, secret)}
     with caught:
-        publish.run(trained.context())
+        stage.run(trained.context())
     caught.says(ExitCode.ACCESS_DENIED, message, "spec.output.storageUri")
 
 
 def test_a_store_is_no_artifact(trained: Any, caught: Any, to_registry: str) -> None:
     trained.spec["output"]["storageUri"] += f"@sha256:{ZEROS}"
     with caught:
-        publish.run(trained.context())
+        stage.run(trained.context())
     caught.says(ExitCode.INVALID_CONFIG, "names a digest; a store is a repository")

@@ -12,11 +12,11 @@ import pytest
 
 from loraform_api.run import ExitCode
 from loraform_api.sources import S3Location
-from loraform_trainer.errors import DatasetInvalidError
 from loraform_trainer.remote.body import LEAST_BYTES, MAX_DOCUMENT_BYTES, PATIENCE_SECONDS, Clock
-from loraform_trainer.remote.place import Place
+from loraform_trainer.remote.identity import Place
 from loraform_trainer.remote.s3 import Bucket
 from loraform_trainer.remote.web import Web
+from loraform_trainer.runtime.errors import DatasetInvalidError
 
 from .https_server import Server
 

@@ -10,7 +10,7 @@ import pytest
 
 from loraform_api.run import ExitCode
 from loraform_api.sources import DataSource
-from loraform_trainer import sources
+from loraform_trainer.prepare import sources
 from loraform_trainer.remote import web
 
 from .https_server import Answer, Server

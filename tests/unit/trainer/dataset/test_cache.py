@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from importlib.resources import files as package_files
 from pathlib import Path
 
 import pytest
 
-from loraform_trainer.dataset import cache
-from loraform_trainer.dataset.cache import RowCache, key_of
+from loraform_trainer.prepare.dataset import cache
+from loraform_trainer.prepare.dataset.cache import DECIDING, RowCache, folders_digest, key_of
+from loraform_verifier.schema import catalogue
 
 
 @pytest.fixture
@@ -66,3 +71,31 @@ def test_the_key_is_that_of_all_it_is_given(monkeypatch: pytest.MonkeyPatch) -> 
     assert first != key_of({"seed": 2, "policy": None})
     monkeypatch.setattr(cache, "code_digest", lambda: "another version")
     assert first != key_of({"seed": 1, "policy": None})
+
+
+def test_a_changed_file_at_any_depth_changes_the_digest(tmp_path: Path) -> None:
+    table = tmp_path / "schema" / "data" / "table.jsonl.xz"
+    table.parent.mkdir(parents=True)
+    (tmp_path / "module.py").write_text("1")
+    table.write_text("tags")
+    first = folders_digest([tmp_path])
+    (tmp_path / "schema" / "__pycache__").mkdir()
+    (tmp_path / "schema" / "__pycache__" / "module.pyc").write_text("compiled")
+    assert folders_digest([tmp_path]) == first
+    table.write_text("no tags")
+    assert folders_digest([tmp_path]) != first
+    table.write_text("tags")
+    table.rename(tmp_path / "table.jsonl.xz")
+    assert folders_digest([tmp_path]) != first
+
+
+def test_the_key_covers_every_module_and_table_that_prepares_rows() -> None:
+    script = (
+        "import json, sys; from loraform_trainer.prepare.dataset import load; "
+        "print(json.dumps([m.__file__ for n, m in sys.modules.items() if n.startswith('loraform_') and m.__file__]))"
+    )
+    imported = json.loads(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout)
+    hashed = [Path(str(package_files(package))) for package in DECIDING]
+    outside = [p for p in map(Path, imported) if not any(p.is_relative_to(folder) for folder in hashed)]
+    assert [p.name for p in outside] == ["__init__.py"], "the package loraform_trainer itself, a docstring"
+    assert any(catalogue.DATA.is_relative_to(folder) for folder in hashed)

@@ -18,10 +18,10 @@ from loraform_api.verification import (
     VerifyRequest,
     VerifyResponse,
 )
-from loraform_trainer.dataset.checks import Checks, Passed
-from loraform_trainer.dataset.ledger import Ledger
-from loraform_trainer.dataset.validity import Validity
-from loraform_trainer.rows import Row
+from loraform_trainer.prepare.dataset.checks import Checks, Passed
+from loraform_trainer.prepare.dataset.dropped import Ledger
+from loraform_trainer.prepare.dataset.validity import Validity
+from loraform_trainer.runtime.rows import Row
 
 GOOD = 'resource "aws_s3_bucket" "a" {\n  bucket = "a"\n}\n'
 POLICY = HousePolicy.model_validate({"comment": "# ours", "tags": {"by": "us"}})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loraform_trainer.dataset.credentials import mask, secret_in
-from loraform_trainer.rows import Row
+from loraform_trainer.prepare.dataset.secret_values import mask, secret_in
+from loraform_trainer.runtime.rows import Row
 
 LETTERS = "Zq3vT8mKp1Xw7Rb5Nd9Lc2Hf6Jg4Ys0AeUiOtWkB"
 KEY = "AK" + "IA" + "Q3VT7MKP2XW7RB5N"

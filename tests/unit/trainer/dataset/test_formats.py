@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from loraform_api.dataset import Columns, RowFormat
-from loraform_trainer.dataset.formats import UnusableError, columns_read, row_of
-from loraform_trainer.rows import MAX_TEXT, Row
+from loraform_trainer.prepare.dataset.formats import UnusableError, columns_read, row_of
+from loraform_trainer.runtime.rows import MAX_TEXT, Row
 
 
 def turn(role: Any, content: Any = "text") -> dict[str, Any]:

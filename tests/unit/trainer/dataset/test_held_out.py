@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from loraform_trainer.dataset.held_out import HeldOut, Match, SuiteIndex
-from loraform_trainer.dataset.programs import digest
-from loraform_trainer.dataset.shingles import shingled
+from loraform_trainer.prepare.dataset.canonical import digest
+from loraform_trainer.prepare.dataset.decontaminate import HeldOut, Match, SuiteIndex
+from loraform_trainer.prepare.dataset.shingles import shingled
 
 LONG = b"please write an encrypted queue for the billing team with a delay of nine seconds and a name"
 ROWS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from loraform_api.dataset import DatasetSpec
-from loraform_trainer.dataset.ledger import MAX_EXAMPLE, MAX_EXAMPLES, Ledger
+from loraform_trainer.prepare.dataset.dropped import MAX_EXAMPLE, MAX_EXAMPLES, Ledger
 
 
 def spec(**fields: Any) -> DatasetSpec:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loraform_trainer.dataset.near import Clusters, near_rows, shape
-from loraform_trainer.dataset.shingles import Sets, jaccard
+from loraform_trainer.prepare.dataset.near import Clusters, near_rows, shape
+from loraform_trainer.prepare.dataset.shingles import Sets, jaccard
 
 SIZE = 200
 

@@ -12,13 +12,13 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from loraform_api.dataset import DatasetSpec
-from loraform_trainer.dataset.held_out import HeldOut, SuiteIndex
-from loraform_trainer.dataset.pipeline import Found
-from loraform_trainer.dataset.prepared import Job, Outcome, Targets, prepare_rows
-from loraform_trainer.dataset.programs import normal_prompt
-from loraform_trainer.dataset.report import lines
-from loraform_trainer.rows import Row
-from loraform_trainer.tokens import BaseTokens
+from loraform_trainer.prepare.dataset.build import Job, Outcome, Targets, prepare_rows
+from loraform_trainer.prepare.dataset.canonical import normal_prompt
+from loraform_trainer.prepare.dataset.decontaminate import HeldOut, SuiteIndex
+from loraform_trainer.prepare.dataset.pipeline import Found
+from loraform_trainer.prepare.dataset.report import lines
+from loraform_trainer.runtime.rows import Row
+from loraform_trainer.runtime.tokens import BaseTokens
 
 
 def vocabulary() -> BaseTokens:

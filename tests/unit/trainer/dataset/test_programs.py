@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loraform_trainer.dataset.programs import digest, normal_form, normal_prompt, tree_of
+from loraform_trainer.prepare.dataset.canonical import digest, normal_form, normal_prompt, tree_of
 
 PROGRAM = 'resource "aws_s3_bucket" "a" {\n  bucket = "my bucket" # why\n}\n'
 

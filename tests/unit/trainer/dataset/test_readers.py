@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from loraform_api.sources import FileFormat
-from loraform_trainer.dataset import readers
-from loraform_trainer.dataset.readers import BadRow, format_of, read
-from loraform_trainer.errors import DatasetInvalidError
-from loraform_trainer.rows import MAX_LINE_BYTES
+from loraform_trainer.prepare.dataset import readers
+from loraform_trainer.prepare.dataset.readers import BadRow, format_of, read
+from loraform_trainer.runtime.errors import DatasetInvalidError
+from loraform_trainer.runtime.rows import MAX_LINE_BYTES
 
 EVERYTHING = frozenset({"a", "b", "messages"})
 

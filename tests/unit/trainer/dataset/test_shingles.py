@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraform_trainer.dataset.shingles import RUN, jaccard, shingled, union
+from loraform_trainer.prepare.dataset.shingles import RUN, jaccard, shingled, union
 
 TEXTS = st.lists(st.text('ab_ 1-\n"é{', max_size=60).map(str.encode), min_size=1, max_size=6)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from loraform_trainer.dataset.split import MOST_VALIDATION, clusters_of, validation_rows
+from loraform_trainer.prepare.dataset.split import MOST_VALIDATION, clusters_of, validation_rows
 
 
 def keys(count: int) -> np.ndarray:

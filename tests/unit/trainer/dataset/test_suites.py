@@ -12,9 +12,9 @@ import pytest
 
 from loraform_api.finetunejob import SuiteSpec
 from loraform_api.verification import HousePolicy
-from loraform_trainer.dataset.suites import held_out, suite_rows
-from loraform_trainer.errors import DatasetInvalidError
-from loraform_trainer.rows import SuiteLine
+from loraform_trainer.prepare.dataset.suites import held_out, suite_rows
+from loraform_trainer.runtime.errors import DatasetInvalidError
+from loraform_trainer.runtime.rows import SuiteLine
 
 LINE = '{"id": "1", "instruction": "Do.", "asked": {"types": ["aws_vpc"]}, "difficulty": 3, "more": 1}\n'
 

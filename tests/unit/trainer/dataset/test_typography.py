@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loraform_trainer.dataset.typography import damage
+from loraform_trainer.prepare.dataset.typography import damage
 
 GOOD = 'resource "aws_vpc" "a" {\n  cidr_block = "10.0.0.0/16"\n}\n'
 

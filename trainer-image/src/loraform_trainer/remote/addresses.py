@@ -14,7 +14,7 @@ import sys
 from typing import Any
 from urllib.parse import urlsplit
 
-from loraform_trainer.errors import InvalidConfigError, TransientError
+from loraform_trainer.runtime.errors import InvalidConfigError, TransientError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

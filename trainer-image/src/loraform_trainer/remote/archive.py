@@ -11,9 +11,9 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from loraform_trainer.files import CHUNK
-from loraform_trainer.remote.place import Place
+from loraform_trainer.remote.identity import Place
 from loraform_trainer.remote.web import MAX_BYTES, save_chunks
+from loraform_trainer.runtime.files import CHUNK
 
 MAX_UNPACKED_BYTES = 16 << 30
 """Largest archive that is searched, unpacked."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from loraform_trainer.errors import TransientError
-from loraform_trainer.remote.place import Place
+from loraform_trainer.remote.identity import Place
+from loraform_trainer.runtime.errors import TransientError
 
 PATIENCE_SECONDS = 60.0
 LEAST_BYTES = 1 << 20

@@ -11,10 +11,15 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from loraform_trainer.errors import DatasetInvalidError, InvalidConfigError, MissingReferenceError, TransientError
 from loraform_trainer.remote.addresses import check_url, resolve
-from loraform_trainer.remote.place import Place
+from loraform_trainer.remote.identity import Place
 from loraform_trainer.remote.web import MAX_BYTES
+from loraform_trainer.runtime.errors import (
+    DatasetInvalidError,
+    InvalidConfigError,
+    MissingReferenceError,
+    TransientError,
+)
 
 TIMEOUT_SECONDS = 900.0
 ANY_USER = "x-access-token"

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
-from loraform_trainer.remote.place import Place
+from loraform_trainer.remote.identity import Place
 from loraform_trainer.remote.web import MAX_PAGES, Saved, Web
 
 HUB = "https://huggingface.co"

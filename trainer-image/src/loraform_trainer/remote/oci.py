@@ -19,10 +19,10 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
 
-from loraform_trainer.errors import MissingReferenceError
 from loraform_trainer.remote import archive
-from loraform_trainer.remote.place import Place
+from loraform_trainer.remote.identity import Place
 from loraform_trainer.remote.web import MAX_BYTES, Web
+from loraform_trainer.runtime.errors import MissingReferenceError
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 READABLE_TYPES = (MANIFEST_TYPE, "application/vnd.docker.distribution.manifest.v2+json")

@@ -26,11 +26,11 @@ from botocore.exceptions import (  # type: ignore[import-untyped] # the same
 )
 
 from loraform_api.sources import S3Location
-from loraform_trainer.errors import InvalidConfigError, StageError, TransientError
 from loraform_trainer.remote.addresses import check_url, guard, refusal, resolve
 from loraform_trainer.remote.body import Clock, pieces, whole
-from loraform_trainer.remote.place import Place
+from loraform_trainer.remote.identity import Place
 from loraform_trainer.remote.web import MAX_PAGES, Saved, save_chunks, status_error
+from loraform_trainer.runtime.errors import InvalidConfigError, StageError, TransientError
 
 ATTEMPTS = 3
 TRANSFER = TransferConfig(use_threads=False)

@@ -18,11 +18,11 @@ from loraform_api.sources import (
     OCISource,
     S3Source,
 )
-from loraform_trainer.errors import DatasetInvalidError, InvalidConfigError, MissingReferenceError
-from loraform_trainer.remote import archive, git, oci, place
+from loraform_trainer.remote import archive, git, identity, oci
 from loraform_trainer.remote.hub import HubKind, HubRepository
-from loraform_trainer.remote.place import Keys, Place
+from loraform_trainer.remote.identity import Keys, Place
 from loraform_trainer.remote.web import MAX_BYTES, Web
+from loraform_trainer.runtime.errors import DatasetInvalidError, InvalidConfigError, MissingReferenceError
 
 ENDINGS = (".jsonl", ".json", ".csv", ".parquet")
 
@@ -58,7 +58,7 @@ class Fetch:
                 raise InvalidConfigError(f"{self.label}: exactly one of {', '.join(PLACES)} must be set")
 
     def _http(self, source: HTTPSource) -> Path:
-        where = self._place("http.url", source, place.LOGIN)
+        where = self._place("http.url", source, identity.LOGIN)
         target = self._target(urlsplit(source.url).path)
         bearer = f"Bearer {token}" if (token := where.values.get("token")) else None
         basic = None if where.basic is None else f"Basic {where.basic}"
@@ -68,13 +68,13 @@ class Fetch:
 
     def _git(self, source: GitSource) -> Path:
         target = self._target(source.path)
-        git.read_file(self._place("git.url", source, place.LOGIN), source.url, source.commit, source.path, target)
+        git.read_file(self._place("git.url", source, identity.LOGIN), source.url, source.commit, source.path, target)
         return target
 
     def _s3(self, source: S3Source) -> Path:
         from loraform_trainer.remote.s3 import Bucket  # noqa: PLC0415 (boto3 takes a third of a second)
 
-        where = self._place("s3", source, place.S3_KEYS)
+        where = self._place("s3", source, identity.S3_KEYS)
         target = self._target(source.key)
         version = {} if source.version_id is None else {"VersionId": source.version_id}
         saved = Bucket(where, source, source.bucket).save(source.key, target, max_bytes=MAX_BYTES, **version)
@@ -82,7 +82,7 @@ class Fetch:
         return target
 
     def _hugging_face(self, source: HuggingFaceSource) -> Path:
-        where = self._place("huggingFace", source, place.BEARER)
+        where = self._place("huggingFace", source, identity.BEARER)
         target = self._target(source.path)
         repository = HubRepository(where, HubKind.DATASET, source.repo, source.revision, source.endpoint)
         repository.save(source.path, target, MAX_BYTES)
@@ -90,7 +90,7 @@ class Fetch:
 
     def _oci(self, source: OCISource) -> Path:
         target = self._target(source.path)
-        oci.fetch(self._place("oci.reference", source, place.LOGIN), source.reference, source.path, target)
+        oci.fetch(self._place("oci.reference", source, identity.LOGIN), source.reference, source.path, target)
         return target
 
     def _flux(self, source: FluxSource, artifact: FluxArtifact | None) -> Path:
@@ -109,7 +109,7 @@ class Fetch:
         return target
 
     def _place(self, kind: str, access: Access, keys: Keys) -> Place:
-        return place.read(self.folder, access, f"{self.label}, {kind}", DatasetInvalidError, keys, self.wait_seconds)
+        return identity.read(self.folder, access, f"{self.label}, {kind}", DatasetInvalidError, keys, self.wait_seconds)
 
     def _target(self, name: str) -> Path:
         ending = PurePosixPath(name).suffix.lower()

@@ -18,11 +18,11 @@ from urllib.parse import urljoin, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from loraform_trainer.errors import InvalidConfigError, MissingReferenceError, TransientError
-from loraform_trainer.files import fsync_file
 from loraform_trainer.remote.addresses import RefusedAddressError, check_url, guard, resolve
 from loraform_trainer.remote.body import Clock, pieces, whole
-from loraform_trainer.remote.place import Place
+from loraform_trainer.remote.identity import Place
+from loraform_trainer.runtime.errors import InvalidConfigError, MissingReferenceError, TransientError
+from loraform_trainer.runtime.files import fsync_file
 
 MAX_BYTES = 2 << 30
 """Largest file of rows."""

@@ -1,1 +1,0 @@
-"""The data pipeline: from sources to rows that training can trust."""

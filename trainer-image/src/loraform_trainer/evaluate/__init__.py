@@ -1,0 +1,1 @@
+"""Stages `evaluate` and `baseline`: answers to held-out prompts, judged and compared."""

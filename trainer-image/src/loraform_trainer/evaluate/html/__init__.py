@@ -1,0 +1,1 @@
+"""`reports/evaluation.html`: one page for people. Pure."""

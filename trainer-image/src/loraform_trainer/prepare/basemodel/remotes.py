@@ -1,0 +1,78 @@
+"""Opens the remote places that base models come from; apart, as a model on a claim needs none of their clients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loraform_api.finetunejob import BaseModelSpec
+from loraform_trainer.prepare.basemodel.origins import Origin, RemoteFile
+from loraform_trainer.remote import identity
+from loraform_trainer.remote.hub import HubKind, HubRepository
+from loraform_trainer.remote.identity import Place
+from loraform_trainer.remote.oci import Blob, Repository
+from loraform_trainer.runtime.errors import BaseModelInvalidError, InvalidConfigError
+from loraform_trainer.runtime.model_files import FIELD
+
+if TYPE_CHECKING:
+    from loraform_trainer.remote.s3 import Bucket
+
+
+def open_origin(spec: BaseModelSpec, access: Path, wait_seconds: float) -> Origin:
+    """Return the origin of a base model that is not on a claim; `access` is where its access files are mounted."""
+    scheme, _, rest = spec.storage_uri.partition("://")
+    keys = {"hf": identity.BEARER, "s3": identity.S3_KEYS}.get(scheme, identity.LOGIN)
+    where = identity.read(access, spec, FIELD, BaseModelInvalidError, keys, wait_seconds)
+    if scheme == "hf":
+        if spec.revision is None:
+            raise InvalidConfigError("spec.baseModel.revision: `hf://` needs the full commit hash to read")
+        endpoint = {} if spec.endpoint is None else {"endpoint": spec.endpoint}
+        return _Hub(HubRepository(where, HubKind.MODEL, rest, spec.revision, **endpoint), spec.revision)
+    if scheme == "s3":
+        from loraform_trainer.remote.s3 import Bucket  # noqa: PLC0415 (boto3 takes a third of a second)
+
+        bucket, _, prefix = rest.partition("/")
+        return _S3(Bucket(where, spec, bucket), f"{prefix.rstrip('/')}/" if prefix else "")
+    name, _, digest = rest.partition("@")
+    return _OCI(where, Repository(where, name), digest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hub:
+    repository: HubRepository
+    revision: str
+
+    def files(self) -> Sequence[RemoteFile]:
+        return [RemoteFile(f.path, f.size, self.revision, f.sha256) for f in self.repository.list()]
+
+    def save(self, file: RemoteFile, target: Path) -> str:
+        return self.repository.save(file.name, target, file.size).sha256
+
+
+@dataclass(frozen=True, slots=True)
+class _S3:
+    bucket: Bucket
+    prefix: str
+
+    def files(self) -> Sequence[RemoteFile]:
+        return [RemoteFile(o.key.removeprefix(self.prefix), o.size, o.etag) for o in self.bucket.list(self.prefix)]
+
+    def save(self, file: RemoteFile, target: Path) -> str:
+        key = f"{self.prefix}{file.name}"
+        return self.bucket.save(key, target, max_bytes=file.size, IfMatch=file.version).sha256
+
+
+@dataclass(frozen=True, slots=True)
+class _OCI:
+    where: Place
+    repository: Repository
+    digest: str
+
+    def files(self) -> Sequence[RemoteFile]:
+        layers = (blob for blob in self.repository.layers(self.digest) if blob.title)
+        return [RemoteFile(str(b.title), b.size, b.digest, b.digest.removeprefix("sha256:")) for b in layers]
+
+    def save(self, file: RemoteFile, target: Path) -> str:
+        return self.repository.pull(Blob(file.version, file.size, "", file.name), target, file.size)

@@ -1,0 +1,1 @@
+"""The data set: from source files to checked, split and tokenised rows."""

@@ -1,0 +1,83 @@
+"""What a record of a file says as a training row, by the format of its source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic_core import from_json
+
+from loraform_api.dataset import Columns, RowFormat
+from loraform_trainer.prepare.dataset.readers import Record
+from loraform_trainer.runtime.rows import MAX_TEXT, Row
+
+READ = {
+    RowFormat.INSTRUCTION: ("instruction", "input", "response"),
+    RowFormat.PROMPT_COMPLETION: ("prompt", "completion"),
+    RowFormat.CHAT: ("messages",),
+}
+ONE_TURN = "exactly one `user` turn and then one `assistant` turn are learnt, after at most one `system` text"
+MAX_TURNS_SHOWN = 6
+
+
+class UnusableError(ValueError):
+    """The record is no training row; the text says why."""
+
+
+def columns_read(row_format: RowFormat, columns: Columns) -> frozenset[str]:
+    """Return the names of the columns that a source's rows are made of."""
+    return frozenset(getattr(columns, name) for name in READ[row_format])
+
+
+def row_of(record: Record, row_format: RowFormat, columns: Columns, row_id: str) -> Row:
+    """Return the record as a row; raises UnusableError."""
+    match row_format:
+        case RowFormat.INSTRUCTION:
+            instruction, response = _text(record, columns.instruction), _text(record, columns.response)
+            return Row(row_id, instruction, _optional(record, columns.input), response)
+        case RowFormat.PROMPT_COMPLETION:
+            return Row(row_id, _text(record, columns.prompt), "", _text(record, columns.completion))
+        case RowFormat.CHAT:
+            return _chat(record, columns.messages, row_id)
+
+
+def _text(record: Record, name: str) -> str:
+    if name not in record:
+        raise UnusableError(f"{name}: the column is missing; there are {', '.join(sorted(map(str, record)))[:100]}")
+    return _checked(record[name], name)
+
+
+def _optional(record: Record, name: str) -> str:
+    value = record.get(name)
+    return _checked(value, name, blank=True) if value is not None else ""
+
+
+def _checked(value: Any, name: str, *, blank: bool = False) -> str:
+    if not isinstance(value, str):
+        raise UnusableError(f"{name}: must be text")
+    if not blank and not value.strip():
+        raise UnusableError(f"{name}: must not be empty")
+    if len(value) > MAX_TEXT:
+        raise UnusableError(f"{name}: {len(value)} characters, more than {MAX_TEXT}")
+    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        raise UnusableError(f"{name}: is not valid Unicode text")
+    return value
+
+
+def _chat(record: Record, name: str, row_id: str) -> Row:
+    if name not in record:
+        raise UnusableError(f"{name}: the column is missing")
+    messages = record[name]
+    if isinstance(messages, str):  # a CSV file holds them as JSON text
+        try:
+            messages = from_json(messages)
+        except ValueError as error:
+            raise UnusableError(f"{name}: not JSON: {error}") from error
+    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+        raise UnusableError(f"{name}: must be a list of objects with `role` and `content`")
+    roles = [str(message.get("role"))[:20] for message in messages]
+    if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
+        shown = ", ".join(roles[:MAX_TURNS_SHOWN]) + (", …" if len(roles) > MAX_TURNS_SHOWN else "")
+        raise UnusableError(f"{name}: the turns are [{shown}]; {ONE_TURN}")
+    *system, user, answer = (_checked(m.get("content"), f"{name}.content") for m in messages)
+    instruction = "\n\n".join([*(text.strip() for text in system), user])
+    return Row(row_id, _checked(instruction, name), "", answer)

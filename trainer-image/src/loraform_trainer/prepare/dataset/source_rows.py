@@ -1,0 +1,36 @@
+"""Training rows as their files hold them: each as a row, or as why it is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from loraform_api.dataset import Columns, RowFormat
+from loraform_api.sources import FileFormat
+from loraform_trainer.prepare.dataset.formats import UnusableError, columns_read, row_of
+from loraform_trainer.prepare.dataset.pipeline import Found
+from loraform_trainer.prepare.dataset.readers import BadRow, Record, format_of, read
+from loraform_trainer.runtime.errors import DatasetInvalidError
+from loraform_trainer.runtime.rows import Row
+
+
+def found(
+    path: Path, name: str, row_format: RowFormat, columns: Columns, file_format: FileFormat | None = None
+) -> Iterator[Found]:
+    """Yield the rows of one file; `name` is the source's. Raises DatasetInvalidError for a file that is broken."""
+    try:
+        for number, record in read(path, format_of(path.name, file_format), columns_read(row_format, columns)):
+            row_id = f"{name}:{number}"
+            if isinstance(record, BadRow):
+                yield row_id, record.reason
+            else:
+                yield row_id, _row(record, row_format, columns, row_id)
+    except DatasetInvalidError as error:
+        raise DatasetInvalidError(f"source {name!r} of dataset.sources, {error.message}") from error
+
+
+def _row(record: Record, row_format: RowFormat, columns: Columns, row_id: str) -> Row | str:
+    try:
+        return row_of(record, row_format, columns, row_id)
+    except UnusableError as error:
+        return str(error)

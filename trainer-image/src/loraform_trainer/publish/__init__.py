@@ -1,0 +1,1 @@
+"""Stage `publish`: the artifact, whole in its store or absent."""

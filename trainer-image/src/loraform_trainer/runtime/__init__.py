@@ -1,0 +1,1 @@
+"""What every stage uses: its context, paths, files, errors, progress and report."""

@@ -1,0 +1,112 @@
+"""Files that are whole or absent: digests, atomic writes, safe paths, JSON lines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from loraform_api.artifact import ADAPTER_FILES, adapter_digest
+
+CHUNK = 1 << 20
+READABLE = 0o644
+"""Mode of what others read: engines, agents, and people who look into the store."""
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def tree_digest(sha256_by_name: Mapping[str, str]) -> str:
+    """Return the digest of a set of files from their names and digests."""
+    lines = "".join(f"{name}:{digest}\n" for name, digest in sorted(sha256_by_name.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def copy_hashed(source: BinaryIO, target: Path) -> str:
+    """Copy a stream into a new file, flushed to disk; return its sha256."""
+    digest = hashlib.sha256()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as out:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            out.write(chunk)
+        out.flush()
+        os.fsync(out.fileno())
+    return digest.hexdigest()
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write `text` so that readers see the old file or the new one, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fchmod(out.fileno(), READABLE)
+            os.fsync(out.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to be filled, which then takes the place of `folder`: that is complete or absent at any time."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    yield partial
+    for file in partial.iterdir():
+        fsync_file(file)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    fsync_folder(folder.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def fsync_file(path: Path) -> None:
+    """Make a file's content durable."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def inside(root: Path, relative: str) -> Path | None:
+    """Return `root/relative`, or None when it leads outside `root` (by `..` or by a link)."""
+    path = (root / relative).resolve()
+    return path if path.is_relative_to(root.resolve()) else None
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines, atomically."""
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a JSON lines file that we wrote."""
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            yield json.loads(line)
+
+
+def adapter_folder_digest(folder: Path) -> str:
+    """Return the digest of the adapter in `folder`."""
+    return adapter_digest({name: sha256_file(folder / name) for name in ADAPTER_FILES})

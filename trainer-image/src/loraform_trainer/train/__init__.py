@@ -1,0 +1,1 @@
+"""Stage `train`: LoRA on packed rows, on one process or many."""
