@@ -26,9 +26,9 @@ from typing import Any
 from unittest.mock import patch
 
 from loraform_api.verification import Program, Stage, VerifyRequest
-from loraform_verifier import isolation
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.toolchain import Terraform, discover
+from loraform_verifier.sandbox import isolation
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform, discover
 from loraform_verifier.verify import Verifier
 
 SIZES = (100, 500)

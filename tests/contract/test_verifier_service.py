@@ -21,9 +21,9 @@ from loraform_api.verification import (
 )
 from loraform_trainer.prepare import verifier_client
 from loraform_trainer.runtime.errors import StageError, TransientError
-from loraform_verifier import service
-from loraform_verifier.blocking import VerifierRefused, VerifierUnavailable
-from loraform_verifier.client import VerifierClient
+from loraform_verifier.http import service
+from loraform_verifier.http.blocking import VerifierRefused, VerifierUnavailable
+from loraform_verifier.http.client import VerifierClient
 from loraform_verifier.verify import Verifier
 
 STATIC = [Stage.PARSE, Stage.POLICY, Stage.INTENT]

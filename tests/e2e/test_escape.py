@@ -13,7 +13,7 @@ from loraform_demo.run_store import NAMESPACE
 ASK = """
 import json, sys
 from loraform_api.verification import Program, Stage, VerifyRequest
-from loraform_verifier.blocking import verify
+from loraform_verifier.http.blocking import verify
 programs = [Program(id=name, text=text) for name, text in json.loads(sys.argv[1]).items()]
 stages = [Stage.PARSE, Stage.VALIDATE, Stage.PLAN, Stage.SECURITY]
 print(verify("http://127.0.0.1:8085", VerifyRequest(programs=programs, stages=stages)).model_dump_json())

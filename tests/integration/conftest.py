@@ -13,7 +13,7 @@ import pytest
 import yaml
 from kubernetes import client, config
 
-from loraform_verifier.toolchain import Terraform, ToolchainError, discover
+from loraform_verifier.terraform.toolchain import Terraform, ToolchainError, discover
 
 from .operator_runs import Operator
 from .waiting import wait_for

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 from loraform_demo.corpus import dataset_rows
-from loraform_verifier.parse import Attribute, Block, Document, parse
+from loraform_verifier.hcl.parse import Attribute, Block, Document, parse
+from loraform_verifier.hcl.tree import text_of, walk
 from loraform_verifier.schema.catalogue import BlockSchema, Catalogue
-from loraform_verifier.tree import text_of, walk
 
 UNKNOWN = 'variable "u" {}\nvariable "l" {\n  type = list(string)\n}\n'
 WRITTEN = (

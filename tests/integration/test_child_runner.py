@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from loraform_verifier import child
-from loraform_verifier.isolation import PYTHON, Child, IsolationError, Limits, run
+from loraform_verifier.sandbox import launcher
+from loraform_verifier.sandbox.isolation import PYTHON, Child, IsolationError, Limits, run
 
 SOCKETS = """
 import socket
@@ -115,9 +115,9 @@ def test_what_cannot_be_started_says_so(tmp_path: Path) -> None:
 
 def test_without_a_filter_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "child.py"
-    text = Path(child.__file__).read_text()
+    text = Path(launcher.__file__).read_text()
     broken.write_text(text.replace('"x86_64": (', '"x86_64-gone": (').replace('"aarch64": (', '"aarch64-gone": ('))
-    monkeypatch.setattr(child, "__file__", str(broken))
+    monkeypatch.setattr(launcher, "__file__", str(broken))
     with pytest.raises(IsolationError, match="no system call table"):
         Child(["/usr/bin/touch", str(tmp_path / "ran")], cwd=tmp_path, env={})
     assert not (tmp_path / "ran").exists()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from loraform_verifier import child, isolation
+from loraform_verifier.sandbox import isolation, launcher
 
 ATTEMPTS = """
 import json, os, socket, sys
@@ -96,7 +96,7 @@ def succeeded(folder: Path, listener: str) -> tuple[list[str], bytes]:
     return finished.stdout.decode().splitlines(), target.value
 
 
-@pytest.mark.skipif(child.landlock_abi() < child.SCOPED_SINCE, reason="the kernel lacks Landlock or its scopes")
+@pytest.mark.skipif(launcher.landlock_abi() < launcher.SCOPED_SINCE, reason="the kernel lacks Landlock or its scopes")
 def test_a_child_has_its_own_folder_and_nothing_else(tmp_path: Path, listener: str) -> None:
     assert succeeded(tmp_path, listener) == (HARMLESS, b"untouched")
     assert (tmp_path / "secret").read_text() == "secret"
@@ -110,7 +110,7 @@ def test_without_the_wall_each_attempt_succeeds(tmp_path: Path, listener: str) -
     assert memory == b"overwrite"
 
 
-@pytest.mark.parametrize("abi", range(1, child.landlock_abi() + 1))
+@pytest.mark.parametrize("abi", range(1, launcher.landlock_abi() + 1))
 def test_each_version_of_landlock_is_enough_for_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abi: int
 ) -> None:
@@ -125,7 +125,7 @@ def test_each_version_of_landlock_is_enough_for_the_files(
 def test_a_kernel_without_landlock_is_told_of_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(child, "landlock_abi", lambda: 0)
+    monkeypatch.setattr(launcher, "landlock_abi", lambda: 0)
     isolation.landlock.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
@@ -145,7 +145,7 @@ def test_what_should_be_readable_and_is_missing_stops_the_child(tmp_path: Path) 
 
 PARENT = """
 import ctypes, os, sys
-from loraform_verifier.isolation import make_undumpable
+from loraform_verifier.sandbox.isolation import make_undumpable
 if os.getuid() == 0:  # root may read everyone's
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
@@ -192,7 +192,7 @@ def test_folders_of_killed_runs_are_removed_and_no_others(tmp_path: Path, monkey
 def test_a_verifier_that_dies_leaves_its_folder_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     code = (
-        "import os, signal\nfrom loraform_verifier import isolation\n"
+        "import os, signal\nfrom loraform_verifier.sandbox import isolation\n"
         "with isolation.private_folder():\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", code], env={"TMPDIR": str(tmp_path)}, check=False, timeout=60)

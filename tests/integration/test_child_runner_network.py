@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from loraform_verifier import isolation
-from loraform_verifier.normalise import Normalised
-from loraform_verifier.toolchain import Terraform, child_environment
-from loraform_verifier.workspace import lay_out_alone
+from loraform_verifier.hcl.normalise import Normalised
+from loraform_verifier.sandbox import isolation
+from loraform_verifier.terraform.toolchain import Terraform, child_environment
+from loraform_verifier.terraform.workspace import lay_out_alone
 
 from .listening import Listeners
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from loraform_verifier.toolchain import Terraform
+from loraform_verifier.terraform.toolchain import Terraform
 
 from ..cases.security.plan_fixtures import planned
 

@@ -13,8 +13,8 @@ import pytest
 
 from loraform_api.verification import HousePolicy, Stage, VerifyRequest, VerifyResponse
 from loraform_cli.suite import counts, read_suite
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.toolchain import Terraform
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 SUITE = Path(os.environ.get("SUITE") or Path(__file__).resolve().parents[3] / "shared/data/iac-eval-dev.jsonl")

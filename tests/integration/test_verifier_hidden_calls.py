@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from loraform_verifier.normalise import Normalised
-from loraform_verifier.parse import Document, parse
-from loraform_verifier.toolchain import Terraform
-from loraform_verifier.tree import text_of, walk
-from loraform_verifier.validate import Validator
+from loraform_verifier.hcl.normalise import Normalised
+from loraform_verifier.hcl.parse import Document, parse
+from loraform_verifier.hcl.tree import text_of, walk
+from loraform_verifier.terraform.toolchain import Terraform
+from loraform_verifier.terraform.validate import Validator
 
 CALL = "nofunc(1)"
 SPACES = ["", " ", "\t", "\r", "\x0b", "\x0c", "\u0085", "\u00a0", "\u2028", "\u3000", "\ufeff"]

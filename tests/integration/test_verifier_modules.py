@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loraform_api.verification import Program, ProgramVerdict, Stage, VerifyRequest
-from loraform_verifier.toolchain import Terraform, ToolchainError, discover
+from loraform_verifier.terraform.toolchain import Terraform, ToolchainError, discover
 from loraform_verifier.verify import Verifier
 
 STAGES = [Stage.FORMAT, Stage.PARSE, Stage.VALIDATE]

@@ -9,7 +9,7 @@ import yaml
 
 from loraform_api.verification import Program, ProgramVerdict, Stage, VerifyRequest
 from loraform_cli.inputs import read_policy
-from loraform_verifier.toolchain import Terraform
+from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/policy"

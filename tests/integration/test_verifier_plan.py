@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from loraform_verifier import isolation
-from loraform_verifier.batch import Deadlines
-from loraform_verifier.configuration import Configuration
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.modules import modules_of
-from loraform_verifier.normalise import normalise
-from loraform_verifier.parse import parse
-from loraform_verifier.plan import Planner, PlanOutcome
-from loraform_verifier.plan_json import with_changes
-from loraform_verifier.plan_run import PLAN, SHOW
-from loraform_verifier.plannable import Plannable, plannable
-from loraform_verifier.toolchain import Terraform, child_environment
-from loraform_verifier.workspace import lay_out_alone
+from loraform_verifier.hcl.configuration import Configuration
+from loraform_verifier.hcl.modules import modules_of
+from loraform_verifier.hcl.normalise import normalise
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.sandbox import isolation
+from loraform_verifier.terraform.batch import Deadlines
+from loraform_verifier.terraform.plan import Planner, PlanOutcome
+from loraform_verifier.terraform.plan_json import with_changes
+from loraform_verifier.terraform.plan_run import PLAN, SHOW
+from loraform_verifier.terraform.plannable import Plannable, plannable
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform, child_environment
+from loraform_verifier.terraform.workspace import lay_out_alone
 
 SUITE = Path(__file__).resolve().parents[3] / "shared/data/iac-eval-dev.jsonl"
 READ_BY_POLICIES = ("resource_changes", "planned_values", "configuration", "prior_state", "variables")

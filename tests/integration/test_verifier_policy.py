@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from loraform_api.verification import DefaultTags, DenyRule, Diagnostic, HousePolicy, Program, Stage, VerifyRequest
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.toolchain import Terraform, discover
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform, discover
 from loraform_verifier.verify import Verifier
 
 STAGES = [Stage.PARSE, Stage.VALIDATE, Stage.PLAN, Stage.POLICY]

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from loraform_verifier import security
-from loraform_verifier.configuration import single
-from loraform_verifier.normalise import normalise
-from loraform_verifier.plan import Planner
-from loraform_verifier.plan_json import as_json
-from loraform_verifier.plannable import plannable
-from loraform_verifier.rego import Answer, Asks, Question, evaluate
-from loraform_verifier.toolchain import Terraform
+from loraform_verifier.hcl.configuration import single
+from loraform_verifier.hcl.normalise import normalise
+from loraform_verifier.rego.evaluate import Answer, Asks, Question, evaluate
+from loraform_verifier.terraform.plan import Planner
+from loraform_verifier.terraform.plan_json import as_json
+from loraform_verifier.terraform.plannable import plannable
+from loraform_verifier.terraform.toolchain import Terraform
 
 SUITE = Path(__file__).resolve().parents[3] / "shared/data/iac-eval-dev.jsonl"
 SOUND = "package a\n\ndefault ok = false\n\nok { input.on }"

@@ -21,10 +21,10 @@ import pytest
 
 from loraform_api.verification import Diagnostic, Program, Stage, StageResult, VerifyRequest
 from loraform_cli.schema import add_parser, run
-from loraform_verifier.parse import parse
+from loraform_verifier.hcl.parse import parse
 from loraform_verifier.schema.catalogue import DATA, Catalogue, default
 from loraform_verifier.schema.check import HALLUCINATION_CODES, check
-from loraform_verifier.toolchain import Terraform
+from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 from .schema_programs import broken, good
@@ -121,7 +121,7 @@ NO_PROCESS = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from schema_programs import WRITTEN
-from loraform_verifier.parse import parse
+from loraform_verifier.hcl.parse import parse
 from loraform_verifier.schema.catalogue import default
 from loraform_verifier.schema.check import check
 

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from loraform_verifier.toolchain import Terraform
+from loraform_verifier.terraform.toolchain import Terraform
 
 BENCH = Path(__file__).resolve().parents[2] / "bench/validation.py"
 ALONE = 3

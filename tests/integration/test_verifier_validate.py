@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from loraform_api.verification import Diagnostic, Program, Stage, VerifyRequest
-from loraform_verifier.batch import Deadlines
-from loraform_verifier.configuration import single
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.normalise import Normalised, normalise
-from loraform_verifier.toolchain import Terraform
-from loraform_verifier.validate import Outcome, Validator
+from loraform_verifier.hcl.configuration import single
+from loraform_verifier.hcl.normalise import Normalised, normalise
+from loraform_verifier.terraform.batch import Deadlines
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform
+from loraform_verifier.terraform.validate import Outcome, Validator
 from loraform_verifier.verify import Verifier
 
 VPC = 'resource "aws_vpc" "a" {\n  cidr_block = "10.0.0.0/16"\n}\n'

@@ -14,11 +14,11 @@ from functools import cache
 from tree_sitter import Node
 
 from loraform_api.verification import HousePolicy
-from loraform_verifier.literals import literal
-from loraform_verifier.parse import BYTE_ORDER_MARK, Block, Document, parse
-from loraform_verifier.policy import tags_of
-from loraform_verifier.taggable import Tagging, tagging_of
-from loraform_verifier.tree import text_of
+from loraform_verifier.hcl.literals import literal
+from loraform_verifier.hcl.parse import BYTE_ORDER_MARK, Block, Document, parse
+from loraform_verifier.hcl.tree import text_of
+from loraform_verifier.policy.house_policy import tags_of
+from loraform_verifier.policy.taggable import Tagging, tagging_of
 
 WORDS = ("{", "}", "merge", "(", ")", ",", "=", "tags", "tag", "key", "value", "propagate_at_launch", "true")
 

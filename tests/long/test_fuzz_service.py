@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from aiohttp import web
 
-from loraform_verifier import service
+from loraform_verifier.http import service
 from loraform_verifier.verify import Verifier
 
 from .fuzzing import SCALE, SEED, program

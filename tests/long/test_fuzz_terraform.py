@@ -13,10 +13,10 @@ from random import Random
 
 import pytest
 
-from loraform_verifier import isolation
-from loraform_verifier.parse import parse
-from loraform_verifier.toolchain import Terraform, child_environment, discover, write_cli_config
-from loraform_verifier.tree import text_of, walk
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.hcl.tree import text_of, walk
+from loraform_verifier.sandbox import isolation
+from loraform_verifier.terraform.toolchain import Terraform, child_environment, discover, write_cli_config
 
 from .fuzzing import SEED, program
 

@@ -9,17 +9,17 @@ from functools import partial
 import pytest
 
 from loraform_api.verification import Asked, DenyRule, HousePolicy
-from loraform_verifier.configuration import Configuration
-from loraform_verifier.deny import denials
-from loraform_verifier.intent import missing
-from loraform_verifier.modules import modules_of
-from loraform_verifier.normalise import normalise
-from loraform_verifier.parse import Document, parse
-from loraform_verifier.plannable import plannable
-from loraform_verifier.policy import judge
-from loraform_verifier.rewrite import rewrite
+from loraform_verifier.hcl.configuration import Configuration
+from loraform_verifier.hcl.modules import modules_of
+from loraform_verifier.hcl.normalise import normalise
+from loraform_verifier.hcl.parse import Document, parse
+from loraform_verifier.policy.house_policy import judge
+from loraform_verifier.policy.rewrite import rewrite
 from loraform_verifier.schema.catalogue import default
 from loraform_verifier.schema.check import check as check_schema
+from loraform_verifier.stages.denials import denials
+from loraform_verifier.stages.intent import missing
+from loraform_verifier.terraform.plannable import plannable
 
 from .fuzzing import CASE_SECONDS, check
 from .preserved import check_preserved

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from loraform_api.dataset import RowFormat
 from loraform_api.training import TrainingSpec
-from loraform_verifier.toolchain import MIRROR_VARIABLE, TERRAFORM_VARIABLE
+from loraform_verifier.terraform.toolchain import MIRROR_VARIABLE, TERRAFORM_VARIABLE
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

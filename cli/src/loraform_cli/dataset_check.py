@@ -28,10 +28,10 @@ from loraform_trainer.prepare.dataset.validity import Validity
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.errors import DatasetInvalidError, StageError
 from loraform_trainer.runtime.tokens import BaseTokens
-from loraform_verifier.isolation import IsolationError
-from loraform_verifier.keeper import ProviderKeeper
+from loraform_verifier.sandbox.isolation import IsolationError
 from loraform_verifier.schema.compact import SchemaError
-from loraform_verifier.toolchain import ToolchainError, discover
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import ToolchainError, discover
 from loraform_verifier.verify import Verifier
 
 TELL_SECONDS = 2.0

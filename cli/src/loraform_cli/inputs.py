@@ -11,9 +11,9 @@ import yaml
 from pydantic import ValidationError
 
 from loraform_api.verification import HousePolicy, Program
-from loraform_verifier.configuration import MAIN_FILE
-from loraform_verifier.modules import local_folder
-from loraform_verifier.parse import parse
+from loraform_verifier.hcl.configuration import MAIN_FILE
+from loraform_verifier.hcl.modules import local_folder
+from loraform_verifier.hcl.parse import parse
 
 ID_LENGTH = 200
 

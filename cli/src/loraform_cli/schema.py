@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loraform_cli.inputs import InputError
-from loraform_verifier.isolation import IsolationError
+from loraform_verifier.sandbox.isolation import IsolationError
 from loraform_verifier.schema.build import built_in_schema, provider_schema
 from loraform_verifier.schema.catalogue import BUILT_IN, VARIABLE, Catalogue, ProviderSchema, places
 from loraform_verifier.schema.compact import KINDS, Compact, SchemaError, file_name, pack
-from loraform_verifier.toolchain import Provider, Terraform, ToolchainError, discover
+from loraform_verifier.terraform.toolchain import Provider, Terraform, ToolchainError, discover
 
 NAMES = {"resource": "resources", "data": "data sources", "ephemeral": "ephemeral resources"}
 

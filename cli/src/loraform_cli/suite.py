@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from loraform_api.verification import Program, ProgramVerdict, Stage, VerifyResponse
+from loraform_cli import iac_eval
 from loraform_cli.inputs import InputError, first_mistake, read_text
-from loraform_verifier import iac_eval
 
 SHOWN_TEXT = 60
 

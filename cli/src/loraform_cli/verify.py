@@ -14,10 +14,16 @@ from pydantic import ValidationError
 from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, VerifyRequest, VerifyResponse
 from loraform_cli.inputs import InputError, first_mistake, read_policy, read_program, read_text
 from loraform_cli.suite import counts, json_lines, read_suite
-from loraform_verifier.isolation import IsolationError
-from loraform_verifier.keeper import ProviderKeeper
+from loraform_verifier.sandbox.isolation import IsolationError
 from loraform_verifier.schema.compact import SchemaError
-from loraform_verifier.toolchain import MIRROR_VARIABLE, MODULES_VARIABLE, TERRAFORM_VARIABLE, ToolchainError, discover
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import (
+    MIRROR_VARIABLE,
+    MODULES_VARIABLE,
+    TERRAFORM_VARIABLE,
+    ToolchainError,
+    discover,
+)
 from loraform_verifier.verify import WITH_TERRAFORM, RequestError, Verifier
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from loraform_devcluster.images import content_key
 from loraform_devcluster.shell import DevclusterError
-from loraform_verifier.toolchain import Terraform, ToolchainError, discover
+from loraform_verifier.terraform.toolchain import Terraform, ToolchainError, discover
 
 ADVICE = (
     "the verifier's image needs terraform (or tofu) and an unpacked provider mirror with hashicorp/aws:\n"

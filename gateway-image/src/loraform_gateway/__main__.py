@@ -19,7 +19,7 @@ from loraform_gateway.engine import Engine
 from loraform_gateway.front import Front
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.route import Operator, RouteFollower
-from loraform_verifier.client import VerifierClient
+from loraform_verifier.http.client import VerifierClient
 
 SHUTDOWN_SECONDS = 20
 """Time for answers in work after SIGTERM."""

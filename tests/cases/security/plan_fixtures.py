@@ -11,11 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loraform_verifier.configuration import single
-from loraform_verifier.normalise import normalise
-from loraform_verifier.plan import Planner
-from loraform_verifier.plannable import plannable
-from loraform_verifier.toolchain import Terraform, discover
+from loraform_verifier.hcl.configuration import single
+from loraform_verifier.hcl.normalise import normalise
+from loraform_verifier.terraform.plan import Planner
+from loraform_verifier.terraform.plannable import plannable
+from loraform_verifier.terraform.toolchain import Terraform, discover
 
 HERE = Path(__file__).parent
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from loraform_verifier import security
-from loraform_verifier.plan_json import as_json
-from loraform_verifier.rego import Answer, Asks, Finding, Question, evaluate
+from loraform_verifier.rego.evaluate import Answer, Asks, Finding, Question, evaluate
+from loraform_verifier.terraform.plan_json import as_json
 
 FIXTURES = Path(__file__).parent
 RULES = sorted(path.stem for path in security.RULES.glob("*.rego") if path.stem != "lib")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from loraform_verifier.parse import Attribute, Block, parse
-from loraform_verifier.tree import text_of
+from loraform_verifier.hcl.parse import Attribute, Block, parse
+from loraform_verifier.hcl.tree import text_of
 
 Edit = Callable[[str, Random], str]
 REFERENCES = ("local.absent", "var.absent", "aws_vpc.absent.id", "module.absent.id", "data.aws_ami.absent.id", "absent")

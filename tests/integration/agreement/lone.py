@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from loraform_api.verification import Program
-from loraform_verifier import isolation
-from loraform_verifier.configuration import read
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.modules import modules_of
-from loraform_verifier.normalise import Normalised, normalise
-from loraform_verifier.plannable import ProviderSettings
+from loraform_verifier.hcl.configuration import read
+from loraform_verifier.hcl.modules import modules_of
+from loraform_verifier.hcl.normalise import Normalised, normalise
+from loraform_verifier.sandbox import isolation
 from loraform_verifier.schema.settings import mistakes
-from loraform_verifier.toolchain import Terraform, child_environment
-from loraform_verifier.workspace import OUR_FILE, lay_out_alone
+from loraform_verifier.terraform.plannable import ProviderSettings
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform, child_environment
+from loraform_verifier.terraform.workspace import OUR_FILE, lay_out_alone
 
 SECONDS = 300
 PLAN_FILE = "plan.bin"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from loraform_api.verification import Program
-from loraform_verifier.configuration import read
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.modules import modules_of
-from loraform_verifier.normalise import normalise
-from loraform_verifier.plannable import Plannable, plannable
-from loraform_verifier.toolchain import Terraform, discover
+from loraform_verifier.hcl.configuration import read
+from loraform_verifier.hcl.modules import modules_of
+from loraform_verifier.hcl.normalise import normalise
+from loraform_verifier.terraform.plannable import Plannable, plannable
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform, discover
 
 from . import verdicts
 from .lone import Verdict, planned, ready, validated

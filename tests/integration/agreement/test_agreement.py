@@ -14,11 +14,11 @@ from random import Random
 import pytest
 
 from loraform_api.verification import Diagnostic, Program, Stage, VerifyRequest
-from loraform_verifier.configuration import read
-from loraform_verifier.diagnostics import MAX_PER_PROGRAM, code_of
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.plan import Planner, PlanOutcome
-from loraform_verifier.toolchain import Terraform
+from loraform_verifier.hcl.configuration import read
+from loraform_verifier.terraform.diagnostics import MAX_PER_PROGRAM, code_of
+from loraform_verifier.terraform.plan import Planner, PlanOutcome
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 from . import verdicts

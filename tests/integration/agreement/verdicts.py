@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loraform_api.verification import DefaultTags, DenyRule, HousePolicy, Program, Stage, StageResult, VerifyRequest
-from loraform_verifier.configuration import read
-from loraform_verifier.plan_json import as_json
-from loraform_verifier.stages import Row, Stages
+from loraform_verifier.hcl.configuration import read
+from loraform_verifier.stages.stages import Row, Stages
+from loraform_verifier.terraform.plan_json import as_json
 
 Plan = Mapping[str, Any]
 STAGES = (Stage.POLICY, Stage.INTENT)

@@ -8,11 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from loraform_api.verification import HousePolicy, Program, ProgramVerdict, Stage, VerifyRequest
-from loraform_verifier import isolation
-from loraform_verifier.batch import Deadlines
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.toolchain import Terraform
-from loraform_verifier.validate import Validator
+from loraform_verifier.sandbox import isolation
+from loraform_verifier.terraform.batch import Deadlines
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform
+from loraform_verifier.terraform.validate import Validator
 from loraform_verifier.verify import Verifier
 
 from ..listening import Listeners

@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 
 from loraform_api.verification import VerifyRequest
-from loraform_verifier import isolation
-from loraform_verifier.blocking import verify
-from loraform_verifier.toolchain import Terraform
+from loraform_verifier.http.blocking import verify
+from loraform_verifier.sandbox import isolation
+from loraform_verifier.terraform.toolchain import Terraform
 
 from ..listening import Listeners
 from .attacks import ALL, BOMBS, Attack, Must

@@ -18,14 +18,14 @@ from loraform_api.verification import Program, Stage, VerifyRequest
 from loraform_devcluster.binaries import install
 from loraform_devcluster.progress import Progress
 from loraform_operator.podspec import verifier_container
-from loraform_verifier import isolation
-from loraform_verifier.batch import was_stopped
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.normalise import Normalised
-from loraform_verifier.toolchain import Provider, Terraform, child_environment
-from loraform_verifier.validate import Validator
+from loraform_verifier.hcl.normalise import Normalised
+from loraform_verifier.sandbox import isolation
+from loraform_verifier.terraform.batch import was_stopped
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Provider, Terraform, child_environment
+from loraform_verifier.terraform.validate import Validator
+from loraform_verifier.terraform.workspace import lay_out_alone
 from loraform_verifier.verify import Verifier
-from loraform_verifier.workspace import lay_out_alone
 
 from ..listening import Listeners
 from .conftest import Planted
@@ -277,7 +277,7 @@ def test_the_kernel_sees_no_socket_but_unix_ones(terraform: Terraform, folder: P
     install({"strace": "strace"}, Progress())
     lay_out_alone(folder, terraform, Normalised({"main.tf": VPC.encode()}, frozenset({"aws"})))
     code = (
-        "import sys; from pathlib import Path; from loraform_verifier import isolation, toolchain\n"
+        "import sys; from pathlib import Path; from loraform_verifier.sandbox import isolation; from loraform_verifier.terraform import toolchain\n"
         "home = Path(sys.argv[2])\n"
         "env = toolchain.child_environment(home)\n"
         "readable = [Path(name) for name in sys.argv[3:]]\n"

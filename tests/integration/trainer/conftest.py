@@ -23,7 +23,7 @@ from loraform_api.run import RunConfig, StageReport
 from loraform_trainer.__main__ import main
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.paths import Paths
-from loraform_verifier.service import application
+from loraform_verifier.http.service import application
 from loraform_verifier.verify import Verifier
 
 from .certificates import self_signed

@@ -19,7 +19,7 @@ from loraform_trainer.evaluate import stage
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.progress import Progress
 from loraform_verifier.reflexion import REFUSED
-from loraform_verifier.validate import Outcome
+from loraform_verifier.terraform.validate import Outcome
 
 POLICED = """# This resource is generated using PiCloud tool
 resource "aws_s3_bucket" "{0}" {{

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from loraform_api.run import ExitCode
-from loraform_verifier.toolchain import Terraform
+from loraform_verifier.terraform.toolchain import Terraform
 
 from ...cases.dataset import planted as recipe
 from ...cases.dataset.planted import Planted, planted

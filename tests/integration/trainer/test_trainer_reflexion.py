@@ -11,9 +11,9 @@ import pytest
 
 from loraform_api.evaluation import EvaluationReport
 from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
-from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.reflexion import REFUSED
-from loraform_verifier.toolchain import Terraform
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 from .conftest import Pod, suite_row

@@ -24,12 +24,12 @@ from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.progress import Progress
 from loraform_trainer.runtime.rows import Row
-from loraform_verifier.client import VerifierClient
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.parse import parse
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.http.client import VerifierClient
+from loraform_verifier.policy.rewrite import rewrite
 from loraform_verifier.reflexion import REASONS, REFUSED, Candidate, repair_input
-from loraform_verifier.rewrite import rewrite
-from loraform_verifier.toolchain import Terraform
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 from .conftest import Pod

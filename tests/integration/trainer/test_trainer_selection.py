@@ -24,7 +24,7 @@ from loraform_trainer.prepare.staging import digest_of
 from loraform_trainer.runtime.errors import StageError
 from loraform_trainer.runtime.files import read_jsonl, write_jsonl
 from loraform_trainer.runtime.paths import Paths
-from loraform_verifier.service import application
+from loraform_verifier.http.service import application
 from loraform_verifier.verify import Verifier
 
 from .conftest import Pod, row, write_adapter

@@ -18,7 +18,7 @@ from loraform_devcluster import addons, buildenv, config, credentials, files, pa
 from loraform_devcluster.__main__ import main
 from loraform_devcluster.registry import Registry
 from loraform_devcluster.shell import DevclusterError
-from loraform_verifier.toolchain import Provider, Terraform
+from loraform_verifier.terraform.toolchain import Provider, Terraform
 
 
 def test_only_named_variables_enter_a_build(tmp_path: Path) -> None:

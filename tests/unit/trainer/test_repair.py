@@ -24,7 +24,7 @@ from loraform_trainer.prepare.dataset.repair.language import FUNCTIONS
 from loraform_trainer.prepare.dataset.repair.make_rows import TRIES, Repaired, repair_rows
 from loraform_trainer.prepare.dataset.validity import CHUNK, CHUNK_CHARACTERS, Verify
 from loraform_trainer.runtime.rows import Row
-from loraform_verifier.parse import Document
+from loraform_verifier.hcl.parse import Document
 from loraform_verifier.reflexion import ASK, REASONS, REFUSED
 from loraform_verifier.verify import Verifier
 

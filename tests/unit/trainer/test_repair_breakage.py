@@ -9,7 +9,7 @@ import pytest
 
 from loraform_api.verification import DenyRule, HousePolicy
 from loraform_trainer.prepare.dataset.repair.mistakes import KINDS, kinds
-from loraform_verifier.parse import parse
+from loraform_verifier.hcl.parse import parse
 
 PROGRAM = """# Made by us
 resource "aws_vpc" "net" {

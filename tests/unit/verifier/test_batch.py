@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from loraform_verifier.batch import (
+from loraform_verifier.sandbox.isolation import Finished
+from loraform_verifier.terraform.batch import (
     BATCH_SIZE,
     Round,
     blamed,
@@ -15,8 +16,7 @@ from loraform_verifier.batch import (
     no_verdict,
     parts,
 )
-from loraform_verifier.isolation import Finished
-from loraform_verifier.toolchain import Provider, Terraform
+from loraform_verifier.terraform.toolchain import Provider, Terraform
 
 
 def judged(index: int, program: str) -> str:

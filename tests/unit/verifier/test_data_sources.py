@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 
-from loraform_verifier.data_sources import LOCAL, reads_api, table_of, values_of
+from loraform_verifier.terraform.data_sources import LOCAL, reads_api, table_of, values_of
 
 
 def test_only_data_of_aws_that_the_provider_cannot_compute_need_an_account() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from loraform_verifier.deny import denials
-from loraform_verifier.parse import parse
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.stages.denials import denials
 
 LOOP = "[for a in range(9) : {}]"
 

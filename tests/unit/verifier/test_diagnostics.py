@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from loraform_verifier.diagnostics import MAX_END, MAX_TOLD, code_of, diagnostic_of, errors_of
+from loraform_verifier.terraform.diagnostics import MAX_END, MAX_TOLD, code_of, diagnostic_of, errors_of
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from loraform_verifier.disguise import MAX_MARKERS, disguised
-from loraform_verifier.literals import literal
-from loraform_verifier.parse import parse
-from loraform_verifier.tree import text_of, walk
+from loraform_verifier.hcl.literals import literal
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.hcl.stand_ins import MAX_MARKERS, disguised
+from loraform_verifier.hcl.tree import text_of, walk
 
 
 @pytest.mark.parametrize(

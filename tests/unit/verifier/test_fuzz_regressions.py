@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from loraform_api.verification import HousePolicy
-from loraform_verifier.deny import denials
-from loraform_verifier.literals import literal, object_elements
-from loraform_verifier.parse import parse
-from loraform_verifier.policy import judge
-from loraform_verifier.rewrite import rewrite
-from loraform_verifier.tree import tree_of
+from loraform_verifier.hcl.literals import literal, object_elements
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.hcl.tree import tree_of
+from loraform_verifier.policy.house_policy import judge
+from loraform_verifier.policy.rewrite import rewrite
+from loraform_verifier.stages.denials import denials
 
 POLICY = HousePolicy(comment="# by PiCloud", tags={"created_by": "PiCloud"})
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from loraform_api.verification import DefaultTags, DenyRule, HousePolicy
-from loraform_verifier.parse import parse
-from loraform_verifier.planned import Planned, at, planned
-from loraform_verifier.policy import NO_DEFAULTS, Reading, judge
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.policy.house_policy import NO_DEFAULTS, Reading, judge
+from loraform_verifier.terraform.planned import Planned, at, planned
 
 BUCKET = 'resource "aws_s3_bucket" "b" {\n  acl = %s\n}\n'
 GROUP = 'resource "aws_security_group" "g" {\n  ingress {\n    cidr_blocks = %s\n  }\n}\n'

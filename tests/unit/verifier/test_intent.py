@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from loraform_api.verification import Asked
-from loraform_verifier.intent import missing
-from loraform_verifier.parse import parse
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.stages.intent import missing
 
 PROGRAM = """# aws_eip "ghost" 4711
 resource "aws_db_instance" "main" {

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from loraform_api.verification import Program
-from loraform_verifier.configuration import read, resolved
-from loraform_verifier.modules import modules_of
-from loraform_verifier.normalise import normalise
+from loraform_verifier.hcl.configuration import read, resolved
+from loraform_verifier.hcl.modules import modules_of
+from loraform_verifier.hcl.normalise import normalise
 
 HOST = "registry.terraform.io"
 

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from loraform_api.verification import Program
-from loraform_verifier.configuration import read, single
-from loraform_verifier.modules import modules_of
-from loraform_verifier.normalise import Normalised, normalise
-from loraform_verifier.parse import parse
+from loraform_verifier.hcl.configuration import read, single
+from loraform_verifier.hcl.modules import modules_of
+from loraform_verifier.hcl.normalise import Normalised, normalise
+from loraform_verifier.hcl.parse import parse
 
 PROGRAM = """terraform {
   required_version = "~> 1.9"  # é

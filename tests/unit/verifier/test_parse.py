@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from loraform_verifier.parse import parse
-from loraform_verifier.syntax import MAX_DEPTH
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.hcl.syntax import MAX_DEPTH
 
 
 @pytest.mark.parametrize(

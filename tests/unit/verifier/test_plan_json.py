@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from loraform_verifier.plan_json import changes_of, split, with_changes, without_keys
+from loraform_verifier.terraform.plan_json import changes_of, split, with_changes, without_keys
 
 AWS = "registry.terraform.io/hashicorp/aws"
 

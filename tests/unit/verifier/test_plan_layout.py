@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loraform_verifier.configuration import single
-from loraform_verifier.normalise import normalise
-from loraform_verifier.plan_layout import lay_out_plan, lay_out_test
-from loraform_verifier.plannable import Plannable, ProviderSettings, plannable
-from loraform_verifier.toolchain import Provider, Terraform
+from loraform_verifier.hcl.configuration import single
+from loraform_verifier.hcl.normalise import normalise
+from loraform_verifier.terraform.plan_layout import lay_out_plan, lay_out_test
+from loraform_verifier.terraform.plannable import Plannable, ProviderSettings, plannable
+from loraform_verifier.terraform.toolchain import Provider, Terraform
 
 READING = 'data "aws_vpc" "d" {\n  default = true\n  id = "vpc-1"\n}\nvariable "size" {\n}\n'
 PLAIN = 'resource "aws_vpc" "a" {\n}\n'

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loraform_verifier.configuration import Configuration, single
-from loraform_verifier.modules import modules_of
-from loraform_verifier.normalise import normalise
-from loraform_verifier.parse import parse
-from loraform_verifier.plannable import DataRead, Plannable, ProviderSettings, plannable, settings_of
+from loraform_verifier.hcl.configuration import Configuration, single
+from loraform_verifier.hcl.modules import modules_of
+from loraform_verifier.hcl.normalise import normalise
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.terraform.plannable import DataRead, Plannable, ProviderSettings, plannable, settings_of
 
 READ = 'data "aws_ami" "a" {\n  owners = ["amazon"]\n}\n'
 

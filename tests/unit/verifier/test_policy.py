@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from loraform_api.verification import HousePolicy
-from loraform_verifier.parse import parse
-from loraform_verifier.policy import judge
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.policy.house_policy import judge
 
 COMMENT = "# This resource is generated using PiCloud tool"
 POLICY = HousePolicy(comment=COMMENT, tags={"created_by": "PiCloud"})

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from loraform_api.verification import DefaultTags, DenyRule, HousePolicy
-from loraform_verifier.configuration import Configuration
-from loraform_verifier.modules import Modules, modules_of
-from loraform_verifier.parse import parse
-from loraform_verifier.program_policy import judge_program
+from loraform_verifier.hcl.configuration import Configuration
+from loraform_verifier.hcl.modules import Modules, modules_of
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.policy.program import judge_program
 
 RULE = {"name": "not-public", "types": ["aws_db_*"], "argument": "publicly_accessible", "values": ["true"]}
 POLICY = HousePolicy(tags={"by": "us"}, deny=[DenyRule.model_validate(RULE)])

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from loraform_verifier import isolation
-from loraform_verifier.parse import parse
-from loraform_verifier.rego import LIMITS, Answer, Finding, intent_diagnostics, place
-from loraform_verifier.rego_child import pack_root, read_intent, read_pack, words
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.rego.child import pack_root, read_intent, read_pack, words
+from loraform_verifier.rego.evaluate import LIMITS, Answer, Finding, intent_diagnostics, place
+from loraform_verifier.sandbox import isolation
 
 POLICY = "# the answer\npackage terraform.validation\n\nimport rego.v1\n"
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraform_api.verification import HousePolicy
-from loraform_verifier.parse import parse
-from loraform_verifier.policy import judge
-from loraform_verifier.rewrite import rewrite
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.policy.house_policy import judge
+from loraform_verifier.policy.rewrite import rewrite
 
 POLICY = HousePolicy(comment="# by PiCloud", tags={"created_by": "PiCloud", "a.b/c": 'q"${x}'})
 ONE_TAG = HousePolicy(comment="# by PiCloud", tags={"created_by": "PiCloud"})

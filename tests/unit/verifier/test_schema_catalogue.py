@@ -97,7 +97,7 @@ def test_what_comes_with_us_knows_aws() -> None:
 
 def test_no_schema_is_read_before_one_is_asked_for() -> None:
     program = (
-        "from loraform_verifier import taggable\n"
+        "from loraform_verifier.policy import taggable\n"
         "from loraform_verifier.schema import catalogue\n"
         "found = catalogue.default()\n"
         "assert catalogue.default.cache_info().currsize == 1 and not catalogue.read.cache_info().currsize\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from loraform_api.verification import Program
-from loraform_verifier.configuration import read
-from loraform_verifier.parse import parse
+from loraform_verifier.hcl.configuration import read
+from loraform_verifier.hcl.parse import parse
 from loraform_verifier.schema.catalogue import Catalogue
 from loraform_verifier.schema.check import HALLUCINATION_CODES, SchemaFindings, check, check_configuration
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loraform_verifier.parse import parse
+from loraform_verifier.hcl.parse import parse
 from loraform_verifier.schema.catalogue import Catalogue
 from loraform_verifier.schema.check import check
 from loraform_verifier.schema.references import MAX_SUSPECTS

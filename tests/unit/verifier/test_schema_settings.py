@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from loraform_api.verification import Program
-from loraform_verifier.configuration import read
-from loraform_verifier.modules import modules_of
+from loraform_verifier.hcl.configuration import read
+from loraform_verifier.hcl.modules import modules_of
 from loraform_verifier.schema.settings import mistakes
 
 REQUIRED = "terraform {\n  required_providers {\n    %s\n  }\n}\n"

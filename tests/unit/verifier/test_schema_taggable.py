@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from loraform_verifier.policy.taggable import Tagging, tagging_of
 from loraform_verifier.schema.catalogue import default
-from loraform_verifier.taggable import Tagging, tagging_of
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 
 from loraform_api.verification import HousePolicy, Program, Stage, VerifyRequest
 from loraform_verifier import verify
-from loraform_verifier.configuration import Configuration, read
-from loraform_verifier.isolation import IsolationError
-from loraform_verifier.normalise import Normalised
-from loraform_verifier.validate import Outcome, Validator
+from loraform_verifier.hcl.configuration import Configuration, read
+from loraform_verifier.hcl.normalise import Normalised
+from loraform_verifier.sandbox.isolation import IsolationError
+from loraform_verifier.terraform.validate import Outcome, Validator
 from loraform_verifier.verify import RequestError, Verifier
 
 

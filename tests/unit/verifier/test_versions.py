@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loraform_verifier.versions import order, satisfies
+from loraform_verifier.hcl.versions import order, satisfies
 
 
 @pytest.mark.parametrize(

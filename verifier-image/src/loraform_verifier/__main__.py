@@ -10,12 +10,18 @@ from pathlib import Path
 
 from aiohttp import web
 
-from loraform_verifier.isolation import IsolationError, make_undumpable, remove_leftovers
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.rego import check_engine
+from loraform_verifier.http.service import application
+from loraform_verifier.rego.evaluate import check_engine
+from loraform_verifier.sandbox.isolation import IsolationError, make_undumpable, remove_leftovers
 from loraform_verifier.schema.compact import SchemaError
-from loraform_verifier.service import application
-from loraform_verifier.toolchain import MIRROR_VARIABLE, MODULES_VARIABLE, TERRAFORM_VARIABLE, ToolchainError, discover
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import (
+    MIRROR_VARIABLE,
+    MODULES_VARIABLE,
+    TERRAFORM_VARIABLE,
+    ToolchainError,
+    discover,
+)
 from loraform_verifier.verify import Verifier
 
 

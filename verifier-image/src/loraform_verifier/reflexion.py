@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
 from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, StageResult
-from loraform_verifier.parse import parse
+from loraform_verifier.hcl.parse import parse
 
 MAX_FINDINGS = 5
 MAX_FINDING = 400

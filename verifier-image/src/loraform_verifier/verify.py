@@ -22,15 +22,15 @@ from loraform_api.verification import (
     VerifyRequest,
     VerifyResponse,
 )
-from loraform_verifier.batch import WAYS, parts
-from loraform_verifier.configuration import Configuration, read
-from loraform_verifier.isolation import IsolationError
-from loraform_verifier.keeper import ProviderKeeper
-from loraform_verifier.parse import parse
-from loraform_verifier.rewrite import rewrite
-from loraform_verifier.stages import Row, Stages, result
-from loraform_verifier.toolchain import Terraform
-from loraform_verifier.validate import Validator
+from loraform_verifier.hcl.configuration import Configuration, read
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.policy.rewrite import rewrite
+from loraform_verifier.sandbox.isolation import IsolationError
+from loraform_verifier.stages.stages import Row, Stages, result
+from loraform_verifier.terraform.batch import WAYS, parts
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform
+from loraform_verifier.terraform.validate import Validator
 
 LOG = logging.getLogger(__name__)
 NO_TERRAFORM = Toolchain(terraform="none")

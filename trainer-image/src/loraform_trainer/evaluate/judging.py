@@ -10,8 +10,8 @@ from loraform_trainer.evaluate.arms import Row, Scored
 from loraform_trainer.evaluate.toolchain import lacks
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import InvalidConfigError, StageError, TransientError
-from loraform_verifier.blocking import VerifierRefused, VerifierUnavailable
-from loraform_verifier.client import VerifierClient
+from loraform_verifier.http.blocking import VerifierRefused, VerifierUnavailable
+from loraform_verifier.http.client import VerifierClient
 
 VERIFY_CHUNK = 500
 """Programs in one request to the verifier: enough to fill its batches, few enough to show progress."""

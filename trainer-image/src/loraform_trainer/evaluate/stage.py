@@ -22,7 +22,7 @@ from loraform_trainer.evaluate.stage_progress import Share
 from loraform_trainer.evaluate.toolchain import words
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.files import adapter_folder_digest, sha256_file, write_jsonl
-from loraform_verifier.client import VerifierClient
+from loraform_verifier.http.client import VerifierClient
 
 SELECTING = 0.2
 """Share of the progress that choosing a checkpoint takes, where there are some."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loraform_api.finetunejob import ToolchainSpec
 from loraform_api.verification import Toolchain
-from loraform_verifier.versions import satisfies
+from loraform_verifier.hcl.versions import satisfies
 
 NAMED = 5
 """Providers and packs that are named."""

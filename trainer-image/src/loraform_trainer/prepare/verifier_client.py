@@ -5,8 +5,8 @@ from __future__ import annotations
 from loraform_api.verification import VerifyRequest, VerifyResponse
 from loraform_trainer.runtime import mounts
 from loraform_trainer.runtime.errors import StageError, TransientError
-from loraform_verifier import blocking
-from loraform_verifier.blocking import VerifierRefused, VerifierUnavailable
+from loraform_verifier.http import blocking
+from loraform_verifier.http.blocking import VerifierRefused, VerifierUnavailable
 
 
 def wait_for(url: str, seconds: float) -> None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from loraform_verifier.literals import inner, object_elements
-from loraform_verifier.parse import Attribute, Block
+from loraform_verifier.hcl.literals import inner, object_elements
+from loraform_verifier.hcl.parse import Attribute, Block
+from loraform_verifier.hcl.tree import children, text_of
 from loraform_verifier.schema.catalogue import Argument, BlockSchema, Nested
 from loraform_verifier.schema.findings import Place, SchemaFindings
 from loraform_verifier.schema.values import elements, is_set, mismatch
-from loraform_verifier.tree import children, text_of
 
 READ_ONLY = "Value for unconfigurable attribute"
 """The words of the plugin SDK, in which most providers are written."""

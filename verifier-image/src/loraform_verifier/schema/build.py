@@ -6,11 +6,11 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from loraform_verifier import isolation
+from loraform_verifier.sandbox import isolation
 from loraform_verifier.schema.catalogue import BUILT_IN
 from loraform_verifier.schema.compact import Compact, SchemaError, compact
-from loraform_verifier.toolchain import Provider, Terraform, child_environment
-from loraform_verifier.workspace import write_installation
+from loraform_verifier.terraform.toolchain import Provider, Terraform, child_environment
+from loraform_verifier.terraform.workspace import write_installation
 
 SECONDS = 300
 LIMITS = isolation.Limits(fsize=256 * isolation.MIB)

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from loraform_verifier.hcl.versions import order
 from loraform_verifier.schema.compact import (
     FLAG_BITS,
     FLAGS,
@@ -24,7 +25,6 @@ from loraform_verifier.schema.compact import (
     SchemaError,
     unpack,
 )
-from loraform_verifier.versions import order
 
 VARIABLE = "LORAFORM_SCHEMAS"
 """Environment variable: more schema files, or folders of them, separated as in PATH."""

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
-from loraform_verifier.configuration import MAIN_FILE, OVERRIDE, Configuration, placed
-from loraform_verifier.parse import Block, Document
-from loraform_verifier.provider_blocks import provider_of, required_sources
+from loraform_verifier.hcl.configuration import MAIN_FILE, OVERRIDE, Configuration, placed
+from loraform_verifier.hcl.parse import Block, Document
+from loraform_verifier.hcl.provider_blocks import provider_of, required_sources
 from loraform_verifier.schema.body import Scope, check_body
 from loraform_verifier.schema.catalogue import BlockSchema, Catalogue, ProviderSchema, source_of
 from loraform_verifier.schema.findings import (

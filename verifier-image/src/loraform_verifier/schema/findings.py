@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from loraform_api.verification import Diagnostic
-from loraform_verifier.diagnostics import MAX_PER_PROGRAM, code_of
-from loraform_verifier.parse import Block
+from loraform_verifier.hcl.parse import Block
+from loraform_verifier.terraform.diagnostics import MAX_PER_PROGRAM, code_of
 
 SCHEMA_MISSING = "SchemaMissing"
 HALLUCINATION_CODES: frozenset[str] = frozenset(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loraform_verifier.parse import Block, Document
+from loraform_verifier.hcl.parse import Block, Document
+from loraform_verifier.hcl.tree import children, line_of, text_of
 from loraform_verifier.schema.findings import Place, SchemaFindings
-from loraform_verifier.tree import children, line_of, text_of
 
 META_ARGUMENTS = ("count", "for_each", "provider", "depends_on")
 META_BLOCKS = {

@@ -13,11 +13,11 @@ from itertools import islice
 
 from tree_sitter import Node
 
-from loraform_verifier.literals import UNKNOWN, inner, literal
-from loraform_verifier.parse import Block, Document
+from loraform_verifier.hcl.literals import UNKNOWN, inner, literal
+from loraform_verifier.hcl.parse import Block, Document
+from loraform_verifier.hcl.tree import line_of, text_of
 from loraform_verifier.schema.catalogue import BlockSchema
 from loraform_verifier.schema.findings import SchemaFindings
-from loraform_verifier.tree import line_of, text_of
 
 Address = tuple[str, str, str]
 """Kind, type and name of a declared resource."""

@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterator
 
 from loraform_api.verification import Diagnostic
-from loraform_verifier.configuration import Configuration, placed
-from loraform_verifier.literals import inner, literal, object_elements
-from loraform_verifier.modules import Modules
-from loraform_verifier.normalise import NAME
-from loraform_verifier.parse import Attribute, Block
-from loraform_verifier.provider_blocks import Reference, configured_by, is_proxy
+from loraform_verifier.hcl.configuration import Configuration, placed
+from loraform_verifier.hcl.literals import inner, literal, object_elements
+from loraform_verifier.hcl.modules import Modules
+from loraform_verifier.hcl.normalise import NAME
+from loraform_verifier.hcl.parse import Attribute, Block
+from loraform_verifier.hcl.provider_blocks import Reference, configured_by, is_proxy
+from loraform_verifier.hcl.tree import children, line_of
 from loraform_verifier.schema.findings import Place, SchemaFindings
 from loraform_verifier.schema.language import Words, check_labels, check_words
-from loraform_verifier.tree import children, line_of
 
 SETTINGS = ("terraform", "provider", "module")
 TERRAFORM = Words(

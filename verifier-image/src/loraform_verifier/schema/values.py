@@ -11,8 +11,8 @@ from typing import Any
 
 from tree_sitter import Node
 
-from loraform_verifier.literals import UNKNOWN, inner, literal, object_elements
-from loraform_verifier.tree import children
+from loraform_verifier.hcl.literals import UNKNOWN, inner, literal, object_elements
+from loraform_verifier.hcl.tree import children
 
 BOOLS = ("true", "false", "1", "0")
 _NO_NUMBER = re.compile(r"^(?!.*inf)\D*$|^\d+ *[a-df-wyzA-DF-WYZ%][A-Za-z]*$", re.IGNORECASE | re.DOTALL)

@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 from tree_sitter import Node, Parser, Query, QueryCursor
 
-from loraform_verifier.tree import LANGUAGE
+from loraform_verifier.hcl.tree import LANGUAGE
 
 _MARKS = Query(LANGUAGE, "(comment) @comment (string_lit) @text (quoted_template) @text (heredoc_template) @text")
 _CODE = re.compile(rb"[\w\x80-\xff]+|[^\s\w]")

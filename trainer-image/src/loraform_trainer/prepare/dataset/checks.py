@@ -15,7 +15,7 @@ from loraform_trainer.prepare.dataset.secret_values import secret_in
 from loraform_trainer.prepare.dataset.typography import damage
 from loraform_trainer.prepare.dataset.validity import Validity
 from loraform_trainer.runtime.rows import Row
-from loraform_verifier.parse import Document, parse
+from loraform_verifier.hcl.parse import Document, parse
 
 MAX_TYPES = 50
 """Different resource types of one program that are counted."""

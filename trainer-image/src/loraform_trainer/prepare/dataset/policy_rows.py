@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from loraform_api.dataset import PolicyTeaching
 from loraform_api.verification import HousePolicy
-from loraform_verifier.parse import Document
-from loraform_verifier.policy import judge
-from loraform_verifier.rewrite import rewrite
+from loraform_verifier.hcl.parse import Document
+from loraform_verifier.policy.house_policy import judge
+from loraform_verifier.policy.rewrite import rewrite
 
 
 class Teacher:

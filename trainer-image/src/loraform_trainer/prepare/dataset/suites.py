@@ -18,8 +18,8 @@ from loraform_trainer.prepare.dataset.decontaminate import HeldOut
 from loraform_trainer.prepare.dataset.readers import BadRow, Record, format_of, read
 from loraform_trainer.runtime.errors import DatasetInvalidError
 from loraform_trainer.runtime.rows import SuiteLine
-from loraform_verifier.parse import parse
-from loraform_verifier.rewrite import rewrite
+from loraform_verifier.hcl.parse import parse
+from loraform_verifier.policy.rewrite import rewrite
 
 COLUMNS = frozenset(SuiteLine.model_fields)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from loraform_verifier.parse import parse
+from loraform_verifier.hcl.parse import parse
 
 QUOTES = {"\u201c": '"', "\u201d": '"', "\u201e": '"', "\u201f": '"', "\u2033": '"', "\u00ab": '"', "\u00bb": '"',
           "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u2032": "'"}  # fmt: skip

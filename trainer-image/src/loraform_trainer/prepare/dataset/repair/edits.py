@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from tree_sitter import Node
 
-from loraform_verifier.parse import Attribute, Block, Document
+from loraform_verifier.hcl.parse import Attribute, Block, Document
+from loraform_verifier.hcl.tree import text_of, walk
 from loraform_verifier.schema import catalogue
 from loraform_verifier.schema.catalogue import BlockSchema
 from loraform_verifier.schema.language import META_ARGUMENTS, META_BLOCKS
-from loraform_verifier.tree import text_of, walk
 
 T = TypeVar("T")
 Breakage = Callable[[Document, Random], str | None]

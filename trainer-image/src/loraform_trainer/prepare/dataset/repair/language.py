@@ -7,9 +7,9 @@ from random import Random
 from tree_sitter import Node
 
 from loraform_trainer.prepare.dataset.repair.edits import choose, doubled, items, places, references, replaced, without
-from loraform_verifier.literals import inner
-from loraform_verifier.parse import Document
-from loraform_verifier.tree import text_of, walk
+from loraform_verifier.hcl.literals import inner
+from loraform_verifier.hcl.parse import Document
+from loraform_verifier.hcl.tree import text_of, walk
 
 NAMES = ("main", "this", "default", "example", "primary", "my_resource")
 """What models call a resource when they have forgotten how they called it."""

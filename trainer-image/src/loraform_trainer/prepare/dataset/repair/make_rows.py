@@ -18,10 +18,10 @@ from loraform_trainer.prepare.dataset.repair import mistakes
 from loraform_trainer.prepare.dataset.repair.edits import Breakage
 from loraform_trainer.prepare.dataset.validity import CHUNK, CHUNK_CHARACTERS, Verify
 from loraform_trainer.runtime.rows import MAX_TEXT, Row
-from loraform_verifier.parse import Document, parse
-from loraform_verifier.policy import judge
+from loraform_verifier.hcl.parse import Document, parse
+from loraform_verifier.policy.house_policy import judge
+from loraform_verifier.policy.rewrite import rewrite
 from loraform_verifier.reflexion import Candidate, repair_input
-from loraform_verifier.rewrite import rewrite
 
 TRIES = 4
 """Broken programs that are made at most for each row wanted."""

@@ -13,10 +13,10 @@ from random import Random
 from loraform_api.verification import DenyRule, HousePolicy
 from loraform_trainer.prepare.dataset.repair import language, schema
 from loraform_trainer.prepare.dataset.repair.edits import Breakage, added, choose, replaced, without
-from loraform_verifier.literals import as_string, escape, literal, object_elements
-from loraform_verifier.parse import Block, Document
-from loraform_verifier.policy import deciding_object
-from loraform_verifier.taggable import tagging_of
+from loraform_verifier.hcl.literals import as_string, escape, literal, object_elements
+from loraform_verifier.hcl.parse import Block, Document
+from loraform_verifier.policy.house_policy import deciding_object
+from loraform_verifier.policy.taggable import tagging_of
 
 KINDS: Mapping[str, Breakage] = {
     "MissingArgument": schema.missing_argument,

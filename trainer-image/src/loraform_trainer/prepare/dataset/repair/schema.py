@@ -21,11 +21,11 @@ from loraform_trainer.prepare.dataset.repair.edits import (
     replaced,
     without,
 )
-from loraform_verifier.edits import Edit, edited
-from loraform_verifier.literals import inner, literal
-from loraform_verifier.parse import Document
+from loraform_verifier.hcl.edits import Edit, edited
+from loraform_verifier.hcl.literals import inner, literal
+from loraform_verifier.hcl.parse import Document
+from loraform_verifier.hcl.tree import text_of
 from loraform_verifier.schema import catalogue
-from loraform_verifier.tree import text_of
 
 INVENTED = (
     'name = "main"',

@@ -1,0 +1,1 @@
+"""A program's text: parse it, read values, edit it, normalise it."""

@@ -1,0 +1,202 @@
+"""Makes a program judgeable in our setting: its own settings taken out, what it needs from outside listed.
+
+`terraform` and `provider` blocks are overwritten with spaces, so that every line number stands. Provider configuration
+is always ours. What stood in the program's own is left as a local value that nothing reads, where a resource uses it:
+so terraform judges the expressions where they stand, and none acts. The program keeps its aliases: in the root module
+ours feeds them, in others they are the default configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from tree_sitter import Node
+
+from loraform_verifier.hcl.configuration import Configuration, folder_of
+from loraform_verifier.hcl.edits import Edit, edited
+from loraform_verifier.hcl.literals import inner, literal, object_elements
+from loraform_verifier.hcl.modules import Call, Modules
+from loraform_verifier.hcl.parse import Attribute, Block, Document
+from loraform_verifier.hcl.provider_blocks import (
+    Reference,
+    configured_by,
+    is_proxy,
+    named_in,
+    reference,
+    required,
+    typed,
+    uses,
+)
+from loraform_verifier.hcl.tree import children, text_of
+
+BLANKED = ("terraform", "provider", "backend")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+"""A name as Terraform takes it, to be matched whole."""
+_RESERVED = {"source", "version", "providers", "count", "for_each", "depends_on", "lifecycle", "locals"}
+_PATH = b"path.module"
+_BINDS_PATH = re.compile(rb"(?:\bfor\s+|,\s*)path\s*(?:,|in\b)")
+
+Aliases = frozenset[Reference]
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """A program ready for Terraform, and what its parent must provide."""
+
+    files: dict[str, bytes]
+    """By path in the program."""
+    providers: frozenset[str]
+    """Providers that it names, as `named_in` does: `aws`, or `aws = custom/aws`."""
+    aliases: Aliases = frozenset()
+    """Declared (provider, alias) pairs."""
+    inputs: frozenset[str] = frozenset()
+    """Variables without a default."""
+    root_only: bool = False
+    """It may break a rule that holds for root modules alone: outputs of sensitive or ephemeral values."""
+    calls: Sequence[Call] = ()
+    """The modules it calls."""
+    links: dict[str, Path] = field(default_factory=dict)
+    """Mirrored modules to link: path in the program to folder."""
+    inner_aliases: dict[str, Aliases] = field(default_factory=dict)
+    """Aliases that the modules in its folders expect from their callers."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Local names of all providers that a run starts: also of those that have an alias alone."""
+        return self.providers | {name for name, _ in self.aliases}
+
+
+def normalise(configuration: Configuration, modules: Modules | None = None) -> Normalised:
+    """Take out what is ours to decide and list the program's needs. The configuration has no problems."""
+    modules = modules or Modules()
+    root = list(configuration.blocks())
+    folders = {*configuration.folders, *(call.folder for call in modules.calls)}
+    expected = {folder: frozenset(_expected(list(configuration.blocks(folder)))) for folder in configuration.folders}
+    expected.pop("", None)
+    return Normalised(
+        files=_files(configuration, modules),
+        providers=frozenset(n for folder in folders for n in named_in(list(modules.blocks(configuration, folder)))),
+        aliases=frozenset(_aliases(root)),
+        inputs=frozenset(_inputs(root)),
+        root_only=_root_only(configuration.module().values()),
+        calls=tuple(modules.calls),
+        links=dict(modules.links),
+        inner_aliases={folder: aliases for folder, aliases in expected.items() if aliases},
+    )
+
+
+def _files(configuration: Configuration, modules: Modules) -> dict[str, bytes]:
+    used, numbers = uses(configuration, modules), count()
+    files = {}
+    for name, document in configuration.documents.items():
+        folder = folder_of(name)
+        own = {configured_by(block) for block in configuration.blocks(folder)} if folder else set()
+        edits = [e for b in document.blocks for e in _in_block(b, folder, used.get(folder, set()), own, numbers)]
+        files[name] = edited(document.source, [*edits, *_paths(document, folder)])
+    return files
+
+
+def _in_block(
+    block: Block, folder: str, used: set[Reference], own: set[Reference | None], numbers: Iterator[int]
+) -> Iterator[Edit]:
+    if block.type == "provider" and folder and is_proxy(block) and block.attribute("alias"):
+        return  # a caller may hand it in; nobody uses it otherwise
+    if block.type == "provider" and configured_by(block) in used:
+        yield from _as_local(block, next(numbers))
+    elif block.type in BLANKED:
+        yield _blank(block.node)
+    for argument in (found for b in typed([block]) if (found := b.attribute("provider"))):
+        meant = reference(argument.value)
+        if meant in own and meant is not None and meant[1]:
+            yield Edit(argument.value.start_byte, argument.value.end_byte, meant[0])
+
+
+def _as_local(provider: Block, number: int) -> Iterator[Edit]:
+    """Make a provider's block an object that a local value is, each expression on its line."""
+    kind, end = provider.node.children[0], children(provider.node, "block_end")[0]
+    yield Edit(kind.start_byte, kind.end_byte, f"locals {{ _loraform_{number} =")
+    yield from _as_object(provider)
+    yield Edit(end.start_byte, end.end_byte, "}}")
+
+
+def _as_object(block: Block) -> Iterator[Edit]:
+    yield from (_blank(label) for label in block.node.children[1:] if label.type in ("identifier", "string_lit"))
+    for name in (a.value.parent.children[0] for a in block.attributes if a.value.parent):
+        yield Edit(name.start_byte, name.end_byte, f'"{text_of(name)}"')
+    for nested in block.blocks:
+        kind = nested.node.children[0]
+        if nested.type == "dynamic":  # its iterator is known to it alone
+            yield _blank(nested.node)
+        else:
+            yield Edit(kind.start_byte, kind.end_byte, f'"{nested.type}" =')
+            yield from _as_object(nested)
+
+
+def _paths(document: Document, folder: str) -> Iterator[Edit]:
+    """Write out the path of the module, which with us lies elsewhere."""
+    if _PATH not in document.source or _BINDS_PATH.search(document.source):
+        return
+    for word in document.nodes.of("variable_expr"):
+        step = word.next_named_sibling
+        if step is not None and document.source[word.start_byte : step.end_byte] == _PATH:
+            yield Edit(word.start_byte, step.end_byte, f'"{folder or "."}"')
+
+
+def blanked(source: bytes, blocks: Iterable[Block]) -> bytes:
+    """Return a text with blocks overwritten by spaces; every line and every other byte stands where it stood."""
+    return edited(source, (_blank(block.node) for block in blocks))
+
+
+def _blank(node: Node) -> Edit:
+    return Edit(node.start_byte, node.end_byte, re.sub(rb"[^\r\n]", b" ", node.text or b"").decode())
+
+
+def _aliases(blocks: Iterable[Block]) -> Iterator[Reference]:
+    for name, alias in filter(None, map(configured_by, blocks)):
+        if NAME.fullmatch(name) and NAME.fullmatch(alias):
+            yield name, alias
+
+
+def _expected(blocks: Sequence[Block]) -> Iterator[Reference]:
+    """Yield the `configuration_aliases` of a module's `required_providers` that it does not configure itself."""
+    own = {configured_by(block) for block in blocks if not is_proxy(block)}
+    for element in (e for provider in required(blocks) for e in object_elements(provider.value) or ()):
+        if element.key == "configuration_aliases":
+            for item in children(inner(element.value), "expression"):
+                name, _, alias = text_of(item).partition(".")
+                if NAME.fullmatch(name) and NAME.fullmatch(alias) and (name, alias) not in own:
+                    yield name, alias
+
+
+def _inputs(blocks: Iterable[Block]) -> Iterator[str]:
+    for block in blocks:
+        if block.type == "variable" and len(block.labels) == 1 and block.attribute("default") is None:
+            name = block.labels[0]
+            if NAME.fullmatch(name) and name not in _RESERVED:
+                yield name
+
+
+def _root_only(documents: Iterable[Document]) -> bool:
+    documents = list(documents)
+    outputs = [b for document in documents for b in document.blocks if b.type == "output"]
+    if any(b.attribute("ephemeral") for b in outputs):
+        return True
+    return any(not _says_true(b.attribute("sensitive")) for b in outputs) and any(map(_marks_values, documents))
+
+
+def _marks_values(document: Document) -> bool:
+    if any(b.type == "ephemeral" for b in document.blocks):
+        return True
+    variables = [b for b in document.blocks if b.type == "variable"]
+    if any(b.attribute("sensitive") or b.attribute("ephemeral") for b in variables):
+        return True
+    calls = (text_of(call.children[0]) for call in document.nodes.of("function_call"))
+    return any(name in ("sensitive", "ephemeralasnull") for name in calls)
+
+
+def _says_true(attribute: Attribute | None) -> bool:
+    return attribute is not None and literal(attribute.value) is True

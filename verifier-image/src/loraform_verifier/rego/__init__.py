@@ -1,0 +1,1 @@
+"""Rego policies over a plan, in a confined process."""

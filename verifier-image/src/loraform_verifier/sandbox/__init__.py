@@ -1,0 +1,1 @@
+"""Hostile work in confined child processes."""

@@ -1,0 +1,1 @@
+"""The stages of verification: what each asks of the programs that reach it."""

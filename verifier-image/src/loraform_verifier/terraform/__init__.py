@@ -1,0 +1,1 @@
+"""Everything that runs terraform, and what is read from its plans and diagnostics."""
