@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from loraform_api.finetunejob_status import ArmName, Forgetting, Reflexion
-from loraform_api.meta import Sha256, WireModel
-from loraform_api.prompt import PromptTemplate
+from loraform_api.meta import PromptTemplate, Sha256, WireModel
 from loraform_api.run import CheckpointScore
 
 

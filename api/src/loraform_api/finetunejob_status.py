@@ -12,13 +12,13 @@ from loraform_api.meta import (
     ArtifactUri,
     Condition,
     DecimalString,
+    PromptTemplate,
     RateString,
     Sha256,
     SignedDecimalString,
     keyed_by,
 )
 from loraform_api.names import RunStage
-from loraform_api.prompt import PromptTemplate
 from loraform_api.statistics import Pairs
 
 

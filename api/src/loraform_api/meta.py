@@ -156,6 +156,13 @@ class ConditionStatus(StrEnum):
     UNKNOWN = "Unknown"
 
 
+class PromptTemplate(StrEnum):
+    """`Instruction` is the one prompt of training and serving; `Chat` is the base model's own chat template."""
+
+    INSTRUCTION = "Instruction"
+    CHAT = "Chat"
+
+
 class Condition(ApiModel):
     """One observation of an object's state, in the standard Kubernetes form."""
 

@@ -10,9 +10,8 @@ from pydantic import Field
 
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.finetunejob_status import ArmName, Forgetting, Paired, PassAtK, Reflexion
-from loraform_api.meta import ApiModel, DecimalString, RateString, Sha256, WireModel
+from loraform_api.meta import ApiModel, DecimalString, PromptTemplate, RateString, Sha256, WireModel
 from loraform_api.names import TERMINATION_LIMIT, RunStage
-from loraform_api.prompt import PromptTemplate
 from loraform_api.verification import HousePolicy
 
 

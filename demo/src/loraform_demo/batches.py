@@ -11,9 +11,9 @@ from random import Random
 import torch
 from tokenizers import Tokenizer
 
-from loraform_api.prompt import prompt_tokens, response_tokens
 from loraform_demo.corpus import Row, base_rows
 from loraform_demo.tokenizer import EOS, PAD
+from loraform_engine.prompt import prompt_tokens, response_tokens
 
 IGNORED = -100
 BATCHES_SORTED_TOGETHER = 16

@@ -10,11 +10,11 @@ import torch
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, LlamaForCausalLM
 
-from loraform_api.prompt import render
 from loraform_demo.batches import Encoder
 from loraform_demo.corpus import base_rows
 from loraform_demo.tokenizer import save_tokenizer, train_tokenizer
 from loraform_demo.training import Recipe, Training
+from loraform_engine.prompt import render
 
 TOKENIZER_ROWS = 6000
 

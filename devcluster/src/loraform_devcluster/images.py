@@ -10,6 +10,7 @@ from pathlib import Path
 BASE_SUITE = "bookworm"
 BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv")
 API = "api/src/loraform_api"
+ENGINE_CLIENT = "engine/src/loraform_engine"
 VERIFIER = "verifier-image/src/loraform_verifier"
 
 
@@ -24,11 +25,21 @@ class Image:
     toolchain: bool = False
 
 
-TRAINER = Image("trainer", "trainer-image/Dockerfile", "trainer", (API, VERIFIER, "trainer-image/src/loraform_trainer"))
+TRAINER = Image(
+    "trainer",
+    "trainer-image/Dockerfile",
+    "trainer",
+    (API, ENGINE_CLIENT, VERIFIER, "trainer-image/src/loraform_trainer"),
+)
 IMAGES = (
     Image("operator", "operator/Dockerfile", "operator", (API, "operator/src/loraform_operator")),
     Image("verifier", "verifier-image/Dockerfile", "verifier", (API, VERIFIER), toolchain=True),
-    Image("gateway", "gateway-image/Dockerfile", "gateway", (API, VERIFIER, "gateway-image/src/loraform_gateway")),
+    Image(
+        "gateway",
+        "gateway-image/Dockerfile",
+        "gateway",
+        (API, ENGINE_CLIENT, VERIFIER, "gateway-image/src/loraform_gateway"),
+    ),
     TRAINER,
 )
 ENGINE = "engine-cpu"

@@ -13,9 +13,9 @@ import aiohttp
 from aiohttp import web
 
 from loraform_api import names
+from loraform_engine.client import Engine
 from loraform_gateway.agent import Agent
 from loraform_gateway.answering import Answerer
-from loraform_gateway.engine import Engine
 from loraform_gateway.front import Front
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.route import Operator, RouteFollower

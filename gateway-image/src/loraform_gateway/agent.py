@@ -15,9 +15,9 @@ import aiohttp
 from aiohttp import web
 
 from loraform_api.heartbeat import HEARTBEAT_SECONDS, Heartbeat
-from loraform_gateway.engine import GENERATE, Engine
+from loraform_engine.adapters import Keeper
+from loraform_engine.client import GENERATE, Engine
 from loraform_gateway.errors import bad_request, shape_errors, unavailable
-from loraform_gateway.keeper import Keeper
 from loraform_gateway.route import RouteFollower
 
 BODY_LIMIT = 4 << 20

@@ -10,12 +10,12 @@ from typing import Any
 
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
 from loraform_api.names import ENGINE_MODEL
-from loraform_api.prompt import unfenced
-from loraform_gateway.engine import Engine, EngineRefused, EngineUnreachable
+from loraform_engine.client import Engine, EngineRefused, EngineUnreachable
+from loraform_engine.prompt import unfenced
+from loraform_engine.prompting import BaseModelUnreadable, Prompter, load_prompter
 from loraform_gateway.errors import ApiError, bad_request, unavailable
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.openai import Answer, Asked, LoraformField, Verdict
-from loraform_gateway.prompting import BaseModelUnreadable, Prompter, load_prompter
 from loraform_gateway.route import live_adapter
 from loraform_gateway.verifying import Verify, judge
 

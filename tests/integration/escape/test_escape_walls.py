@@ -277,7 +277,8 @@ def test_the_kernel_sees_no_socket_but_unix_ones(terraform: Terraform, folder: P
     install({"strace": "strace"}, Progress())
     lay_out_alone(folder, terraform, Normalised({"main.tf": VPC.encode()}, frozenset({"aws"})))
     code = (
-        "import sys; from pathlib import Path; from loraform_verifier.sandbox import isolation; from loraform_verifier.terraform import toolchain\n"
+        "import sys; from pathlib import Path; from loraform_verifier.sandbox import isolation\n"
+        "from loraform_verifier.terraform import toolchain\n"
         "home = Path(sys.argv[2])\n"
         "env = toolchain.child_environment(home)\n"
         "readable = [Path(name) for name in sys.argv[3:]]\n"

@@ -18,8 +18,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from loraform_api.artifact import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PARITY_FILE
 from loraform_api.names import RunStage
-from loraform_api.parity import ParityFile, ParityRow
 from loraform_api.run import RunConfig, StageReport
+from loraform_engine.parity import ParityFile, ParityRow
 from loraform_trainer.__main__ import main
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.paths import Paths

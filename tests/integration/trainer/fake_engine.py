@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from loraform_api.artifact import ADAPTER_WEIGHTS, PARITY_FILE
 from loraform_api.names import ENGINE_MODEL
-from loraform_api.parity import ParityFile
+from loraform_engine.parity import ParityFile
 from loraform_trainer.__main__ import load_config
 from loraform_trainer.evaluate import stage
 from loraform_trainer.runtime.context import Context

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from loraform_api.heartbeat import adapter_name
-from loraform_api.parity import ParityFile
+from loraform_engine.parity import ParityFile
 from loraform_trainer.evaluate.engine import Engine, wait_until
 
 VLLM = shutil.which("vllm")

@@ -15,8 +15,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from loraform_api.names import RunStage
-from loraform_api.prompt import response_tokens
 from loraform_api.run import ExitCode
+from loraform_engine.prompt import response_tokens
 from loraform_trainer.runtime.paths import Paths
 
 from .conftest import arrow_rows

@@ -8,12 +8,12 @@ from random import Random
 import pytest
 import torch
 
-from loraform_api.prompt import render
 from loraform_demo.batches import IGNORED, Encoder
 from loraform_demo.corpus import base_rows
 from loraform_demo.muon import orthogonal
 from loraform_demo.tokenizer import EOS, train_tokenizer
 from loraform_demo.training import Recipe, new_model, schedule
+from loraform_engine.prompt import render
 
 
 @pytest.fixture(scope="module")

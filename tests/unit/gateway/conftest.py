@@ -18,9 +18,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from loraform_api.artifact import ADAPTER_FILES, adapter_digest
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
-from loraform_api.parity import ParityFile, ParityRow
 from loraform_api.verification import HousePolicy, ProgramVerdict, StageResult, Toolchain, VerifyRequest, VerifyResponse
-from loraform_gateway.prompting import load_prompter
+from loraform_engine.parity import ParityFile, ParityRow
+from loraform_engine.prompting import load_prompter
 
 POLICY = HousePolicy(comment="# house", tags={"created_by": "PiCloud"})
 VALID = 'resource "aws_s3_bucket" "b" {\n}\n'

@@ -13,9 +13,9 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from loraform_api.heartbeat import adapter_name
+from loraform_engine.client import Engine
 from loraform_gateway import streaming
 from loraform_gateway.answering import Answerer
-from loraform_gateway.engine import Engine
 from loraform_gateway.front import Front
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.route import Operator, RouteFollower

@@ -15,7 +15,7 @@ from loraform_api.finetunejob_status import (
     StageRate,
     TrainingStatus,
 )
-from loraform_api.prompt import PromptTemplate
+from loraform_api.meta import PromptTemplate
 from loraform_api.run import ArmResult, EvaluateResult, StageReport, TrainResult
 
 DIGITS = 4

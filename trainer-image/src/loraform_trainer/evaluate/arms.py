@@ -10,8 +10,8 @@ from typing import Any
 
 from loraform_api.finetunejob_status import ArmName, Paired
 from loraform_api.heartbeat import adapter_name
+from loraform_api.meta import PromptTemplate
 from loraform_api.names import ENGINE_MODEL
-from loraform_api.prompt import PromptTemplate
 from loraform_api.run import ArmResult, Counts
 from loraform_api.statistics import design_effect
 from loraform_api.verification import Asked, DenyRule, HousePolicy, ProgramVerdict, Stage

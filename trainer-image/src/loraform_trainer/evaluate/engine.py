@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from loraform_api.parity import ParityFile, ParityResult, compare, read_logprob, requests
+from loraform_engine.parity import ParityFile, ParityResult, compare, read_logprob, requests
 from loraform_trainer.runtime.errors import AdapterNotServableError, StageError, TransientError
 
 POLL_SECONDS = 1.0

@@ -12,9 +12,10 @@ from loraform_api.artifact import PARITY_FILE
 from loraform_api.finetunejob import EvaluationSpec
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import adapter_name
+from loraform_api.meta import PromptTemplate
 from loraform_api.names import ENGINE_MODEL
-from loraform_api.parity import ParityFile
-from loraform_api.prompt import PromptTemplate, unfenced
+from loraform_engine.parity import ParityFile
+from loraform_engine.prompt import unfenced
 from loraform_trainer.evaluate import chat
 from loraform_trainer.evaluate.arms import Arm, Row, Scored
 from loraform_trainer.evaluate.chat import Chat, program_in

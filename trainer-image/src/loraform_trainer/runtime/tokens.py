@@ -1,4 +1,4 @@
-"""The base model's tokenizer, used as the prompt contract asks (`loraform_api.prompt`)."""
+"""The base model's tokenizer, used as the prompt contract asks (`loraform_engine.prompt`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from loraform_api.prompt import prompt_tokens, response_tokens, special_ids, template_hash
+from loraform_engine.prompt import prompt_tokens, response_tokens, special_ids, template_hash
 from loraform_trainer.runtime.errors import BaseModelInvalidError
 from loraform_trainer.runtime.files import sha256_file
 from loraform_trainer.runtime.rows import Row

@@ -10,7 +10,7 @@ from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from loraform_api.artifact import ADAPTER_CONFIG, ADAPTER_FILES, ADAPTER_WEIGHTS, PARITY_FILE
-from loraform_api.parity import ParityFile
+from loraform_engine.parity import ParityFile
 from loraform_trainer.runtime.files import whole_folder, write_atomic
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from loraform_api.parity import PARITY_ROWS, ParityFile, ParityRow
+from loraform_engine.parity import PARITY_ROWS, ParityFile, ParityRow
 from loraform_trainer.train.token_rows import TokenRow
 
 

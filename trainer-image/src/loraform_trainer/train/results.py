@@ -11,8 +11,8 @@ import torch
 
 from loraform_api.artifact import ADAPTER_FILES, adapter_digest
 from loraform_api.evaluation import LossPoint
-from loraform_api.parity import ParityFile
 from loraform_api.run import RunConfig, TrainResult
+from loraform_engine.parity import ParityFile
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.files import sha256_file, write_jsonl

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 DECIDING = (
     "loraform_api",
+    "loraform_engine",
     "loraform_trainer.prepare",
     "loraform_trainer.runtime",
     "loraform_verifier",

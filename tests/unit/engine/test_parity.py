@@ -7,7 +7,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from loraform_api.parity import PROBES, ParityFile, ParityRow, compare, probes, read_logprob, requests
+from loraform_engine.parity import PROBES, ParityFile, ParityRow, compare, probes, read_logprob, requests
 
 ROW = ParityRow(prompt_ids=[1, 2], response_ids=[3, 4], adapter_logprobs=[-0.1, -0.2], base_logprobs=[-3.0, -2.0])
 

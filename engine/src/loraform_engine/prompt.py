@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
 from typing import Any
 
 Encode = Callable[[str], Sequence[int]]
@@ -21,13 +20,6 @@ Encode = Callable[[str], Sequence[int]]
 INSTRUCTION_HEADER = "### Instruction:\n"
 INPUT_HEADER = "\n\n### Input:\n"
 RESPONSE_HEADER = "\n\n### Response:\n"
-
-
-class PromptTemplate(StrEnum):
-    """`Instruction` is the one prompt of training and serving; `Chat` is the base model's own chat template."""
-
-    INSTRUCTION = "Instruction"
-    CHAT = "Chat"
 
 
 _FENCED = re.compile(r"\s*```[\w-]*[ \t]*\n(?P<body>.*?)\n?[ \t]*```\s*", re.DOTALL)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from loraform_api.heartbeat import AdapterState, RouteAdapter, adapter_name
-from loraform_gateway.engine import Engine
-from loraform_gateway.keeper import UNLOAD_AFTER_SECONDS, Keeper
+from loraform_engine.adapters import UNLOAD_AFTER_SECONDS, Keeper
+from loraform_engine.client import Engine
 
 
 class Clock:

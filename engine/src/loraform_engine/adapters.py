@@ -1,7 +1,8 @@
-"""Keeps the route's adapters in one engine, and lets only those answer that passed parity in this very engine.
+"""Keeps the route's adapters in one engine; only those answer that passed parity in this very engine.
 
 vLLM can answer 200 to a load and still serve the base model, and it forgets every adapter when it restarts. So each
-load is: digest of the files, load, parity (`loraform_api.parity`); and each look compares with what the engine lists.
+load checks the digest of the files, loads them and checks parity (`loraform_engine.parity`); and each step compares
+with what the engine lists.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from pydantic import ValidationError
 from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE, adapter_digest
 from loraform_api.heartbeat import AdapterState, LoadedAdapter, Route, RouteAdapter, adapter_name
 from loraform_api.names import ENGINE_MODEL
-from loraform_api.parity import ParityFile, compare, read_logprob, requests
-from loraform_gateway.engine import Engine, EngineRefused, EngineUnreachable
+from loraform_engine.client import Engine, EngineRefused, EngineUnreachable
+from loraform_engine.parity import ParityFile, compare, read_logprob, requests
 
 LOG = logging.getLogger(__name__)
 UNLOAD_AFTER_SECONDS = 60

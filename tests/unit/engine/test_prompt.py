@@ -1,4 +1,4 @@
-from loraform_api.prompt import prompt_tokens, render, response_tokens, template_hash
+from loraform_engine.prompt import prompt_tokens, render, response_tokens, template_hash
 
 
 def encode(text: str) -> list[int]:

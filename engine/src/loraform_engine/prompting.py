@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from loraform_api.prompt import Encode, prompt_tokens, special_ids, template_hash
+from loraform_engine.prompt import Encode, prompt_tokens, special_ids, template_hash
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "config.json"
