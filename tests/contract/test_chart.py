@@ -19,8 +19,8 @@ from loraform_api import __version__, names
 from loraform_devcluster.binaries import Binaries
 from loraform_devcluster.layout import CHECKOUT, DEFAULT_STATE, Layout, default_cache
 from loraform_devcluster.progress import Progress
-from loraform_operator.networkpolicy import OPERATOR_NAME
-from loraform_operator.publication import SECRET
+from loraform_operator.endpoint.publication import SECRET
+from loraform_operator.pods.networkpolicy import OPERATOR_NAME
 from loraform_operator.settings import ImageSettings, Profile, Settings
 
 CHART = CHECKOUT / "charts" / "loraform"

@@ -16,20 +16,21 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from loraform_api.names import PORT_METRICS, PORT_OPERATOR, Kind
-from loraform_operator import endpoint, finetunejob, iacmodel, publication
-from loraform_operator.backoffs import Backoffs
-from loraform_operator.cluster import Cluster, path_of
+from loraform_operator import finetunejob, iacmodel
 from loraform_operator.context import Cache, Context, Key
-from loraform_operator.errors import ClusterError
-from loraform_operator.events import Recorder
-from loraform_operator.heartbeats import HeartbeatStore, RouteStore
+from loraform_operator.endpoint import publication, server
+from loraform_operator.endpoint.heartbeats import HeartbeatStore, RouteStore
+from loraform_operator.endpoint.progress import ProgressStore
+from loraform_operator.endpoint.tokens import TokenVerifier
 from loraform_operator.iacmodel.metrics import ModelCollector
+from loraform_operator.kube.backoffs import Backoffs
+from loraform_operator.kube.cluster import Cluster, path_of
+from loraform_operator.kube.errors import ClusterError
+from loraform_operator.kube.events import Recorder
 from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
-from loraform_operator.progress import ProgressStore
 from loraform_operator.queue import Queue
 from loraform_operator.settings import Settings
 from loraform_operator.sweep import sweep
-from loraform_operator.tokens import TokenVerifier
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class App:
         )
         self.registry.register(ResourceCollector(cache, self.context.progress))
         self.registry.register(ModelCollector(cache, self.context.heartbeats, now))
-        await self._serve(endpoint.application(self._receiver()), options.endpoint_port, self._tls)
+        await self._serve(server.application(self._receiver()), options.endpoint_port, self._tls)
         for task in (self.queue.run(), self._upkeep(), self._tick()):
             self._tasks.append(asyncio.create_task(task))
         self.ready = True
@@ -154,12 +155,12 @@ class App:
             for namespace in self.options.namespaces or (None,):
                 await self.cluster.request("GET", path_of(kind.value, namespace), query={"limit": "1"})
 
-    def _receiver(self) -> endpoint.Receiver:
+    def _receiver(self) -> server.Receiver:
         ctx = self.context
-        return endpoint.Receiver(
+        return server.Receiver(
             cache=ctx.cache,
             tokens=TokenVerifier(lambda path: self.cluster.request("GET", path)),
-            rate=endpoint.RateLimit(time.monotonic),
+            rate=server.RateLimit(time.monotonic),
             progress=ctx.progress,
             heartbeats=ctx.heartbeats,
             routes=ctx.routes,

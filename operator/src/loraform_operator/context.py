@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from loraform_api.names import Kind
-from loraform_operator.cluster import Cluster
-from loraform_operator.events import Recorder
-from loraform_operator.heartbeats import HeartbeatStore, RouteStore
-from loraform_operator.progress import ProgressStore
+from loraform_operator.endpoint.heartbeats import HeartbeatStore, RouteStore
+from loraform_operator.endpoint.progress import ProgressStore
+from loraform_operator.kube.cluster import Cluster
+from loraform_operator.kube.events import Recorder
 from loraform_operator.settings import Settings
 
 

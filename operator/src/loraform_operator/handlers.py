@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import kopf
 
 from loraform_api.names import GROUP, LABEL_JOB, LABEL_MANAGED_BY, LABEL_MODEL, MANAGER, VERSION, Kind
-from loraform_operator.backoffs import Backoffs
 from loraform_operator.context import Cache, Key
+from loraform_operator.kube.backoffs import Backoffs
 
 CHILDREN = (
     ("batch", "v1", "jobs"),

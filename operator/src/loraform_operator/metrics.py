@@ -17,7 +17,7 @@ from loraform_api.finetunejob_status import ArmStatus, FineTuneJobStatus, Reflex
 from loraform_api.meta import Condition
 from loraform_api.names import Kind
 from loraform_operator.context import Cache, Key
-from loraform_operator.progress import ProgressStore
+from loraform_operator.endpoint.progress import ProgressStore
 
 QUEUE = "loraform"
 STATUSES = ("True", "False", "Unknown")

@@ -14,8 +14,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from loraform_operator import errors
 from loraform_operator.context import Key
+from loraform_operator.kube import errors
 from loraform_operator.logs import current_key
 from loraform_operator.metrics import QueueMetrics
 

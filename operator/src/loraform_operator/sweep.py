@@ -10,8 +10,8 @@ import logging
 from collections.abc import Sequence
 
 from loraform_api.names import LABEL_MANAGED_BY, MANAGER, Kind
-from loraform_operator.cluster import Cluster
 from loraform_operator.context import Cache, Key
+from loraform_operator.kube.cluster import Cluster
 
 log = logging.getLogger(__name__)
 

@@ -17,12 +17,12 @@ import yaml
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.meta import parse_timestamp
 from loraform_api.run import FluxArtifact, TrainerStatus
-from loraform_operator.apply import Plan
 from loraform_operator.context import Endpoint
+from loraform_operator.endpoint.progress import Report
 from loraform_operator.finetunejob.observe import Observed, model_of
 from loraform_operator.finetunejob.plan import plan, render
 from loraform_operator.finetunejob.status import derive_status
-from loraform_operator.progress import Report
+from loraform_operator.kube.apply import Plan
 from loraform_operator.settings import Settings, load_settings
 
 HERE = Path(__file__).parent

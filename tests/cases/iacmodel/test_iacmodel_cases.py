@@ -20,7 +20,6 @@ from loraform_api.finetunejob import FineTuneJob
 from loraform_api.heartbeat import Heartbeat
 from loraform_api.iacmodel import IaCModel, IaCModelStatus
 from loraform_api.meta import parse_timestamp
-from loraform_operator.apply import covers
 from loraform_operator.context import Endpoint
 from loraform_operator.iacmodel.notes import transitions
 from loraform_operator.iacmodel.observe import Observed, read_route
@@ -28,6 +27,7 @@ from loraform_operator.iacmodel.plan import plan, route_config_map
 from loraform_operator.iacmodel.routing import derive_route
 from loraform_operator.iacmodel.status import derive_status
 from loraform_operator.iacmodel.versions import judge, read_versions, revision, undecided
+from loraform_operator.kube.apply import covers
 from loraform_operator.settings import load_settings
 
 HERE = Path(__file__).parent

@@ -17,7 +17,7 @@ import pytest
 from loraform_api.verification import Program, Stage, VerifyRequest
 from loraform_devcluster.binaries import install
 from loraform_devcluster.progress import Progress
-from loraform_operator.podspec import verifier_container
+from loraform_operator.pods.parts import verifier_container
 from loraform_verifier.hcl.normalise import Normalised
 from loraform_verifier.sandbox import isolation
 from loraform_verifier.terraform.batch import was_stopped

@@ -29,8 +29,8 @@ from loraform_api.finetunejob import PlacementSpec
 from loraform_api.heartbeat import Heartbeat, Route, RouteAdapter
 from loraform_api.verification import HousePolicy
 from loraform_engine.prompting import load_prompter
-from loraform_operator.certificates import make_ca, make_leaf
-from loraform_operator.engine import engine_container
+from loraform_operator.endpoint.certificates import make_ca, make_leaf
+from loraform_operator.pods.engine import engine_container
 from loraform_operator.settings import Profile
 
 from ..waiting import free_port, wait_for

@@ -12,7 +12,7 @@ import pytest
 
 from loraform_api.heartbeat import Heartbeat, Route
 from loraform_gateway.route import Operator, RouteFollower
-from loraform_operator.certificates import make_ca
+from loraform_operator.endpoint.certificates import make_ca
 
 ROUTE = Route(revision="r1", model="house", base_path="/mnt/base")
 

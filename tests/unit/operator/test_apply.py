@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from loraform_operator.apply import Plan, carry_out, covers
+from loraform_operator.kube.apply import Plan, carry_out, covers
 
 
 @pytest.mark.parametrize(

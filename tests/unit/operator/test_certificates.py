@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from loraform_operator.certificates import LEAF_LIFE, Pair, ca_is_good, leaf_is_good, make_ca, make_leaf
-from loraform_operator.publication import load_into
+from loraform_operator.endpoint.certificates import LEAF_LIFE, Pair, ca_is_good, leaf_is_good, make_ca, make_leaf
+from loraform_operator.endpoint.publication import load_into
 
 NOW = datetime.now(UTC)
 HOSTS = ["127.0.0.1", "loraform-operator.loraform-system.svc"]

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from kubernetes.aio import client
 
-from loraform_operator import errors
-from loraform_operator.cluster import ATTEMPTS, Cluster, path_of
+from loraform_operator.kube import errors
+from loraform_operator.kube.cluster import ATTEMPTS, Cluster, path_of
 
 MAP = {
     "apiVersion": "v1",

@@ -13,10 +13,10 @@ from aiohttp.web import Application, Request
 from loraform_api.heartbeat import Route
 from loraform_api.names import Kind, audience, heartbeat_path, progress_path
 from loraform_operator.context import Cache, Key
-from loraform_operator.endpoint import BODY_LIMIT, RateLimit, Receiver, application
-from loraform_operator.heartbeats import HeartbeatStore
-from loraform_operator.progress import ProgressStore
-from loraform_operator.tokens import Caller, Unauthorized
+from loraform_operator.endpoint.heartbeats import HeartbeatStore
+from loraform_operator.endpoint.progress import ProgressStore
+from loraform_operator.endpoint.server import BODY_LIMIT, RateLimit, Receiver, application
+from loraform_operator.endpoint.tokens import Caller, Unauthorized
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 RUN, MODEL = Key(Kind.FINE_TUNE_JOB, "ns", "job"), Key(Kind.IAC_MODEL, "ns", "model")

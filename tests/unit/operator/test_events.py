@@ -3,8 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from loraform_operator import errors
-from loraform_operator.events import Note, Recorder
+from loraform_operator.kube import errors
+from loraform_operator.kube.events import Note, Recorder
 
 OBJ = {
     "apiVersion": "loraform.dev/v1alpha1",

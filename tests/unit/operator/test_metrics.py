@@ -12,8 +12,8 @@ from prometheus_client.exposition import generate_latest
 from loraform_api.names import Kind
 from loraform_api.run import TrainerStatus
 from loraform_operator.context import Cache, Key
+from loraform_operator.endpoint.progress import ProgressStore, Report
 from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
-from loraform_operator.progress import ProgressStore, Report
 
 RUN = Key(Kind.FINE_TUNE_JOB, "ns", "job")
 CONDITION = {

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from loraform_api.names import Kind
-from loraform_operator import errors
 from loraform_operator.context import Key
+from loraform_operator.kube import errors
 from loraform_operator.metrics import QueueMetrics
 from loraform_operator.queue import GONE, LAST_RETRY, Queue, backoff
 

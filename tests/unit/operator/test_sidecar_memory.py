@@ -12,9 +12,9 @@ import yaml
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.meta import parse_timestamp
 from loraform_api.run import TrainerStatus
+from loraform_operator.endpoint.progress import Report
 from loraform_operator.finetunejob.observe import Observed
 from loraform_operator.finetunejob.policies import first_block
-from loraform_operator.progress import Report
 from loraform_operator.settings import load_settings
 
 CASES = Path(__file__).parents[2] / "cases" / "finetunejob"

@@ -13,7 +13,7 @@ from loraform_api.names import RunStage
 from loraform_operator.context import Endpoint
 from loraform_operator.finetunejob.observe import Observed
 from loraform_operator.finetunejob.plan import render
-from loraform_operator.finetunejob.podspec import stage_job
+from loraform_operator.finetunejob.stage_jobs import stage_job
 from loraform_operator.settings import load_settings
 
 CASES = Path(__file__).parents[2] / "cases" / "finetunejob"

@@ -6,8 +6,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from loraform_operator.errors import ClusterError
-from loraform_operator.tokens import REFRESH_SECONDS, Caller, TokenVerifier, Unauthorized
+from loraform_operator.endpoint.tokens import REFRESH_SECONDS, Caller, TokenVerifier, Unauthorized
+from loraform_operator.kube.errors import ClusterError
 
 AUDIENCE = "loraform.dev/ns/job/uid-1"
 ISSUER = "https://kubernetes.default.svc"

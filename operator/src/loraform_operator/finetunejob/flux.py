@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.run import FluxArtifact
 from loraform_api.sources import DataSource
-from loraform_operator import errors
 from loraform_operator.context import Context
+from loraform_operator.kube import errors
 
 
 async def artifacts(ctx: Context, job: FineTuneJob) -> tuple[dict[str, FluxArtifact], tuple[str, ...]]:

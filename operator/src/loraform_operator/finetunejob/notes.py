@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from loraform_api.finetunejob_status import AttemptStatus, ConditionType, FineTuneJobStatus
 from loraform_api.meta import find_condition
-from loraform_operator.events import Note
 from loraform_operator.finetunejob.status import FAILED, SUCCEEDED
+from loraform_operator.kube.events import Note
 
 
 def transitions(old: FineTuneJobStatus, new: FineTuneJobStatus) -> list[Note]:

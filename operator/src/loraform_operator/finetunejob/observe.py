@@ -26,9 +26,9 @@ from loraform_api.run import FailureClass, FluxArtifact, LiveAdapter, RunConfig
 from loraform_api.sources import DataSource
 from loraform_api.verification import HousePolicy
 from loraform_operator.context import Context, Key
+from loraform_operator.endpoint.progress import Report
 from loraform_operator.finetunejob import flux
 from loraform_operator.finetunejob.reports import condition
-from loraform_operator.progress import Report
 from loraform_operator.settings import Profile
 
 Object = dict[str, Any]

@@ -11,9 +11,8 @@ from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.meta import split_claim_uri
 from loraform_api.names import Kind, RunStage
 from loraform_api.run import RunConfig
-from loraform_operator.apply import Plan
 from loraform_operator.context import Endpoint
-from loraform_operator.finetunejob import nodes, podspec
+from loraform_operator.finetunejob import nodes, stage_jobs
 from loraform_operator.finetunejob.observe import (
     OPERATOR_FILE,
     Observed,
@@ -25,8 +24,9 @@ from loraform_operator.finetunejob.observe import (
 from loraform_operator.finetunejob.policies import first_block
 from loraform_operator.finetunejob.reports import phase, stage_of
 from loraform_operator.finetunejob.status import failed, finished
-from loraform_operator.networkpolicy import egress_to_operator, egress_to_world, network_policy
-from loraform_operator.podspec import base_labels, owner_reference
+from loraform_operator.kube.apply import Plan
+from loraform_operator.pods.networkpolicy import egress_to_operator, egress_to_world, network_policy
+from loraform_operator.pods.parts import base_labels, owner_reference
 from loraform_operator.settings import Settings
 
 Object = dict[str, Any]
@@ -56,7 +56,7 @@ def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endp
     stage = job.spec.next_stage(status)
     if observed.run and stage:
         retry = retry_of(status, stage)
-        create.append(podspec.stage_job(job, stage, retry, observed.run, endpoint))
+        create.append(stage_jobs.stage_job(job, stage, retry, observed.run, endpoint))
     return Plan(apply=[service_account(job), *network_policies(job, endpoint)], create=create, delete=obsolete)
 
 

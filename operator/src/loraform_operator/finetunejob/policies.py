@@ -13,7 +13,6 @@ from loraform_api.finetunejob_status import AttemptStatus, FineTuneJobStatus
 from loraform_api.meta import parse_timestamp
 from loraform_api.names import RunStage
 from loraform_api.run import HINTS, FailureClass
-from loraform_operator.finetunejob.memory import killed_of, memory_hint, memory_kill, memory_words
 from loraform_operator.finetunejob.observe import Object, Observed, job_finished, retry_of
 from loraform_operator.finetunejob.reports import (
     clean,
@@ -23,6 +22,7 @@ from loraform_operator.finetunejob.reports import (
     sidecar_statuses,
     stage_of,
 )
+from loraform_operator.pods.memory import killed_of, memory_hint, memory_kill, memory_words
 from loraform_operator.settings import Settings
 
 RESTARTS_WITHOUT_PROGRESS = 20

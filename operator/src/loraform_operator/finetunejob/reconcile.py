@@ -10,8 +10,6 @@ from pydantic import ValidationError
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.meta import parse_timestamp
-from loraform_operator import errors
-from loraform_operator.apply import carry_out
 from loraform_operator.context import Context, Key
 from loraform_operator.finetunejob.notes import transitions
 from loraform_operator.finetunejob.observe import PODS_EXPECTED_SECONDS, Object, Observed, observe
@@ -19,6 +17,8 @@ from loraform_operator.finetunejob.plan import plan
 from loraform_operator.finetunejob.policies import deadline
 from loraform_operator.finetunejob.reports import phase
 from loraform_operator.finetunejob.status import PENDING, derive_status, finished, invalid_status
+from loraform_operator.kube import errors
+from loraform_operator.kube.apply import carry_out
 from loraform_operator.queue import GONE
 
 REFUSALS = (errors.Forbidden, errors.Invalid, errors.ForeignObject, errors.NotFound)

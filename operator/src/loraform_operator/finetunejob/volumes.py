@@ -10,7 +10,7 @@ from loraform_api.meta import is_claim_uri, split_claim_uri
 from loraform_api.names import RunStage
 from loraform_api.sources import Access, DataSource
 from loraform_operator.finetunejob.observe import Run
-from loraform_operator.podspec import (
+from loraform_operator.pods.parts import (
     access_volume,
     claim_volume,
     config_map_volume,

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from loraform_api.heartbeat import Counter
 from loraform_api.names import Kind
 from loraform_operator.context import Cache
-from loraform_operator.heartbeats import HeartbeatStore
+from loraform_operator.endpoint.heartbeats import HeartbeatStore
 
 MEANINGS = {
     Counter.REQUESTS: "Requests to a gateway pod since its start.",

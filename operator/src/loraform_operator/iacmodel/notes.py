@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loraform_api.iacmodel import ConditionType, Decision, IaCModelStatus
 from loraform_api.meta import find_condition
-from loraform_operator.events import Note
+from loraform_operator.kube.events import Note
 
 
 def transitions(old: IaCModelStatus, new: IaCModelStatus) -> list[Note]:

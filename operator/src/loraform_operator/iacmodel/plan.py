@@ -14,13 +14,13 @@ from loraform_api.heartbeat import Route
 from loraform_api.iacmodel import IaCModel, VersionRecord
 from loraform_api.meta import split_claim_uri
 from loraform_api.names import Kind
-from loraform_operator.apply import Plan
 from loraform_operator.context import Endpoint
-from loraform_operator.engine import engine_container
 from loraform_operator.iacmodel.observe import Observed, accepted_records
 from loraform_operator.iacmodel.versions import expired, revision_name
-from loraform_operator.networkpolicy import egress_to_operator, network_policy
-from loraform_operator.podspec import (
+from loraform_operator.kube.apply import Plan
+from loraform_operator.pods.engine import engine_container
+from loraform_operator.pods.networkpolicy import egress_to_operator, network_policy
+from loraform_operator.pods.parts import (
     CA_PATH,
     CONTAINER_SECURITY,
     TOKEN_MOUNT,

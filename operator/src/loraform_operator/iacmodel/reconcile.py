@@ -8,8 +8,6 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from loraform_api.iacmodel import IaCModel, IaCModelStatus
-from loraform_operator import errors
-from loraform_operator.apply import Plan, carry_out
 from loraform_operator.context import Context, Key
 from loraform_operator.iacmodel.notes import transitions
 from loraform_operator.iacmodel.observe import Object, Observed, observe
@@ -17,6 +15,8 @@ from loraform_operator.iacmodel.plan import plan, route_config_map
 from loraform_operator.iacmodel.routing import derive_route
 from loraform_operator.iacmodel.status import derive_status, invalid_status
 from loraform_operator.iacmodel.versions import judge, revision
+from loraform_operator.kube import errors
+from loraform_operator.kube.apply import Plan, carry_out
 from loraform_operator.queue import GONE
 from loraform_operator.settings import Settings
 

@@ -14,7 +14,7 @@ from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
 from loraform_api.meta import find_condition
 from loraform_api.names import Kind, RunStage
 from loraform_operator.iacmodel.policies import Evidence, decide
-from loraform_operator.podspec import base_labels, owner_reference
+from loraform_operator.pods.parts import base_labels, owner_reference
 
 Object = dict[str, Any]
 

@@ -16,7 +16,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from loraform_api.names import API_VERSION, MANAGER, Kind
-from loraform_operator import errors
+from loraform_operator.kube import errors
 
 Object = dict[str, Any]
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from loraform_api.heartbeat import Heartbeat
 from loraform_api.names import Kind
 from loraform_operator.context import Cache, Key
-from loraform_operator.heartbeats import HeartbeatStore
+from loraform_operator.endpoint.heartbeats import HeartbeatStore
 from loraform_operator.iacmodel.metrics import ModelCollector
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from typing import Any
 
 import jwt
 
-from loraform_operator.errors import ClusterError
+from loraform_operator.kube.errors import ClusterError
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.names import CONTAINER_ENGINE, ENGINE_MODEL, PORT_ENGINE
 from loraform_api.training import Method
-from loraform_operator.podspec import CONTAINER_SECURITY, resources, shm_mount, tmp_mount
+from loraform_operator.pods.parts import CONTAINER_SECURITY, resources, shm_mount, tmp_mount
 from loraform_operator.settings import Profile
 
 LOADED_ADAPTERS = 2

@@ -19,9 +19,9 @@ from loraform_api.heartbeat import Heartbeat
 from loraform_api.names import Kind, audience
 from loraform_api.run import ProgressMessage
 from loraform_operator.context import Cache, Key
-from loraform_operator.heartbeats import HeartbeatStore, RouteStore
-from loraform_operator.progress import ProgressStore, Report
-from loraform_operator.tokens import Caller, TokenVerifier, Unauthorized
+from loraform_operator.endpoint.heartbeats import HeartbeatStore, RouteStore
+from loraform_operator.endpoint.progress import ProgressStore, Report
+from loraform_operator.endpoint.tokens import Caller, TokenVerifier, Unauthorized
 
 log = logging.getLogger(__name__)
 

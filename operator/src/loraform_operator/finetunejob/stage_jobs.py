@@ -11,11 +11,11 @@ from loraform_api.names import Kind, RunStage
 from loraform_api.run import PERMANENT, ExitCode
 from loraform_api.training import Method
 from loraform_operator.context import Endpoint
-from loraform_operator.engine import engine_container, gpu
 from loraform_operator.finetunejob import nodes
 from loraform_operator.finetunejob.observe import Run
 from loraform_operator.finetunejob.volumes import volumes_of
-from loraform_operator.podspec import (
+from loraform_operator.pods.engine import engine_container, gpu
+from loraform_operator.pods.parts import (
     CA_PATH,
     CONTAINER_SECURITY,
     TOKEN_MOUNT,

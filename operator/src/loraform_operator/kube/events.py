@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from loraform_api.meta import timestamp
 from loraform_api.names import MANAGER, short_hash
-from loraform_operator import errors
-from loraform_operator.cluster import Cluster
+from loraform_operator.kube import errors
+from loraform_operator.kube.cluster import Cluster
 
 log = logging.getLogger(__name__)
 MESSAGE_LIMIT = 1000

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from loraform_operator.cluster import Cluster
+from loraform_operator.kube.cluster import Cluster
 
 Object = dict[str, Any]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from loraform_api import names
-from loraform_operator.certificates import Pair, ca_is_good, leaf_is_good, make_ca, make_leaf
-from loraform_operator.cluster import Cluster
 from loraform_operator.context import Endpoint
+from loraform_operator.endpoint.certificates import Pair, ca_is_good, leaf_is_good, make_ca, make_leaf
+from loraform_operator.kube.cluster import Cluster
 
 log = logging.getLogger(__name__)
 Object = dict[str, Any]

@@ -1,0 +1,1 @@
+"""The API server: the client, desired objects, events and errors."""

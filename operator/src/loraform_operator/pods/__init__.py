@@ -1,0 +1,1 @@
+"""Parts of pods that both kinds use. Pure."""
