@@ -24,7 +24,7 @@ FEWEST = 20
 
 def rows(vocabulary: BaseTokens, longest: int) -> list[TokenRow]:
     """Return the questions and answers that fit into `longest` tokens."""
-    text = resources.files("loraform_trainer").joinpath("general.jsonl").read_text("utf-8")
+    text = resources.files("loraform_trainer.train").joinpath("general.jsonl").read_text("utf-8")
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         row = json.loads(line)

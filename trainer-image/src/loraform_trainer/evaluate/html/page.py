@@ -36,7 +36,7 @@ MAX_EXAMPLES = 20
 
 def render(report: EvaluationReport, by_arm: ByArm) -> str:
     """Return the page, at most `MAX_BYTES` long; `by_arm` has the greedy answers."""
-    template = Template(resources.files("loraform_trainer.evaluate").joinpath("page.html").read_text("utf-8"))
+    template = Template(resources.files("loraform_trainer.evaluate.html").joinpath("page.html").read_text("utf-8"))
     words = {
         "title": text(f"Evaluation of {report.namespace}/{report.name}"),
         "suites": text(_suites(report)),
