@@ -11,6 +11,8 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,12 +156,19 @@ class Binaries:
         if shutil.which("go") is None:
             raise DevclusterError("Go is needed to build the cluster's programs: put `go` 1.26 or newer on PATH")
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = target.parent.parent / f".{program.name}.lock"
-        with self._progress.step(f"build {program.name} from the Go module proxy"), lock.open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with self._progress.step(f"build {program.name} from the Go module proxy"), self._locked(program.name):
             if not target.exists():
                 self._build(program, target, flags)
         return target
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """Hold the cache's lock of one program: another process may get the same program now."""
+        folder = self._layout.cache / "bin"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f".{name}.lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
 
     def _build(self, program: GoProgram, target: Path, flags: list[str]) -> None:
         if program.cgo and not succeeds(["pkg-config", "--exists", "libseccomp"]):
@@ -176,8 +185,10 @@ class Binaries:
             return Path(on_path)
         folder = self._layout.cache / "debian" / program.package
         target = folder / program.path
-        if not target.exists():
-            with self._progress.step(f"unpack {program.package} from Debian's archive"):
+        if target.exists():
+            return target
+        with self._progress.step(f"unpack {program.package} from Debian's archive"), self._locked(program.package):
+            if not target.exists():
                 download(program.package, folder)
         return target
 

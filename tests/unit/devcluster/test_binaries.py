@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 
 import pytest
 
-from loraform_devcluster.binaries import PROGRAMS, TOOLS, GoProgram, cache_key, go_flags, required_version
-from loraform_devcluster.layout import CHECKOUT
+from loraform_devcluster import binaries
+from loraform_devcluster.binaries import (
+    PROGRAMS,
+    TOOLS,
+    Binaries,
+    DebianProgram,
+    GoProgram,
+    cache_key,
+    go_flags,
+    required_version,
+)
+from loraform_devcluster.layout import CHECKOUT, Layout
+from loraform_devcluster.progress import Progress
 from loraform_devcluster.shell import DevclusterError
 
 MODULES = CHECKOUT / "devcluster" / "go"
@@ -46,3 +60,26 @@ def test_every_go_program_is_pinned(program: GoProgram) -> None:
     if program.pin:
         version = required_version(text, program.pin)
         assert f"{program.pin} {version} h1:" in (module / "go.sum").read_text()
+
+
+def test_two_runs_that_need_one_debian_program_download_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = next(p for p in TOOLS if isinstance(p, DebianProgram))
+    downloads: list[str] = []
+    second = Barrier(2)
+
+    def download(package: str, folder: Path) -> None:
+        downloads.append(package)
+        with suppress(BrokenBarrierError):
+            second.wait(timeout=0.5)  # a second download, if there is one, has begun by now
+        (folder / program.path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / program.path).touch()
+
+    monkeypatch.setattr(binaries, "download", download)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    layout = Layout(CHECKOUT, tmp_path / "cache", tmp_path / "state")
+    with ThreadPoolExecutor(2) as pool:
+        paths = list(pool.map(lambda _: Binaries(layout, Progress()).path(program.name), range(2)))
+    assert all(path.exists() for path in paths)
+    assert downloads == [program.package]
