@@ -90,10 +90,16 @@ class Builder:
         return self._ensure(ENGINE, tag, lambda ref: self._build(images.ENGINE_DOCKERFILE, ref, options))
 
     def _base(self) -> str:
-        """Return the tagged reference of the base image, made by debootstrap when the registry lacks it."""
-        tag = images.base_key()
-        self._ensure("base", tag, self._debootstrap)
+        """Return the tagged reference of the image that all images begin with."""
+        tag = images.base_key(self._layout.checkout)
+        self._ensure("base", tag, self._build_base)
         return self._registry.tag("base", tag)
+
+    def _build_base(self, reference: str) -> None:
+        python, tag = "python", images.python_key()
+        self._ensure(python, tag, self._debootstrap)
+        options = ["--build-arg", f"PYTHON={self._registry.tag(python, tag)}"]
+        self._build(images.BASE_DOCKERFILE, reference, options)
 
     def _debootstrap(self, reference: str) -> None:
         self._buildah.temporary.mkdir(parents=True, exist_ok=True)

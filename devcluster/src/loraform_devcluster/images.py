@@ -42,6 +42,7 @@ IMAGES = (
     ),
     TRAINER,
 )
+BASE_DOCKERFILE = "base-image/Dockerfile"
 ENGINE = "engine-cpu"
 ENGINE_DOCKERFILE = "devcluster/engine-cpu/Dockerfile"
 ENGINE_REQUIREMENTS = "devcluster/engine-cpu/requirements.txt"
@@ -69,9 +70,14 @@ def listing_key(folder: Path) -> str:
     return content_key(*(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files))
 
 
-def base_key() -> str:
-    """Return the tag of the base image: what it is asked to hold, not the day on which it was made."""
+def python_key() -> str:
+    """Return the tag of the image with Python: its Debian suite and packages, not the day on which it was made."""
     return content_key(BASE_SUITE, *BASE_PACKAGES, os.uname().machine)
+
+
+def base_key(checkout: Path) -> str:
+    """Return the tag of the image that all images begin with."""
+    return content_key(python_key(), tree_key((checkout / BASE_DOCKERFILE).parent))
 
 
 def dependency_stages(dockerfile: str) -> str:
@@ -81,7 +87,7 @@ def dependency_stages(dockerfile: str) -> str:
 
 def dependency_key(image: Image, checkout: Path, locked: str) -> str:
     """Return the tag of an image's stage `deps`; `locked` is the lock's excerpt for its extra."""
-    return content_key(base_key(), dependency_stages((checkout / image.dockerfile).read_text()), locked)
+    return content_key(base_key(checkout), dependency_stages((checkout / image.dockerfile).read_text()), locked)
 
 
 def image_key(image: Image, checkout: Path, dependencies: str, toolchain: str) -> str:

@@ -15,6 +15,8 @@ DOCKERFILES = [*(image.dockerfile for image in IMAGES), images.ENGINE_DOCKERFILE
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "base-image").mkdir()
+    (tmp_path / "base-image" / "Dockerfile").write_text("FROM python\n")
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "code.py").write_text("one = 1\n")
     (tmp_path / "Dockerfile").write_text("FROM base AS deps\nRUN install\n\nFROM deps\nCOPY src /app\n")
@@ -57,11 +59,21 @@ def test_dockerfile_copies_just_the_sources_that_make_its_key(image: Image) -> N
     assert tuple(copied) == image.sources
 
 
+def test_a_change_of_the_base_image_changes_the_dependencies(checkout: Path) -> None:
+    before = images.dependency_key(IMAGE, checkout, "lock")
+    (checkout / "base-image" / "Dockerfile").write_text("FROM python\nRUN more\n")
+    assert images.dependency_key(IMAGE, checkout, "lock") != before
+
+
 @pytest.mark.parametrize("path", DOCKERFILES)
-def test_dockerfile_runs_as_our_user_and_without_downloaded_interpreters(path: str) -> None:
-    text = (CHECKOUT / path).read_text()
-    assert "\nUSER 65532:65532\n" in text
-    assert "uv sync" not in text or "UV_PYTHON_DOWNLOADS=never" in text
+def test_dockerfile_runs_as_our_user(path: str) -> None:
+    assert "\nUSER 65532:65532\n" in (CHECKOUT / path).read_text()
+
+
+def test_images_get_no_downloaded_interpreters() -> None:
+    users = [p for p in CHECKOUT.glob("*/*") if p.is_file() and "uv sync" in p.read_text(errors="ignore")]
+    assert [p.parent.name for p in users if p.name in ("Dockerfile", "install-extra")] == ["base-image"]
+    assert "UV_PYTHON_DOWNLOADS=never" in (CHECKOUT / "base-image/install-extra").read_text()
 
 
 def test_engine_uses_the_trainers_versions() -> None:
