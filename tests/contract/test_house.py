@@ -1,6 +1,8 @@
 """Rules of the house that no linter knows."""
 
 import ast
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,27 @@ def test_status_plan_and_policies_are_pure(path: Path) -> None:
         text = path.read_text()
         assert not imported(path) & {"aiohttp", "asyncio", "os", "time", "subprocess"}, path
         assert "datetime.now" not in text, path
+
+
+NAMED_FILE = re.compile(r"(?<![\w/.-])((?:[\w.-]+/)*[\w-]+\.(?:md|py))\b")
+UNKNOWN_DOCUMENT = re.compile(r"\b[Dd]esign §|\b[Cc]onventions §|founding document|\bresearch/")
+
+
+def tracked() -> list[Path]:
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    return [Path(name) for name in names]
+
+
+def test_no_file_names_a_document_that_the_repository_lacks() -> None:
+    files = tracked()
+    suffixes = {"/".join(path.parts[i:]) for path in files for i in range(len(path.parts))}
+    missing = {}
+    for path in files:
+        if path.suffix not in {".py", ".md", ".yaml", ".toml"} or path.parts[0] in {"tests", "changelog.d"}:
+            continue
+        text = (ROOT / path).read_text()
+        named = {n for n in NAMED_FILE.findall(text) if n not in suffixes and not (ROOT / path.parent / n).exists()}
+        named |= set(UNKNOWN_DOCUMENT.findall(text))
+        if named:
+            missing[str(path)] = named
+    assert missing == {}

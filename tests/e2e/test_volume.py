@@ -1,4 +1,4 @@
-"""One FineTuneJob over twenty thousand rows, whole: what the founding document asks for, on the tiny base."""
+"""One FineTuneJob over twenty thousand rows, whole, on the tiny base."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models to structural CRDs. `python -m loraform_generate.crd crds/` writes them; traps: conventions §A.4.
+"""Models to structural CRDs. `python -m loraform_generate.crd crds/` writes them.
 
 Pydantic speaks JSON Schema 2020; Kubernetes takes a subset of OpenAPI 3.0. The walk inlines references, turns
 `X | None` into an optional X, one-value `const` into `enum`, and drops what the API server refuses.

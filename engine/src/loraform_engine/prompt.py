@@ -1,6 +1,6 @@
 """The one prompt: rendered *and tokenised* here for training, evaluation and serving.
 
-The template is the founding document's `### Instruction: … ### Response: …`. User text is tokenised with special
+The template is `### Instruction: … ### Response: …`. User text is tokenised with special
 tokens off, so that nobody can write an end-of-text token into a prompt. The module knows no tokenizer library: it
 asks for a function that turns text into token ids without adding or recognising special tokens.
 """

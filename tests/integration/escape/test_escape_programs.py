@@ -23,7 +23,7 @@ STAGES = [Stage.PARSE, Stage.VALIDATE, Stage.PLAN]
 GOOD = Program(id="good", text='resource "terraform_data" "ok" {\n  input = 1\n}\n')
 WRONG = Program(id="wrong", text='resource "terraform_data" "ok" {\n  inputt = 1\n}\n')
 GAVE_UP = {"Timeout", "TerraformFailed"}
-# What research/conventions.md §F.5 measured without our rules: each row with the attacks that repeat it.
+# What was measured without our rules: each row with the attacks that repeat it.
 MEASURED = {
     "init runs git": "module from git::https://127.0.0.1:@PORT@/x.git",
     "init takes an absolute path": "module from /etc",

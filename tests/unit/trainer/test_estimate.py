@@ -81,7 +81,7 @@ def test_an_adapter_of_rank_16_on_8b_has_42_million_weights() -> None:
     ) == 32 * 16 * (8192 + 5120)
 
 
-# performance.md §1.1: GFLOP a token of the 8B shape, by length: LoRA, and LoRA with recomputed activations
+# Counted by hand: GFLOP a token of the 8B shape, by length: LoRA, and LoRA with recomputed activations
 TABLE = {1024: (30.8, 46.1), 2048: (31.6, 47.2), 4096: (33.2, 49.3)}
 
 
