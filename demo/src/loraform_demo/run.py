@@ -1,4 +1,4 @@
-"""Knows the demo from end to end: `python -m loraform_demo.run up | reject | down`. Each run is a whole new run."""
+"""The demo from end to end: `python -m loraform_demo.run up | reject | down`. Each run starts anew."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from loraform_api.names import LABEL_JOB, LABEL_MODEL
 from loraform_cli.cluster import ClusterError
 from loraform_cli.progress import condition_lines
 from loraform_demo import run_ask, run_cluster, run_report, run_store
-from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE, RELEASE, ROOT, Place
+from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE, RELEASE, ROOT, ClusterTarget
 from loraform_demo.run_console import Phases
 from loraform_demo.run_diagnose import diagnosis
 from loraform_demo.run_kube import DemoError, Kube
@@ -148,10 +148,10 @@ Figures: build/demo.json; every answer of every arm: build/demo-samples.jsonl. W
 
 def down(demo: Demo) -> None:
     """Remove all but the caches: the whole devcluster, or in a given context what the demo put there."""
-    if demo.place.context is None:
+    if demo.target.context is None:
         run_cluster.devcluster("down", timeout=300)
         return
-    kube = run_cluster.given_cluster(demo.place.context)
+    kube = run_cluster.given_cluster(demo.target.context)
     forget(kube, JOBS, MODELS)
     kube.run("delete", "namespace", NAMESPACE, "--ignore-not-found", timeout=DELETE_SECONDS)
     kube.uninstall(RELEASE, OPERATOR_NAMESPACE)
@@ -173,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.context and arguments.command != "down" and not arguments.registry:
         parser().error("--context needs --registry: a cluster of yours cannot pull from this machine")
     phases = Phases(Console())
-    demo = Demo(phases, Place(arguments.context, arguments.registry))
+    demo = Demo(phases, ClusterTarget(arguments.context, arguments.registry))
     try:
         {"up": up, "reject": reject, "down": down}[arguments.command](demo)
     except (DemoError, ClusterError) as error:

@@ -1,4 +1,4 @@
-"""Knows how the demo's user meets the served model: a prompt to the gateway, and a look at the metrics."""
+"""Asks the served model through the gateway, and reads the metrics, as a user of the demo would."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def ask(base_url: str, model: str, prompt: str) -> dict[str, Any]:
     )
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
-            found: dict[str, Any] = json.load(answer)
-            return found
+            completion: dict[str, Any] = json.load(answer)
+            return completion
     except urllib.error.HTTPError as error:
         detail = error.read().decode(errors="replace")[:500]
         raise DemoError(f"the gateway answered {error.code}: {detail}") from error
@@ -40,13 +40,13 @@ def ask(base_url: str, model: str, prompt: str) -> dict[str, Any]:
 
 def answers(kube: Kube, model: str, count: int) -> list[dict[str, Any]]:
     """Ask `count` held-out prompts through the model's Service; return prompt, answer and verdict of each."""
-    found = []
+    exchanges = []
     with kube.forwarded(model, NAMESPACE, 80) as url:
         for prompt in held_out_prompts(count):
             answer = ask(url, model, prompt)
             text = answer["choices"][0]["message"]["content"]
-            found.append({"prompt": prompt, "answer": text, "loraform": answer.get("loraform", {})})
-    return found
+            exchanges.append({"prompt": prompt, "answer": text, "loraform": answer.get("loraform", {})})
+    return exchanges
 
 
 def metrics(kube: Kube) -> str:

@@ -1,4 +1,4 @@
-"""Knows how the demo gets its cluster and images: from devcluster, or a context that the user names."""
+"""Cluster and images of the demo: from devcluster, or from a context that the user names."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ def devcluster(*words: str, timeout: float) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class ClusterTarget:
     """Where the demo runs: a cluster of its own, or the user's `context`, whose nodes can pull from `registry`."""
 
     context: str | None = None
     registry: str | None = None
 
-    def words(self) -> list[str]:
+    def options(self) -> list[str]:
         """Return what every devcluster command begins with."""
         return [f"--context={self.context}"] if self.context else []
 
 
-def make_cluster(place: Place) -> Kube:
+def make_cluster(target: ClusterTarget) -> Kube:
     """Bring the one-machine cluster up (or find it up), or check that the given one answers; return it."""
-    devcluster(*place.words(), "up", timeout=3600)
-    if place.context:
-        return given_cluster(place.context)
+    devcluster(*target.options(), "up", timeout=3600)
+    if target.context:
+        return given_cluster(target.context)
     kubectl, helm = devcluster("tools", "kubectl", "helm", timeout=1800).split()
     kubeconfig = BUILD / "kubeconfig"
     devcluster("kubeconfig", f"--output={kubeconfig}", timeout=60)
@@ -76,10 +76,10 @@ def given_cluster(context: str) -> Kube:
     return Kube("kubectl", "helm", context=context)
 
 
-def load_images(place: Place) -> dict[str, str]:
+def load_images(target: ClusterTarget) -> dict[str, str]:
     """Build the images, put them where the nodes pull from, and return each one's reference by name."""
-    registry = [f"--registry={place.registry}"] if place.registry else []
-    text = devcluster(*place.words(), "load-images", "--output=json", *registry, timeout=3600)
+    registry = [f"--registry={target.registry}"] if target.registry else []
+    text = devcluster(*target.options(), "load-images", "--output=json", *registry, timeout=3600)
     images: dict[str, str] = json.loads(text)
     return images
 

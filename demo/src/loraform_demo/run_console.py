@@ -1,4 +1,4 @@
-"""Knows how the demo's phases are shown and timed."""
+"""Prints and times the demo's phases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows what to show when a phase failed: conditions, warnings, pods and the last lines of their logs."""
+"""Diagnosis of a failed phase: conditions, warnings, pods and the last lines of their logs."""
 
 from __future__ import annotations
 

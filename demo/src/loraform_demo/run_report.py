@@ -1,4 +1,4 @@
-"""Knows what the demo writes down: the figures of build/demo.json and the samples beside it. Pure but for `write`."""
+"""The figures of build/demo.json and the samples beside it. Pure but for `write`."""
 
 from __future__ import annotations
 

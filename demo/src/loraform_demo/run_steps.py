@@ -1,4 +1,4 @@
-"""Knows the demo's steps: cluster, images, chart, data, job, decision; each shown and timed as a phase."""
+"""The demo's steps: cluster, images, chart, data, job, decision; each printed and timed as a phase."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from loraform_cli.cluster import Cluster
 from loraform_cli.progress import Outcome, is_true
 from loraform_cli.watch import Watch
 from loraform_demo import run_cluster, run_store
-from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE, Place
+from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE, ClusterTarget
 from loraform_demo.run_console import Phases
 from loraform_demo.run_kube import DemoError, Kube
 from loraform_demo.run_store import NAMESPACE
@@ -20,18 +20,18 @@ JOB_DEADLINE, DECISION_DEADLINE = 2400.0, 600.0
 class Demo:
     """One run of the demo on one cluster."""
 
-    def __init__(self, phases: Phases, place: Place) -> None:
+    def __init__(self, phases: Phases, target: ClusterTarget) -> None:
         self.phases = phases
-        self.place = place
+        self.target = target
         self.kube: Kube | None = None
 
     def stand_up(self) -> Kube:
         """Bring up cluster, images, operator and the user's data; each step finds what is already there."""
         BUILD.mkdir(exist_ok=True)
         with self.phases.phase("cluster", "A real Kubernetes cluster"):
-            kube = self.kube = run_cluster.make_cluster(self.place)
+            kube = self.kube = run_cluster.make_cluster(self.target)
         with self.phases.phase("images", "Images, from the repository's Dockerfiles"):
-            images = run_cluster.load_images(self.place)
+            images = run_cluster.load_images(self.target)
         with self.phases.phase("chart", "The operator, by its Helm chart"):
             run_cluster.install_chart(kube, images)
             self.phases.say(kube.run("get", "pods", f"--namespace={OPERATOR_NAMESPACE}").rstrip())

@@ -1,4 +1,4 @@
-"""Knows the demo's namespace, the claim that its user owns, and the pod that copies files in and out of it."""
+"""The demo's namespace, its user's claim, and the pod that copies files to and from the claim."""
 
 from __future__ import annotations
 
@@ -100,5 +100,5 @@ def write(kube: Kube, path: str, text: str) -> None:
     kube.run(*_exec("sh", "-c", f"cat > {STORE}/{path}"), stdin=text.encode(), timeout=120)
 
 
-def _exec(*words: str) -> tuple[str, ...]:
-    return ("exec", "-i", LOADER, f"--namespace={NAMESPACE}", "--", *words)
+def _exec(*arguments: str) -> tuple[str, ...]:
+    return ("exec", "-i", LOADER, f"--namespace={NAMESPACE}", "--", *arguments)

@@ -1,4 +1,4 @@
-"""Knows the command line."""
+"""The command line of devcluster."""
 
 from __future__ import annotations
 
@@ -99,12 +99,16 @@ def _load_images(arguments: argparse.Namespace, layout: Layout, progress: Progre
     cluster = DirectCluster(layout, progress)
     if not arguments.registry:
         cluster.ensure_registry()
-    found = Builder(layout, registry, progress).load(names)
+    references = Builder(layout, registry, progress).load(names)
     if not arguments.registry and cluster.node_running():
-        cluster.pull(found)
+        cluster.pull(references)
     recorded = json.loads(layout.images.read_text()) if layout.images.exists() else {}
-    files.write(layout.images, json.dumps(recorded | found, indent=2) + "\n")
-    lines = [json.dumps(found, indent=2)] if arguments.output == "json" else [f"{k:<12} {v}" for k, v in found.items()]
+    files.write(layout.images, json.dumps(recorded | references, indent=2) + "\n")
+    lines = (
+        [json.dumps(references, indent=2)]
+        if arguments.output == "json"
+        else [f"{k:<12} {v}" for k, v in references.items()]
+    )
     print("\n".join(lines))
     return True
 

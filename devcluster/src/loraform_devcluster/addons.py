@@ -1,4 +1,4 @@
-"""Knows the objects that make a bare cluster usable: DNS, a default StorageClass, and what CoreDNS may read."""
+"""Objects that make a bare cluster usable: DNS, a default StorageClass, and what CoreDNS may read."""
 
 from __future__ import annotations
 

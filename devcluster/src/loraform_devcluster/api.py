@@ -1,4 +1,4 @@
-"""Knows how to speak to the API server as the cluster's administrator, with the standard library alone."""
+"""A client of the API server for the administrator, by the standard library alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the programs a node is made of, and how each is got: from PATH, Debian's archive, or built from its module.
+"""The programs of a node, each from PATH, from Debian's archive, or built from its Go module.
 
 Go programs are pinned by the go.mod and go.sum under devcluster/go and kept in the cache under a key of all that
 decides their bytes, so a second clone on the same machine builds nothing.
@@ -104,10 +104,10 @@ BUILD_PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 
 def required_version(go_mod: str, module: str) -> str:
     """Return the version that a go.mod text requires of `module`; raises DevclusterError when it requires none."""
-    found = re.search(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", go_mod, re.MULTILINE)
-    if found is None:
+    match = re.search(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", go_mod, re.MULTILINE)
+    if match is None:
         raise DevclusterError(f"go.mod requires no {module}")
-    return found.group(1)
+    return match.group(1)
 
 
 def go_flags(program: GoProgram, version: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Knows buildah's command line: rootless of any daemon, storage in our cache, no network setup of its own."""
+"""Runs buildah: without a daemon, with its storage in our cache and without a network of its own."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Buildah:
             *("--storage-driver", "overlay"),
         ]
 
-    def run(self, *words: str | Path, logged: bool = True) -> str:
+    def run(self, *arguments: str | Path, logged: bool = True) -> str:
         """Run one buildah command; with `logged` its output goes to the log, otherwise it is returned."""
         self.temporary.mkdir(parents=True, exist_ok=True)
         env = {"TMPDIR": str(self.temporary)}
-        return run([*self._start, *words], log=self._log if logged else None, env=env)
+        return run([*self._start, *arguments], log=self._log if logged else None, env=env)
 
     def build(self, dockerfile: Path, context: Path, reference: str, options: list[str]) -> None:
         """Build a Dockerfile as `reference`; unchanged layers are taken from the storage."""

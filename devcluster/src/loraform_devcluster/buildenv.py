@@ -1,4 +1,4 @@
-"""Knows how a machine's package index, proxy and CA enter a build: as build secrets, never as part of an image."""
+"""Passes a machine's package index, proxy and CA to a build as secrets, never as part of an image."""
 
 from __future__ import annotations
 

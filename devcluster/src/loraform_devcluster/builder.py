@@ -1,4 +1,4 @@
-"""Knows how our images come about in a registry: base, dependencies, then sources; what is there is not built."""
+"""Builds our images into a registry: base, dependencies, then sources; what the registry has is not built."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class Builder:
 
     def _load(self, names: list[str]) -> dict[str, str]:
         chosen = [image for image in images.IMAGES if image.name in names]
-        found = {image.name: self._image(image) for image in chosen}
+        references = {image.name: self._image(image) for image in chosen}
         if ENGINE in names:
-            found[ENGINE] = self._engine()
+            references[ENGINE] = self._engine()
         if self._built:
             self._tidy()
-        return found
+        return references
 
     def _image(self, image: Image) -> str:
         dependencies = self._dependencies(image)
@@ -155,8 +155,8 @@ class Builder:
         uv = shutil.which("uv") or shutil.which("uv", path=self._layout.checkout / ".tools" / "bin")
         if uv is None:
             raise DevclusterError("uv is needed to read uv.lock: run `make setup`, or install it with `pip install uv`")
-        words = ["--frozen", "--quiet", "--no-emit-project", "--no-annotate", "--no-header", "--extra", extra]
-        return run([uv, "export", *words, "--project", self._layout.checkout])
+        options = ["--frozen", "--quiet", "--no-emit-project", "--no-annotate", "--no-header", "--extra", extra]
+        return run([uv, "export", *options, "--project", self._layout.checkout])
 
     def _tidy(self) -> None:
         if free_gigabytes(self._layout.cache) < KEEP_STORAGE_GIGABYTES:

@@ -1,4 +1,4 @@
-"""Knows the command line of every process of the cluster, and how to see that each one serves."""
+"""The command line and the readiness check of every process of the cluster."""
 
 from __future__ import annotations
 
@@ -182,9 +182,9 @@ def provisioner(layout: Layout) -> Daemon:
     return Daemon("provisioner", command, lambda: True, env={"PYTHONPATH": source})
 
 
-def kubectl(layout: Layout, binaries: Binaries, *words: str) -> list[str | Path]:
+def kubectl(layout: Layout, binaries: Binaries, *arguments: str) -> list[str | Path]:
     """Return a kubectl command line for the administrator."""
-    return [binaries.path("kubectl"), f"--kubeconfig={layout.kubeconfig}", *words]
+    return [binaries.path("kubectl"), f"--kubeconfig={layout.kubeconfig}", *arguments]
 
 
 def ctr(layout: Layout, binaries: Binaries) -> list[str | Path]:

@@ -1,4 +1,4 @@
-"""Knows the configuration files of the cluster's parts, as pure text; addresses and names of the cluster stand here."""
+"""Configuration files of the cluster's processes, as text; addresses and names of the cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows who may speak to the API server: static tokens for its parts, keys for service accounts and kubelet."""
+"""Credentials of the API server: static tokens for its clients, keys for service accounts and the kubelet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the direct driver: brings the cluster up on this machine step by step, says how it is, and takes it away."""
+"""The direct driver: starts the cluster on this machine step by step, shows its state, and removes it."""
 
 from __future__ import annotations
 
@@ -181,14 +181,14 @@ class DirectCluster:
         removals = (("tasks", ["delete", "--force"]), ("containers", ["delete"]), ("sandboxes", ["remove", "--force"]))
         for kind, remove in removals:
             table = run([*ctr, kind, "list"]).splitlines()[1:]
-            found = [line.split()[0] for line in table if line.strip()]
-            if found:
-                succeeds([*ctr, kind, *remove, *found])
+            names = [line.split()[0] for line in table if line.strip()]
+            if names:
+                succeeds([*ctr, kind, *remove, *names])
 
     def _left_over(self) -> list[int]:
         """Return the pids of shims of our containerd; a killed containerd does not end them."""
         socket = str(self._layout.containerd_socket)
-        return [pid for pid, words in command_lines().items() if socket in words and "shim" in words[0]]
+        return [pid for pid, command in command_lines().items() if socket in command and "shim" in command[0]]
 
 
 def require_root() -> None:

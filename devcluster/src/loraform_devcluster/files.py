@@ -1,4 +1,4 @@
-"""Knows how a file is written: only when it differs, and whole or not at all, since running processes watch it."""
+"""Writes files only when they differ, and atomically, since running processes watch them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the driver for a cluster that somebody else made: it is looked at, and changed only where a command says so."""
+"""The driver for an existing cluster: it is changed only where a command says so."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class GivenCluster:
         self._context = context
         self._progress = progress
 
-    def _kubectl(self, *words: str) -> str:
-        return run(["kubectl", "--context", self._context, "--request-timeout=15s", *words])
+    def _kubectl(self, *arguments: str) -> str:
+        return run(["kubectl", "--context", self._context, "--request-timeout=15s", *arguments])
 
     def up(self) -> None:
         """Check that the cluster answers; nothing is installed. Raises DevclusterError when it does not."""

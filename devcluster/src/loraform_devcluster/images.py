@@ -1,4 +1,4 @@
-"""Knows which images there are and what decides their bytes: a content key, so that nothing is built twice."""
+"""The images, and the content key of each, so that nothing is built twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows where things lie: the checkout, the cache that outlives a cluster, and the state that one cluster owns."""
+"""Folders: the checkout, the cache that outlives a cluster, and the state of one cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows what the cluster leaves in the kernel: a bridge, packet-filter tables and mounts; makes and removes them."""
+"""Makes and removes what the cluster needs in the kernel: a bridge, packet-filter tables, mounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how to pack the pause program as an image archive, so that the node needs no registry for it."""
+"""Packs the pause program as an image archive, so that the node needs no registry for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the host's long-running processes: started once, found again after the starter is gone, ended for certain."""
+"""Starts the cluster's long-running processes once, finds them again by pid file, and ends them."""
 
 from __future__ import annotations
 
@@ -122,11 +122,11 @@ def _gone(pid: int, started: str) -> bool:
 
 def command_lines() -> dict[int, list[str]]:
     """Return the command line of every process on the machine."""
-    found: dict[int, list[str]] = {}
+    commands: dict[int, list[str]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                commands[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except (FileNotFoundError, ProcessLookupError):
                 continue
-    return found
+    return commands

@@ -1,4 +1,4 @@
-"""Knows how work is shown: one line per step, with its seconds."""
+"""Prints one line per step, with its seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how claims of our StorageClass become folders on this machine: PersistentVolumes with node affinity.
+"""Provisions claims of our StorageClass as folders on this machine: PersistentVolumes with node affinity.
 
 Run as `python -m loraform_devcluster.provisioner STATE`, one process per cluster.
 """

@@ -1,4 +1,4 @@
-"""Knows how to ask a registry what it holds, without downloading it."""
+"""Asks a registry what it holds, without downloading it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how to run a command and to say clearly what failed."""
+"""Runs a command, and says what failed."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def run(
 
     Raises DevclusterError with the end of the output when the command fails or does not exist.
     """
-    words = [str(word) for word in command]
+    arguments = [str(word) for word in command]
     full_env = {**os.environ, **(env or {})}
     try:
         if log is None:
             done = subprocess.run(
-                words, capture_output=True, text=True, env=full_env, cwd=cwd, input=stdin, check=False
+                arguments, capture_output=True, text=True, env=full_env, cwd=cwd, input=stdin, check=False
             )
             stdout, shown = done.stdout, done.stdout + done.stderr
         else:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a") as sink:
                 done = subprocess.run(
-                    words,
+                    arguments,
                     stdout=sink,
                     stderr=subprocess.STDOUT,
                     text=True,
@@ -50,10 +50,10 @@ def run(
                 )
             stdout, shown = "", tail(log)
     except FileNotFoundError as missing:
-        raise DevclusterError(f"cannot run {words[0]}: {missing.strerror}") from missing
+        raise DevclusterError(f"cannot run {arguments[0]}: {missing.strerror}") from missing
     if done.returncode != 0:
         end = "\n".join(shown.splitlines()[-TAIL:])
-        raise DevclusterError(f"{' '.join(words[:4])} … failed with exit code {done.returncode}:\n{end}")
+        raise DevclusterError(f"{' '.join(arguments[:4])} … failed with exit code {done.returncode}:\n{end}")
     return stdout
 
 

@@ -1,4 +1,4 @@
-"""Knows how the terraform (or tofu) of this machine becomes the build context `toolchain` of the verifier's image."""
+"""Packs this machine's terraform (or tofu) as the build context `toolchain` of the verifier's image."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def prepare(cache: Path) -> tuple[Path, str]:
     Files are hard links where the file system allows it: a provider has 700 MB.
     """
     try:
-        found = discover()
+        terraform = discover()
     except ToolchainError as error:
         raise DevclusterError(f"{error}\n{ADVICE}") from error
-    files = context_files(found)
+    files = context_files(terraform)
     described = (f"{target} {source.stat().st_size} {source.stat().st_mtime_ns}" for target, source in files.items())
-    key = content_key(found.product, found.version, *described)
+    key = content_key(terraform.product, terraform.version, *described)
     context = cache / "toolchain" / key
     if not context.exists():
         partial = context.with_suffix(".partial")
@@ -39,10 +39,10 @@ def prepare(cache: Path) -> tuple[Path, str]:
     return context, key
 
 
-def context_files(found: Terraform) -> dict[str, Path]:
+def context_files(terraform: Terraform) -> dict[str, Path]:
     """Return the files of the context by their path in it: the binary, and the newest version of each provider."""
-    files = {f"bin/{found.product.lower().replace('opentofu', 'tofu')}": found.binary}
-    for provider in found.providers:
+    files = {f"bin/{terraform.product.lower().replace('opentofu', 'tofu')}": terraform.binary}
+    for provider in terraform.providers:
         mirror = provider.folder.parents[4]
         for path in sorted(p for p in provider.folder.rglob("*") if p.is_file()):
             files[f"mirror/{path.relative_to(mirror)}"] = path
