@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
+import ast
 import json
 from pathlib import Path
 
 import pytest
 
+import loraform_trainer as trainer
 from loraform_api import names
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.names import RunStage
@@ -37,7 +38,10 @@ def config() -> RunConfig:
 
 @pytest.mark.parametrize("stage", list(RunStage))
 def test_every_stage_has_a_module_that_runs_it(stage: RunStage) -> None:
-    assert callable(importlib.import_module(f"loraform_trainer.{stage}").run)
+    """Read, not imported: training's import is that of torch."""
+    module = Path(trainer.__path__[0], f"{stage}.py")
+    functions = {node.name for node in ast.parse(module.read_text()).body if isinstance(node, ast.FunctionDef)}
+    assert "run" in functions
 
 
 def test_the_defaults_are_the_pods_mounts() -> None:

@@ -24,7 +24,9 @@ from loraform_api.run import RunConfig, StageReport
 from loraform_trainer import tokens
 from loraform_trainer.__main__ import main
 from loraform_trainer.paths import Paths
+from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.service import application
+from loraform_verifier.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 from . import forks
@@ -279,6 +281,13 @@ def engine(trained: Pod) -> FakeEngine:
 def verifier() -> Verifier:
     """Real but for terraform."""
     return Verifier(validator=PassesAll())  # type: ignore[arg-type] # stands for a Validator
+
+
+@pytest.fixture(scope="session")
+def terraform_verifier(terraform: Terraform) -> Iterator[Verifier]:
+    """Real, with this machine's terraform and a provider that stays up."""
+    with ProviderKeeper(terraform) as keeper:
+        yield Verifier(terraform, keeper=keeper)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -24,11 +24,9 @@ from loraform_trainer.judging import Judge
 from loraform_trainer.progress import Progress
 from loraform_trainer.rows import Row
 from loraform_verifier.client import VerifierClient
-from loraform_verifier.keeper import ProviderKeeper
 from loraform_verifier.parse import parse
 from loraform_verifier.reflexion import REASONS, REFUSED, Candidate, repair_input
 from loraform_verifier.rewrite import rewrite
-from loraform_verifier.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 from .conftest import Pod
@@ -80,9 +78,8 @@ POLICY = HousePolicy(comment="# Made by us", tags={"created_by": "us"}, required
 
 
 @pytest.fixture
-def verifier(terraform: Terraform) -> Iterator[Verifier]:
-    with ProviderKeeper(terraform) as keeper:
-        yield Verifier(terraform, keeper=keeper)
+def verifier(terraform_verifier: Verifier) -> Verifier:
+    return terraform_verifier
 
 
 def training_rows(policy: HousePolicy | None) -> list[Row]:
