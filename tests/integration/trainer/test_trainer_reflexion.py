@@ -218,6 +218,7 @@ class TestWithTerraform:
             ("held-1", REFUSED): POLICED.format("held-1") + f'\nlocals {{\n  a = "{HELD_OUT}"\n}}\n',
             ("held-1", ""): WRONG.format("held-1"),
         }
+        engine.draws = {"held-0": CUT, "held-1": CUT}  # nothing to plan
         found = (await run(repairing, urls)).evaluate.reflexion
         assert [(r.passed, r.repaired) for r in found.rounds] == [(0, 0), (0, 2), (0, 0)]
         prompts = [engine.prompt_of(body) for body in engine.requests]
