@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,11 @@ from loraform_trainer.__main__ import main
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.paths import Paths
 from loraform_verifier.http.service import application
+from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
+from . import forks
 from .certificates import self_signed
 from .fake_engine import FakeEngine, PassesAll
 from .run_paths import paths_below
@@ -85,6 +89,12 @@ def tiny_base(folder: Path) -> None:
     LlamaForCausalLM(config).save_pretrained(folder)
 
 
+def saved_step(checkpoints: Path) -> int:
+    """Return the step of the newest sealed checkpoint; 0 where there is none."""
+    names = (path.parent.name for path in checkpoints.glob("checkpoint-*/manifest.json"))
+    return max((int(name.removeprefix("checkpoint-")) for name in names), default=0)
+
+
 @dataclass
 class Pod:
     """The mounts of one run, and its config as a dictionary to be changed before a stage is run."""
@@ -118,6 +128,34 @@ class Pod:
     def workspace_report(self, stage: RunStage) -> StageReport:
         return StageReport.model_validate_json(self.paths.report(stage).read_text(encoding="utf-8"))
 
+    def arguments(self, stage: str, **paths: Path) -> list[str]:
+        """Write the config; return the command line of a stage, with other places for some of its files."""
+        self.write_config()
+        places = {f.name: paths.get(f.name, getattr(self.paths, f.name)) for f in fields(Paths)}
+        return [stage, *(f"--{name.replace('_', '-')}={path}" for name, path in places.items())]
+
+    def run(self, stage: str, *extra: str) -> int:
+        """Run a stage as its container does; returns the exit code."""
+        return main([*self.arguments(stage), "--mount-wait-seconds=0", *extra])
+
+    def copied_to(self, root: Path) -> Pod:
+        """The run as it is now, elsewhere."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        return Pod(root, deepcopy(self.config))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Sums in one order, and little of the machine: threads of tiny models only wait for each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[forks.Import]:
+    """Imports the modules of this folder whose functions run in forked processes."""
+    with forks.importing() as found:
+        yield found
+
 
 @pytest.fixture(scope="session")
 def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -127,9 +165,8 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def pod(tmp_path: Path, base_model: Path) -> Pod:
-    """A run that would succeed: forty rows, three held-out ones."""
+def new_pod(root: Path, base_model: Path) -> Pod:
+    """Return a run that would succeed: forty rows, three held-out ones."""
     spec = {
         "baseModel": {"storageUri": "pvc://models/tiny"},
         "dataset": {
@@ -159,7 +196,7 @@ def pod(tmp_path: Path, base_model: Path) -> Pod:
         "namespace": "default", "name": "job", "uid": "1234", "spec": spec, "policy": POLICY,
         "images": {"trainer": "t", "verifier": "v", "engine": "e"}, "engineDtype": "float32", "maxLoraRank": 16,
     }  # fmt: skip
-    made = Pod(tmp_path, config)
+    made = Pod(root, config)
     (made.paths.base_mount).mkdir()
     (made.paths.base_mount / "tiny").mkdir()
     for file in base_model.iterdir():
@@ -173,15 +210,15 @@ def pod(tmp_path: Path, base_model: Path) -> Pod:
 
 
 @pytest.fixture
+def pod(tmp_path: Path, base_model: Path) -> Pod:
+    """A run of its own for a test."""
+    return new_pod(tmp_path, base_model)
+
+
+@pytest.fixture
 def stage(pod: Pod) -> Callable[..., int]:
-    """Run a stage as its container does; returns the exit code."""
-
-    def run(name: str, *extra: str) -> int:
-        pod.write_config()
-        arguments = [f"--{f.name.replace('_', '-')}={getattr(pod.paths, f.name)}" for f in fields(Paths)]
-        return main([name, *arguments, "--mount-wait-seconds=0", *extra])
-
-    return run
+    """Run a stage of the test's run; returns the exit code."""
+    return pod.run
 
 
 @pytest.fixture
@@ -244,6 +281,13 @@ def engine(trained: Pod) -> FakeEngine:
 def verifier() -> Verifier:
     """Real but for terraform."""
     return Verifier(validator=PassesAll())  # type: ignore[arg-type] # stands for a Validator
+
+
+@pytest.fixture(scope="session")
+def terraform_verifier(terraform: Terraform) -> Iterator[Verifier]:
+    """Real, with this machine's terraform and a provider that stays up."""
+    with ProviderKeeper(terraform) as keeper:
+        yield Verifier(terraform, keeper=keeper)
 
 
 @pytest.fixture

@@ -38,11 +38,6 @@ SPEC = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def base(folder: Path, family: str) -> Path:
     config = AutoConfig.for_model(family, **SIZES)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)

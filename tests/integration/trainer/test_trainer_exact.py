@@ -31,12 +31,6 @@ LOSS, GRADIENT = 1e-6, 1e-5
 ALL = range(8)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Sums in one order, and little of the machine."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(params=["llama", "qwen2"])
 def base(request: pytest.FixtureRequest) -> Callable[..., Any]:
     made: Callable[..., Any] = getattr(tiny_models, request.param)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import multiprocessing
 import os
 import signal
 import socket
@@ -12,15 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .forks import FORKS, Import
+
 DEADLINE_SECONDS = 90
 SILENCE = 2.0
-
-FORKS = multiprocessing.get_context("forkserver")
 
 
 @dataclass
@@ -65,10 +62,8 @@ class Ranks:
 
 
 @pytest.fixture
-def ranks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ranks]:
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    FORKS.set_forkserver_preload(["loraform_trainer.train.peers.distributed"])
-    made = Ranks(importlib.import_module("group_member").main)
+def ranks(forked: Import) -> Iterator[Ranks]:
+    made = Ranks(forked("group_member").main)
     yield made
     for rank in made.started:
         rank.process.kill()

@@ -27,20 +27,30 @@ from loraform_trainer.train import parity
 from loraform_trainer.train.merge import merge
 from loraform_trainer.train.token_rows import TokenRow
 
+from .conftest import Pod, new_pod
 from .fake_engine import FakeEngine, run
 
 Stage = Callable[..., int]
 ROUNDING = 1e-4
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
-def merging(pod: Any) -> Any:
-    """A run that merges; its base has a head of its own."""
+def merging(pod: Pod) -> Any:
+    """The test's run merges."""
+    return merges(pod)
+
+
+@pytest.fixture(scope="module")
+def merged(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run up to train that has merged an adapter as specs have it when they say nothing of it."""
+    made = merges(new_pod(tmp_path_factory.mktemp("merged"), base_model))
+    assert made.run("prepare") == 0
+    assert made.run("train") == 0
+    return made
+
+
+def merges(pod: Pod) -> Pod:
+    """Let a run merge; its base gets a head of its own."""
     spec = pod.config["spec"]
     spec["output"]["merge"] = True
     spec["training"] |= {"epochs": 1, "learningRate": "1e-2"}
@@ -68,7 +78,6 @@ def furthest(left: list[list[float]], right: list[list[float]]) -> float:
 @pytest.mark.parametrize(
     "lora",
     [
-        {},
         {"scaling": "RankStabilized", "targetModules": ["q_proj", "down_proj"]},
         {"variant": "DoRA"},
         {"modulesToSave": ["lm_head", "norm"]},
@@ -76,7 +85,7 @@ def furthest(left: list[list[float]], right: list[list[float]]) -> float:
         {"method": "QLoRA"},
         {"method": "QLoRA", "variant": "DoRA", "modulesToSave": ["lm_head"]},
     ],
-    ids=lambda lora: "-".join(f"{v}" for v in lora.values()) or "plain",
+    ids=lambda lora: "-".join(f"{v}" for v in lora.values()),
 )
 def test_the_merged_model_says_what_base_and_adapter_said(merging: Any, stage: Stage, lora: dict[str, Any]) -> None:
     spec = merging.config["spec"]
@@ -84,8 +93,17 @@ def test_the_merged_model_says_what_base_and_adapter_said(merging: Any, stage: S
     spec["lora"] |= lora
     assert stage("prepare") == 0, merging.report().message
     assert stage("train") == 0, merging.report().message
-    file = ParityFile.model_validate_json((merging.paths.adapter / "parity.json").read_text())
-    merged = AutoModelForCausalLM.from_pretrained(merging.paths.model, local_files_only=True)
+    says_the_same(merging)
+
+
+def test_a_plain_merged_model_says_what_base_and_adapter_said(merged: Any) -> None:
+    says_the_same(merged)
+
+
+def says_the_same(run: Any) -> None:
+    """Compare the merged model with what train measured of adapter and base."""
+    file = ParityFile.model_validate_json((run.paths.adapter / "parity.json").read_text())
+    merged = AutoModelForCausalLM.from_pretrained(run.paths.model, local_files_only=True)
     assert type(merged) is LlamaForCausalLM
     assert {p.dtype for p in merged.parameters()} == {torch.float32}
     assert furthest(told(merged, file), [r.adapter_logprobs for r in file.rows]) < ROUNDING
@@ -107,20 +125,18 @@ def test_rows_of_zeros_have_a_length_for_dora(merging: Any, stage: Stage) -> Non
     assert furthest(told(merged, parities), [r.adapter_logprobs for r in parities.rows]) < ROUNDING
 
 
-def test_the_folder_is_a_whole_model_and_no_more(merging: Any, stage: Stage) -> None:
-    assert stage("prepare") == 0
-    assert stage("train") == 0
-    names = {file.name for file in merging.paths.model.iterdir()}
+def test_the_folder_is_a_whole_model_and_no_more(merged: Any) -> None:
+    names = {file.name for file in merged.paths.model.iterdir()}
     assert names == {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"}
-    config = json.loads((merging.paths.model / "config.json").read_text())
-    base = json.loads((merging.paths.base / "config.json").read_text())
+    config = json.loads((merged.paths.model / "config.json").read_text())
+    base = json.loads((merged.paths.base / "config.json").read_text())
     assert config.pop("use_cache", True)
     base.pop("use_cache", None)
     assert config == base
-    assert set(load_file(merging.paths.model / "model.safetensors")) == set(
-        load_file(merging.paths.base / "model.safetensors")
+    assert set(load_file(merged.paths.model / "model.safetensors")) == set(
+        load_file(merged.paths.base / "model.safetensors")
     )
-    assert not list(merging.paths.workspace.glob(".model*"))
+    assert not list(merged.paths.workspace.glob(".model*"))
 
 
 def test_a_weight_is_summed_in_float32_and_rounded_once(merging: Any, stage: Stage) -> None:
@@ -172,16 +188,15 @@ def test_the_embedding_of_a_tied_base_is_not_trained_whole(pod: Any, stage: Stag
     assert "has no layer 'embed_tokens' that is not adapted; it has input_layernorm" in pod.report().message
 
 
-def test_model_and_adapter_are_published_together(merging: Any, stage: Stage) -> None:
-    assert stage("prepare") == 0
-    assert stage("train") == 0
-    merging.paths.evaluation_rows.parent.mkdir(exist_ok=True)
-    merging.paths.evaluation_rows.write_text("{}\n")
-    assert stage("publish") == 0
-    (folder,) = (merging.paths.output_mount / "team" / "adapters").iterdir()
+def test_model_and_adapter_are_published_together(merged: Any, tmp_path: Path) -> None:
+    done = merged.copied_to(tmp_path)
+    done.paths.evaluation_rows.parent.mkdir(exist_ok=True)
+    done.paths.evaluation_rows.write_text("{}\n")
+    assert done.run("publish") == 0
+    (folder,) = (done.paths.output_mount / "team" / "adapters").iterdir()
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
     files = {name for name in manifest.files if name.startswith("model/")}
-    assert files == {f"model/{file.name}" for file in merging.paths.model.iterdir()}
+    assert files == {f"model/{file.name}" for file in done.paths.model.iterdir()}
     assert all(sha256_file(folder / name) == manifest.files[name] for name in files)
     assert "adapter_model.safetensors" in manifest.files
 

@@ -26,11 +26,6 @@ IDS = torch.randint(2, 250, (2, 48), generator=torch.Generator().manual_seed(3))
 QLORA = {"method": "QLoRA"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def run_config(dtype: str = "float32", method: str = "LoRA", seed: int = 42, **lora: Any) -> RunConfig:
     spec = {**SPEC, "method": method, "training": {"seed": seed}, "lora": {"rank": 4, "alpha": 8, **lora}}
     images = {"trainer": "t", "verifier": "v", "engine": "e"}

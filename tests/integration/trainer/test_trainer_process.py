@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,51 +18,86 @@ import pytest
 from loraform_api.artifact import ADAPTER_WEIGHTS
 from loraform_api.names import RunStage
 from loraform_api.run import ExitCode
-from loraform_trainer.runtime.paths import Paths
+
+from .conftest import Pod, saved_step
+from .forks import FORKS, Import
 
 DEADLINE_SECONDS = 180
-KILLS = 10
+SEED = 216
+"""Draws the steps at which a process is killed."""
 
 
-def start(pod: Any, stage: str) -> subprocess.Popen[str]:
-    pod.write_config()
-    arguments = [f"--{f.name.replace('_', '-')}={getattr(pod.paths, f.name)}" for f in fields(Paths)]
-    command = [sys.executable, "-m", "loraform_trainer", stage, *arguments, "--mount-wait-seconds=120"]
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(pod.root), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+class Training:
+    """Train containers of one run, one after another."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        self.process: BaseProcess | None = None
+
+    def start(self, pod: Pod) -> BaseProcess:
+        arguments = [*pod.arguments("train"), "--mount-wait-seconds=0"]
+        self.process = FORKS.Process(target=self._run, args=(arguments, {"HF_HUB_OFFLINE": "1"}, self.log(pod)))
+        self.process.start()
+        return self.process
+
+    def log(self, pod: Pod) -> Path:
+        return pod.root / "log"
+
+    def until_saved(self, pod: Pod, step: int) -> None:
+        """Wait for a sealed checkpoint of this step or a later one."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while saved_step(pod.paths.checkpoints) < step:
+            assert self.process is not None and self.process.is_alive(), self.log(pod).read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def ends(self, pod: Pod, code: int) -> None:
+        assert self.process is not None
+        self.process.join(DEADLINE_SECONDS)
+        assert self.process.exitcode == code, self.log(pod).read_text()
+
+    def finish(self, pod: Pod) -> None:
+        self.start(pod)
+        self.ends(pod, 0)
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+@pytest.fixture
+def training(forked: Import) -> Iterator[Training]:
+    made = Training(forked("train_pod").run)
+    yield made
+    if made.process is not None:
+        made.process.kill()
+        made.process.join()
 
 
-def test_sigterm_saves_and_the_next_pod_goes_on(pod: Any, stage: Callable[..., int]) -> None:
+def test_sigterm_saves_and_the_next_pod_goes_on(pod: Pod, training: Training) -> None:
     pod.config["spec"]["training"]["epochs"] = 8
     pod.config["spec"]["checkpoint"]["everySteps"] = 10
-    assert stage("prepare") == 0
-    process = start(pod, "train")
-    wait_for(lambda: any(pod.paths.checkpoints.glob("checkpoint-*/manifest.json")), process)
-    process.send_signal(signal.SIGTERM)
-    _, log = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == ExitCode.SAVED_AND_STOPPED, log
+    assert pod.run("prepare") == 0
+    process = training.start(pod)
+    training.until_saved(pod, 10)
+    process.terminate()
+    training.ends(pod, ExitCode.SAVED_AND_STOPPED)
     saved = int(pod.report().message.removeprefix("asked to stop; saved at step "))
     assert 10 <= saved < 72
 
-    again = start(pod, "train")
-    _, log = again.communicate(timeout=DEADLINE_SECONDS)
-    assert again.returncode == 0, log
-    assert pod.report().train.resumed_from_step == saved
+    training.finish(pod)
+    done = pod.report().train
+    assert done is not None
+    assert done.resumed_from_step == saved
 
 
-def test_sigterm_ends_a_waiting_prepare(pod: Any) -> None:
+def test_sigterm_ends_a_waiting_prepare(pod: Pod) -> None:
     """As process 1 of a container nothing would end it but our handler; the exit code says why."""
     (pod.paths.sources_mount / "data" / "rows.jsonl").unlink()
-    process = start(pod, "prepare")
-    wait_for(lambda: pod.paths.base.is_dir() and any(pod.paths.base.iterdir()), process)
+    command = [sys.executable, "-m", "loraform_trainer", *pod.arguments("prepare"), "--mount-wait-seconds=120"]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(pod.root), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (pod.paths.base.is_dir() and any(pod.paths.base.iterdir())):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 128 + signal.SIGTERM
@@ -77,37 +112,30 @@ def test_every_stage_reports_a_config_that_is_not_there(pod: Any, stage_name: st
     assert "absent.json cannot be read" in said["message"]
 
 
-@pytest.mark.slow
-def test_ten_kills_at_random_steps_leave_the_adapter_of_an_undisturbed_run(pod: Any, stage: Callable[..., int]) -> None:
-    pod.config["spec"]["training"]["epochs"] = 24
+@pytest.mark.parametrize(("kills", "epochs"), [(3, 5), pytest.param(10, 24, marks=pytest.mark.slow)])
+def test_kills_at_random_steps_leave_the_adapter_of_an_undisturbed_run(
+    pod: Pod, training: Training, tmp_path_factory: pytest.TempPathFactory, kills: int, epochs: int
+) -> None:
+    pod.config["spec"]["training"]["epochs"] = epochs
     pod.config["spec"]["checkpoint"]["everySteps"] = 3
-    assert stage("prepare") == 0
-    _finish(pod)
-    undisturbed, steps = (pod.paths.adapter / ADAPTER_WEIGHTS).read_bytes(), pod.report().train.steps
-    for folder in (pod.paths.checkpoints, pod.paths.adapter):
-        shutil.rmtree(folder)
-    pod.paths.report(RunStage.TRAIN).unlink()
+    assert pod.run("prepare") == 0
+    undisturbed = pod.copied_to(tmp_path_factory.mktemp("undisturbed"))
+    training.finish(undisturbed)
+    whole = undisturbed.report().train
+    assert whole is not None
 
-    chance = random.Random(steps)
-    for end in sorted(chance.sample(range(3, steps - 6), KILLS)):
-        process = start(pod, "train")
-        wait_for(lambda step=end: _saved(pod) >= step - 2, process)
+    chance = random.Random(SEED)
+    drawn = sorted(chance.sample(range(3, whole.steps - 6), kills))
+    print(f"seed {SEED}: killed near steps {drawn} of {whole.steps}")
+    for step in drawn:
+        process = training.start(pod)
+        training.until_saved(pod, step - 2)
         time.sleep(chance.uniform(0, 0.05))  # anywhere in the steps and the saving that follow
         process.kill()
-        process.communicate(timeout=DEADLINE_SECONDS)
-        assert process.returncode == -signal.SIGKILL
-    _finish(pod)
-    assert pod.report().train.resumed_from_step > 0
-    assert (pod.paths.adapter / ADAPTER_WEIGHTS).read_bytes() == undisturbed
-
-
-def _finish(pod: Any) -> None:
-    process = start(pod, "train")
-    _, log = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == 0, log
-
-
-def _saved(pod: Any) -> int:
-    """Return the step of the newest sealed checkpoint."""
-    names = (path.parent.name for path in pod.paths.checkpoints.glob("checkpoint-*/manifest.json"))
-    return max((int(name.removeprefix("checkpoint-")) for name in names), default=0)
+        training.ends(pod, -signal.SIGKILL)
+    training.finish(pod)
+    done = pod.report().train
+    assert done is not None
+    assert done.resumed_from_step > 0
+    adapters = [each.paths.adapter / ADAPTER_WEIGHTS for each in (pod, undisturbed)]
+    assert adapters[0].read_bytes() == adapters[1].read_bytes()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,8 +12,6 @@ import pytest
 from loraform_api.evaluation import EvaluationReport
 from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
 from loraform_verifier.reflexion import REFUSED
-from loraform_verifier.terraform.provider_server import ProviderKeeper
-from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 from .conftest import Pod, suite_row
@@ -47,8 +45,8 @@ def lines(pod: Pod) -> dict[str, dict[str, Any]]:
 
 
 def rewrite_suite(pod: Pod, change: Mapping[str, Any]) -> None:
-    """Change the prepared rows."""
-    rows = [json.loads(line) for line in pod.paths.suite_rows.read_text().splitlines()]
+    """Keep two of the prepared rows, and change them."""
+    rows = [json.loads(line) for line in pod.paths.suite_rows.read_text().splitlines()[:2]]
     pod.paths.suite_rows.write_text("".join(json.dumps(row | change) + "\n" for row in rows))
 
 
@@ -199,9 +197,8 @@ async def test_progress_never_goes_back(repairing: Pod, engine: FakeEngine, urls
 
 class TestWithTerraform:
     @pytest.fixture
-    def verifier(self, terraform: Terraform) -> Iterator[Verifier]:
-        with ProviderKeeper(terraform) as keeper:
-            yield Verifier(terraform, keeper=keeper)
+    def verifier(self, terraform_verifier: Verifier) -> Verifier:
+        return terraform_verifier
 
     async def test_what_was_held_out_is_shown_to_nobody(
         self, repairing: Pod, engine: FakeEngine, urls: tuple[str, str]
@@ -221,6 +218,7 @@ class TestWithTerraform:
             ("held-1", REFUSED): POLICED.format("held-1") + f'\nlocals {{\n  a = "{HELD_OUT}"\n}}\n',
             ("held-1", ""): WRONG.format("held-1"),
         }
+        engine.draws = {"held-0": CUT, "held-1": CUT}  # nothing to plan
         found = (await run(repairing, urls)).evaluate.reflexion
         assert [(r.passed, r.repaired) for r in found.rounds] == [(0, 0), (0, 2), (0, 0)]
         prompts = [engine.prompt_of(body) for body in engine.requests]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -28,8 +28,6 @@ from loraform_verifier.hcl.parse import parse
 from loraform_verifier.http.client import VerifierClient
 from loraform_verifier.policy.rewrite import rewrite
 from loraform_verifier.reflexion import REASONS, REFUSED, Candidate, repair_input
-from loraform_verifier.terraform.provider_server import ProviderKeeper
-from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
 from .conftest import Pod
@@ -81,9 +79,8 @@ POLICY = HousePolicy(comment="# Made by us", tags={"created_by": "us"}, required
 
 
 @pytest.fixture
-def verifier(terraform: Terraform) -> Iterator[Verifier]:
-    with ProviderKeeper(terraform) as keeper:
-        yield Verifier(terraform, keeper=keeper)
+def verifier(terraform_verifier: Verifier) -> Verifier:
+    return terraform_verifier
 
 
 def training_rows(policy: HousePolicy | None) -> list[Row]:

@@ -30,27 +30,22 @@ from loraform_trainer.train.model import build
 from loraform_trainer.train.steps import spread
 from loraform_trainer.train.trainer import LoRATrainer
 
+from .conftest import Pod, new_pod, row
+
 Stage = Callable[..., int]
 
 ROWS = 36
 STEPS_AN_EPOCH = 9
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Sums in one order, and little of the machine."""
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def prepared(pod: Any, training_row: Callable[[str], dict[str, str]]) -> Any:
-    """A run up to prepare, as its workspace shows: 36 rows of almost one length, four of them a step."""
+def fill(pod: Pod) -> Pod:
+    """Leave what prepare would: 36 rows of almost one length, four of them a step."""
     shutil.copytree(pod.paths.base_mount / "tiny", pod.paths.base)
     vocabulary = tokens.load(pod.paths.base)
     pod.config["spec"]["training"]["batchSize"] = 4
 
     def write(path: Path, names: list[str]) -> None:
-        rows = [training_row(name) for name in names]
+        rows = [row(name) for name in names]
         prompts = [vocabulary.prompt(row["instruction"], row["input"]) for row in rows]
         responses = [vocabulary.response(row["response"]) for row in rows]
         token_files.write(path, [token_files.block(names, prompts, responses)])
@@ -58,6 +53,20 @@ def prepared(pod: Any, training_row: Callable[[str], dict[str, str]]) -> Any:
     write(pod.paths.train_rows, [f"bucket-{i}" for i in range(10, 10 + ROWS)])
     write(pod.paths.validation_rows, [f"bucket-{i}" for i in range(50, 54)])
     return pod
+
+
+@pytest.fixture
+def prepared(pod: Pod) -> Any:
+    """The test's run up to prepare."""
+    return fill(pod)
+
+
+@pytest.fixture(scope="module")
+def whole(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run that nothing disturbed; whoever changes anything of it copies it."""
+    made = fill(new_pod(tmp_path_factory.mktemp("whole"), base_model))
+    assert made.run("train") == 0
+    return made
 
 
 def weights(pod: Any) -> bytes:
@@ -96,13 +105,6 @@ def curve(pod: Any) -> list[tuple[object, ...]]:
     return [tuple(point.model_dump(exclude={"tokens_per_second"}).values()) for point in log(pod)]
 
 
-def forget(pod: Any) -> None:
-    """Remove what train left, for another run in the same place."""
-    pod.paths.report(RunStage.TRAIN).unlink(missing_ok=True)
-    for folder in (pod.paths.adapter, pod.paths.checkpoints, pod.paths.candidates):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 class _Both(TrainerCallback):
     def __init__(self, first: TrainerCallback, second: TrainerCallback) -> None:
         self._first, self._second = first, second
@@ -114,37 +116,35 @@ class _Both(TrainerCallback):
         return self._second.on_step_end(*args, **kwargs)
 
 
-def test_training_leaves_an_adapter_with_its_parity(prepared: Any, stage: Stage) -> None:
-    assert stage("train") == 0
-    done = prepared.report().train
-    files = {name: sha256_file(prepared.paths.adapter / name) for name in
+def test_training_leaves_an_adapter_with_its_parity(whole: Any) -> None:
+    done = whole.report().train
+    files = {name: sha256_file(whole.paths.adapter / name) for name in
              ("adapter_config.json", "adapter_model.safetensors")}  # fmt: skip
     assert done.adapter_digest == adapter_digest(files)
-    assert {p.name for p in prepared.paths.adapter.iterdir()} == {*files, "parity.json"}
-    assert not prepared.paths.candidates.exists()
+    assert {p.name for p in whole.paths.adapter.iterdir()} == {*files, "parity.json"}
+    assert not whole.paths.candidates.exists()
     assert done.resumed_from_step == 0
     assert done.steps == 2 * STEPS_AN_EPOCH
     assert float(done.final_loss) < 5.6  # from 5.62
     assert float(done.validation_loss) > 0
     assert not done.stopped_early
-    tensors = load_file(prepared.paths.adapter / "adapter_model.safetensors")
+    tensors = load_file(whole.paths.adapter / "adapter_model.safetensors")
     assert {t.dtype for t in tensors.values()} == {torch.float32}
     assert not any("lm_head" in name or "embed" in name for name in tensors)
-    parity = ParityFile.model_validate_json((prepared.paths.adapter / "parity.json").read_text())
-    assert parity.template_hash == tokens.load(prepared.paths.base).template_hash
+    parity = ParityFile.model_validate_json((whole.paths.adapter / "parity.json").read_text())
+    assert parity.template_hash == tokens.load(whole.paths.base).template_hash
     assert all(row.adapter_logprobs != row.base_logprobs for row in parity.rows)
     found = done.forgetting
     assert found.prompts == 60
     assert float(found.low) < float(found.mean_difference) < float(found.high)
 
 
-def test_the_history_has_every_step_and_each_checkpoints_validation(prepared: Any, stage: Stage) -> None:
-    assert stage("train") == 0
-    done, points = prepared.report().train, log(prepared)
+def test_the_history_has_every_step_and_each_checkpoints_validation(whole: Any) -> None:
+    done, points = whole.report().train, log(whole)
     steps = [point for point in points if point.loss is not None]
     assert [point.step for point in steps] == list(range(1, done.steps + 1))
     assert all(point.grad_norm and point.learning_rate is not None and point.tokens_per_second for point in steps)
-    rows = token_rows.read(prepared.paths.train_rows)
+    rows = token_rows.read(whole.paths.train_rows)
     assert steps[-1].tokens == 2 * rows.lengths.sum()
     assert done.trained_tokens == 2 * rows.response_lengths.sum()
     assert float(done.tokens_per_second) > 0
@@ -156,13 +156,9 @@ def test_the_history_has_every_step_and_each_checkpoints_validation(prepared: An
 
 
 def test_a_stopped_run_ends_as_an_uninterrupted_one(
-    prepared: Any, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    prepared: Any, whole: Any, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped inside the first epoch, at its end's checkpoint and inside the second: bit for bit the same adapter."""
-    assert stage("train") == 0
-    whole, parity = weights(prepared), (prepared.paths.adapter / "parity.json").read_text()
-    expected = curve(prepared)
-    forget(prepared)
     resumed_at = 0
     for step in (3, 9, 15):
         assert train_until(prepared, step, monkeypatch) == ExitCode.SAVED_AND_STOPPED
@@ -172,20 +168,20 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     assert stage("train") == 0
     done = prepared.report().train
     assert done.resumed_from_step == 15
-    assert weights(prepared) == whole
-    assert (prepared.paths.adapter / "parity.json").read_text() == parity
-    assert curve(prepared) == expected
+    assert weights(prepared) == weights(whole)
+    parities = [run.paths.adapter / "parity.json" for run in (prepared, whole)]
+    assert parities[0].read_text() == parities[1].read_text()
+    assert curve(prepared) == curve(whole)
     assert done.trained_tokens == 2 * token_rows.read(prepared.paths.train_rows).response_lengths.sum()
 
 
-def test_a_pod_lost_after_the_last_step_is_continued_by_its_report_alone(prepared: Any, stage: Stage) -> None:
-    assert stage("train") == 0
-    whole, expected = weights(prepared), curve(prepared)
-    prepared.paths.report(RunStage.TRAIN).unlink()
-    shutil.rmtree(prepared.paths.adapter)
-    assert stage("train") == 0
-    assert prepared.report().train.resumed_from_step == prepared.report().train.steps
-    assert (weights(prepared), curve(prepared)) == (whole, expected)
+def test_a_pod_lost_after_the_last_step_is_continued_by_its_report_alone(whole: Any, tmp_path: Path) -> None:
+    lost = whole.copied_to(tmp_path)
+    lost.paths.report(RunStage.TRAIN).unlink()
+    shutil.rmtree(lost.paths.adapter)
+    assert lost.run("train") == 0
+    assert lost.report().train.resumed_from_step == lost.report().train.steps
+    assert (weights(lost), curve(lost)) == (weights(whole), curve(whole))
 
 
 def test_an_incomplete_or_changed_checkpoint_is_not_used(
@@ -328,11 +324,7 @@ def mean_loss(model: Any, rows: token_rows.Rows, numbers: Any) -> float:
     return -sum(map(sum, logprobs)) / sum(map(len, logprobs))
 
 
-def test_recomputing_activations_trains_the_same_adapter(prepared: Any, stage: Stage) -> None:
-    prepared.config["spec"]["training"]["epochs"] = 1
-    assert stage("train") == 0
-    whole = weights(prepared)
-    forget(prepared)
+def test_recomputing_activations_trains_the_same_adapter(prepared: Any, whole: Any, stage: Stage) -> None:
     prepared.config["spec"]["training"]["recompute"] = "Always"
     assert stage("train") == 0
-    assert weights(prepared) == whole
+    assert weights(prepared) == weights(whole)

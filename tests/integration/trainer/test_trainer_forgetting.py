@@ -1,4 +1,4 @@
-"""The probe's rows, and what is made of log-probabilities. A real model: tests/integration/trainer."""
+"""The probe's rows, and what is made of log-probabilities. A real model: test_trainer_train."""
 
 from __future__ import annotations
 
