@@ -15,7 +15,7 @@ $(UV):
 	.tools/bin/pip install -q 'uv>=0.8,<1'
 
 .venv/.synced: $(UV) pyproject.toml uv.lock
-	$(UV) sync -q --frozen --all-extras
+	$(UV) sync -q --frozen --all-extras --compile-bytecode
 	touch $@
 
 .PHONY: setup

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from loraform_api.verification import Program, ProgramVerdict, Stage, VerifyRequest
+from loraform_verifier.terraform.provider_server import ProviderKeeper
 from loraform_verifier.terraform.toolchain import Terraform, ToolchainError, discover
 from loraform_verifier.verify import Verifier
 
@@ -39,6 +41,12 @@ def terraform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         return discover(request.param, modules=str(mirror_of(tmp_path_factory.mktemp("modules"), found.registry)))
     except ToolchainError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def verifier(terraform: Terraform) -> Iterator[Verifier]:
+    with ProviderKeeper(terraform) as keeper:
+        yield Verifier(terraform, keeper=keeper)
 
 
 def program(id: str, text: str = "", **files: str) -> Program:
@@ -123,32 +131,32 @@ def places(verdict: ProgramVerdict) -> set[tuple[str | None, int | None, str]]:
     return {(d.file, d.line, d.code) for r in verdict.stages for d in r.diagnostics}
 
 
-def test_every_finding_names_the_file_it_is_in(terraform: Terraform) -> None:
-    verdicts = Verifier(terraform).verify(VerifyRequest(programs=PROGRAMS, stages=STAGES)).verdicts
+def test_every_finding_names_the_file_it_is_in(verifier: Verifier) -> None:
+    verdicts = verifier.verify(VerifyRequest(programs=PROGRAMS, stages=STAGES)).verdicts
     found = {v.id: places(v) for v in verdicts}
     assert found == FOUND
 
 
-def test_a_program_alone_gets_the_verdict_it_gets_among_others(terraform: Terraform) -> None:
+def test_a_program_alone_gets_the_verdict_it_gets_among_others(verifier: Verifier) -> None:
     for name in ("local, with alias", "mirrored, argument unknown"):
         wanted = next(p for p in PROGRAMS if p.id == name)
-        (verdict,) = Verifier(terraform).verify(VerifyRequest(programs=[wanted], stages=STAGES)).verdicts
+        (verdict,) = verifier.verify(VerifyRequest(programs=[wanted], stages=STAGES)).verdicts
         assert places(verdict) == FOUND[name]
 
 
-def test_a_path_is_planned_as_it_is_alone(terraform: Terraform) -> None:
+def test_a_path_is_planned_as_it_is_alone(verifier: Verifier) -> None:
     queue = 'resource "aws_sqs_queue" "q" {\n  name = "a-${path.module}"\n}\n'
     programs = [program("root", queue), program("module", call("./net"), net__main=queue)]
     stages = [Stage.VALIDATE, Stage.PLAN]
-    root, module = Verifier(terraform).verify(VerifyRequest(programs=programs, stages=stages)).verdicts
+    root, module = verifier.verify(VerifyRequest(programs=programs, stages=stages)).verdicts
     assert places(root) == {("main.tf", 1, "InvalidValue")}  # a dot may not be in its name
     assert module.passed
 
 
-def test_a_default_provider_that_is_handed_on_by_name_is_there(terraform: Terraform) -> None:
+def test_a_default_provider_that_is_handed_on_by_name_is_there(verifier: Verifier) -> None:
     text = 'provider "aws" {\n}\nmodule "net" {\n  source = "./net"\n  providers = {\n    aws = aws\n  }\n}\n'
     programs = [program("handed on", text, net__main=WEST.replace("aws.west", "aws")), program("wrong", VPC)]
     stages = [Stage.VALIDATE, Stage.PLAN]
-    handed_on, wrong = Verifier(terraform).verify(VerifyRequest(programs=programs, stages=stages)).verdicts
+    handed_on, wrong = verifier.verify(VerifyRequest(programs=programs, stages=stages)).verdicts
     assert handed_on.passed, handed_on
     assert places(wrong) == {("main.tf", 2, "ReferenceToUndeclaredInputVariable")}

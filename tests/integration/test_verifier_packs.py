@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from loraform_api.verification import Program, ProgramVerdict, Stage, VerifyRequest
 from loraform_cli.inputs import read_policy
+from loraform_verifier.terraform.provider_server import ProviderKeeper
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
@@ -21,32 +23,35 @@ COMMENT = "# This resource is generated using PiCloud tool\n"
 INSTANCE = COMMENT + 'resource "aws_instance" "web" {\n  ami           = "ami-12345678"\n  instance_type = "%s"\n}\n'
 
 
-def judged(verifier: Verifier, text: str, *packs: str) -> ProgramVerdict:
-    program = Program(id="p", text=PROVIDER + text)
-    request = VerifyRequest(programs=[program], stages=STAGES, policy=POLICY, packs=list(packs))
-    return verifier.verify(request).verdicts[0]
+@pytest.fixture(scope="module")
+def keeper(terraform: Terraform) -> Iterator[ProviderKeeper]:
+    with ProviderKeeper(terraform) as keeper:
+        yield keeper
 
 
-def codes(verdict: ProgramVerdict) -> list[str]:
-    return [d.code for d in verdict.stages[-1].diagnostics]
+def judged(verifier: Verifier, texts: dict[str, str], *packs: str) -> dict[str, ProgramVerdict]:
+    programs = [Program(id=name, text=PROVIDER + text) for name, text in texts.items()]
+    request = VerifyRequest(programs=programs, stages=STAGES, policy=POLICY, packs=list(packs))
+    return {verdict.id: verdict for verdict in verifier.verify(request).verdicts}
 
 
 @pytest.mark.parametrize("started_with", [True, False], ids=["started with it", "asked with it"])
-def test_a_pack_finds_what_it_denies(terraform: Terraform, started_with: bool) -> None:
-    verifier = Verifier(terraform, packs={"cost": PACK} if started_with else {})
+def test_a_pack_finds_what_it_denies(terraform: Terraform, keeper: ProviderKeeper, started_with: bool) -> None:
+    verifier = Verifier(terraform, keeper=keeper, packs={"cost": PACK} if started_with else {})
     packs = [] if started_with else [PACK]
-    assert judged(verifier, INSTANCE % "t3.micro", *packs).passed
-    large = judged(verifier, INSTANCE % "m5.24xlarge", *packs)
-    (found,) = large.stages[-1].diagnostics
+    key = COMMENT + 'resource "aws_iam_access_key" "k" {\n  user = "u"\n}\n'
+    texts = {"small": INSTANCE % "t3.micro", "large": INSTANCE % "m5.24xlarge", "key": key}
+    verdicts = judged(verifier, texts, *packs)
+    assert verdicts["small"].passed
+    (found,) = verdicts["large"].stages[-1].diagnostics
     assert (found.code, found.line, found.file) == ("InstanceTooLarge", 7, "main.tf")
     assert found.message == "aws_instance.web: instance type m5.24xlarge needs an approval"
-    key = COMMENT + 'resource "aws_iam_access_key" "k" {\n  user = "u"\n}\n'
-    assert codes(judged(verifier, key, *packs)) == ["PolicyDenied"]
+    assert [d.code for d in verdicts["key"].stages[-1].diagnostics] == ["PolicyDenied"]
 
 
-def test_a_warning_is_shown_and_fails_nothing(terraform: Terraform) -> None:
+def test_a_warning_is_shown_and_fails_nothing(terraform: Terraform, keeper: ProviderKeeper) -> None:
     pack = 'package main\n\nimport rego.v1\n\nwarn contains {"msg": "old", "resource": "aws_instance.web"}\n'
-    verdict = judged(Verifier(terraform), INSTANCE % "t3.micro", pack)
+    verdict = judged(Verifier(terraform, keeper=keeper), {"old": INSTANCE % "t3.micro"}, pack)["old"]
     assert verdict.passed
     assert [(d.code, d.message, d.line) for d in verdict.stages[-1].diagnostics] == [
         ("PolicyPack", "aws_instance.web: old", 7)

@@ -25,6 +25,8 @@ from loraform_verifier.terraform.provider_server import ProviderKeeper
 from loraform_verifier.terraform.toolchain import Terraform, child_environment
 from loraform_verifier.terraform.workspace import lay_out_alone
 
+from ..drawn import some_of_each
+
 SUITE = Path(__file__).resolve().parents[3] / "shared/data/iac-eval-dev.jsonl"
 READ_BY_POLICIES = ("resource_changes", "planned_values", "configuration", "prior_state", "variables")
 Files = str | dict[str, str]
@@ -130,6 +132,15 @@ SAME_ALONE: dict[str, Files] = {
     "empty": "",
 }
 
+CONSTRUCTS = {
+    "files": ("modules", "several files"),
+    "instances": ("count", "for each", "dynamic block"),
+    "data": ("policy documents",),
+    "values": ("variables", "locals and functions"),
+    "names": ("moved", "our own resource's name"),
+    "little": ("resource", "no provider", "empty"),
+}
+
 
 @pytest.fixture(scope="module")
 def keeper(terraform: Terraform) -> Iterator[ProviderKeeper]:
@@ -182,16 +193,31 @@ def as_policies_read(plan: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_a_plan_out_of_a_batch_is_the_plan_of_the_program_alone(terraform: Terraform, keeper: ProviderKeeper) -> None:
-    outcomes = planned(Planner(terraform, keeper=keeper), SAME_ALONE)
-    for name, program in SAME_ALONE.items():
-        assert as_policies_read(plan_of(outcomes[name])) == as_policies_read(alone(terraform, keeper, program)), name
+@pytest.fixture(scope="module")
+def in_company(terraform: Terraform, keeper: ProviderKeeper) -> dict[str, PlanOutcome]:
+    """All of SAME_ALONE planned in one batch."""
+    return planned(Planner(terraform, keeper=keeper), SAME_ALONE)
 
 
-def test_planned_values_made_from_changes_are_those_that_terraform_makes(
-    terraform: Terraform, keeper: ProviderKeeper
+def construct_of(name: str) -> list[str]:
+    return [construct for construct, names in CONSTRUCTS.items() if name in names]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, id=f"drawn: {name}") for name in some_of_each(list(SAME_ALONE), construct_of)),
+        *(pytest.param(name, id=name, marks=pytest.mark.slow) for name in SAME_ALONE),
+    ],
+)
+def test_a_plan_out_of_a_batch_is_the_plan_of_the_program_alone(
+    terraform: Terraform, keeper: ProviderKeeper, in_company: dict[str, PlanOutcome], name: str
 ) -> None:
-    for name, outcome in planned(Planner(terraform, keeper=keeper), SAME_ALONE).items():
+    assert as_policies_read(plan_of(in_company[name])) == as_policies_read(alone(terraform, keeper, SAME_ALONE[name]))
+
+
+def test_planned_values_made_from_changes_are_those_that_terraform_makes(in_company: dict[str, PlanOutcome]) -> None:
+    for name, outcome in in_company.items():
         plan = plan_of(outcome)
         assert with_changes(plan, plan["resource_changes"])["planned_values"] == plan["planned_values"], name
 
@@ -266,11 +292,18 @@ def test_data_that_an_account_is_asked_for_have_values(terraform: Terraform, kee
     assert "count_expression" in json.dumps(plan_of(outcomes["zones"])["configuration"])
 
 
-def test_a_plan_comes_out_the_same_whatever_its_neighbours(terraform: Terraform, keeper: ProviderKeeper) -> None:
-    planner = Planner(terraform, keeper=keeper)
-    together = planned(planner, {"failing": AMI + TABLE, "zones": READING["zones"], "resource": VPC})
-    for name in ("zones", "resource"):
-        assert planned(planner, {name: (READING | SAME_ALONE)[name]})[name] == together[name]
+@pytest.fixture(scope="module")
+def beside_a_failing_one(terraform: Terraform, keeper: ProviderKeeper) -> dict[str, PlanOutcome]:
+    programs = {"failing": AMI + TABLE, "zones": READING["zones"], "resource": VPC}
+    return planned(Planner(terraform, keeper=keeper), programs)
+
+
+@pytest.mark.parametrize("name", ["zones", "resource"])
+def test_a_plan_comes_out_the_same_whatever_its_neighbours(
+    terraform: Terraform, keeper: ProviderKeeper, beside_a_failing_one: dict[str, PlanOutcome], name: str
+) -> None:
+    alone_in_its_batch = planned(Planner(terraform, keeper=keeper), {name: (READING | SAME_ALONE)[name]})
+    assert alone_in_its_batch[name] == beside_a_failing_one[name]
 
 
 def test_programs_have_their_own_region_and_default_tags(terraform: Terraform) -> None:
@@ -304,15 +337,28 @@ def test_a_kept_provider_that_died_is_replaced_and_nothing_is_left_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+SUITE_PROGRAMS: dict[str, Files] = {
+    f"{row['id']} {column}": row[column]
+    for row in (json.loads(line) for line in (SUITE.read_text().splitlines() if SUITE.exists() else ()))
+    for column in ("reference", "response")
+}
+SUITE_DRAWN = some_of_each(list(SUITE_PROGRAMS), lambda name: [name.rpartition(" ")[2]], count=15)
+
+
 @pytest.mark.skipif(not SUITE.exists(), reason="the development suite is not beside this checkout")
-def test_programs_of_the_development_suite_plan_as_they_do_alone(terraform: Terraform, keeper: ProviderKeeper) -> None:
-    rows = [json.loads(line) for line in SUITE.read_text().splitlines()]
-    programs: dict[str, Files] = {
-        f"{row['id']} {column}": row[column] for row in rows for column in ("reference", "response")
-    }
-    outcomes = planned(Planner(terraform, keeper=keeper), programs)
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(SUITE_DRAWN, id="drawn"),
+        pytest.param(list(SUITE_PROGRAMS), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_programs_of_the_development_suite_plan_as_they_do_alone(
+    terraform: Terraform, keeper: ProviderKeeper, names: list[str]
+) -> None:
+    outcomes = planned(Planner(terraform, keeper=keeper), {name: SUITE_PROGRAMS[name] for name in names})
     assert [name for name, outcome in outcomes.items() if outcome.plan is None] == []
-    for name in list(programs)[::48]:
+    for name in names[:: max(15, len(names) // 5)]:
         assert as_policies_read(plan_of(outcomes[name])) == as_policies_read(
-            alone(terraform, keeper, programs[name])
+            alone(terraform, keeper, SUITE_PROGRAMS[name])
         ), name

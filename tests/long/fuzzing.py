@@ -1,6 +1,6 @@
 """Runs a property over many generated programs on all processors, and says how to meet a failure again.
 
-Set LORAFORM_FUZZ_SEED to repeat a run or to make another; LORAFORM_FUZZ_SCALE multiplies the number of cases.
+Set LORAFORM_SEED to repeat a run or to make another; LORAFORM_FUZZ_SCALE multiplies the number of cases.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from ..drawn import seed
 from .mutations import mutated
 from .programs import Writer
 
-SEED = os.environ.get("LORAFORM_FUZZ_SEED", "1")
+SEED = seed()
 SCALE = float(os.environ.get("LORAFORM_FUZZ_SCALE", "1"))
+KINDS = ("sane", "odd", "damaged")
 CHUNK = 500
 CASE_SECONDS = 10.0
 """Processor time of one case; a usual one takes a thousandth of this."""
@@ -40,7 +42,7 @@ class Chunk:
 
 
 def program(case: str, kind: str) -> str:
-    """Return the text of a case; kinds are `sane`, `odd` and `damaged`."""
+    """Return the text of a case of one of the KINDS."""
     text = Writer(Random(case), sane=kind == "sane").program()
     if kind != "damaged":
         return text

@@ -99,6 +99,8 @@ TOOLS: tuple[GoProgram | DebianProgram, ...] = (
 HOST_PACKAGES = {"nft": "nftables", "iptables": "iptables", "conntrack": "conntrack"}
 """Commands that must be installed on the host, by Debian package: they need libraries of their own."""
 
+WAIT_FOR_APT = ("-o", "DPkg::Lock::Timeout=600")
+"""Another process may be installing now."""
 BUILD_PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 
 
@@ -223,7 +225,7 @@ def install(wanted: dict[str, str], progress: Progress) -> None:
     with progress.step(f"apt-get install {' '.join(packages)}"):
         if not all(succeeds(["apt-cache", "show", package]) for package in packages):
             run(["apt-get", "update", "-q"])
-        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *WAIT_FOR_APT, *packages]
         try:
             run(command, env={"DEBIAN_FRONTEND": "noninteractive"})
         except DevclusterError:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 
+from ...drawn import some_of_each
+
 
 class Must(Enum):
     """What must come of a program. Only HARMLESS may pass."""
@@ -308,7 +310,19 @@ BOMBS = blocks(
     + "".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]\\n" for a, b in pairwise("abcdefghijklm"))
     + '")\n  b = tonumber(jsonencode(local.a))\n}\n',
 )
-ALL = [
-    *FUNCTIONS, *DATA, *BLOCKS, *MODULES, *SEVERAL_FILES, *ABSENT, *PROVIDER_SETTINGS, *UNREADABLE, *REFUSED,
-    *HARMLESS, *BOMBS,
-]  # fmt: skip
+KINDS = {
+    "functions": FUNCTIONS,
+    "data": DATA,
+    "blocks": BLOCKS,
+    "modules": MODULES,
+    "several files": SEVERAL_FILES,
+    "absent providers": ABSENT,
+    "provider settings": PROVIDER_SETTINGS,
+    "unreadable": UNREADABLE,
+    "refused": REFUSED,
+    "harmless": HARMLESS,
+    "bombs": BOMBS,
+}
+ALL = [attack for attacks in KINDS.values() for attack in attacks]
+DRAWN = some_of_each(ALL, lambda attack: [kind for kind, attacks in KINDS.items() if attack in attacks], count=2)
+"""Two of each kind, others for each commit."""

@@ -16,7 +16,7 @@ from loraform_verifier.terraform.validate import Validator
 from loraform_verifier.verify import Verifier
 
 from ..listening import Listeners
-from .attacks import ALL, BOMBS, Attack, Must
+from .attacks import ALL, BOMBS, DRAWN, Attack, Must
 from .conftest import Planted
 
 STAGES = [Stage.PARSE, Stage.VALIDATE, Stage.PLAN]
@@ -95,7 +95,13 @@ def outcome(verdict: ProgramVerdict) -> Must:
     return Must.BOUNDED if codes <= GAVE_UP and last.inconclusive else Must.REFUSED
 
 
-@pytest.mark.parametrize("attack", ALL, ids=[attack.name for attack in ALL])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        *(pytest.param(attack, id=f"drawn: {attack.name}") for attack in DRAWN),
+        *(pytest.param(attack, id=attack.name, marks=pytest.mark.slow) for attack in ALL),
+    ],
+)
 def test_a_hostile_program_gets_what_it_must_and_its_neighbours_what_is_theirs(
     attack: Attack,
     verifiers: dict[bool, Verifier],
