@@ -82,7 +82,7 @@ def planned(program: Normalised, settings: ProviderSettings, terraform: Terrafor
             return Verdict(errors)
         shown = _run(root, ["show", "-json", "-no-color", PLAN_FILE], program, terraform, keeper)
     plan = json.loads(shown.stdout)
-    return Verdict(set(), adapter_folder_digest(plan), plan)
+    return Verdict(set(), digest_of(plan), plan)
 
 
 def _set_provider(root: Path, settings: ProviderSettings) -> None:
@@ -92,7 +92,7 @@ def _set_provider(root: Path, settings: ProviderSettings) -> None:
     (root / OUR_FILE).write_text(json.dumps(ours))
 
 
-def adapter_folder_digest(plan: dict[str, Any]) -> str:
+def digest_of(plan: dict[str, Any]) -> str:
     """Return one word for all that a plan would do: equal only where addresses, actions and values are."""
     changes = [
         (c["address"], c["mode"], c["change"]["actions"], c["change"].get("after"), c["change"].get("after_unknown"))

@@ -189,7 +189,7 @@ def test_plan_in_company_agrees_with_plan_alone(together: Together) -> None:
     assert {name: outcome.undecided for name, outcome in together.items() if outcome.undecided} == {}
     found = {name: without_places(found_in(outcome.errors)) for name, outcome in together.items()}
     changes = {
-        name: adapter_folder_digest(outcome.plan) if outcome.plan else None for name, outcome in together.items()
+        name: digest_of(outcome.plan) if outcome.plan else None for name, outcome in together.items()
     }
     alone = {name: verdict_of(ENTRIES[name], "plan") for name in together}
     assert differences(found, {name: without_places(in_classes(verdict)) for name, verdict in alone.items()}) == {}

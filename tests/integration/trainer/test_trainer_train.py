@@ -24,7 +24,8 @@ from loraform_trainer.prepare.dataset import token_files
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.files import sha256_file
-from loraform_trainer.train import adapter_files, checkpoints, parity, stage, token_rows
+from loraform_trainer.train import adapter_files, checkpoints, parity, token_rows
+from loraform_trainer.train import stage as train_stage
 from loraform_trainer.train.callbacks import StopWhenAsked
 from loraform_trainer.train.model import build
 from loraform_trainer.train.steps import spread
@@ -217,7 +218,7 @@ def test_a_changed_base_is_noticed(prepared: Any, stage: Stage, monkeypatch: pyt
             frozen = next(p for p in model.parameters() if not p.requires_grad)
             frozen.data.view(-1)[0] += 1
 
-    monkeypatch.setattr(stage, "StopWhenAsked", lambda *given: Vandal())
+    monkeypatch.setattr(train_stage, "StopWhenAsked", lambda *given: Vandal())
     assert stage("train") == ExitCode.TRAINER_ERROR
     assert "the frozen base changed" in prepared.report().message
 
