@@ -84,7 +84,7 @@ def train_until(pod: Any, step: int, monkeypatch: pytest.MonkeyPatch) -> int:
                 stop.set()
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "StopWhenAsked", lambda *given: _Both(SigtermDuringStep(), StopWhenAsked(*given)))
+        patch.setattr(train_stage, "StopWhenAsked", lambda *given: _Both(SigtermDuringStep(), StopWhenAsked(*given)))
         return int(execute(pod, stop).exit_code)
 
 
