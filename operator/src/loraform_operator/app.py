@@ -24,9 +24,10 @@ from loraform_operator.endpoint.progress import ProgressStore
 from loraform_operator.endpoint.tokens import TokenVerifier
 from loraform_operator.iacmodel.metrics import ModelCollector
 from loraform_operator.kube.backoffs import Backoffs
-from loraform_operator.kube.cluster import Cluster, path_of
+from loraform_operator.kube.cluster import Cluster
 from loraform_operator.kube.errors import ClusterError
 from loraform_operator.kube.events import Recorder
+from loraform_operator.kube.objects import path_of
 from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
 from loraform_operator.queue import Queue
 from loraform_operator.settings import Settings
@@ -54,7 +55,6 @@ class Options:
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch; empty means all."""
     kubeconfig: str | None = None
-    context: str | None = None
     endpoint_port: int = PORT_OPERATOR
     metrics_port: int = PORT_METRICS
 
@@ -86,7 +86,7 @@ class App:
         """Connect, publish the endpoint, start servers and workers."""
         await self._serve(self._observability(), self.options.metrics_port, None)
         options = self.options
-        self.cluster = await Cluster.connect(options.kubeconfig, options.context, self.requests)
+        self.cluster = await Cluster.connect(options.kubeconfig, self.requests)
         await self._insist(self._definitions_are_served)
         published = await self._insist(self._publish)
         timeout = timedelta(seconds=self.settings.heartbeat_timeout_seconds)
@@ -100,7 +100,6 @@ class App:
             heartbeats=HeartbeatStore(timeout),
             routes=RouteStore(),
             clock=now,
-            wake=self.queue.wake,
         )
         self.registry.register(ResourceCollector(cache, self.context.progress))
         self.registry.register(ModelCollector(cache, self.context.heartbeats, now))

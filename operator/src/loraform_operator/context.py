@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from loraform_api.names import Kind
 from loraform_operator.endpoint.heartbeats import HeartbeatStore, RouteStore
 from loraform_operator.endpoint.progress import ProgressStore
 from loraform_operator.kube.cluster import Cluster
 from loraform_operator.kube.events import Recorder
+from loraform_operator.kube.objects import Object
 from loraform_operator.settings import Settings
 
 
@@ -41,31 +42,31 @@ class Endpoint:
 class Cache:
     """What the watches know. Values are kopf indexes in the operator and plain lists in tests."""
 
-    objects: Mapping[Key, Collection[dict[str, Any]]]
+    objects: Mapping[Key, Collection[Object]]
     """Custom resources by key."""
-    children: Mapping[Key, Collection[dict[str, Any]]]
+    children: Mapping[Key, Collection[Object]]
     """Objects that carry our labels, by the custom resource that owns them."""
     gone: set[str] = field(default_factory=set)
     """Uids of what the indexes still hold although it is gone (`sweep` says why that can be)."""
 
-    def get(self, key: Key) -> dict[str, Any] | None:
+    def get(self, key: Key) -> Object | None:
         """Return the custom resource, or None when it is gone."""
         return next(self._standing(self.objects, key), None)
 
-    def all(self, kind: Kind) -> Iterator[tuple[Key, dict[str, Any]]]:
+    def all(self, kind: Kind) -> Iterator[tuple[Key, Object]]:
         """Return the custom resources of a kind."""
         for key in list(self.objects):
             if key.kind == kind:
                 yield from ((key, body) for body in self._standing(self.objects, key))
 
-    def correct(self, key: Key, now: dict[str, Any] | None) -> None:
+    def correct(self, key: Key, now: Object | None) -> None:
         """Forget each custom resource of that name but the one that stands there `now`."""
         uid = now["metadata"]["uid"] if now else None
         self.gone.update(
             found for body in self._standing(self.objects, key) if (found := body["metadata"]["uid"]) != uid
         )
 
-    def owned(self, key: Key) -> tuple[dict[str, Any], ...]:
+    def owned(self, key: Key) -> tuple[Object, ...]:
         """Return the children of a custom resource."""
         return tuple(self._standing(self.children, key))
 
@@ -78,7 +79,7 @@ class Cache:
                     found.setdefault(body["kind"], {})[body["metadata"]["uid"]] = key
         return found
 
-    def _standing(self, index: Mapping[Key, Collection[dict[str, Any]]], key: Key) -> Iterator[dict[str, Any]]:
+    def _standing(self, index: Mapping[Key, Collection[Object]], key: Key) -> Iterator[Object]:
         return (body for body in index.get(key, ()) if body["metadata"]["uid"] not in self.gone)
 
 
@@ -94,10 +95,8 @@ class Context:
     heartbeats: HeartbeatStore
     routes: RouteStore
     clock: Callable[[], datetime]
-    wake: Callable[[Key], None]
-    """Put another custom resource into the queue, at once."""
 
-    async def current(self, key: Key) -> dict[str, Any] | None:
+    async def current(self, key: Key) -> Object | None:
         """Return the custom resource as the API server has it, None when it is gone or going.
 
         What is made or decided in a pass must not rest on an index that still tells of an object before.

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 import kopf
 
-from loraform_api.names import GROUP, LABEL_JOB, LABEL_MANAGED_BY, LABEL_MODEL, MANAGER, VERSION, Kind
+from loraform_api.names import GROUP, LABEL_MANAGED_BY, MANAGER, VERSION, Kind
 from loraform_operator.context import Cache, Key
 from loraform_operator.kube.backoffs import Backoffs
+from loraform_operator.kube.children import OWNER_LABELS
 
 CHILDREN = (
     ("batch", "v1", "jobs"),
@@ -119,7 +120,7 @@ def owner_of(body: Any) -> Key | None:
     """Return the custom resource whose labels the object carries."""
     meta = body["metadata"]
     labels = meta.get("labels") or {}
-    for label, kind in ((LABEL_JOB, Kind.FINE_TUNE_JOB), (LABEL_MODEL, Kind.IAC_MODEL)):
+    for kind, label in OWNER_LABELS.items():
         if label in labels:
             return Key(kind, meta["namespace"], labels[label])
     return None

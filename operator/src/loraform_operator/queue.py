@@ -70,10 +70,6 @@ class Queue:
             self._metrics.added(len(self._ready))
         self._changed.set()
 
-    def poke(self) -> None:
-        """Look at the clock again (it may have jumped)."""
-        self._changed.set()
-
     async def run(self) -> None:
         """Work until `stop`; then finish what runs."""
         async with asyncio.TaskGroup() as tasks:

@@ -56,6 +56,14 @@ class Settings(WireModel):
     """A gateway or agent that was silent for longer does not count."""
 
 
+def unknown_profile(settings: Settings, field: str, profile: str) -> str:
+    """Return the message about a profile that `settings` do not have; empty for one that they have."""
+    if profile in settings.profiles:
+        return ""
+    known = ", ".join(f"`{p}`" for p in sorted(settings.profiles))
+    return f"{field}: the operator has no profile `{profile}`; choose one of {known}"
+
+
 class SettingsError(Exception):
     """The configuration file cannot be used; the text names file, field and reason."""
 

@@ -26,7 +26,7 @@ from loraform_operator.iacmodel.observe import Observed, read_route
 from loraform_operator.iacmodel.plan import plan, route_config_map
 from loraform_operator.iacmodel.routing import derive_route
 from loraform_operator.iacmodel.status import derive_status
-from loraform_operator.iacmodel.versions import judge, read_versions, revision, undecided
+from loraform_operator.iacmodel.versions import new_versions, read_versions, revision, undecided
 from loraform_operator.kube.apply import covers
 from loraform_operator.settings import load_settings
 
@@ -63,8 +63,8 @@ def observed_of(model: IaCModel, told: dict[str, Any]) -> Observed:
 
 
 def answer(observed: Observed, now: datetime) -> tuple[Observed, IaCModelStatus, dict[str, Any]]:
-    """Do the pure part of a reconcile: judge, route, plan, status."""
-    new = judge(observed.model, observed.candidates, observed.versions, observed.live)
+    """Do the pure part of a reconcile: decide, route, plan, status."""
+    new = new_versions(observed.model, observed.candidates, observed.versions, observed.live)
     observed = replace(observed, versions=(*reversed(new), *observed.versions), candidates=())
     observed = replace(observed, route=derive_route(observed))
     wanted = plan(observed, SETTINGS, ENDPOINT)

@@ -10,15 +10,14 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from loraform_api import names
 from loraform_operator.context import Endpoint
 from loraform_operator.endpoint.certificates import Pair, ca_is_good, leaf_is_good, make_ca, make_leaf
 from loraform_operator.kube.cluster import Cluster
+from loraform_operator.kube.objects import Object
 
 log = logging.getLogger(__name__)
-Object = dict[str, Any]
 
 SECRET = "loraform-operator-tls"  # noqa: S105 (an object's name)
 LABELS = {names.LABEL_NAME: "loraform-operator", names.LABEL_MANAGED_BY: names.MANAGER}

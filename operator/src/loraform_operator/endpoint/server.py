@@ -22,6 +22,7 @@ from loraform_operator.context import Cache, Key
 from loraform_operator.endpoint.heartbeats import HeartbeatStore, RouteStore
 from loraform_operator.endpoint.progress import ProgressStore, Report
 from loraform_operator.endpoint.tokens import Caller, TokenVerifier, Unauthorized
+from loraform_operator.kube.errors import first_error
 
 log = logging.getLogger(__name__)
 
@@ -108,9 +109,7 @@ async def _read(request: web.Request, model: type[Message]) -> Message:
     try:
         return model.model_validate_json(await request.read())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise web.HTTPBadRequest(text=f"{where}: {first['msg']}") from error
+        raise web.HTTPBadRequest(text=first_error(error)) from error
 
 
 def application(receiver: Receiver) -> web.Application:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import ValidationError
 
 from loraform_api.finetunejob import FineTuneJob
@@ -11,6 +9,7 @@ from loraform_api.run import FluxArtifact
 from loraform_api.sources import DataSource
 from loraform_operator.context import Context
 from loraform_operator.kube import errors
+from loraform_operator.kube.objects import Object
 
 
 async def artifacts(ctx: Context, job: FineTuneJob) -> tuple[dict[str, FluxArtifact], tuple[str, ...]]:
@@ -38,7 +37,7 @@ async def artifacts(ctx: Context, job: FineTuneJob) -> tuple[dict[str, FluxArtif
     return found, tuple(missing)
 
 
-def artifact_of(body: dict[str, Any] | None) -> FluxArtifact | None:
+def artifact_of(body: Object | None) -> FluxArtifact | None:
     """Return what a source object offers; None when it is absent, has fetched nothing yet, or has no sha256 digest."""
     told = ((body or {}).get("status") or {}).get("artifact") or {}
     algorithm, _, digest = str(told.get("digest", "")).partition(":")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from loraform_api import names
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.names import RunStage
+from loraform_operator.kube.objects import Object
 from loraform_operator.settings import Profile
-
-Object = dict[str, Any]
 
 
 def parallelism(job: FineTuneJob) -> Object:

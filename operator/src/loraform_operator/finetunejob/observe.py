@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import FineTuneJobStatus
@@ -13,7 +12,6 @@ from loraform_api.heartbeat import Route
 from loraform_api.iacmodel import VersionRecord
 from loraform_api.meta import WireModel, is_claim_uri, parse_timestamp, split_claim_uri
 from loraform_api.names import (
-    LABEL_OWNER_UID,
     ROUTE_FILE,
     RUN_CONFIG_FILE,
     Kind,
@@ -28,10 +26,10 @@ from loraform_api.verification import HousePolicy
 from loraform_operator.context import Context, Key
 from loraform_operator.endpoint.progress import Report
 from loraform_operator.finetunejob import flux
-from loraform_operator.finetunejob.reports import condition
+from loraform_operator.kube.children import is_owned
+from loraform_operator.kube.objects import Object, condition_of
 from loraform_operator.settings import Profile
 
-Object = dict[str, Any]
 OPERATOR_FILE = "operator.json"
 PODS_EXPECTED_SECONDS = 10
 """A Job without a pod for longer is looked into."""
@@ -93,19 +91,29 @@ class Observed:
         return [*(c for c in self.children if c["kind"] != "Job"), *([self.stage_job] if self.stage_job else [])]
 
 
+def run_config_name(job: FineTuneJob) -> str:
+    """Return the name of the ConfigMap that holds the rendered run."""
+    return f"{run_prefix(job.metadata.name, job.metadata.uid)}-run"
+
+
+def workspace_name(job: FineTuneJob) -> str:
+    """Return the name of the claim that all stages share."""
+    return f"{run_prefix(job.metadata.name, job.metadata.uid)}-workspace"
+
+
 def retry_of(status: FineTuneJobStatus, stage: RunStage) -> int:
     """Return the number of the stage's Job: it grows when a report was lost."""
     return sum(a.stage == stage and a.reason == FailureClass.LOST_REPORT for a in status.attempts)
 
 
 def job_finished(job: Object) -> bool:
-    return bool(condition(job, "Complete") or condition(job, "Failed"))
+    return bool(condition_of(job, "Complete") or condition_of(job, "Failed"))
 
 
 async def observe(ctx: Context, key: Key, job: FineTuneJob, now: datetime) -> Observed:
     """Gather everything that status and plan are derived from."""
     children = ctx.cache.owned(key)
-    mine = tuple(c for c in children if _owned_by(c, job.metadata.uid))
+    mine = tuple(c for c in children if is_owned(c, job.metadata.uid))
     run = _read_run(job, mine)
     stage = job.spec.next_stage(job.status)
     name = stage and stage_job_name(job.metadata.name, job.metadata.uid, stage, retry_of(job.status, stage))
@@ -142,15 +150,9 @@ def run_of_config_map(obj: Object) -> Run:
 
 
 def _read_run(job: FineTuneJob, children: tuple[Object, ...]) -> Run | None:
-    name = f"{run_prefix(job.metadata.name, job.metadata.uid)}-run"
+    name = run_config_name(job)
     maps = (c for c in children if c["kind"] == "ConfigMap" and c["metadata"]["name"] == name)
     return next((run_of_config_map(c) for c in maps), None)
-
-
-def _owned_by(child: Object, uid: str) -> bool:
-    owners = child["metadata"].get("ownerReferences") or []
-    labels = child["metadata"].get("labels") or {}
-    return any(o["uid"] == uid for o in owners) or labels.get(LABEL_OWNER_UID) == uid
 
 
 def _read_model(ctx: Context, job: FineTuneJob) -> Model | None:

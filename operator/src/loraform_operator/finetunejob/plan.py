@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from loraform_api import names
 from loraform_api.finetunejob import FineTuneJob
@@ -20,16 +19,19 @@ from loraform_operator.finetunejob.observe import (
     Run,
     live_adapter,
     retry_of,
+    run_config_name,
+    workspace_name,
 )
 from loraform_operator.finetunejob.policies import first_block
-from loraform_operator.finetunejob.reports import phase, stage_of
+from loraform_operator.finetunejob.reports import stage_of
 from loraform_operator.finetunejob.status import failed, finished
 from loraform_operator.kube.apply import Plan
+from loraform_operator.kube.children import child
+from loraform_operator.kube.objects import Object
 from loraform_operator.pods.networkpolicy import egress_to_operator, egress_to_world, network_policy
-from loraform_operator.pods.parts import base_labels, owner_reference
+from loraform_operator.pods.status import phase
 from loraform_operator.settings import Settings
 
-Object = dict[str, Any]
 OFFLINE = (RunStage.TRAIN, RunStage.BASELINE, RunStage.EVALUATE)
 """Stages that work on hostile or untrusted data and reach nothing but the operator."""
 ONLINE = (RunStage.PREPARE, RunStage.PUBLISH)
@@ -52,7 +54,12 @@ def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endp
     create = [] if observed.run else [run_config_map(job, render(observed, settings), endpoint)]
     create.append(workspace(job))
     if job.spec.placement.nodes > 1:
-        create.append({**_child(job, "v1", "Service", "-nodes"), "spec": nodes.service_spec(job)})
+        create.append(
+            {
+                **_child(job, "Service", names.rendezvous_name(job.metadata.name, job.metadata.uid)),
+                "spec": nodes.service_spec(job),
+            }
+        )
     stage = job.spec.next_stage(status)
     if observed.run and stage:
         retry = retry_of(status, stage)
@@ -93,7 +100,7 @@ def run_config_map(job: FineTuneJob, run: Run, endpoint: Endpoint) -> Object:
         OPERATOR_FILE: run.facts.model_dump_json(by_alias=True, exclude_none=True),
         names.CA_FILE: endpoint.ca,
     }
-    return {**_child(job, "v1", "ConfigMap", "-run"), "immutable": True, "data": data}
+    return {**_child(job, "ConfigMap", run_config_name(job)), "immutable": True, "data": data}
 
 
 def workspace(job: FineTuneJob) -> Object:
@@ -104,12 +111,12 @@ def workspace(job: FineTuneJob) -> Object:
     }
     if job.spec.workspace.storage_class_name is not None:
         spec["storageClassName"] = job.spec.workspace.storage_class_name
-    return {**_child(job, "v1", "PersistentVolumeClaim", "-workspace"), "spec": spec}
+    return {**_child(job, "PersistentVolumeClaim", workspace_name(job)), "spec": spec}
 
 
 def service_account(job: FineTuneJob) -> Object:
     """Return the account of the run's pods; it has no rights, its tokens only say who calls."""
-    return {**_child(job, "v1", "ServiceAccount"), "automountServiceAccountToken": False}
+    return {**_child(job, "ServiceAccount", _prefix(job)), "automountServiceAccountToken": False}
 
 
 def network_policies(job: FineTuneJob, endpoint: Endpoint) -> list[Object]:
@@ -131,8 +138,8 @@ def network_policies(job: FineTuneJob, endpoint: Endpoint) -> list[Object]:
 def _policy(
     job: FineTuneJob, suffix: str, selector: Object, *, egress: list[Object], ingress: list[Object] | None = None
 ) -> Object:
-    child = _child(job, "networking.k8s.io/v1", "NetworkPolicy", suffix)
-    return {**child, "spec": network_policy(selector, egress=egress, ingress=ingress)}
+    policy = _child(job, "NetworkPolicy", _prefix(job) + suffix)
+    return {**policy, "spec": network_policy(selector, egress=egress, ingress=ingress)}
 
 
 def _in_stages(stages: tuple[RunStage, ...]) -> Object:
@@ -140,18 +147,12 @@ def _in_stages(stages: tuple[RunStage, ...]) -> Object:
     return {"matchExpressions": [{"key": names.LABEL_STAGE, "operator": "In", "values": values}]}
 
 
-def _child(job: FineTuneJob, api_version: str, kind: str, suffix: str = "") -> Object:
-    meta = job.metadata
-    return {
-        "apiVersion": api_version,
-        "kind": kind,
-        "metadata": {
-            "name": names.run_prefix(meta.name, meta.uid) + suffix,
-            "namespace": meta.namespace,
-            "labels": base_labels(names.LABEL_JOB, meta, "run"),
-            "ownerReferences": [owner_reference(Kind.FINE_TUNE_JOB, meta)],
-        },
-    }
+def _child(job: FineTuneJob, kind: str, name: str) -> Object:
+    return child(Kind.FINE_TUNE_JOB, job.metadata, kind, name, "run")
+
+
+def _prefix(job: FineTuneJob) -> str:
+    return names.run_prefix(job.metadata.name, job.metadata.uid)
 
 
 def _superseded(job: Object, observed: Observed) -> bool:

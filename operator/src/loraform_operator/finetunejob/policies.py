@@ -13,17 +13,13 @@ from loraform_api.finetunejob_status import AttemptStatus, FineTuneJobStatus
 from loraform_api.meta import parse_timestamp
 from loraform_api.names import RunStage
 from loraform_api.run import HINTS, FailureClass
-from loraform_operator.finetunejob.observe import Object, Observed, job_finished, retry_of
-from loraform_operator.finetunejob.reports import (
-    clean,
-    condition,
-    container_statuses,
-    phase,
-    sidecar_statuses,
-    stage_of,
-)
+from loraform_operator.finetunejob.observe import Observed, job_finished, retry_of
+from loraform_operator.finetunejob.reports import stage_of
+from loraform_operator.kube.objects import Object, condition_of
 from loraform_operator.pods.memory import killed_of, memory_hint, memory_kill, memory_words
-from loraform_operator.settings import Settings
+from loraform_operator.pods.status import phase, sidecar_statuses, unschedulable_message, waiting_containers
+from loraform_operator.pods.text import clean
+from loraform_operator.settings import Settings, unknown_profile
 
 RESTARTS_WITHOUT_PROGRESS = 20
 RESTARTS = (FailureClass.SAVED_AND_STOPPED, FailureClass.PEER_LOST)
@@ -70,11 +66,8 @@ def _invalid(message: str) -> Block:
 
 
 def profile_is_known(observed: Observed, settings: Settings, now: datetime) -> Block | None:
-    name = observed.job.spec.placement.profile
-    if observed.run or name in settings.profiles:
-        return None
-    known = ", ".join(f"`{p}`" for p in sorted(settings.profiles))
-    return _invalid(f"spec.placement.profile: the operator has no profile `{name}`; choose one of {known}")
+    message = unknown_profile(settings, "spec.placement.profile", observed.job.spec.placement.profile)
+    return _invalid(message) if message and not observed.run else None
 
 
 def model_is_there(observed: Observed, settings: Settings, now: datetime) -> Block | None:
@@ -144,25 +137,20 @@ def pods_are_created(observed: Observed, settings: Settings, now: datetime) -> B
 
 def pods_find_a_node(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
-        for found in pod.get("status", {}).get("conditions") or []:
-            if (found["type"], found["status"]) == ("PodScheduled", "False") and found.get("message"):
-                if _is_new(pod["metadata"]["creationTimestamp"], now):
-                    continue
-                volume = "volume" in found["message"].lower()
-                reason = FailureClass.VOLUME_NOT_BOUND if volume else FailureClass.UNSCHEDULABLE
-                return _blocked(reason, found["message"])
+        message = unschedulable_message(pod)
+        if message and not _is_new(pod["metadata"]["creationTimestamp"], now):
+            volume = "volume" in message.lower()
+            return _blocked(FailureClass.VOLUME_NOT_BOUND if volume else FailureClass.UNSCHEDULABLE, message)
     return None
 
 
 def containers_start(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
-        for container in container_statuses(pod):
-            waiting = container.get("state", {}).get("waiting") or {}
-            told = f"container {container['name']}: {waiting.get('message') or waiting.get('reason')}"
-            if waiting.get("reason") in NO_IMAGE:
-                return _blocked(FailureClass.IMAGE_PULL_ERROR, told)
-            if waiting.get("reason") in NO_CONTAINER:
-                return _blocked(FailureClass.PODS_NOT_CREATED, told)
+        for container in waiting_containers(pod):
+            if container.reason in NO_IMAGE:
+                return _blocked(FailureClass.IMAGE_PULL_ERROR, container.message)
+            if container.reason in NO_CONTAINER:
+                return _blocked(FailureClass.PODS_NOT_CREATED, container.message)
     return None
 
 
@@ -177,15 +165,18 @@ def sidecars_fit_their_memory(observed: Observed, settings: Settings, now: datet
 
 def sidecars_stay_up(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
-        for container in container_statuses(pod):
-            waiting = container.get("state", {}).get("waiting") or {}
-            if waiting.get("reason") == "CrashLoopBackOff":
-                ended = (container.get("lastState", {}).get("terminated") or {}).get("message") or ""
-                last = clean(ended.strip().rpartition("\n")[2])
-                told = f"container {container['name']} has ended {container.get('restartCount', 0)} times"
-                where = f"kubectl logs {pod['metadata']['name']} -c {container['name']}"
-                return Block("SidecarCrashing", f"{told}: {last} - Read {where}, and check the profile.")
+        for container in waiting_containers(pod):
+            if container.reason == "CrashLoopBackOff":
+                return _crashing(pod, container.status)
     return None
+
+
+def _crashing(pod: Object, container: Object) -> Block:
+    log = (container.get("lastState", {}).get("terminated") or {}).get("message") or ""
+    last = clean(log.strip().rpartition("\n")[2])
+    message = f"container {container['name']} has ended {container.get('restartCount', 0)} times"
+    command = f"kubectl logs {pod['metadata']['name']} -c {container['name']}"
+    return Block("SidecarCrashing", f"{message}: {last} - Read {command}, and check the profile.")
 
 
 def _went_on(observed: Observed, pod: Object, sidecar: Object) -> bool:
@@ -238,7 +229,7 @@ def reports_stay_lost(observed: Observed, status: FineTuneJobStatus, now: dateti
 
 def stage_job_failed(observed: Observed, status: FineTuneJobStatus, now: datetime) -> Failure | None:
     job = observed.stage_job
-    failed = job and job_finished(job) and condition(job, "Failed")
+    failed = job and job_finished(job) and condition_of(job, "Failed")
     if not job or not failed:
         return None
     last = _last_attempt(status, stage_of(job))

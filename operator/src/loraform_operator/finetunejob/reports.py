@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 from pydantic import ValidationError
 
 from loraform_api.finetunejob_status import AttemptStatus
 from loraform_api.names import LABEL_STAGE, RunStage
 from loraform_api.run import HINTS, ExitCode, FailureClass, StageReport
+from loraform_operator.kube.objects import Object, condition_of
 from loraform_operator.pods.memory import killed_of, memory_hint, memory_words
-
-Object = dict[str, Any]
-
-MESSAGE_LIMIT = 1000
-SECRETS = re.compile(
-    r"(?P<keep>\b(?:bearer|basic)\s+|(?:password|passwd|secret|token|api[_-]?key)['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&]+"
-    r"|(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]+@"
-    r"|\b(?:hf_[A-Za-z0-9]{10,}|gh[a-z]_[A-Za-z0-9]{20,}|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,}\.[\w-]+\.[\w-]+)"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*",
-    re.IGNORECASE,
-)
-
-
-def clean(text: str) -> str:
-    """Make foreign text fit for status and events: one printable line, without anything that looks like a secret."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    line = SECRETS.sub(lambda m: (m["keep"] or m["scheme"] or "") + "[redacted]", line)
-    return line if len(line) <= MESSAGE_LIMIT else line[: MESSAGE_LIMIT - 1] + "…"
+from loraform_operator.pods.status import container_statuses
+from loraform_operator.pods.text import clean
 
 
 def stage_of(obj: Object) -> RunStage:
@@ -36,29 +18,9 @@ def stage_of(obj: Object) -> RunStage:
     return RunStage(obj["metadata"]["labels"][LABEL_STAGE])
 
 
-def phase(pod: Object) -> str:
-    return str(pod.get("status", {}).get("phase", "Pending"))
-
-
 def rank(pod: Object) -> int:
     """Return the number of a train pod among several; 0 is the one that reports for all."""
     return int(pod["metadata"]["labels"].get("batch.kubernetes.io/job-completion-index", 0))
-
-
-def condition(obj: Object, type_: str) -> Object | None:
-    """Return the condition of a Job or pod that has this type and is True."""
-    found = (c for c in obj.get("status", {}).get("conditions") or [] if c["type"] == type_ and c["status"] == "True")
-    return next(found, None)
-
-
-def sidecar_statuses(pod: Object) -> list[Object]:
-    """Return the status of engine and verifier; empty when the stage has none."""
-    return list(pod.get("status", {}).get("initContainerStatuses") or [])
-
-
-def container_statuses(pod: Object) -> list[Object]:
-    """Return the status of all containers, sidecars first."""
-    return [*sidecar_statuses(pod), *(pod.get("status", {}).get("containerStatuses") or [])]
 
 
 def terminated(pod: Object) -> Object:
@@ -112,7 +74,7 @@ def finish_time(pod: Object) -> str:
     ended = terminated(pod).get("finishedAt")
     return str(
         ended
-        or (condition(pod, "DisruptionTarget") or {}).get("lastTransitionTime")
+        or (condition_of(pod, "DisruptionTarget") or {}).get("lastTransitionTime")
         or pod["metadata"]["creationTimestamp"]
     )
 
@@ -122,7 +84,7 @@ def _failure_class(pod: Object, report: StageReport | None, ended: Object) -> Fa
     if own not in (None, FailureClass.TRAINER_ERROR):
         return own
     # a stage that says no more than that something went wrong may not know what: a killed engine just does not answer
-    if pod.get("status", {}).get("reason") == "Evicted" or condition(pod, "DisruptionTarget"):
+    if pod.get("status", {}).get("reason") == "Evicted" or condition_of(pod, "DisruptionTarget"):
         return FailureClass.EVICTED
     if _killed(pod):
         return FailureClass.OUT_OF_MEMORY
@@ -155,6 +117,6 @@ def _words(pod: Object, failure: FailureClass, report: StageReport | None, code:
 def _cause(pod: Object, failure: FailureClass) -> str:
     """Return what Kubernetes knows of the failure and the stage does not."""
     if failure is FailureClass.EVICTED:
-        told = pod.get("status", {}).get("message") or (condition(pod, "DisruptionTarget") or {}).get("message")
+        told = pod.get("status", {}).get("message") or (condition_of(pod, "DisruptionTarget") or {}).get("message")
         return str(told or "evicted")
     return memory_words(_killed(pod)) if failure is FailureClass.OUT_OF_MEMORY else ""

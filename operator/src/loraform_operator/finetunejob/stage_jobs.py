@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from loraform_api import artifact, names
 from loraform_api.dataset import DatasetSpec, OnFinding
 from loraform_api.finetunejob import FineTuneJob
@@ -12,18 +10,18 @@ from loraform_api.run import PERMANENT, ExitCode
 from loraform_api.training import Method
 from loraform_operator.context import Endpoint
 from loraform_operator.finetunejob import nodes
-from loraform_operator.finetunejob.observe import Run
+from loraform_operator.finetunejob.observe import Run, run_config_name, workspace_name
 from loraform_operator.finetunejob.volumes import volumes_of
+from loraform_operator.kube.children import child
+from loraform_operator.kube.objects import Object
 from loraform_operator.pods.engine import engine_container, gpu
 from loraform_operator.pods.parts import (
     CA_PATH,
     CONTAINER_SECURITY,
     TOKEN_MOUNT,
     TOKEN_PATH,
-    base_labels,
     claim_volume,
     environment,
-    owner_reference,
     pod_base,
     resources,
     scratch_volumes,
@@ -32,7 +30,6 @@ from loraform_operator.pods.parts import (
     verifier_container,
 )
 
-Object = dict[str, Any]
 RUN_MOUNT = {"name": "run", "mountPath": names.RUN_DIR, "readOnly": True}
 WORKSPACE_MOUNT = {"name": "workspace", "mountPath": names.WORKSPACE_DIR}
 GRACE_SECONDS = {RunStage.TRAIN: 120}
@@ -47,20 +44,12 @@ SMALL = ("100m", "256Mi", "1Gi")
 def stage_job(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoint: Endpoint) -> Object:
     """Return the Kubernetes Job of one stage, or of its `retry`-th repetition after a lost report."""
     meta = job.metadata
-    labels = {
-        **base_labels(names.LABEL_JOB, meta, stage.value),
-        names.LABEL_STAGE: stage.value,
-        names.LABEL_RETRY: str(retry),
-    }
+    name = names.stage_job_name(meta.name, meta.uid, stage, retry)
+    obj = child(Kind.FINE_TUNE_JOB, meta, "Job", name, stage.value)
+    labels = obj["metadata"]["labels"]
+    labels |= {names.LABEL_STAGE: stage.value, names.LABEL_RETRY: str(retry)}
     return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": names.stage_job_name(meta.name, meta.uid, stage, retry),
-            "namespace": meta.namespace,
-            "labels": labels,
-            "ownerReferences": [owner_reference(Kind.FINE_TUNE_JOB, meta)],
-        },
+        **obj,
         "spec": {
             "backoffLimit": job.spec.backoff_limit,
             **(nodes.parallelism(job) if stage is RunStage.TRAIN else {"completions": 1, "parallelism": 1}),
@@ -84,18 +73,17 @@ def _failure_rules(stage: RunStage) -> list[Object]:
 
 def _pod(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoint: Endpoint) -> Object:
     meta = job.metadata
-    prefix = names.run_prefix(meta.name, meta.uid)
     volumes, mounts = volumes_of(job, stage, run)
     sidecars = _sidecars(job, stage, run)
     files = [{"key": k, "path": k} for k in (names.RUN_CONFIG_FILE, names.CA_FILE)]
     pod: Object = {
-        **pod_base(prefix, job.spec.placement),
+        **pod_base(names.run_prefix(meta.name, meta.uid), job.spec.placement),
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS.get(stage, 30),
         "containers": [_container(job, stage, run, _environment(job, stage, retry, run, endpoint), mounts)],
         "volumes": [
-            {"name": "run", "configMap": {"name": f"{prefix}-run", "items": files}},
-            claim_volume("workspace", f"{prefix}-workspace", read_only=False),
+            {"name": "run", "configMap": {"name": run_config_name(job), "items": files}},
+            claim_volume("workspace", workspace_name(job), read_only=False),
             token_volume(meta),
             *(v for c in [stage.value, *(s["name"] for s in sidecars)] for v in scratch_volumes(c)),
             *volumes,

@@ -27,22 +27,23 @@ from loraform_api.finetunejob_status import (
     StageStatus,
 )
 from loraform_api.meta import Condition, ConditionStatus, find_condition, merge_conditions, timestamp
-from loraform_api.names import RunStage, run_prefix
+from loraform_api.names import RunStage
 from loraform_api.run import StageReport
-from loraform_operator.finetunejob.observe import Observed
+from loraform_operator.finetunejob.observe import Observed, run_config_name
 from loraform_operator.finetunejob.policies import Block, Failure, first_block, first_failure
 from loraform_operator.finetunejob.reports import (
-    clean,
-    condition,
     failed_attempt,
     finish_time,
     lost_attempt,
-    phase,
     rank,
     read_report,
     stage_of,
 )
 from loraform_operator.finetunejob.results import results_of
+from loraform_operator.kube.objects import condition_of
+from loraform_operator.kube.resource import conditions_of, invalid_status
+from loraform_operator.pods.status import phase
+from loraform_operator.pods.text import clean
 from loraform_operator.settings import Settings
 
 ATTEMPTS_KEPT = 30
@@ -76,16 +77,12 @@ def derive_status(observed: Observed, settings: Settings, now: datetime) -> Fine
     return status.model_copy(update=updates)
 
 
-def invalid_status(generation: int, old: FineTuneJobStatus, message: str, now: datetime) -> FineTuneJobStatus:
-    """Return the status of an object whose spec we cannot read."""
-    rows = [
-        (ConditionType.READY, ConditionStatus.FALSE, "InvalidSpec", message),
-        (ConditionType.SUCCEEDED, ConditionStatus.UNKNOWN, "InvalidSpec", "the run has not begun"),
-        (ConditionType.DATASET_READY, ConditionStatus.UNKNOWN, "InvalidSpec", "the run has not begun"),
-        (ConditionType.STALLED, ConditionStatus.TRUE, "InvalidSpec", message),
-    ]
-    conditions = merge_conditions(old.conditions, _build(rows, generation, now))
-    return old.model_copy(update={"observed_generation": generation, "phase": PENDING, "conditions": conditions})
+def unreadable_status(old: FineTuneJobStatus, generation: int, message: str, now: datetime) -> FineTuneJobStatus:
+    """Return the status of an object whose spec cannot be read."""
+    unknown = (ConditionType.SUCCEEDED, ConditionType.DATASET_READY)
+    rows = [(type_, ConditionStatus.UNKNOWN, "InvalidSpec", "the run has not begun") for type_ in unknown]
+    status = invalid_status(old, generation, message, conditions_of(rows, generation, now), now)
+    return status.model_copy(update={"phase": PENDING})
 
 
 def finished(status: FineTuneJobStatus) -> bool:
@@ -102,9 +99,9 @@ def failed(status: FineTuneJobStatus) -> bool:
 def _with_provenance(status: FineTuneJobStatus, observed: Observed) -> FineTuneJobStatus:
     if observed.run is None or status.provenance is not None:
         return status
-    meta, images = observed.job.metadata, observed.run.config.images
+    images = observed.run.config.images
     provenance = ProvenanceStatus(
-        run_config=f"{run_prefix(meta.name, meta.uid)}-run",
+        run_config=run_config_name(observed.job),
         images=[ImageStatus(name=name, image=image) for name, image in sorted(images.items())],
     )
     return status.model_copy(update={"provenance": provenance})
@@ -126,7 +123,7 @@ def _with_attempts(status: FineTuneJobStatus, new: list[AttemptStatus]) -> FineT
 def _record_stage(status: FineTuneJobStatus, observed: Observed, now: datetime) -> tuple[FineTuneJobStatus, bool]:
     """Record the current stage when its Job is complete; True when it is, but left no report."""
     job = observed.stage_job
-    complete = job and condition(job, "Complete")
+    complete = job and condition_of(job, "Complete")
     if not job or not complete:
         return status, False
     stage = stage_of(job)
@@ -214,23 +211,7 @@ def _conditions(
         rows.append(dataset if prepared else (ConditionType.DATASET_READY, unknown, *what))
         stuck = block is not None and block.stalled
         rows.append((ConditionType.STALLED if stuck else ConditionType.RECONCILING, true, *what))
-    return _build(rows, job.metadata.generation, now)
-
-
-def _build(
-    rows: list[tuple[ConditionType, ConditionStatus, str, str]], generation: int, now: datetime
-) -> list[Condition]:
-    return [
-        Condition(
-            type=type_.value,
-            status=state.value,
-            reason=reason,
-            message=message,
-            observed_generation=generation,
-            last_transition_time=timestamp(now),
-        )
-        for type_, state, reason, message in rows
-    ]
+    return conditions_of(rows, job.metadata.generation, now)
 
 
 def _doing(status: FineTuneJobStatus, stage: RunStage | None) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from loraform_api import names
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.meta import is_claim_uri, split_claim_uri
 from loraform_api.names import RunStage
 from loraform_api.sources import Access, DataSource
 from loraform_operator.finetunejob.observe import Run
+from loraform_operator.kube.objects import Object
 from loraform_operator.pods.parts import (
     access_volume,
     claim_volume,
@@ -18,7 +17,6 @@ from loraform_operator.pods.parts import (
     pack_volumes,
 )
 
-Object = dict[str, Any]
 Mounted = list[tuple[Object, str]]
 """Volumes, each with the path at which the stage's container has it."""
 

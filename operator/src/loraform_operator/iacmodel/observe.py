@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,8 +14,11 @@ from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
 from loraform_api.names import Kind
 from loraform_operator.context import Context, Key
 from loraform_operator.iacmodel.versions import newest_accepted, read_versions, undecided
-
-Object = dict[str, Any]
+from loraform_operator.kube.children import is_owned
+from loraform_operator.kube.errors import InvalidSpec
+from loraform_operator.kube.objects import Object
+from loraform_operator.kube.resource import read_resource
+from loraform_operator.settings import Settings, unknown_profile
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,18 @@ class Observed:
         return next((n for n in (asked, scaled) if n is not None), 1)
 
 
+def read_model(body: Object, settings: Settings) -> IaCModel:
+    """Parse an IaCModel; raises `InvalidSpec` that names the field, also for an unknown profile."""
+    model = read_resource(IaCModel, body)
+    message = unknown_profile(settings, "spec.serving.placement.profile", model.spec.serving.placement.profile)
+    if message:
+        raise InvalidSpec(message)
+    return model
+
+
 async def observe(ctx: Context, key: Key, model: IaCModel) -> Observed:
     """Gather everything that status and plan are derived from."""
-    children = tuple(c for c in ctx.cache.owned(key) if _owned(c, model.metadata.uid))
+    children = tuple(c for c in ctx.cache.owned(key) if is_owned(c, model.metadata.uid))
     pods = {c["metadata"]["uid"] for c in children if c["kind"] == "Pod"}
     ctx.heartbeats.keep_pods((key.namespace, key.name), pods)
     observed = _observed(ctx, key, model, children)
@@ -126,12 +137,6 @@ def _jobs(ctx: Context, key: Key) -> list[FineTuneJob]:
             except ValidationError:
                 continue
     return found
-
-
-def _owned(child: Object, uid: str) -> bool:
-    labels = child["metadata"].get("labels") or {}
-    owners = child["metadata"].get("ownerReferences") or []
-    return labels.get(names.LABEL_OWNER_UID) == uid or any(o["uid"] == uid for o in owners)
 
 
 def _is_route(child: Object, model: str) -> bool:

@@ -6,8 +6,6 @@ adapter is live. So a new version is loaded into running engines; only the route
 
 from __future__ import annotations
 
-from typing import Any
-
 from loraform_api import names
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.heartbeat import Route
@@ -18,6 +16,8 @@ from loraform_operator.context import Endpoint
 from loraform_operator.iacmodel.observe import Observed, accepted_records
 from loraform_operator.iacmodel.versions import expired, revision_name
 from loraform_operator.kube.apply import Plan
+from loraform_operator.kube.children import child, child_labels
+from loraform_operator.kube.objects import Object
 from loraform_operator.pods.engine import engine_container
 from loraform_operator.pods.networkpolicy import egress_to_operator, network_policy
 from loraform_operator.pods.parts import (
@@ -25,10 +25,8 @@ from loraform_operator.pods.parts import (
     CONTAINER_SECURITY,
     TOKEN_MOUNT,
     TOKEN_PATH,
-    base_labels,
     claim_volume,
     environment,
-    owner_reference,
     pack_volumes,
     pod_base,
     resources,
@@ -39,7 +37,6 @@ from loraform_operator.pods.parts import (
 )
 from loraform_operator.settings import Settings
 
-Object = dict[str, Any]
 ENGINE, GATEWAY = "engine", "gateway"
 ENGINE_GRACE_SECONDS = 60
 """Time for streams in work after SIGTERM."""
@@ -58,7 +55,7 @@ def plan(observed: Observed, settings: Settings, endpoint: Endpoint) -> Plan:
     return Plan(
         apply=[
             _account(model),
-            _config_map(model, f"{model.metadata.name}-ca", {names.CA_FILE: endpoint.ca}),
+            _config_map(model, _ca_name(model), {names.CA_FILE: endpoint.ca}),
             *network_policies(model, endpoint),
             _service(model, names.engine_name(model.metadata.name), ENGINE, names.PORT_AGENT, names.PORT_AGENT),
             _service(model, model.metadata.name, GATEWAY, 80, names.PORT_GATEWAY),
@@ -143,8 +140,7 @@ def network_policies(model: IaCModel, endpoint: Endpoint) -> list[Object]:
         ),
     }
     return [
-        {**_child(model, "networking.k8s.io/v1", "NetworkPolicy", f"{model.metadata.name}-{part}", part), "spec": spec}
-        for part, spec in rules.items()
+        {**_child(model, "NetworkPolicy", _part_name(model, part), part), "spec": spec} for part, spec in rules.items()
     ]
 
 
@@ -166,11 +162,11 @@ def _pod(
     """Return the part that both pods share: account, placement, base, route, CA and token."""
     claim, _ = split_claim_uri(_first_loaded(observed, route).base_model_uri)
     return {
-        **pod_base(f"{model.metadata.name}-serving", placement),
+        **pod_base(_account_name(model), placement),
         "volumes": [
             claim_volume("base", claim, read_only=True),
             {"name": "route", "configMap": {"name": names.route_name(model.metadata.name)}},
-            {"name": "ca", "configMap": {"name": f"{model.metadata.name}-ca"}},
+            {"name": "ca", "configMap": {"name": _ca_name(model)}},
             token_volume(model.metadata),
             *(v for c in containers for v in scratch_volumes(c)),
         ],
@@ -215,16 +211,15 @@ def _container(
 
 def _deployment(model: IaCModel, part: str, pod: Object, strategy: Object, replicas: int | None) -> Object:
     """Return a Deployment; without `replicas` the number stays with whoever set it (an autoscaler)."""
-    name = f"{model.metadata.name}-{part}"
     spec: Object = {
         "selector": _selector(model, part),
         "strategy": strategy,
         "revisionHistoryLimit": 2,
-        "template": {"metadata": {"labels": base_labels(names.LABEL_MODEL, model.metadata, part)}, "spec": pod},
+        "template": {"metadata": {"labels": child_labels(Kind.IAC_MODEL, model.metadata, part)}, "spec": pod},
     }
     if replicas is not None:
         spec["replicas"] = replicas
-    return {**_child(model, "apps/v1", "Deployment", name, part), "spec": spec}
+    return {**_child(model, "Deployment", _part_name(model, part), part), "spec": spec}
 
 
 def _service(model: IaCModel, name: str, part: str, port: int, target: int) -> Object:
@@ -232,30 +227,34 @@ def _service(model: IaCModel, name: str, part: str, port: int, target: int) -> O
         "selector": _selector(model, part)["matchLabels"],
         "ports": [{"name": "http", "port": port, "targetPort": target, "protocol": "TCP"}],
     }
-    return {**_child(model, "v1", "Service", name, part), "spec": spec}
+    return {**_child(model, "Service", name, part), "spec": spec}
 
 
 def _account(model: IaCModel) -> Object:
     """Return the account of the serving pods; it has no rights, its tokens only say who calls."""
-    child = _child(model, "v1", "ServiceAccount", f"{model.metadata.name}-serving", "serving")
-    return {**child, "automountServiceAccountToken": False}
+    account = _child(model, "ServiceAccount", _account_name(model), "serving")
+    return {**account, "automountServiceAccountToken": False}
 
 
 def _config_map(model: IaCModel, name: str, data: dict[str, str]) -> Object:
-    return {**_child(model, "v1", "ConfigMap", name, "serving"), "data": data}
+    return {**_child(model, "ConfigMap", name, "serving"), "data": data}
 
 
-def _child(model: IaCModel, api_version: str, kind: str, name: str, part: str) -> Object:
-    return {
-        "apiVersion": api_version,
-        "kind": kind,
-        "metadata": {
-            "name": name,
-            "namespace": model.metadata.namespace,
-            "labels": base_labels(names.LABEL_MODEL, model.metadata, part),
-            "ownerReferences": [owner_reference(Kind.IAC_MODEL, model.metadata)],
-        },
-    }
+def _child(model: IaCModel, kind: str, name: str, part: str) -> Object:
+    return child(Kind.IAC_MODEL, model.metadata, kind, name, part)
+
+
+def _part_name(model: IaCModel, part: str) -> str:
+    """Return the name of the Deployment and the NetworkPolicy of a part."""
+    return {ENGINE: names.engine_name, GATEWAY: names.gateway_name}[part](model.metadata.name)
+
+
+def _account_name(model: IaCModel) -> str:
+    return f"{model.metadata.name}-serving"
+
+
+def _ca_name(model: IaCModel) -> str:
+    return f"{model.metadata.name}-ca"
 
 
 def _selector(model: IaCModel, part: str) -> Object:

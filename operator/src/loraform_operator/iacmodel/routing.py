@@ -12,6 +12,7 @@ from loraform_api.heartbeat import AdapterState, Route, RouteAdapter
 from loraform_api.iacmodel import VersionRecord
 from loraform_api.meta import split_claim_uri
 from loraform_operator.iacmodel.observe import Observed
+from loraform_operator.settings import Settings
 
 
 def derive_route(observed: Observed) -> Route | None:
@@ -41,6 +42,15 @@ def is_served_everywhere(observed: Observed, version: VersionRecord) -> bool:
     # After a restart of the operator the agents report one by one: those that serve now must all have spoken.
     serving = ((observed.engine or {}).get("status") or {}).get("readyReplicas") or 0
     return len(states) >= max(1, serving) and all(s is AdapterState.READY for s in states)
+
+
+def poll_seconds(observed: Observed, settings: Settings) -> float | None:
+    """Return the seconds until the next poll; None when watches and the usual resync suffice.
+
+    No watch reports an agent that went silent, so poll while a version is loading or an object was refused.
+    """
+    loading = observed.target is not observed.live
+    return float(settings.heartbeat_timeout_seconds) if loading or observed.refused else None
 
 
 def base_path(uri: str) -> str:

@@ -25,10 +25,12 @@ from loraform_api.iacmodel import (
     VersionRecord,
     VersionStatus,
 )
-from loraform_api.meta import Condition, ConditionStatus, merge_conditions, timestamp
-from loraform_operator.iacmodel.observe import Object, Observed, not_servable
+from loraform_api.meta import Condition, ConditionStatus, find_condition, merge_conditions
+from loraform_operator.iacmodel.observe import Observed, not_servable
 from loraform_operator.iacmodel.plan import engine_selector
-from loraform_operator.iacmodel.pods import trouble
+from loraform_operator.iacmodel.pod_problems import pod_problem
+from loraform_operator.kube.objects import Object
+from loraform_operator.kube.resource import ConditionRow, conditions_of, invalid_status
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 VERSIONS_SHOWN = 101
@@ -80,7 +82,7 @@ def _first(observed: Observed, target: VersionRecord) -> Serving:
     refusal = not_servable(observed, target.artifact_digest)
     if refusal is not None:
         return Serving(FALSE, "AdapterNotServable", _refusal(target, refusal), stalled=True)
-    why = trouble(observed.children) or _loading(observed, target)
+    why = pod_problem(observed.children) or _loading(observed, target)
     return Serving(FALSE, "Deploying", f"{_name(target)} was accepted; {why}", moving=True)
 
 
@@ -89,7 +91,7 @@ def _rolling(observed: Observed, live: VersionRecord, target: VersionRecord) -> 
     if observed.replicas == 0:
         return Serving(FALSE, "ScaledToZero", f"{_name(live)} is live; `serving.replicas` is 0", ready=True)
     if _pods_answer(observed) is FALSE:
-        why = trouble(observed.children) or f"{_name(live)} is live; {_counts(observed)}"
+        why = pod_problem(observed.children) or f"{_name(live)} is live; {_counts(observed)}"
         return Serving(FALSE, "PodsNotReady", why, moving=True)
     if live.artifact_digest == target.artifact_digest:
         return Serving(TRUE, "VersionLive", f"{_name(live)} answers", ready=True)
@@ -100,22 +102,20 @@ def _rolling(observed: Observed, live: VersionRecord, target: VersionRecord) -> 
     return Serving(TRUE, "AdapterLoading", message, ready=True, moving=True)
 
 
-def invalid_status(generation: int, old: IaCModelStatus, message: str, now: datetime) -> IaCModelStatus:
-    """Return the status of an object whose spec we cannot use; what it said of versions stays."""
-    stays = {c.type: c for c in old.conditions if c.type in (ConditionType.CANDIDATE_ACCEPTED, ConditionType.SERVING)}
-    rows = [_condition(ConditionType.READY, FALSE, "InvalidSpec", message, generation, now)]
-    for type_ in (ConditionType.CANDIDATE_ACCEPTED, ConditionType.SERVING):
-        unknown = _condition(type_, UNKNOWN, "InvalidSpec", "the spec cannot be used", generation, now)
-        rows.append(stays.get(type_, unknown).model_copy(update={"observed_generation": generation}))
-    rows.append(_condition(ConditionType.STALLED, TRUE, "InvalidSpec", message, generation, now))
-    conditions = merge_conditions(old.conditions, rows)
-    return old.model_copy(update={"observed_generation": generation, "conditions": conditions})
+def unusable_status(old: IaCModelStatus, generation: int, message: str, now: datetime) -> IaCModelStatus:
+    """Return the status of an object whose spec cannot be used; conditions about versions stay as they are."""
+    types = (ConditionType.CANDIDATE_ACCEPTED, ConditionType.SERVING)
+    rows = [(type_, UNKNOWN, "InvalidSpec", "the spec cannot be used") for type_ in types]
+    others = [
+        (find_condition(old.conditions, unknown.type) or unknown).model_copy(update={"observed_generation": generation})
+        for unknown in conditions_of(rows, generation, now)
+    ]
+    return invalid_status(old, generation, message, others, now)
 
 
 def _conditions(observed: Observed, serving: Serving, now: datetime) -> list[Condition]:
-    generation = observed.model.metadata.generation
     why = (serving.reason, serving.message)
-    rows = [
+    rows: list[ConditionRow] = [
         (ConditionType.READY, TRUE if serving.ready else FALSE, *why),
         (ConditionType.CANDIDATE_ACCEPTED, *_candidate(observed)),
         (ConditionType.SERVING, serving.status, *why),
@@ -124,7 +124,7 @@ def _conditions(observed: Observed, serving: Serving, now: datetime) -> list[Con
         rows.append((ConditionType.RECONCILING, TRUE, *why))
     if serving.stalled:
         rows.append((ConditionType.STALLED, TRUE, *why))
-    return [_condition(type_, state, reason, message, generation, now) for type_, state, reason, message in rows]
+    return conditions_of(rows, observed.model.metadata.generation, now)
 
 
 def _candidate(observed: Observed) -> tuple[ConditionStatus, str, str]:
@@ -173,17 +173,4 @@ def _summary(version: VersionRecord) -> VersionStatus:
         decision=version.decision,
         message=version.message,
         suite_decisions=version.suite_decisions,
-    )
-
-
-def _condition(
-    type_: ConditionType, state: ConditionStatus, reason: str, message: str, generation: int, now: datetime
-) -> Condition:
-    return Condition(
-        type=type_.value,
-        status=state.value,
-        reason=reason,
-        message=message[:4096],
-        observed_generation=generation,
-        last_transition_time=timestamp(now),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,9 +13,8 @@ from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
 from loraform_api.meta import find_condition
 from loraform_api.names import Kind, RunStage
 from loraform_operator.iacmodel.policies import Evidence, decide
-from loraform_operator.pods.parts import base_labels, owner_reference
-
-Object = dict[str, Any]
+from loraform_operator.kube.children import child
+from loraform_operator.kube.objects import Object
 
 
 def read_versions(revisions: Iterable[Object]) -> tuple[VersionRecord, ...]:
@@ -72,7 +70,7 @@ def undecided(
     )
 
 
-def judge(
+def new_versions(
     model: IaCModel, candidates: Iterable[FineTuneJob], versions: Sequence[VersionRecord], live: VersionRecord | None
 ) -> tuple[VersionRecord, ...]:
     """Return the new versions that `candidates` become, oldest first."""
@@ -127,16 +125,9 @@ def revision_name(model: IaCModel, version: VersionRecord) -> str:
 
 def revision(model: IaCModel, version: VersionRecord) -> Object:
     """Return a version as the object that keeps it."""
-    meta = model.metadata
+    name = revision_name(model, version)
     return {
-        "apiVersion": "apps/v1",
-        "kind": "ControllerRevision",
-        "metadata": {
-            "name": revision_name(model, version),
-            "namespace": meta.namespace,
-            "labels": base_labels(names.LABEL_MODEL, meta, "version"),
-            "ownerReferences": [owner_reference(Kind.IAC_MODEL, meta)],
-        },
+        **child(Kind.IAC_MODEL, model.metadata, "ControllerRevision", name, "version"),
         "revision": version.version,
         "data": version.model_dump(mode="json", by_alias=True, exclude_none=True),
     }

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loraform_operator.kube.cluster import Cluster
-
-Object = dict[str, Any]
+from loraform_operator.kube.objects import Object
 
 
 @dataclass(frozen=True)

@@ -15,41 +15,11 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config
 
-from loraform_api.names import API_VERSION, MANAGER, Kind
+from loraform_api.names import MANAGER
 from loraform_operator.kube import errors
+from loraform_operator.kube.objects import Object, api_version, path_of
 
-Object = dict[str, Any]
 log = logging.getLogger(__name__)
-
-PLURALS = {
-    "ConfigMap": "configmaps",
-    "ControllerRevision": "controllerrevisions",
-    "Deployment": "deployments",
-    "EndpointSlice": "endpointslices",
-    "Event": "events",
-    "Job": "jobs",
-    "NetworkPolicy": "networkpolicies",
-    "PersistentVolume": "persistentvolumes",
-    "PersistentVolumeClaim": "persistentvolumeclaims",
-    "Pod": "pods",
-    "Secret": "secrets",
-    "Service": "services",
-    "ServiceAccount": "serviceaccounts",
-    "GitRepository": "gitrepositories",
-    "OCIRepository": "ocirepositories",
-    "Bucket": "buckets",
-    **{kind.value: kind.plural for kind in Kind},
-}
-API_VERSIONS = {
-    "ControllerRevision": "apps/v1",
-    "Deployment": "apps/v1",
-    "EndpointSlice": "discovery.k8s.io/v1",
-    "Job": "batch/v1",
-    "NetworkPolicy": "networking.k8s.io/v1",
-    **dict.fromkeys(("GitRepository", "OCIRepository", "Bucket"), "source.toolkit.fluxcd.io/v1"),
-    **{kind.value: API_VERSION for kind in Kind},
-}
-"""The version that we speak, by kind; `v1` where absent."""
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 ATTEMPTS = 5
@@ -67,20 +37,6 @@ CountRequest = Callable[[str, str, int], None]
 """Called after each answer with method, host and HTTP status (0: none came)."""
 
 
-def api_version(kind: str) -> str:
-    """Return the API version in which we write `kind`."""
-    return API_VERSIONS.get(kind, "v1")
-
-
-def path_of(kind: str, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
-    """Return the API path of an object, or of the collection where no name is given."""
-    version = api_version(kind)
-    parts = ["apis" if "/" in version else "api", version]
-    if namespace is not None:
-        parts += ["namespaces", namespace]
-    return "/" + "/".join([*parts, PLURALS[kind], *(p for p in (name, subresource) if p)])
-
-
 class Cluster:
     """An authenticated client. Calls raise `ClusterError` or a subclass; they never block the loop."""
 
@@ -92,11 +48,11 @@ class Cluster:
         api.user_agent = MANAGER
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None, context: str | None, count: CountRequest) -> Cluster:
+    async def connect(cls, kubeconfig: str | None, count: CountRequest) -> Cluster:
         """Log in by a kubeconfig file, or as the pod's service account (whose token is read again each minute)."""
         settings = client.Configuration()
         if kubeconfig:
-            await config.load_kube_config(kubeconfig, context=context, client_configuration=settings)
+            await config.load_kube_config(kubeconfig, client_configuration=settings)
         else:
             config.load_incluster_config(settings)
         return cls(client.ApiClient(settings), count)

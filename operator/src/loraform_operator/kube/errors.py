@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 
 class InvalidSpec(Exception):
     """The user must act: becomes a condition and is not retried until something changes.
@@ -55,3 +57,13 @@ class Invalid(ClusterError):
 
 class ForeignObject(ClusterError):
     """A name that we need is taken by an object of another owner."""
+
+
+REFUSALS = (Forbidden, Invalid, ForeignObject, NotFound)
+"""Answers to an object that the API server does not accept; they become a condition of its owner."""
+
+
+def first_error(error: ValidationError) -> str:
+    """Return the first error of a validation as `field: message`."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}"

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from loraform_api.meta import timestamp
 from loraform_api.names import MANAGER, short_hash
 from loraform_operator.kube import errors
 from loraform_operator.kube.cluster import Cluster
+from loraform_operator.kube.objects import Object
 
 log = logging.getLogger(__name__)
 MESSAGE_LIMIT = 1000
@@ -35,7 +36,7 @@ class Recorder:
         self._clock = clock
         self._counts: dict[str, int] = {}
 
-    async def record(self, obj: dict[str, Any], note: Note) -> None:
+    async def record(self, obj: Object, note: Note) -> None:
         """Post `note` about `obj`, or count it up where the same was told of the same object before."""
         meta, now = obj["metadata"], timestamp(self._clock())
         told = short_hash(" ".join((meta["uid"], note.type, note.reason, note.message)))
@@ -62,7 +63,7 @@ class Recorder:
         self._counts[name] = count
 
 
-def _body(obj: dict[str, Any], name: str, note: Note, now: str) -> dict[str, Any]:
+def _body(obj: Object, name: str, note: Note, now: str) -> Object:
     meta = obj["metadata"]
     return {
         "apiVersion": "v1",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.names import CONTAINER_ENGINE, ENGINE_MODEL, PORT_ENGINE
 from loraform_api.training import Method
+from loraform_operator.kube.objects import Object
 from loraform_operator.pods.parts import CONTAINER_SECURITY, resources, shm_mount, tmp_mount
 from loraform_operator.settings import Profile
 
@@ -22,8 +21,8 @@ def engine_container(
     model_path: str,
     max_lora_rank: int | None,
     method: Method,
-    mounts: list[dict[str, Any]],
-) -> dict[str, Any]:
+    mounts: list[Object],
+) -> Object:
     """Return the vLLM container serving the model at `model_path` on the pod's loopback only.
 
     It loads adapters, of `max_lora_rank` at most, or none where that is None. `mounts` are the volumes it reads; the

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from loraform_api.names import CONTAINER_ENGINE, RunStage
 from loraform_api.run import HINTS, FailureClass
-
-Object = dict[str, Any]
+from loraform_operator.kube.objects import Object
 
 PLACED = (RunStage.TRAIN.value, CONTAINER_ENGINE)
 """Containers whose limit is `spec.placement.resources.memory`; no field changes that of the others."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 
 from loraform_api.names import LABEL_NAME, PORT_OPERATOR
 from loraform_operator.context import Endpoint
+from loraform_operator.kube.objects import Object
 
-Object = dict[str, Any]
 OPERATOR_NAME = "loraform-operator"
 """`app.kubernetes.io/name` of the operator's own pods."""
 FORBIDDEN = {"0.0.0.0/0": ["169.254.0.0/16"], "::/0": ["fe80::/10", "fd00:ec2::254/128"]}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from loraform_api import names
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.meta import ObjectMeta
 from loraform_api.sources import Access
 from loraform_api.verification import HousePolicy
+from loraform_operator.kube.objects import Object
 
 UID = 65532
 """User and group of all pods; also fsGroup, so that stages share the workspace."""
@@ -16,7 +15,7 @@ VERIFIER_UID = 65533
 """The verifier has a user of its own: terraform children run as it and own nothing else in the pod."""
 TOKEN_SECONDS = 3600
 
-CONTAINER_SECURITY: dict[str, Any] = {
+CONTAINER_SECURITY: Object = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
@@ -24,7 +23,7 @@ CONTAINER_SECURITY: dict[str, Any] = {
 }
 VERIFIER_SECURITY = {**CONTAINER_SECURITY, "runAsUser": VERIFIER_UID}
 
-POD_SECURITY: dict[str, Any] = {
+POD_SECURITY: Object = {
     "runAsNonRoot": True,
     "runAsUser": UID,
     "runAsGroup": UID,
@@ -37,33 +36,9 @@ SHM_SIZE = "1Gi"
 """Most that `/dev/shm` of an engine may hold; it counts as the container's memory."""
 
 
-def base_labels(owner_label: str, owner: ObjectMeta, component: str) -> dict[str, str]:
-    """Return the labels of a child. `owner_label` is `names.LABEL_JOB` or `names.LABEL_MODEL`."""
-    return {
-        names.LABEL_NAME: "loraform",
-        names.LABEL_COMPONENT: component,
-        names.LABEL_PART_OF: "loraform",
-        names.LABEL_MANAGED_BY: names.MANAGER,
-        names.LABEL_OWNER_UID: owner.uid,
-        owner_label: owner.name,
-    }
-
-
-def owner_reference(kind: names.Kind, owner: ObjectMeta) -> dict[str, Any]:
-    """Return the reference by which Kubernetes removes a child with its owner."""
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": kind.value,
-        "name": owner.name,
-        "uid": owner.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-
-
-def pod_base(service_account: str, placement: PlacementSpec) -> dict[str, Any]:
+def pod_base(service_account: str, placement: PlacementSpec) -> Object:
     """Return the fields that every pod spec begins with; no API token is mounted."""
-    spec: dict[str, Any] = {
+    spec: Object = {
         "serviceAccountName": service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -78,30 +53,30 @@ def pod_base(service_account: str, placement: PlacementSpec) -> dict[str, Any]:
     return spec
 
 
-def resources(cpu: str, memory: str, *, limit: str | None = None, gpu: dict[str, str] | None = None) -> dict[str, Any]:
+def resources(cpu: str, memory: str, *, limit: str | None = None, gpu: dict[str, str] | None = None) -> Object:
     """Return requests and limits: `memory` is also the limit unless `limit` is given; CPU is not limited."""
     extra = gpu or {}
     return {"requests": {"cpu": cpu, "memory": memory, **extra}, "limits": {"memory": limit or memory, **extra}}
 
 
-def scratch_volumes(container: str) -> list[dict[str, Any]]:
+def scratch_volumes(container: str) -> list[Object]:
     """Return the `/tmp` of one container (containers of a pod do not share it), and the engine's shared memory."""
-    volumes: list[dict[str, Any]] = [{"name": f"tmp-{container}", "emptyDir": {}}]
+    volumes: list[Object] = [{"name": f"tmp-{container}", "emptyDir": {}}]
     if container == names.CONTAINER_ENGINE:
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}})
     return volumes
 
 
-def shm_mount() -> dict[str, Any]:
+def shm_mount() -> Object:
     """Return `/dev/shm` of the engine, whose processes talk through it: the default of 64 MiB is too small."""
     return {"name": "shm", "mountPath": "/dev/shm"}  # noqa: S108 (an emptyDir of the pod)
 
 
-def tmp_mount(container: str) -> dict[str, Any]:
+def tmp_mount(container: str) -> Object:
     return {"name": f"tmp-{container}", "mountPath": "/tmp"}  # noqa: S108 (an emptyDir of the pod)
 
 
-def token_volume(owner: ObjectMeta) -> dict[str, Any]:
+def token_volume(owner: ObjectMeta) -> Object:
     """Return the projected service-account token that only the operator's endpoint accepts, for this owner alone."""
     token = {
         "audience": names.audience(owner.namespace, owner.name, owner.uid),
@@ -116,18 +91,18 @@ TOKEN_PATH = f"{names.TOKEN_DIR}/{names.TOKEN_FILE}"
 CA_PATH = f"{names.RUN_DIR}/{names.CA_FILE}"
 
 
-def claim_volume(name: str, claim: str, *, read_only: bool) -> dict[str, Any]:
+def claim_volume(name: str, claim: str, *, read_only: bool) -> Object:
     return {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": read_only}}
 
 
-def environment(**values: str) -> list[dict[str, Any]]:
+def environment(**values: str) -> list[Object]:
     """Return `env` entries in a fixed order, with the pod's name and an offline Hugging Face hub in a writable home."""
     fixed = {"HF_HUB_OFFLINE": "1", "HOME": "/tmp", **values}  # noqa: S108 (an emptyDir of the pod)
     pod_name = {"name": names.ENV_POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     return [*({"name": k, "value": v} for k, v in sorted(fixed.items())), pod_name]
 
 
-def verifier_container(image: str, policy: HousePolicy | None) -> dict[str, Any]:
+def verifier_container(image: str, policy: HousePolicy | None) -> Object:
     """Return the verifier, serving on the pod's loopback. It has no token and no volume but its `/tmp` and packs."""
     packs = pack_mounts(policy)
     return {
@@ -141,18 +116,18 @@ def verifier_container(image: str, policy: HousePolicy | None) -> dict[str, Any]
     }
 
 
-def config_map_volume(volume: str, name: str, key: str, *, optional: bool, path: str | None = None) -> dict[str, Any]:
+def config_map_volume(volume: str, name: str, key: str, *, optional: bool, path: str | None = None) -> Object:
     """Return the volume of one key of a ConfigMap, a file named as the key unless `path` says otherwise."""
     items = [{"key": key, "path": path or key}]
     return {"name": volume, "configMap": {"name": name, "optional": optional, "items": items}}
 
 
-def access_volume(volume: str, access: Access | None) -> dict[str, Any] | None:
+def access_volume(volume: str, access: Access | None) -> Object | None:
     """Return the volume of credentials and CA for a remote place, None where it needs neither.
 
     Only the fixed keys of a Secret are read. All is optional: the pod begins, and names what is missing.
     """
-    sources: list[dict[str, Any]] = []
+    sources: list[Object] = []
     if access is not None and access.ca_config_map_ref is not None:
         items = [{"key": names.CA_FILE, "path": names.CA_FILE}]
         sources.append({"configMap": {"name": access.ca_config_map_ref.name, "items": items, "optional": True}})
@@ -162,7 +137,7 @@ def access_volume(volume: str, access: Access | None) -> dict[str, Any] | None:
     return {"name": volume, "projected": {"defaultMode": 0o440, "sources": sources}} if sources else None
 
 
-def pack_volumes(policy: HousePolicy | None, *, optional: bool) -> list[dict[str, Any]]:
+def pack_volumes(policy: HousePolicy | None, *, optional: bool) -> list[Object]:
     """Return the volumes of a policy's packs."""
     return [
         config_map_volume(
@@ -172,7 +147,7 @@ def pack_volumes(policy: HousePolicy | None, *, optional: bool) -> list[dict[str
     ]
 
 
-def pack_mounts(policy: HousePolicy | None) -> list[dict[str, Any]]:
+def pack_mounts(policy: HousePolicy | None) -> list[Object]:
     """Return where they are mounted."""
     return [
         {"name": f"pack-{number}", "mountPath": f"{names.PACKS_MOUNT}/{pack.name}", "readOnly": True}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loraform_api.iacmodel import Decision
-from loraform_operator.iacmodel.versions import expired, is_candidate, judge, read_versions, revision, undecided
+from loraform_operator.iacmodel.versions import expired, is_candidate, new_versions, read_versions, revision, undecided
 
 
 def test_candidates_are_succeeded_jobs_of_this_model(build) -> None:
@@ -33,7 +33,7 @@ def test_numbers_go_on_and_all_facts_are_kept(build) -> None:
     live = build.version(4)
     better = build.evaluation(live=live.artifact_digest)
     jobs = [build.job(5, evaluation=better), build.job(6)]
-    first, second = judge(build.model(), jobs, [live], live)
+    first, second = new_versions(build.model(), jobs, [live], live)
     assert (first.version, first.decision, first.replaced_digest) == (5, Decision.ACCEPTED, live.artifact_digest)
     assert (second.version, second.decision) == (6, Decision.LIVE_CHANGED)
     assert (first.base_model_uri, first.artifact_uri, first.rank) == (
@@ -48,25 +48,25 @@ def test_decisions_on_the_same_suite_rows_are_counted(build) -> None:
         evaluation = build.evaluation(gained=1, lost=1) | {"suiteDigest": suite * 64}
         return build.job(number, evaluation=evaluation)
 
-    first, second, other = judge(build.model(), [job(1, "a"), job(2, "a"), job(3, "b")], [], None)
-    (third,) = judge(build.model(), [job(4, "a")], [other, second, first], None)
+    first, second, other = new_versions(build.model(), [job(1, "a"), job(2, "a"), job(3, "b")], [], None)
+    (third,) = new_versions(build.model(), [job(4, "a")], [other, second, first], None)
     assert [v.suite_decisions for v in (first, second, other, third)] == [1, 2, 1, 3]
     assert third.message.endswith("; decision 3 on the same rows, each may be chance once in twenty")
     assert "decision" not in first.message
     # What is not told cannot be the same.
-    assert judge(build.model(), [build.job(5)], [build.version(4)], None)[0].suite_decisions == 1
+    assert new_versions(build.model(), [build.job(5)], [build.version(4)], None)[0].suite_decisions == 1
 
 
 def test_the_live_adapter_itself_is_no_improvement(build) -> None:
     live = build.version(4)
     job = build.job(4, evaluation=build.evaluation(live=live.artifact_digest))
-    again = judge(build.model(), [job], [live], live)[0]
+    again = new_versions(build.model(), [job], [live], live)[0]
     assert again.decision is Decision.NOT_BETTER_THAN_LIVE
     assert again.message.startswith(
         "it is the very adapter that is live (version 4): raw, all stages: candidate 0.9750"
     )
     lenient = build.model(promotion={"requireBetterThanLive": False})
-    assert judge(lenient, [job], [live], live)[0].decision is Decision.ACCEPTED
+    assert new_versions(lenient, [job], [live], live)[0].decision is Decision.ACCEPTED
 
 
 def test_a_revision_is_named_by_its_job_and_reads_back(build) -> None:

@@ -17,7 +17,7 @@ from loraform_operator.finetunejob.observe import Observed
 from loraform_operator.finetunejob.policies import first_block
 from loraform_operator.settings import load_settings
 
-CASES = Path(__file__).parents[2] / "cases" / "finetunejob"
+CASES = Path(__file__).parents[3] / "cases" / "finetunejob"
 CASE = CASES / "34-sidecar-out-of-memory-starts-again"
 SETTINGS = load_settings(CASES / "settings.yaml")
 KILLED = parse_timestamp("2026-11-24T10:12:58Z")

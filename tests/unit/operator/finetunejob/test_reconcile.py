@@ -19,7 +19,7 @@ from loraform_operator.kube import errors
 from loraform_operator.queue import GONE
 from loraform_operator.settings import load_settings
 
-CASES = Path(__file__).parents[2] / "cases" / "finetunejob"
+CASES = Path(__file__).parents[3] / "cases" / "finetunejob"
 KEY = Key(Kind.FINE_TUNE_JOB, "team-a", "style")
 UID = "7d3c5a10-0000-4000-8000-000000000001"
 PREPARE = stage_job_name("style", UID, RunStage.PREPARE)
@@ -96,7 +96,6 @@ class World:
             heartbeats=HeartbeatStore(timedelta(seconds=15)),
             routes={},
             clock=lambda: self.now,
-            wake=lambda key: None,
         )
         return await reconcile(context, KEY)
 

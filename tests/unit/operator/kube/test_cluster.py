@@ -12,7 +12,7 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from loraform_operator.kube import errors
-from loraform_operator.kube.cluster import ATTEMPTS, Cluster, path_of
+from loraform_operator.kube.cluster import ATTEMPTS, Cluster
 
 MAP = {
     "apiVersion": "v1",
@@ -63,13 +63,6 @@ async def server() -> AsyncIterator[tuple[ApiServer, Cluster, Sleeps, Counter[in
 
 
 Server = tuple[ApiServer, Cluster, Sleeps, Counter[int]]
-
-
-def test_paths() -> None:
-    assert path_of("Pod", "ns") == "/api/v1/namespaces/ns/pods"
-    assert path_of("Job", None) == "/apis/batch/v1/jobs"
-    status = path_of("FineTuneJob", "ns", "j", "status")
-    assert status == "/apis/loraform.dev/v1alpha1/namespaces/ns/finetunejobs/j/status"
 
 
 async def test_too_many_requests_waits_as_asked_for_every_verb(server: Server) -> None:

@@ -16,7 +16,7 @@ from loraform_operator.finetunejob.plan import render
 from loraform_operator.finetunejob.stage_jobs import stage_job
 from loraform_operator.settings import load_settings
 
-CASES = Path(__file__).parents[2] / "cases" / "finetunejob"
+CASES = Path(__file__).parents[3] / "cases" / "finetunejob"
 ENDPOINT = Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7",), "loraform-system")
 
 
