@@ -18,8 +18,8 @@ from loraform_api.finetunejob import FineTuneJob
 from loraform_api.meta import parse_timestamp
 from loraform_api.run import FluxArtifact, TrainerStatus
 from loraform_operator.context import Endpoint
-from loraform_operator.endpoint.progress import Report
-from loraform_operator.finetunejob.observe import Observed, model_of
+from loraform_operator.endpoint.progress_store import ProgressReport
+from loraform_operator.finetunejob.observe import Observed, target_model
 from loraform_operator.finetunejob.plan import plan, render
 from loraform_operator.finetunejob.status import derive_status
 from loraform_operator.kube.apply import Plan
@@ -44,13 +44,13 @@ def observed_of(folder: Path, settings: Settings, now: datetime) -> Observed:
         children=(*jobs, *pods),
         stage_job=next((j for j in jobs if j["metadata"]["name"] == told.get("job")), None),
         pods=tuple(pods),
-        model=model and model_of(model, model.get("children", [])),
+        model=model and target_model(model, model.get("children", [])),
         missing_claims=tuple(told.get("missingClaims", ())),
         flux={name: FluxArtifact.model_validate(artifact) for name, artifact in told.get("flux", {}).items()},
         missing_flux=tuple(told.get("missingFlux", ())),
         pods_refused=told.get("podsRefused", ""),
         refused=told.get("refused", ""),
-        progress=progress and Report(TrainerStatus.model_validate(progress["status"]), progress["podUid"], now),
+        progress=progress and ProgressReport(TrainerStatus.model_validate(progress["status"]), progress["podUid"], now),
     )
     if not told.get("rendered"):
         return observed

@@ -12,7 +12,7 @@ from prometheus_client.exposition import generate_latest
 from loraform_api.names import Kind
 from loraform_api.run import TrainerStatus
 from loraform_operator.context import Cache, Key
-from loraform_operator.endpoint.progress import ProgressStore, Report
+from loraform_operator.endpoint.progress_store import ProgressReport, ProgressStore
 from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
 
 RUN = Key(Kind.FINE_TUNE_JOB, "ns", "job")
@@ -74,7 +74,7 @@ def text_of(objects: dict[Key, list[dict[str, Any]]], progress: ProgressStore) -
 def progress() -> ProgressStore:
     store = ProgressStore()
     status = TrainerStatus(progress_percentage=42, metrics=[{"name": "loss", "value": "0.31"}])
-    store.record(("ns", "job"), Report(status, "pod-1", datetime(2026, 11, 24, tzinfo=UTC)))
+    store.record(("ns", "job"), ProgressReport(status, "pod-1", datetime(2026, 11, 24, tzinfo=UTC)))
     return store
 
 

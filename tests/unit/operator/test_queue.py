@@ -11,7 +11,7 @@ from loraform_api.names import Kind
 from loraform_operator.context import Key
 from loraform_operator.kube import errors
 from loraform_operator.metrics import QueueMetrics
-from loraform_operator.queue import GONE, LAST_RETRY, Queue, backoff
+from loraform_operator.queue import GONE, LONGEST_RETRY, Queue, backoff
 
 A, B = (Key(Kind.FINE_TUNE_JOB, "ns", name) for name in "ab")
 
@@ -154,7 +154,7 @@ async def test_a_wake_replaces_the_resync(worker: Worker, clock: Clock) -> None:
 def test_backoff_grows_to_its_limit() -> None:
     assert 0.8 <= backoff(1) <= 1
     assert 6.4 <= backoff(4) <= 8
-    assert 0.8 * LAST_RETRY <= backoff(50) <= LAST_RETRY
+    assert 0.8 * LONGEST_RETRY <= backoff(50) <= LONGEST_RETRY
 
 
 async def test_a_scrape_tells_of_the_work_that_is_running(worker: Worker, clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""The objects that a run wants, and those that it no longer needs. Pure."""
+"""Plans the objects of a run: what to create, apply and delete. Pure."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from loraform_operator.pods.status import phase
 from loraform_operator.settings import Settings
 
 OFFLINE = (RunStage.TRAIN, RunStage.BASELINE, RunStage.EVALUATE)
-"""Stages that work on hostile or untrusted data and reach nothing but the operator."""
+"""Stages that process untrusted content; their pods may reach the operator only."""
 ONLINE = (RunStage.PREPARE, RunStage.PUBLISH)
 
 
 def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endpoint: Endpoint, now: datetime) -> Plan:
-    """Return what to create, keep and delete, given the status just derived.
+    """Return what to create, apply and delete for the derived status.
 
-    Jobs are deleted by what is *recorded*, never by what this pass derived: a report must be safe in status first.
+    A Job is deleted only when the stored status has recorded its stage: the report must not be lost.
     """
     if finished(observed.job.status):
         return Plan(delete=_leftovers(observed))
@@ -68,7 +68,7 @@ def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endp
 
 
 def render(observed: Observed, settings: Settings) -> Run:
-    """Fix everything that the run's stages are told; done once in a run's life."""
+    """Return everything that the stages are configured with; done once per run."""
     job, model = observed.job, observed.model
     profile = settings.profiles[job.spec.placement.profile]
     live = model.live if model else None
@@ -94,7 +94,7 @@ def render(observed: Observed, settings: Settings) -> Run:
 
 
 def run_config_map(job: FineTuneJob, run: Run, endpoint: Endpoint) -> Object:
-    """Return the immutable ConfigMap with the run contract, our own facts and the operator's CA."""
+    """Return the immutable ConfigMap with RunConfig, operator facts and the operator's CA."""
     data = {
         names.RUN_CONFIG_FILE: run.config.model_dump_json(by_alias=True, exclude_none=True),
         OPERATOR_FILE: run.facts.model_dump_json(by_alias=True, exclude_none=True),
@@ -115,24 +115,24 @@ def workspace(job: FineTuneJob) -> Object:
 
 
 def service_account(job: FineTuneJob) -> Object:
-    """Return the account of the run's pods; it has no rights, its tokens only say who calls."""
+    """Return the service account of the run's pods; it has no API rights and only identifies them."""
     return {**_child(job, "ServiceAccount", _prefix(job)), "automountServiceAccountToken": False}
 
 
 def network_policies(job: FineTuneJob, endpoint: Endpoint) -> list[Object]:
-    """Return who may talk to whom: nobody to the pods; stages with untrusted content to the operator alone."""
+    """Return the policies: no ingress, egress by stage, and traffic between the train pods of several nodes."""
     rules = [("-offline", OFFLINE, egress_to_operator(endpoint)), ("-online", ONLINE, egress_to_world())]
-    found = [
+    policies = [
         _policy(
             job, suffix, {"matchLabels": {names.LABEL_OWNER_UID: job.metadata.uid}, **_in_stages(stages)}, egress=egress
         )
         for suffix, stages, egress in rules
     ]
     if job.spec.placement.nodes > 1:
-        egress, ingress = nodes.peers(job)
+        egress, ingress = nodes.peer_rules(job)
         selector = {"matchLabels": nodes.train_labels(job)}
-        found.append(_policy(job, "-nodes", selector, egress=egress, ingress=ingress))
-    return found
+        policies.append(_policy(job, "-nodes", selector, egress=egress, ingress=ingress))
+    return policies
 
 
 def _policy(
@@ -156,13 +156,13 @@ def _prefix(job: FineTuneJob) -> str:
 
 
 def _superseded(job: Object, observed: Observed) -> bool:
-    """Say whether a retry of the same stage took this Job's place."""
+    """Say whether a later retry of the stage replaces this Job."""
     number = int(job["metadata"]["labels"][names.LABEL_RETRY])
     return number < retry_of(observed.job.status, stage_of(job))
 
 
 def _leftovers(observed: Observed) -> list[Object]:
-    """Return the Jobs that a finished run no longer needs; a failed one stays with its pods, for their logs."""
+    """Return the Jobs that a finished run no longer needs; a failed Job keeps its pods, whose logs are of use."""
     if not failed(observed.job.status):
         return observed.jobs
     stage = observed.job.spec.next_stage(observed.job.status)

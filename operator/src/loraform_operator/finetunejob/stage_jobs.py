@@ -1,4 +1,4 @@
-"""The Job of each stage: volumes, containers, failure policy. Pure; created once and never patched."""
+"""Builds the Job of each stage: volumes, containers, failure policy. Pure; Jobs are never patched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loraform_operator.finetunejob.observe import Run, run_config_name, workspac
 from loraform_operator.finetunejob.volumes import volumes_of
 from loraform_operator.kube.children import child
 from loraform_operator.kube.objects import Object
-from loraform_operator.pods.engine import engine_container, gpu
+from loraform_operator.pods.engine import engine_container, gpu_limits
 from loraform_operator.pods.parts import (
     CA_PATH,
     CONTAINER_SECURITY,
@@ -33,16 +33,16 @@ from loraform_operator.pods.parts import (
 RUN_MOUNT = {"name": "run", "mountPath": names.RUN_DIR, "readOnly": True}
 WORKSPACE_MOUNT = {"name": "workspace", "mountPath": names.WORKSPACE_DIR}
 GRACE_SECONDS = {RunStage.TRAIN: 120}
-"""Time to save a checkpoint after SIGTERM; 30 for the other stages."""
+"""Seconds from SIGTERM to SIGKILL, enough to save a checkpoint; 30 for the other stages."""
 LIGHT = {RunStage.PREPARE: ("100m", "512Mi", "4Gi"), RunStage.EVALUATE: ("100m", "256Mi", "2Gi")}
-"""CPU request, memory request and memory limit of stages that do not train; the others take `SMALL`."""
+"""CPU request, memory request and memory limit of stages that do not train; `SMALL` where not listed."""
 RESTARTED = (ExitCode.SAVED_AND_STOPPED, ExitCode.PEER_LOST)
 """Ends of a train pod that are nobody's fault: the next one resumes, and `backoffLimit` does not count them."""
 SMALL = ("100m", "256Mi", "1Gi")
 
 
 def stage_job(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoint: Endpoint) -> Object:
-    """Return the Kubernetes Job of one stage, or of its `retry`-th repetition after a lost report."""
+    """Return the Job of a stage; `retry` counts the earlier Jobs whose report was lost."""
     meta = job.metadata
     name = names.stage_job_name(meta.name, meta.uid, stage, retry)
     obj = child(Kind.FINE_TUNE_JOB, meta, "Job", name, stage.value)
@@ -100,16 +100,16 @@ def _container(job: FineTuneJob, stage: RunStage, run: Run, env: list[Object], m
     placement = job.spec.placement
     if stage is RunStage.TRAIN:
         size = placement.resources
-        needs = resources(size.cpu, size.memory, gpu=gpu(run.facts.profile, placement.gpus))
+        requirements = resources(size.cpu, size.memory, gpu=gpu_limits(run.facts.profile, placement.gpus))
     else:
         cpu, memory, limit = LIGHT.get(stage, SMALL)
-        needs = resources(cpu, memory, limit=limit)
+        requirements = resources(cpu, memory, limit=limit)
     return {
         "name": stage.value,
         "image": run.config.images["trainer"],
         "args": [stage.value],
         "env": env,
-        "resources": needs,
+        "resources": requirements,
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePath": names.TERMINATION_LOG,
         "volumeMounts": [RUN_MOUNT, WORKSPACE_MOUNT, TOKEN_MOUNT, tmp_mount(stage.value), *mounts],
@@ -117,19 +117,19 @@ def _container(job: FineTuneJob, stage: RunStage, run: Run, env: list[Object], m
 
 
 def _environment(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoint: Endpoint) -> list[Object]:
-    """Return where progress goes, and for train pods, where the others are."""
+    """Return the environment: where to report progress, and for train pods the rendezvous."""
     meta = job.metadata
     progress = {
         names.ENV_SERVER_URL: endpoint.base_url + names.progress_path(meta.namespace, meta.name),
         names.ENV_SERVER_CA: CA_PATH,
         names.ENV_SERVER_TOKEN: TOKEN_PATH,
     }
-    where = nodes.environment(job, run.facts.profile, retry) if stage is RunStage.TRAIN else {}
-    return environment(**progress, **where)
+    rendezvous = nodes.environment(job, run.facts.profile, retry) if stage is RunStage.TRAIN else {}
+    return environment(**progress, **rendezvous)
 
 
 def _sidecars(job: FineTuneJob, stage: RunStage, run: Run) -> list[Object]:
-    """Return engine and verifier as native sidecars: they end with the stage's container, so the Job ends too."""
+    """Return engine and verifier as native sidecars: they end with the stage's container, so the Job can complete."""
     image = run.config.images["verifier"]
     if stage is RunStage.PREPARE and verifies(job.spec.dataset):
         sidecars = [verifier_container(image, None)]
@@ -144,8 +144,9 @@ def _sidecars(job: FineTuneJob, stage: RunStage, run: Run) -> list[Object]:
 
 
 def _engine(job: FineTuneJob, run: Run, model: str) -> Object:
-    """Return the engine of a folder of the workspace. A merged model is held as it was written, and so is the base
-    that it is compared with: whole, and without adapters.
+    """Return the engine for a model folder of the workspace.
+
+    A merged model and the base that it is compared with are loaded unquantised and without adapters.
     """
     merged = job.spec.output.merge
     return engine_container(
@@ -160,5 +161,5 @@ def _engine(job: FineTuneJob, run: Run, model: str) -> Object:
 
 
 def verifies(dataset: DatasetSpec) -> bool:
-    """Say whether `prepare` asks Terraform."""
+    """Say whether `prepare` runs Terraform, and so needs a verifier."""
     return dataset.checks.validity is not OnFinding.OFF or dataset.repair_examples.percent > 0

@@ -1,4 +1,4 @@
-"""The whole status of a run from what was observed. Pure: `derive_status` is the only writer, `now` is given.
+"""Derives the status of a run from what was observed. Pure: only `derive_status` decides it, `now` is a parameter.
 
 state      Ready    Succeeded  DatasetReady               Reconciling  Stalled
 running    False    Unknown    Unknown, True once prepared   True        -
@@ -65,13 +65,13 @@ def derive_status(observed: Observed, settings: Settings, now: datetime) -> Fine
     status, lost = _record_stage(status, observed, now)
     failure = first_failure(observed, status, now) if observed.job.spec.next_stage(status) else None
     block = None if failure or lost else first_block(observed, settings, now)
-    phase_now = _phase(status, observed, failure)
+    new_phase = _phase(status, observed, failure)
     updates = {
         "observed_generation": observed.job.metadata.generation,
-        "phase": phase_now,
-        "progress": _progress(status, observed, phase_now),
+        "phase": new_phase,
+        "progress": _progress(status, observed, new_phase),
         "conditions": merge_conditions(
-            observed.job.status.conditions, _conditions(status, observed.job, phase_now, block, failure, now)
+            observed.job.status.conditions, _conditions(status, observed.job, new_phase, block, failure, now)
         ),
     }
     return status.model_copy(update=updates)
@@ -80,18 +80,19 @@ def derive_status(observed: Observed, settings: Settings, now: datetime) -> Fine
 def unreadable_status(old: FineTuneJobStatus, generation: int, message: str, now: datetime) -> FineTuneJobStatus:
     """Return the status of an object whose spec cannot be read."""
     unknown = (ConditionType.SUCCEEDED, ConditionType.DATASET_READY)
-    rows = [(type_, ConditionStatus.UNKNOWN, "InvalidSpec", "the run has not begun") for type_ in unknown]
+    rows = [(type_, ConditionStatus.UNKNOWN, "InvalidSpec", "the run has not started") for type_ in unknown]
     status = invalid_status(old, generation, message, conditions_of(rows, generation, now), now)
     return status.model_copy(update={"phase": PENDING})
 
 
 def finished(status: FineTuneJobStatus) -> bool:
-    """Say whether the run has succeeded or failed; neither ever changes again."""
+    """Say whether the run has succeeded or failed; both are final."""
     succeeded = find_condition(status.conditions, ConditionType.SUCCEEDED)
     return succeeded is not None and succeeded.status != "Unknown"
 
 
 def failed(status: FineTuneJobStatus) -> bool:
+    """Say whether the run has failed for good."""
     succeeded = find_condition(status.conditions, ConditionType.SUCCEEDED)
     return succeeded is not None and succeeded.status == "False"
 
@@ -121,7 +122,7 @@ def _with_attempts(status: FineTuneJobStatus, new: list[AttemptStatus]) -> FineT
 
 
 def _record_stage(status: FineTuneJobStatus, observed: Observed, now: datetime) -> tuple[FineTuneJobStatus, bool]:
-    """Record the current stage when its Job is complete; True when it is, but left no report."""
+    """Record the current stage when its Job is complete; the second value is True when its report is lost."""
     job = observed.stage_job
     complete = job and condition_of(job, "Complete")
     if not job or not complete:
@@ -145,7 +146,7 @@ def _record_stage(status: FineTuneJobStatus, observed: Observed, now: datetime) 
 def _results(status: FineTuneJobStatus, report: StageReport) -> dict[str, Any] | None:
     try:
         return results_of(status, report)
-    except ValidationError:  # well-formed, but outside the bounds of status: as good as unreadable
+    except ValidationError:  # readable, but a value is out of the bounds of status
         return None
 
 
@@ -159,37 +160,36 @@ def _phase(status: FineTuneJobStatus, observed: Observed, failure: Failure | Non
     return PHASES[stage] if status.stages or running or observed.job.status.phase == PHASES[stage] else PENDING
 
 
-def _progress(status: FineTuneJobStatus, observed: Observed, phase_now: str) -> ProgressStatus | None:
+def _progress(status: FineTuneJobStatus, observed: Observed, new_phase: str) -> ProgressStatus | None:
     stage = observed.job.spec.next_stage(status)
     report = observed.progress
-    mine = {p["metadata"]["uid"] for p in observed.pods if stage_of(p) == stage}
-    if stage is None or report is None or report.pod_uid not in mine:
-        return status.progress if phase_now == observed.job.status.phase else None
-    told = report.status
+    stage_pods = {p["metadata"]["uid"] for p in observed.pods if stage_of(p) == stage}
+    if stage is None or report is None or report.pod_uid not in stage_pods:
+        return status.progress if new_phase == observed.job.status.phase else None
     return ProgressStatus(
-        percentage=told.progress_percentage or 0,
-        estimated_remaining_seconds=told.estimated_remaining_seconds,
-        metrics=metrics_of(told.metrics),
+        percentage=report.status.progress_percentage or 0,
+        estimated_remaining_seconds=report.status.estimated_remaining_seconds,
+        metrics=metrics_of(report.status.metrics),
         last_updated_time=timestamp(report.received),
     )
 
 
-def metrics_of(told: list[dict[str, str]]) -> list[Metric]:
-    """Return the first twenty well-formed metrics, the last value of each name."""
-    found: dict[str, Metric] = {}
-    for entry in told:
+def metrics_of(entries: list[dict[str, str]]) -> list[Metric]:
+    """Return the first twenty valid metrics, with the last value of each name."""
+    metrics: dict[str, Metric] = {}
+    for entry in entries:
         try:
             metric = Metric.model_validate(entry)
         except ValidationError:
             continue
-        found[metric.name] = metric
-    return list(found.values())[:20]
+        metrics[metric.name] = metric
+    return list(metrics.values())[:20]
 
 
 def _conditions(
     status: FineTuneJobStatus,
     job: FineTuneJob,
-    phase_now: str,
+    new_phase: str,
     block: Block | None,
     failure: Failure | None,
     now: datetime,
@@ -197,26 +197,30 @@ def _conditions(
     prepared = any(s.name is RunStage.PREPARE for s in status.stages)
     false, true, unknown = ConditionStatus.FALSE, ConditionStatus.TRUE, ConditionStatus.UNKNOWN
     dataset = (ConditionType.DATASET_READY, true, "Prepared", _summary(status, RunStage.PREPARE))
-    if phase_now == SUCCEEDED:
+    if new_phase == SUCCEEDED:
         done = _summary(status, RunStage.PUBLISH)
         rows = [(ConditionType.READY, true, SUCCEEDED, done), (ConditionType.SUCCEEDED, true, SUCCEEDED, done), dataset]
     elif failure is not None:
-        why = (failure.reason.value, failure.message)
-        rows = [(ConditionType.READY, false, *why), (ConditionType.SUCCEEDED, false, *why)]
-        rows.append(dataset if prepared else (ConditionType.DATASET_READY, false, *why))
-        rows.append((ConditionType.STALLED, true, *why))
+        cause = (failure.reason.value, failure.message)
+        rows = [(ConditionType.READY, false, *cause), (ConditionType.SUCCEEDED, false, *cause)]
+        rows.append(dataset if prepared else (ConditionType.DATASET_READY, false, *cause))
+        rows.append((ConditionType.STALLED, true, *cause))
     else:
-        what = (block.reason, block.message) if block else (phase_now, _doing(status, job.spec.next_stage(status)))
-        rows = [(ConditionType.READY, false, *what), (ConditionType.SUCCEEDED, unknown, *what)]
-        rows.append(dataset if prepared else (ConditionType.DATASET_READY, unknown, *what))
+        cause = (
+            (block.reason, block.message)
+            if block
+            else (new_phase, _running_message(status, job.spec.next_stage(status)))
+        )
+        rows = [(ConditionType.READY, false, *cause), (ConditionType.SUCCEEDED, unknown, *cause)]
+        rows.append(dataset if prepared else (ConditionType.DATASET_READY, unknown, *cause))
         stuck = block is not None and block.stalled
-        rows.append((ConditionType.STALLED if stuck else ConditionType.RECONCILING, true, *what))
+        rows.append((ConditionType.STALLED if stuck else ConditionType.RECONCILING, true, *cause))
     return conditions_of(rows, job.metadata.generation, now)
 
 
-def _doing(status: FineTuneJobStatus, stage: RunStage | None) -> str:
+def _running_message(status: FineTuneJobStatus, stage: RunStage | None) -> str:
     done = ", ".join(s.name for s in status.stages)
-    return f"stage {stage} is on its way" + (f"; finished: {done}" if done else "")
+    return f"running stage {stage}" + (f" (done: {done})" if done else "")
 
 
 def _summary(status: FineTuneJobStatus, stage: RunStage) -> str:

@@ -1,4 +1,4 @@
-"""The engine container: one rendering for evaluation and serving, so that what is measured is what is served."""
+"""The engine container, the same for evaluation and serving, so that the evaluation measures what is served."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loraform_operator.pods.parts import CONTAINER_SECURITY, resources, shm_moun
 from loraform_operator.settings import Profile
 
 LOADED_ADAPTERS = 2
-"""Adapters that one batch may mix: the live one and the one on its way."""
+"""Adapters that one batch may use: the live one and the one that is loading."""
 
 
 def engine_container(
@@ -23,10 +23,10 @@ def engine_container(
     method: Method,
     mounts: list[Object],
 ) -> Object:
-    """Return the vLLM container serving the model at `model_path` on the pod's loopback only.
+    """Return the vLLM container that serves `model_path` on the pod's loopback.
 
-    It loads adapters, of `max_lora_rank` at most, or none where that is None. `mounts` are the volumes it reads; the
-    pod has its scratch volumes (`podspec.scratch_volumes`).
+    It loads adapters up to `max_lora_rank`, or none when that is None. `mounts` are the volumes it reads; the pod also
+    needs the engine's `parts.scratch_volumes`.
     """
     environment = {
         "HF_HUB_OFFLINE": "1",
@@ -40,15 +40,15 @@ def engine_container(
         "image": image,
         "command": _command(profile, model_path, max_lora_rank, method),
         "env": [{"name": k, "value": v} for k, v in sorted(environment.items())],
-        "resources": resources(placement.resources.cpu, placement.resources.memory, gpu=gpu(profile, 1)),
+        "resources": resources(placement.resources.cpu, placement.resources.memory, gpu=gpu_limits(profile, 1)),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [*mounts, tmp_mount(CONTAINER_ENGINE), shm_mount()],
     }
 
 
-def gpu(profile: Profile, count: int) -> dict[str, str]:
-    """Return the GPU part of a container's limits; empty for a CPU profile."""
+def gpu_limits(profile: Profile, count: int) -> dict[str, str]:
+    """Return the GPU part of a container's resources; empty for a CPU profile."""
     return {profile.gpu_resource_name: str(count)} if profile.gpu_resource_name else {}
 
 

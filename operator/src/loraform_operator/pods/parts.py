@@ -1,4 +1,4 @@
-"""Parts that every pod of ours has: restricted security, owner and labels, token and CA volumes, resources. Pure."""
+"""Parts of pod specs that both kinds use: security contexts, volumes, environment, resources, verifier. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loraform_operator.kube.objects import Object
 UID = 65532
 """User and group of all pods; also fsGroup, so that stages share the workspace."""
 VERIFIER_UID = 65533
-"""The verifier has a user of its own: terraform children run as it and own nothing else in the pod."""
+"""The verifier has its own user: Terraform processes run as it and own no other file in the pod."""
 TOKEN_SECONDS = 3600
 
 CONTAINER_SECURITY: Object = {
@@ -33,11 +33,11 @@ POD_SECURITY: Object = {
 }
 
 SHM_SIZE = "1Gi"
-"""Most that `/dev/shm` of an engine may hold; it counts as the container's memory."""
+"""Limit of the engine's `/dev/shm`; its content counts as memory of the container."""
 
 
 def pod_base(service_account: str, placement: PlacementSpec) -> Object:
-    """Return the fields that every pod spec begins with; no API token is mounted."""
+    """Return the fields that every pod spec has; no API token is mounted."""
     spec: Object = {
         "serviceAccountName": service_account,
         "automountServiceAccountToken": False,
@@ -54,13 +54,13 @@ def pod_base(service_account: str, placement: PlacementSpec) -> Object:
 
 
 def resources(cpu: str, memory: str, *, limit: str | None = None, gpu: dict[str, str] | None = None) -> Object:
-    """Return requests and limits: `memory` is also the limit unless `limit` is given; CPU is not limited."""
+    """Return requests and limits: the memory limit is `limit`, else `memory`; CPU is not limited."""
     extra = gpu or {}
     return {"requests": {"cpu": cpu, "memory": memory, **extra}, "limits": {"memory": limit or memory, **extra}}
 
 
 def scratch_volumes(container: str) -> list[Object]:
-    """Return the `/tmp` of one container (containers of a pod do not share it), and the engine's shared memory."""
+    """Return the `/tmp` volume of one container, and for the engine also its shared memory."""
     volumes: list[Object] = [{"name": f"tmp-{container}", "emptyDir": {}}]
     if container == names.CONTAINER_ENGINE:
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}})
@@ -68,7 +68,7 @@ def scratch_volumes(container: str) -> list[Object]:
 
 
 def shm_mount() -> Object:
-    """Return `/dev/shm` of the engine, whose processes talk through it: the default of 64 MiB is too small."""
+    """Return the mount of the engine's `/dev/shm`: the default of 64 MiB is too small for its processes."""
     return {"name": "shm", "mountPath": "/dev/shm"}  # noqa: S108 (an emptyDir of the pod)
 
 
@@ -77,7 +77,7 @@ def tmp_mount(container: str) -> Object:
 
 
 def token_volume(owner: ObjectMeta) -> Object:
-    """Return the projected service-account token that only the operator's endpoint accepts, for this owner alone."""
+    """Return the volume of a service-account token that only the operator's endpoint accepts, for this owner only."""
     token = {
         "audience": names.audience(owner.namespace, owner.name, owner.uid),
         "expirationSeconds": TOKEN_SECONDS,
@@ -96,14 +96,14 @@ def claim_volume(name: str, claim: str, *, read_only: bool) -> Object:
 
 
 def environment(**values: str) -> list[Object]:
-    """Return `env` entries in a fixed order, with the pod's name and an offline Hugging Face hub in a writable home."""
+    """Return sorted `env` entries: `values`, a writable home, an offline Hugging Face hub, and the pod's name."""
     fixed = {"HF_HUB_OFFLINE": "1", "HOME": "/tmp", **values}  # noqa: S108 (an emptyDir of the pod)
     pod_name = {"name": names.ENV_POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     return [*({"name": k, "value": v} for k, v in sorted(fixed.items())), pod_name]
 
 
 def verifier_container(image: str, policy: HousePolicy | None) -> Object:
-    """Return the verifier, serving on the pod's loopback. It has no token and no volume but its `/tmp` and packs."""
+    """Return the verifier container, which serves on the pod's loopback. It mounts only its `/tmp` and policy packs."""
     packs = pack_mounts(policy)
     return {
         "name": names.CONTAINER_VERIFIER,
@@ -117,15 +117,15 @@ def verifier_container(image: str, policy: HousePolicy | None) -> Object:
 
 
 def config_map_volume(volume: str, name: str, key: str, *, optional: bool, path: str | None = None) -> Object:
-    """Return the volume of one key of a ConfigMap, a file named as the key unless `path` says otherwise."""
+    """Return the volume of one key of a ConfigMap, as a file named `path`, by default like the key."""
     items = [{"key": key, "path": path or key}]
     return {"name": volume, "configMap": {"name": name, "optional": optional, "items": items}}
 
 
 def access_volume(volume: str, access: Access | None) -> Object | None:
-    """Return the volume of credentials and CA for a remote place, None where it needs neither.
+    """Return the volume of credentials and CA for a remote URI, None when it needs neither.
 
-    Only the fixed keys of a Secret are read. All is optional: the pod begins, and names what is missing.
+    Only the fixed keys of a Secret are mounted. All are optional: the pod starts, and names what is missing.
     """
     sources: list[Object] = []
     if access is not None and access.ca_config_map_ref is not None:
@@ -138,7 +138,7 @@ def access_volume(volume: str, access: Access | None) -> Object | None:
 
 
 def pack_volumes(policy: HousePolicy | None, *, optional: bool) -> list[Object]:
-    """Return the volumes of a policy's packs."""
+    """Return one volume per pack of a policy."""
     return [
         config_map_volume(
             f"pack-{number}", pack.config_map.name, pack.config_map.key, path=names.PACK_FILE, optional=optional
@@ -148,7 +148,7 @@ def pack_volumes(policy: HousePolicy | None, *, optional: bool) -> list[Object]:
 
 
 def pack_mounts(policy: HousePolicy | None) -> list[Object]:
-    """Return where they are mounted."""
+    """Return the mounts of `pack_volumes`."""
     return [
         {"name": f"pack-{number}", "mountPath": f"{names.PACKS_MOUNT}/{pack.name}", "readOnly": True}
         for number, pack in enumerate(policy.packs if policy else ())

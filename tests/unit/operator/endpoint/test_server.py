@@ -14,7 +14,7 @@ from loraform_api.heartbeat import Route
 from loraform_api.names import Kind, audience, heartbeat_path, progress_path
 from loraform_operator.context import Cache, Key
 from loraform_operator.endpoint.heartbeats import HeartbeatStore
-from loraform_operator.endpoint.progress import ProgressStore
+from loraform_operator.endpoint.progress_store import ProgressStore
 from loraform_operator.endpoint.server import BODY_LIMIT, RateLimit, Receiver, application
 from loraform_operator.endpoint.tokens import Caller, Unauthorized
 

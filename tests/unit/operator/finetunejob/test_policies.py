@@ -12,7 +12,7 @@ import yaml
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.meta import parse_timestamp
 from loraform_api.run import TrainerStatus
-from loraform_operator.endpoint.progress import Report
+from loraform_operator.endpoint.progress_store import ProgressReport
 from loraform_operator.finetunejob.observe import Observed
 from loraform_operator.finetunejob.policies import first_block
 from loraform_operator.settings import load_settings
@@ -24,7 +24,7 @@ KILLED = parse_timestamp("2026-11-24T10:12:58Z")
 POD = "pod-evaluate-aaaaa"
 
 
-def block_of(engine: dict[str, Any] | None = None, progress: Report | None = None) -> str | None:
+def block_of(engine: dict[str, Any] | None = None, progress: ProgressReport | None = None) -> str | None:
     """Return the reason of the block of the golden case with another state of the engine, or some progress."""
     job = FineTuneJob.model_validate(yaml.safe_load((CASE / "input.yaml").read_text()))
     told = yaml.safe_load((CASE / "observed.yaml").read_text())
@@ -35,8 +35,8 @@ def block_of(engine: dict[str, Any] | None = None, progress: Report | None = Non
     return None if block is None else block.reason
 
 
-def reported(seconds: int, pod: str = POD) -> Report:
-    return Report(TrainerStatus(progress_percentage=10), pod, KILLED + timedelta(seconds=seconds))
+def reported(seconds: int, pod: str = POD) -> ProgressReport:
+    return ProgressReport(TrainerStatus(progress_percentage=10), pod, KILLED + timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def reported(seconds: int, pod: str = POD) -> Report:
         (reported(1), None),
     ],
 )
-def test_only_progress_made_since_ends_it(progress: Report | None, reason: str | None) -> None:
+def test_only_progress_made_since_ends_it(progress: ProgressReport | None, reason: str | None) -> None:
     assert block_of(progress=progress) == reason
 
 

@@ -13,7 +13,7 @@ import yaml
 from loraform_api.names import Kind, RunStage, stage_job_name
 from loraform_operator.context import Cache, Context, Endpoint, Key
 from loraform_operator.endpoint.heartbeats import HeartbeatStore
-from loraform_operator.endpoint.progress import ProgressStore
+from loraform_operator.endpoint.progress_store import ProgressStore
 from loraform_operator.finetunejob import reconcile
 from loraform_operator.kube import errors
 from loraform_operator.queue import GONE
@@ -51,7 +51,7 @@ class MemoryCluster:
     async def apply(self, obj: dict[str, Any]) -> None:
         await self.create(obj)
 
-    async def refuse_foreign(self, obj: dict[str, Any]) -> None:
+    async def check_owner(self, obj: dict[str, Any]) -> None:
         return None
 
     async def create(self, obj: dict[str, Any]) -> None:

@@ -68,7 +68,7 @@ def test_an_engine_out_of_memory_explains_a_trainer_error(states: dict[str, Any]
     said = "the engine did not answer: ServerDisconnectedError"
     attempt = failed_attempt(pod(report(70, said), initContainerStatuses=[engine]))
     assert attempt.reason == "OutOfMemory"
-    assert attempt.message == f"container engine exceeded {PLACED}; train said: {said}"
+    assert attempt.message == f"container engine exceeded {PLACED}; train reported: {said}"
     assert "`placement.resources.memory`" in attempt.hint
     assert "microBatchSize" not in attempt.hint
 
@@ -96,7 +96,7 @@ def test_a_class_of_its_own_stays(code: ExitCode, ended: Callable[[int], dict[st
 
 def test_an_eviction_explains_a_trainer_error() -> None:
     attempt = failed_attempt(pod(report(70, "the engine did not answer"), conditions=DISRUPTED))
-    assert (attempt.reason, attempt.message) == ("Evicted", "preempted; train said: the engine did not answer")
+    assert (attempt.reason, attempt.message) == ("Evicted", "preempted; train reported: the engine did not answer")
 
 
 @pytest.mark.parametrize("message", ["", "{", "null", '{"stage": "train", "unknown": 1}', '{"stage": "publish"}'])

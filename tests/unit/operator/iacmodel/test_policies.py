@@ -28,15 +28,14 @@ def test_a_better_candidate_is_accepted_with_the_numbers(judge) -> None:
     assert decision is Decision.ACCEPTED
     assert message == (
         "raw, all stages: candidate 0.9750, base 0.7550, n=400, difference +22.0 points, 90 % interval +18.7 to +25.7 "
-        "(each bound one-sided 95 %), 90 rows gained and 2 lost; with as many lost, a net gain of 1.2 points would "
-        "have counted"
+        "(each bound one-sided 95 %), 90 rows gained and 2 lost; smallest detectable gain: 1.2 points"
     )
 
 
 def test_too_few_rows(judge) -> None:
     decision, message = judge(gained=90, lost=0, both=100, neither=9)
     assert decision is Decision.TOO_FEW_ROWS
-    assert message == "the suites have 199 rows, `promotion.minRows` asks for 200: add rows in a new job"
+    assert message == "the suites have 199 rows, but `promotion.minRows` is 200: add rows in a new FineTuneJob"
     assert judge({"minRows": 199}, gained=90, lost=0, both=100, neither=9)[0] is Decision.ACCEPTED
 
 
@@ -44,7 +43,7 @@ def test_another_version_became_live(judge) -> None:
     decision, message = judge(live=2)
     assert decision is Decision.LIVE_CHANGED
     assert message.startswith(
-        "measured against the base, as nothing was live, but version 2 (2222222222222222) is live"
+        "measured against the base because no version was live, but version 2 (2222222222222222) is live"
     )
 
 
@@ -58,12 +57,12 @@ def test_the_live_version_must_be_the_one_that_was_measured(build) -> None:
 @pytest.mark.parametrize(
     ("promotion", "rows", "message"),
     [
-        ({}, {"Policy": "0.9499"}, "Policy: raw 0.9499, at least 0.95 is asked (raw, all stages: "),
-        ({"minimums": [{"stage": "Intent", "rate": "0.98"}]}, {}, "Intent: raw 0.9700, at least 0.98 is asked ("),
-        ({"minimums": [{"stage": "Intent", "rate": "0.1"}]}, {"Intent": ""}, "Intent: not measured, at least 0.1"),
+        ({}, {"Policy": "0.9499"}, "Policy: raw 0.9499, minimum 0.95 (raw, all stages: "),
+        ({"minimums": [{"stage": "Intent", "rate": "0.98"}]}, {}, "Intent: raw 0.9700, minimum 0.98 ("),
+        ({"minimums": [{"stage": "Intent", "rate": "0.1"}]}, {"Intent": ""}, "Intent: not measured, minimum 0.1"),
         ({}, {"policy_lapses": 1}, "Policy: 1 valid answers do not conform as served, every"),
         ({"minimums": []}, {"Policy": ""}, "Policy: not measured, every valid answer must conform"),
-        ({}, {"Policy": "0.1", "policy_lapses": 20}, "asked; Policy: 20 valid answers do not "),
+        ({}, {"Policy": "0.1", "policy_lapses": 20}, "minimum 0.95; Policy: 20 valid answers do not "),
     ],
 )
 def test_minimums(judge, promotion, rows, message) -> None:
@@ -113,4 +112,4 @@ def test_a_refusal_for_the_difference_names_the_reference(judge) -> None:
     _, message = judge(gained=1, lost=1)
     assert message.startswith("not shown to be better than base at 95 % confidence: raw, all stages: candidate ")
     _, message = judge({"requireBetterThanLive": False}, gained=0, lost=40)
-    assert message.startswith("not shown to be worse by less than 5 points than base at 95 % confidence: ")
+    assert message.startswith("not shown to be less than 5 points worse than base at 95 % confidence: ")

@@ -51,7 +51,7 @@ def test_decisions_on_the_same_suite_rows_are_counted(build) -> None:
     first, second, other = new_versions(build.model(), [job(1, "a"), job(2, "a"), job(3, "b")], [], None)
     (third,) = new_versions(build.model(), [job(4, "a")], [other, second, first], None)
     assert [v.suite_decisions for v in (first, second, other, third)] == [1, 2, 1, 3]
-    assert third.message.endswith("; decision 3 on the same rows, each may be chance once in twenty")
+    assert third.message.endswith("; decision 3 on the same rows, each with a 5 % chance of a false positive")
     assert "decision" not in first.message
     # What is not told cannot be the same.
     assert new_versions(build.model(), [build.job(5)], [build.version(4)], None)[0].suite_decisions == 1
@@ -63,7 +63,7 @@ def test_the_live_adapter_itself_is_no_improvement(build) -> None:
     again = new_versions(build.model(), [job], [live], live)[0]
     assert again.decision is Decision.NOT_BETTER_THAN_LIVE
     assert again.message.startswith(
-        "it is the very adapter that is live (version 4): raw, all stages: candidate 0.9750"
+        "the candidate is the live adapter itself (version 4): raw, all stages: candidate 0.9750"
     )
     lenient = build.model(promotion={"requireBetterThanLive": False})
     assert new_versions(lenient, [job], [live], live)[0].decision is Decision.ACCEPTED

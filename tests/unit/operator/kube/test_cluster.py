@@ -120,7 +120,7 @@ async def test_a_taken_name_is_ours_or_foreign(server: Server, owner: str | None
     if mine:
         assert await cluster.create(MAP) == there
     else:
-        with pytest.raises(errors.ForeignObject, match="belongs to something else"):
+        with pytest.raises(errors.ForeignObject, match="has another owner"):
             await cluster.create(MAP)
 
 
