@@ -46,7 +46,7 @@ class Cache:
     """Custom resources by key."""
     children: Mapping[Key, Collection[Object]]
     """Owned objects by custom resource."""
-    gone: set[str] = field(default_factory=set)
+    deleted_uids: set[str] = field(default_factory=set)
     """Uids of deleted objects that the indexes still hold (see `sweep`)."""
 
     def get(self, key: Key) -> Object | None:
@@ -63,7 +63,7 @@ class Cache:
         """Drop every custom resource of that name except `current`, the one in the API server."""
         uid = current["metadata"]["uid"] if current else None
         indexed = {body["metadata"]["uid"] for body in self._present(self.objects, key)}
-        self.gone.update(indexed - {uid})
+        self.deleted_uids.update(indexed - {uid})
 
     def owned(self, key: Key) -> tuple[Object, ...]:
         """Return the objects that a custom resource owns."""
@@ -79,7 +79,7 @@ class Cache:
         return owners
 
     def _present(self, index: Mapping[Key, Collection[Object]], key: Key) -> Iterator[Object]:
-        return (body for body in index.get(key, ()) if body["metadata"]["uid"] not in self.gone)
+        return (body for body in index.get(key, ()) if body["metadata"]["uid"] not in self.deleted_uids)
 
 
 @dataclass

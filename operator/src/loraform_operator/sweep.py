@@ -26,9 +26,9 @@ async def sweep(cluster: Cluster, cache: Cache, namespaces: Sequence[str]) -> se
             for namespace in namespaces or (None,)
             for obj in await cluster.list(kind, namespace, labels=labels)
         }
-        gone = owners.keys() - existing
-        if gone:
-            log.info("%d %s were deleted while a watch was disconnected", len(gone), kind)
-        cache.gone.update(gone)
-        keys.update(owners[uid] for uid in gone)
+        deleted = owners.keys() - existing
+        if deleted:
+            log.info("%d %s were deleted while a watch was disconnected", len(deleted), kind)
+        cache.deleted_uids.update(deleted)
+        keys.update(owners[uid] for uid in deleted)
     return keys

@@ -78,7 +78,7 @@ def progress() -> ProgressStore:
     return store
 
 
-def test_series_of_a_run(progress: ProgressStore) -> None:
+def test_metrics_of_a_run(progress: ProgressStore) -> None:
     text = text_of({RUN: [{**BODY, "status": STATUS}]}, progress)
     for line in (
         'loraform_finetunejob_condition{name="job",namespace="ns",status="False",type="Ready"} 1.0',
@@ -98,13 +98,13 @@ def test_series_of_a_run(progress: ProgressStore) -> None:
         assert line in text
 
 
-def test_series_die_with_the_object_and_a_broken_status_is_left_out(progress: ProgressStore) -> None:
+def test_metrics_end_with_the_object_and_skip_an_invalid_status(progress: ProgressStore) -> None:
     assert 'name="job"' not in text_of({}, progress)
     assert 'name="job",namespace="ns",status' not in text_of({RUN: [{**BODY, "status": {"conditions": "x"}}]}, progress)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_promtool_finds_nothing(progress: ProgressStore) -> None:
+def test_promtool_reports_no_problem(progress: ProgressStore) -> None:
     text = text_of({RUN: [{**BODY, "status": STATUS}]}, progress)
     done = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -14,7 +14,7 @@ from loraform_operator.pods.text import clean
 
 
 def stage_of(obj: Object) -> RunStage:
-    """Return the stage that a Job or pod of ours belongs to."""
+    """Return the stage of a Job or pod of a run."""
     return RunStage(obj["metadata"]["labels"][LABEL_STAGE])
 
 

@@ -18,7 +18,7 @@ STAGE = StageStatus(name=RunStage.PREPARE, start_time="t", completion_time="t", 
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "expected"),
     [
         (FineTuneJobStatus(), ready("Pending", "Pending"), [("Normal", "Pending")]),
         (ready("Pending", "Pending"), ready("Pending", "Pending"), []),
@@ -36,5 +36,7 @@ STAGE = StageStatus(name=RunStage.PREPARE, start_time="t", completion_time="t", 
         (ready("Publishing", "Publishing"), ready("Succeeded", "Succeeded", "True"), [("Normal", "Succeeded")]),
     ],
 )
-def test_events(old: FineTuneJobStatus, new: FineTuneJobStatus, told: list[tuple[str, str]]) -> None:
-    assert [(n.type, n.reason) for n in transitions(old, new)] == told
+def test_events_of_a_status_change(
+    old: FineTuneJobStatus, new: FineTuneJobStatus, expected: list[tuple[str, str]]
+) -> None:
+    assert [(n.type, n.reason) for n in transitions(old, new)] == expected

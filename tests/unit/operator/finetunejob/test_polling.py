@@ -10,11 +10,11 @@ NOW = parse_timestamp("2026-11-24T10:00:00Z")
 
 
 def progress(seconds: int, percentage: int) -> FineTuneJobStatus:
-    told = timestamp(NOW + timedelta(seconds=seconds))
-    return FineTuneJobStatus(progress=ProgressStatus(percentage=percentage, last_updated_time=told))
+    written = timestamp(NOW + timedelta(seconds=seconds))
+    return FineTuneJobStatus(progress=ProgressStatus(percentage=percentage, last_updated_time=written))
 
 
-def test_only_progress_waits() -> None:
+def test_a_change_of_progress_alone_is_delayed() -> None:
     old, new = progress(0, 10), progress(5, 20)
     assert progress_pause(old, new, 15, NOW + timedelta(seconds=5)) == 10
     assert progress_pause(old, new, 15, NOW + timedelta(seconds=16)) == 0

@@ -9,5 +9,5 @@ from loraform_operator.finetunejob.results import rate
     ("passed", "rows", "text"),
     [(0, 200, "0.0000"), (190, 200, "0.9500"), (200, 200, "1.0000"), (99999, 100_000, "0.9999"), (0, 0, "0.0000")],
 )
-def test_only_all_rows_make_a_one(passed: int, rows: int, text: str) -> None:
+def test_rates_are_rounded_down(passed: int, rows: int, text: str) -> None:
     assert rate(passed, rows) == text
