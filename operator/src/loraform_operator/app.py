@@ -16,13 +16,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from loraform_api.names import PORT_METRICS, PORT_OPERATOR, Kind
-from loraform_operator import finetunejob, iacmodel
 from loraform_operator.context import Cache, Context, Key
 from loraform_operator.endpoint import publication, server
 from loraform_operator.endpoint.heartbeats import HeartbeatStore, RouteStore
 from loraform_operator.endpoint.progress_store import ProgressStore
 from loraform_operator.endpoint.tokens import TokenVerifier
+from loraform_operator.finetunejob.reconcile import reconcile as reconcile_job
 from loraform_operator.iacmodel.metrics import ModelCollector
+from loraform_operator.iacmodel.reconcile import reconcile as reconcile_model
 from loraform_operator.kube.backoffs import Backoffs
 from loraform_operator.kube.cluster import Cluster
 from loraform_operator.kube.errors import ClusterError
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Reconcile = Callable[[Context, Key], Awaitable[float | None]]
-RECONCILERS: dict[Kind, Reconcile] = {Kind.FINE_TUNE_JOB: finetunejob.reconcile, Kind.IAC_MODEL: iacmodel.reconcile}
+RECONCILERS: dict[Kind, Reconcile] = {Kind.FINE_TUNE_JOB: reconcile_job, Kind.IAC_MODEL: reconcile_model}
 UPKEEP_SECONDS = 300.0
 TICK_SECONDS = 1.0
 MAX_LAG_SECONDS = 10.0

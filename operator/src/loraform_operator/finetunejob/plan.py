@@ -54,12 +54,8 @@ def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endp
     create = [] if observed.run else [run_config_map(job, render(observed, settings), endpoint)]
     create.append(workspace(job))
     if job.spec.placement.nodes > 1:
-        create.append(
-            {
-                **_child(job, "Service", names.rendezvous_name(job.metadata.name, job.metadata.uid)),
-                "spec": nodes.service_spec(job),
-            }
-        )
+        service = _child(job, "Service", names.rendezvous_name(job.metadata.name, job.metadata.uid))
+        create.append({**service, "spec": nodes.service_spec(job)})
     stage = job.spec.next_stage(status)
     if observed.run and stage:
         retry = retry_of(status, stage)

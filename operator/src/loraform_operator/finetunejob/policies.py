@@ -65,7 +65,7 @@ def _invalid(message: str) -> Block:
     return Block("InvalidSpec", message, stalled=True)
 
 
-def profile_is_known(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+def profile_exists(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     message = unknown_profile(settings, "spec.placement.profile", observed.job.spec.placement.profile)
     return _invalid(message) if message and not observed.run else None
 
@@ -135,7 +135,7 @@ def pods_are_created(observed: Observed, settings: Settings, now: datetime) -> B
     return _blocked(reason, observed.pods_refused) if observed.pods_refused else None
 
 
-def pods_find_a_node(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+def pods_are_scheduled(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
         message = unschedulable_message(pod)
         if message and not _is_new(pod["metadata"]["creationTimestamp"], now):
@@ -154,7 +154,7 @@ def containers_start(observed: Observed, settings: Settings, now: datetime) -> B
     return None
 
 
-def sidecars_fit_their_memory(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+def sidecars_stay_within_memory(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
         killed = oom_killed([c for c in sidecar_statuses(pod) if not _progressed_since_kill(observed, pod, c)])
         if killed:
@@ -246,7 +246,7 @@ def _last_attempt(status: FineTuneJobStatus, stage: RunStage) -> AttemptStatus |
 
 
 BLOCKS: tuple[Callable[[Observed, Settings, datetime], Block | None], ...] = (
-    profile_is_known,
+    profile_exists,
     model_exists,
     policies_agree,
     base_matches_live,
@@ -254,9 +254,9 @@ BLOCKS: tuple[Callable[[Observed, Settings, datetime], Block | None], ...] = (
     flux_sources_have_artifacts,
     objects_are_accepted,
     pods_are_created,
-    pods_find_a_node,
+    pods_are_scheduled,
     containers_start,
-    sidecars_fit_their_memory,
+    sidecars_stay_within_memory,
     sidecars_stay_up,
 )
 """Why a run cannot continue now."""

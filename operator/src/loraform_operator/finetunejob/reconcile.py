@@ -11,7 +11,7 @@ from loraform_operator.finetunejob.notes import transitions
 from loraform_operator.finetunejob.observe import observe
 from loraform_operator.finetunejob.plan import plan
 from loraform_operator.finetunejob.polling import poll_seconds, progress_pause
-from loraform_operator.finetunejob.status import derive_status, finished, unreadable_status
+from loraform_operator.finetunejob.status import derive_status, finished, invalid_spec_status
 from loraform_operator.kube import errors
 from loraform_operator.kube.apply import carry_out
 from loraform_operator.kube.resource import read_resource, read_status, write_status
@@ -29,7 +29,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         job = read_resource(FineTuneJob, body)
     except errors.InvalidSpec as error:
         old = read_status(FineTuneJobStatus, body)
-        status = unreadable_status(old, body["metadata"]["generation"], str(error), now)
+        status = invalid_spec_status(old, body["metadata"]["generation"], str(error), now)
         await write_status(ctx.cluster, ctx.events, body, old, status, transitions(old, status))
         return None
     observed = await observe(ctx, key, job, now)

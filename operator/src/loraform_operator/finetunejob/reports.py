@@ -18,7 +18,7 @@ def stage_of(obj: Object) -> RunStage:
     return RunStage(obj["metadata"]["labels"][LABEL_STAGE])
 
 
-def rank(pod: Object) -> int:
+def completion_index(pod: Object) -> int:
     """Return the completion index of a train pod; the pod with index 0 reports for all."""
     return int(pod["metadata"]["labels"].get("batch.kubernetes.io/job-completion-index", 0))
 

@@ -32,10 +32,10 @@ from loraform_api.run import StageReport
 from loraform_operator.finetunejob.observe import Observed, run_config_name
 from loraform_operator.finetunejob.policies import Block, Failure, first_block, first_failure
 from loraform_operator.finetunejob.reports import (
+    completion_index,
     failed_attempt,
     finish_time,
     lost_attempt,
-    rank,
     read_report,
     stage_of,
 )
@@ -77,7 +77,7 @@ def derive_status(observed: Observed, settings: Settings, now: datetime) -> Fine
     return status.model_copy(update=updates)
 
 
-def unreadable_status(old: FineTuneJobStatus, generation: int, message: str, now: datetime) -> FineTuneJobStatus:
+def invalid_spec_status(old: FineTuneJobStatus, generation: int, message: str, now: datetime) -> FineTuneJobStatus:
     """Return the status of an object whose spec cannot be read."""
     unknown = (ConditionType.SUCCEEDED, ConditionType.DATASET_READY)
     rows = [(type_, ConditionStatus.UNKNOWN, "InvalidSpec", "the run has not started") for type_ in unknown]
@@ -128,7 +128,10 @@ def _record_stage(status: FineTuneJobStatus, observed: Observed, now: datetime) 
     if not job or not complete:
         return status, False
     stage = stage_of(job)
-    pod = next((p for p in sorted(observed.pods, key=rank) if phase(p) == "Succeeded" and stage_of(p) == stage), None)
+    pod = next(
+        (p for p in sorted(observed.pods, key=completion_index) if phase(p) == "Succeeded" and stage_of(p) == stage),
+        None,
+    )
     report = read_report(pod) if pod else None
     results = _results(status, report) if report else None
     if report is None or results is None:
@@ -206,11 +209,8 @@ def _conditions(
         rows.append(dataset if prepared else (ConditionType.DATASET_READY, false, *cause))
         rows.append((ConditionType.STALLED, true, *cause))
     else:
-        cause = (
-            (block.reason, block.message)
-            if block
-            else (new_phase, _running_message(status, job.spec.next_stage(status)))
-        )
+        running = (new_phase, _running_message(status, job.spec.next_stage(status)))
+        cause = (block.reason, block.message) if block else running
         rows = [(ConditionType.READY, false, *cause), (ConditionType.SUCCEEDED, unknown, *cause)]
         rows.append(dataset if prepared else (ConditionType.DATASET_READY, unknown, *cause))
         stuck = block is not None and block.stalled

@@ -10,7 +10,7 @@ from loraform_operator.iacmodel.notes import transitions
 from loraform_operator.iacmodel.observe import Observed, observe, read_model
 from loraform_operator.iacmodel.plan import plan, route_config_map
 from loraform_operator.iacmodel.routing import derive_route, poll_seconds
-from loraform_operator.iacmodel.status import derive_status, unusable_status
+from loraform_operator.iacmodel.status import derive_status, invalid_spec_status
 from loraform_operator.iacmodel.versions import new_versions, revision
 from loraform_operator.kube import errors
 from loraform_operator.kube.apply import Plan, carry_out
@@ -29,7 +29,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         model = read_model(body, ctx.settings)
     except errors.InvalidSpec as error:
         old = read_status(IaCModelStatus, body)
-        status = unusable_status(old, body["metadata"]["generation"], str(error), ctx.clock())
+        status = invalid_spec_status(old, body["metadata"]["generation"], str(error), ctx.clock())
         await write_status(ctx.cluster, ctx.events, body, old, status, transitions(old, status))
         return None
     observed = await observe(ctx, key, model)

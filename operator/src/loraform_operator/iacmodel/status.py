@@ -1,6 +1,6 @@
 """Derives the status of a model from what was observed. Pure: only `derive_status` decides it, `now` is a parameter.
 
-state                        Ready    CandidateAccepted           ServingState   Reconciling  Stalled
+state                        Ready    CandidateAccepted           Serving   Reconciling  Stalled
 no version accepted yet      False    Unknown, False if refused   False      -            -
 accepted, none live yet      False    True                        False     True          -
 first adapter not servable   False    True                        False      -           True
@@ -107,7 +107,7 @@ def _with_live(observed: Observed, live: VersionRecord, target: VersionRecord) -
     return ServingState(TRUE, "AdapterLoading", message, ready=True, moving=True)
 
 
-def unusable_status(old: IaCModelStatus, generation: int, message: str, now: datetime) -> IaCModelStatus:
+def invalid_spec_status(old: IaCModelStatus, generation: int, message: str, now: datetime) -> IaCModelStatus:
     """Return the status of an object whose spec cannot be used; conditions about versions stay as they are."""
     types = (ConditionType.CANDIDATE_ACCEPTED, ConditionType.SERVING)
     rows = [(type_, UNKNOWN, "InvalidSpec", "the spec is invalid") for type_ in types]

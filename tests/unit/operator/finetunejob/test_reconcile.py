@@ -14,7 +14,7 @@ from loraform_api.names import Kind, RunStage, stage_job_name
 from loraform_operator.context import Cache, Context, Endpoint, Key
 from loraform_operator.endpoint.heartbeats import HeartbeatStore
 from loraform_operator.endpoint.progress_store import ProgressStore
-from loraform_operator.finetunejob import reconcile
+from loraform_operator.finetunejob.reconcile import reconcile
 from loraform_operator.kube import errors
 from loraform_operator.queue import GONE
 from loraform_operator.settings import load_settings
