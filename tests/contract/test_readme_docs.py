@@ -14,7 +14,7 @@ from loraform_api.run import PERMANENT, FailureClass
 from loraform_gateway.metrics import Metrics
 from loraform_operator.context import Cache
 from loraform_operator.endpoint.heartbeats import HeartbeatStore
-from loraform_operator.endpoint.progress import ProgressStore
+from loraform_operator.endpoint.progress_store import ProgressStore
 from loraform_operator.iacmodel.metrics import ModelCollector
 from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
 

@@ -208,7 +208,8 @@ def test_versions_go_live_when_the_engines_prove_them(operator: Operator, model:
     assert live(route) == 1
     agent.beat(v1="Ready", v4="NotServable")
     found = model.await_condition("Serving", "True", "AdapterNotServable")
-    assert "version 4 (job job-4) was accepted but must not answer: it is NotServable; version 1" in found["message"]
+    refusal = "version 4 (job job-4) was accepted, but the engine cannot serve it: it is NotServable; version 1"
+    assert refusal in found["message"]
     assert model.status["liveVersion"] == 1
 
     operator.stop()
@@ -286,5 +287,5 @@ def test_a_name_that_is_taken_is_left_alone(operator: Operator, model: Model) ->
     model.create(serving={"replicas": 0})
     model.succeed(1, gained=390, lost=0, both=0)
     found = model.await_condition("Stalled", "True", "Refused")
-    assert "Service" in found["message"] and "belongs to something else" in found["message"]
+    assert "Service" in found["message"] and "has another owner" in found["message"]
     assert model.core.read_namespaced_service("house", model.namespace).spec.selector == {"app": "theirs"}

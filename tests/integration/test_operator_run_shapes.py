@@ -88,7 +88,7 @@ def test_a_run_waits_for_a_flux_source_and_reads_what_it_offers_when_it_begins(
     source = {"kind": "GitRepository", "name": "pairs", "path": "rows.jsonl"}
     run.create(dataset={"sources": [{"name": "pairs", "fluxSource": source}]})
     waiting = run.await_condition("Ready", "False", "MissingReference")
-    assert "GitRepository `pairs` (spec.dataset.sources[pairs]) offers no artifact" in waiting["message"]
+    assert "GitRepository `pairs` (spec.dataset.sources[pairs]) has no artifact" in waiting["message"]
 
     group, version, plural = FLUX
     body = {"apiVersion": f"{group}/{version}", "kind": "GitRepository", "metadata": {"name": "pairs"}}

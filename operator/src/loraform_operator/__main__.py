@@ -1,4 +1,4 @@
-"""Start the operator: `python -m loraform_operator --config FILE`, in a pod or, with `--kubeconfig`, from anywhere."""
+"""Starts the operator: `python -m loraform_operator --config FILE`, in a pod or with `--kubeconfig`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="loraform-operator", description="The Loraform operator.")
     add = parser.add_argument
     add("--config", type=Path, required=True, metavar="FILE", help="YAML file with images and profiles")
-    add("--kubeconfig", metavar="FILE", help="log in by this file (default: $KUBECONFIG, else as the pod's account)")
-    add("--namespace", action="append", default=[], metavar="NAME", help="watch it; repeatable; default all")
-    add("--operator-namespace", metavar="NAME", help="namespace of Service and Secret (default: the pod's own)")
+    add("--kubeconfig", metavar="FILE", help="kubeconfig file (default: $KUBECONFIG, else the pod's service account)")
+    add(
+        "--namespace", action="append", default=[], metavar="NAME", help="namespace to watch; repeatable (default: all)"
+    )
+    add(
+        "--operator-namespace",
+        metavar="NAME",
+        help="namespace of the operator's Service and Secret (default: the pod's)",
+    )
     add(
         "--advertise-address",
         type=_ip,
         metavar="IP",
-        help="where pods reach this process (default: $POD_IP)",
+        help="IP address at which pods reach this process (default: $POD_IP)",
     )
     add("--endpoint-port", type=int, default=PORT_OPERATOR, metavar="PORT", help="HTTPS port for pods")
     add("--metrics-port", type=int, default=PORT_METRICS, metavar="PORT", help="port of /metrics, /healthz and /readyz")
@@ -46,9 +52,9 @@ def _options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Optio
     namespace = args.operator_namespace or (OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.exists() else None)
     address = args.advertise_address or os.environ.get("POD_IP")
     if not namespace:
-        parser.error("outside a pod, --operator-namespace is needed")
+        parser.error("--operator-namespace is required outside a pod")
     if not address:
-        parser.error("without POD_IP in the environment, --advertise-address is needed")
+        parser.error("--advertise-address is required when POD_IP is not set")
     return Options(
         operator_namespace=namespace,
         advertise_address=_ip(address),
@@ -60,10 +66,10 @@ def _options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Optio
 
 
 async def run(app: App) -> None:
-    """Run until a signal ends it."""
+    """Run the operator until a signal stops it."""
     await kopf.operator(
         registry=kopf.get_default_registry(),
-        memo=kopf.Memo(app=app),  # kopf copies the memo for each object, but not what is in it
+        memo=kopf.Memo(app=app),  # kopf copies the memo per object, but not the app in it
         standalone=True,
         clusterwide=not app.namespaced,
         namespaces=app.options.namespaces,

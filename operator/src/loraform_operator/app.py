@@ -1,4 +1,4 @@
-"""The running operator: its parts, how they start and stop, its two web servers."""
+"""The running operator: wiring, start, stop, and its two web servers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from loraform_api.names import PORT_METRICS, PORT_OPERATOR, Kind
-from loraform_operator import finetunejob, iacmodel
 from loraform_operator.context import Cache, Context, Key
 from loraform_operator.endpoint import publication, server
 from loraform_operator.endpoint.heartbeats import HeartbeatStore, RouteStore
-from loraform_operator.endpoint.progress import ProgressStore
+from loraform_operator.endpoint.progress_store import ProgressStore
 from loraform_operator.endpoint.tokens import TokenVerifier
+from loraform_operator.finetunejob.reconcile import reconcile as reconcile_job
 from loraform_operator.iacmodel.metrics import ModelCollector
+from loraform_operator.iacmodel.reconcile import reconcile as reconcile_model
 from loraform_operator.kube.backoffs import Backoffs
-from loraform_operator.kube.cluster import Cluster, path_of
+from loraform_operator.kube.cluster import Cluster
 from loraform_operator.kube.errors import ClusterError
 from loraform_operator.kube.events import Recorder
+from loraform_operator.kube.objects import path_of
 from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
 from loraform_operator.queue import Queue
 from loraform_operator.settings import Settings
@@ -36,25 +38,24 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Reconcile = Callable[[Context, Key], Awaitable[float | None]]
-RECONCILERS: dict[Kind, Reconcile] = {Kind.FINE_TUNE_JOB: finetunejob.reconcile, Kind.IAC_MODEL: iacmodel.reconcile}
+RECONCILERS: dict[Kind, Reconcile] = {Kind.FINE_TUNE_JOB: reconcile_job, Kind.IAC_MODEL: reconcile_model}
 UPKEEP_SECONDS = 300.0
 TICK_SECONDS = 1.0
-LONGEST_LAG = 10.0
-"""Seconds that the event loop may be late before the process counts as unhealthy."""
+MAX_LAG_SECONDS = 10.0
+"""Lag of the event loop above which the process counts as unhealthy."""
 STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where this process runs and how it is reached."""
+    """Options of the command line."""
 
     operator_namespace: str
     advertise_address: str
-    """IP address under which pods reach this process."""
+    """IP address at which pods reach this process."""
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch; empty means all."""
     kubeconfig: str | None = None
-    context: str | None = None
     endpoint_port: int = PORT_OPERATOR
     metrics_port: int = PORT_METRICS
 
@@ -64,7 +65,7 @@ def now() -> datetime:
 
 
 class App:
-    """Wires everything. kopf calls `start` once its credentials work and `stop` at the end."""
+    """Holds the parts of the operator; kopf calls `start` after its login and `stop` at the end."""
 
     def __init__(self, options: Options, settings: Settings) -> None:
         self.options = options
@@ -74,7 +75,10 @@ class App:
         self.requests = RequestMetrics(self.registry)
         add_build_info(self.registry)
         self.queue = Queue(
-            self._work, QueueMetrics(self.registry), concurrency=settings.concurrency, resync=settings.resync_seconds
+            self._reconcile,
+            QueueMetrics(self.registry),
+            concurrency=settings.concurrency,
+            resync=settings.resync_seconds,
         )
         self.ready = False
         self._ticked = self._last_event = time.monotonic()
@@ -86,9 +90,9 @@ class App:
         """Connect, publish the endpoint, start servers and workers."""
         await self._serve(self._observability(), self.options.metrics_port, None)
         options = self.options
-        self.cluster = await Cluster.connect(options.kubeconfig, options.context, self.requests)
-        await self._insist(self._definitions_are_served)
-        published = await self._insist(self._publish)
+        self.cluster = await Cluster.connect(options.kubeconfig, self.requests)
+        await self._retry(self._check_definitions)
+        published = await self._retry(self._publish)
         timeout = timedelta(seconds=self.settings.heartbeat_timeout_seconds)
         self.context = Context(
             settings=self.settings,
@@ -100,7 +104,6 @@ class App:
             heartbeats=HeartbeatStore(timeout),
             routes=RouteStore(),
             clock=now,
-            wake=self.queue.wake,
         )
         self.registry.register(ResourceCollector(cache, self.context.progress))
         self.registry.register(ModelCollector(cache, self.context.heartbeats, now))
@@ -108,10 +111,10 @@ class App:
         for task in (self.queue.run(), self._upkeep(), self._tick()):
             self._tasks.append(asyncio.create_task(task))
         self.ready = True
-        log.info("ready: pods reach the endpoint at %s", published.endpoint.base_url)
+        log.info("ready: the endpoint for pods is %s", published.endpoint.base_url)
 
     async def stop(self) -> None:
-        """Take no new work, finish the current keys, close everything."""
+        """Start no new reconcile, finish the running ones, close all connections."""
         self.ready = False
         self.queue.stop()
         if self._tasks:
@@ -123,15 +126,15 @@ class App:
             await runner.cleanup()
 
     def seen(self, key: Key | None) -> None:
-        """Note that a watch is alive, and wake what it told of."""
+        """Record the time of a watch event, and wake its key."""
         self._last_event = time.monotonic()
         if key is not None:
             self.queue.wake(key)
 
-    async def _work(self, key: Key) -> float | None:
+    async def _reconcile(self, key: Key) -> float | None:
         return await RECONCILERS[key.kind](self.context, key)
 
-    async def _publish(self) -> publication.Published:
+    async def _publish(self) -> publication.PublishedEndpoint:
         options = self.options
         published = await publication.publish(
             self.cluster, options.operator_namespace, options.advertise_address, options.endpoint_port, now()
@@ -139,18 +142,18 @@ class App:
         publication.load_into(self._tls, published.leaf)
         return published
 
-    async def _insist(self, act: Callable[[], Awaitable[Result]]) -> Result:
-        """Act until it works, however long the API server stays away."""
+    async def _retry(self, act: Callable[[], Awaitable[Result]]) -> Result:
+        """Call `act` until it succeeds, with backoff."""
         for pause in Backoffs():
             try:
                 return await act()
             except ClusterError as error:
-                log.warning("cannot start, again in %.0f s: %s", pause, error)
+                log.warning("cannot start, retrying in %.0f s: %s", pause, error)
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
-    async def _definitions_are_served(self) -> None:
-        """Raise while our kinds are unknown: in namespaced mode kopf would never look again."""
+    async def _check_definitions(self) -> None:
+        """Raise while the CRDs are missing: in namespaced mode kopf would not look for them again."""
         for kind in Kind:
             for namespace in self.options.namespaces or (None,):
                 await self.cluster.request("GET", path_of(kind.value, namespace), query={"limit": "1"})
@@ -169,7 +172,7 @@ class App:
         )
 
     async def _upkeep(self) -> None:
-        """Keep Service, EndpointSlice, certificates and indexes as they must be."""
+        """Renew Service, EndpointSlice and certificates, and sweep the indexes, at an interval."""
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
             try:
@@ -177,7 +180,7 @@ class App:
                 for key in await sweep(self.cluster, self.context.cache, self.options.namespaces):
                     self.queue.wake(key)
             except ClusterError as error:
-                log.warning("cannot do the upkeep: %s", error)
+                log.warning("upkeep failed: %s", error)
 
     async def _tick(self) -> None:
         while True:
@@ -195,11 +198,11 @@ class App:
         return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        """Unhealthy when the loop lags or a part has died; the age of the last watch event is told, not judged."""
+        """Answer 503 when the event loop lags or a task has ended; the age of the last watch event is informative."""
         lag = max(0.0, time.monotonic() - self._ticked - TICK_SECONDS) if self.ready else 0.0
-        dead = any(t.done() for t in self._tasks) and self.ready
-        told = {"loopLagSeconds": round(lag, 3), "lastWatchEventSeconds": round(time.monotonic() - self._last_event)}
-        return web.json_response(told, status=503 if dead or lag > LONGEST_LAG else 200)
+        ended = any(t.done() for t in self._tasks) and self.ready
+        body = {"loopLagSeconds": round(lag, 3), "lastWatchEventSeconds": round(time.monotonic() - self._last_event)}
+        return web.json_response(body, status=503 if ended or lag > MAX_LAG_SECONDS else 200)
 
     async def _readyz(self, _: web.Request) -> web.Response:
         return web.json_response({"ready": self.ready}, status=200 if self.ready else 503)

@@ -1,22 +1,23 @@
-"""What a reconcile works with: settings, the cluster, what the watches know, and the stores of the endpoint."""
+"""What a reconcile uses: settings, API client, indexes of the watches, and stores of the endpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from loraform_api.names import Kind
 from loraform_operator.endpoint.heartbeats import HeartbeatStore, RouteStore
-from loraform_operator.endpoint.progress import ProgressStore
+from loraform_operator.endpoint.progress_store import ProgressStore
 from loraform_operator.kube.cluster import Cluster
 from loraform_operator.kube.events import Recorder
+from loraform_operator.kube.objects import Object
 from loraform_operator.settings import Settings
 
 
 class Key(NamedTuple):
-    """One custom resource; the unit of work of the queue."""
+    """A custom resource; the queue works on one key at a time."""
 
     kind: Kind
     namespace: str
@@ -25,85 +26,84 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """How pods reach the operator's HTTPS endpoint."""
+    """Address and CA of the operator's HTTPS endpoint."""
 
     base_url: str
     """For example `https://10.96.7.7:9443`."""
     ca: str
     """PEM of the operator's own CA."""
     peers: tuple[str, ...]
-    """IP addresses behind that URL, the Service's first: what an egress rule must name."""
+    """IP addresses that egress rules must allow, the Service's first."""
     namespace: str
     """Namespace of the operator."""
 
 
 @dataclass(frozen=True)
 class Cache:
-    """What the watches know. Values are kopf indexes in the operator and plain lists in tests."""
+    """Objects that the watches reported: kopf indexes in the operator, plain dicts in tests."""
 
-    objects: Mapping[Key, Collection[dict[str, Any]]]
+    objects: Mapping[Key, Collection[Object]]
     """Custom resources by key."""
-    children: Mapping[Key, Collection[dict[str, Any]]]
-    """Objects that carry our labels, by the custom resource that owns them."""
-    gone: set[str] = field(default_factory=set)
-    """Uids of what the indexes still hold although it is gone (`sweep` says why that can be)."""
+    children: Mapping[Key, Collection[Object]]
+    """Owned objects by custom resource."""
+    deleted_uids: set[str] = field(default_factory=set)
+    """Uids of deleted objects that the indexes still hold (see `sweep`)."""
 
-    def get(self, key: Key) -> dict[str, Any] | None:
-        """Return the custom resource, or None when it is gone."""
-        return next(self._standing(self.objects, key), None)
+    def get(self, key: Key) -> Object | None:
+        """Return the custom resource, or None when it does not exist."""
+        return next(self._present(self.objects, key), None)
 
-    def all(self, kind: Kind) -> Iterator[tuple[Key, dict[str, Any]]]:
+    def all(self, kind: Kind) -> Iterator[tuple[Key, Object]]:
         """Return the custom resources of a kind."""
         for key in list(self.objects):
             if key.kind == kind:
-                yield from ((key, body) for body in self._standing(self.objects, key))
+                yield from ((key, body) for body in self._present(self.objects, key))
 
-    def correct(self, key: Key, now: dict[str, Any] | None) -> None:
-        """Forget each custom resource of that name but the one that stands there `now`."""
-        uid = now["metadata"]["uid"] if now else None
-        self.gone.update(
-            found for body in self._standing(self.objects, key) if (found := body["metadata"]["uid"]) != uid
-        )
+    def drop_outdated(self, key: Key, current: Object | None) -> None:
+        """Drop every custom resource of that name except `current`, the one in the API server."""
+        uid = current["metadata"]["uid"] if current else None
+        indexed = {body["metadata"]["uid"] for body in self._present(self.objects, key)}
+        self.deleted_uids.update(indexed - {uid})
 
-    def owned(self, key: Key) -> tuple[dict[str, Any], ...]:
-        """Return the children of a custom resource."""
-        return tuple(self._standing(self.children, key))
+    def owned(self, key: Key) -> tuple[Object, ...]:
+        """Return the objects that a custom resource owns."""
+        return tuple(self._present(self.children, key))
 
-    def held(self) -> dict[str, dict[str, Key]]:
-        """Return by kind and uid whose each object is that the indexes hold."""
-        found: dict[str, dict[str, Key]] = {}
+    def owners_by_uid(self) -> dict[str, dict[str, Key]]:
+        """Return the key of each indexed object's custom resource, by kind and uid."""
+        owners: dict[str, dict[str, Key]] = {}
         for index in (self.objects, self.children):
             for key in list(index):
-                for body in self._standing(index, key):
-                    found.setdefault(body["kind"], {})[body["metadata"]["uid"]] = key
-        return found
+                for body in self._present(index, key):
+                    owners.setdefault(body["kind"], {})[body["metadata"]["uid"]] = key
+        return owners
 
-    def _standing(self, index: Mapping[Key, Collection[dict[str, Any]]], key: Key) -> Iterator[dict[str, Any]]:
-        return (body for body in index.get(key, ()) if body["metadata"]["uid"] not in self.gone)
+    def _present(self, index: Mapping[Key, Collection[Object]], key: Key) -> Iterator[Object]:
+        return (body for body in index.get(key, ()) if body["metadata"]["uid"] not in self.deleted_uids)
 
 
 @dataclass
 class Context:
+    """Everything that a reconcile uses."""
+
     settings: Settings
     cluster: Cluster
     cache: Cache
     endpoint: Endpoint
-    """Replaced when the CA was made anew."""
+    """Replaced when the CA is renewed."""
     events: Recorder
     progress: ProgressStore
     heartbeats: HeartbeatStore
     routes: RouteStore
     clock: Callable[[], datetime]
-    wake: Callable[[Key], None]
-    """Put another custom resource into the queue, at once."""
 
-    async def current(self, key: Key) -> dict[str, Any] | None:
-        """Return the custom resource as the API server has it, None when it is gone or going.
+    async def current(self, key: Key) -> Object | None:
+        """Return the custom resource from the API server, None when it does not exist or is being deleted.
 
-        What is made or decided in a pass must not rest on an index that still tells of an object before.
+        An index may still hold a deleted object of the same name; nothing may be created or decided for that one.
         """
         if self.cache.get(key) is None:
             return None
         body = await self.cluster.get(key.kind.value, key.namespace, key.name)
-        self.cache.correct(key, body)
+        self.cache.drop_outdated(key, body)
         return None if body is None or "deletionTimestamp" in body["metadata"] else body

@@ -1,4 +1,4 @@
-"""Every kopf decorator: login, start, stop, indexes, and events that only wake the queue. No business here."""
+"""All kopf handlers: login, start, stop, indexes, and events, which only wake keys of the queue."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 import kopf
 
-from loraform_api.names import GROUP, LABEL_JOB, LABEL_MANAGED_BY, LABEL_MODEL, MANAGER, VERSION, Kind
+from loraform_api.names import GROUP, LABEL_MANAGED_BY, MANAGER, VERSION, Kind
 from loraform_operator.context import Cache, Key
 from loraform_operator.kube.backoffs import Backoffs
+from loraform_operator.kube.children import OWNER_LABELS
 
 CHILDREN = (
     ("batch", "v1", "jobs"),
@@ -22,12 +23,12 @@ CHILDREN = (
     ("", "v1", "serviceaccounts"),
     ("", "v1", "services"),
 )
-"""Kinds of our children; of each, only objects with our label are watched."""
+"""Kinds of owned objects; only those with the `app.kubernetes.io/managed-by` label are watched."""
 OURS = {LABEL_MANAGED_BY: MANAGER}
 
 
 class Operator(Protocol):
-    """What the handlers need of the running operator (`app.App`); kopf hands it over as `memo.app`."""
+    """The part of `app.App` that the handlers use; kopf passes it as `memo.app`."""
 
     namespaced: bool
 
@@ -39,16 +40,16 @@ class Operator(Protocol):
 
 
 def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
-    """Set what kopf's defaults leave unsafe or unbounded."""
+    """Replace kopf's defaults that are unsafe or unbounded."""
     settings.posting.enabled = False
     settings.networking.connect_timeout = 10
     settings.networking.request_timeout = 60
     settings.networking.error_backoffs = Backoffs()
     settings.queueing.error_delays = Backoffs()
-    settings.queueing.worker_limit = None  # a limit below the number of indexed objects locks up at start
+    settings.queueing.worker_limit = None  # a limit below the number of indexed objects deadlocks at start
     settings.watching.server_timeout = 600
     settings.watching.chunk_size = 500
-    settings.scanning.disabled = namespaced  # else kopf lists namespaces and CRDs, which a Role cannot allow
+    settings.scanning.disabled = namespaced  # kopf would list namespaces and CRDs, which a Role cannot allow
     for group, version, plural in CHILDREN:
         selector = f"{LABEL_MANAGED_BY}={MANAGER}"
         settings.watching.label_selectors[group, version, plural] = selector
@@ -56,13 +57,13 @@ def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
 
 @kopf.on.login()
 async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    """Log in as the client does: by kubeconfig where one is named, else as the pod's service account."""
+    """Log in like `Cluster.connect`: with $KUBECONFIG if set, else as the pod's service account."""
     if os.environ.get("KUBECONFIG"):
         return kopf.login_with_kubeconfig(**kwargs)
     return kopf.login_with_service_account(**kwargs)
 
 
-@kopf.on.startup(errors=kopf.ErrorsMode.PERMANENT)  # a port that is taken ends the process
+@kopf.on.startup(errors=kopf.ErrorsMode.PERMANENT)  # a port in use ends the process
 async def start(settings: kopf.OperatorSettings, memo: Any, **indexes: Any) -> None:
     app: Operator = memo.app
     configure(settings, namespaced=app.namespaced)
@@ -84,14 +85,14 @@ async def objects(body: kopf.Body, **_: Any) -> dict[Key, dict[str, Any]]:
 
 @kopf.on.event(GROUP, VERSION, Kind.FINE_TUNE_JOB.plural)
 async def on_run(body: kopf.Body, memo: Any, **_: Any) -> None:
-    """Wake the run, and the model for which it is a candidate."""
+    """Wake the run, and the model that it names."""
     memo.app.seen(_key(body))
     memo.app.seen(model_of(body))
 
 
 @kopf.on.event(GROUP, VERSION, Kind.IAC_MODEL.plural)
 async def on_model(body: kopf.Body, memo: Any, **indexes: Any) -> None:
-    """Wake the model, and the runs that may have waited for it."""
+    """Wake the model, and the runs that name it: they may wait for it."""
     key = _key(body)
     memo.app.seen(key)
     for run, run_body in Cache(indexes["objects"], {}).all(Kind.FINE_TUNE_JOB):
@@ -100,13 +101,13 @@ async def on_model(body: kopf.Body, memo: Any, **indexes: Any) -> None:
 
 
 async def children(body: kopf.Body, **_: Any) -> dict[Key, dict[str, Any]]:
-    """Index a child by the custom resource that owns it."""
+    """Index an owned object by its custom resource."""
     owner = owner_of(body)
     return {} if owner is None else {owner: _trimmed(body)}
 
 
 async def on_child(body: kopf.Body, memo: Any, **_: Any) -> None:
-    """Wake the owner."""
+    """Wake the owner of the object."""
     memo.app.seen(owner_of(body))
 
 
@@ -116,17 +117,17 @@ for _group, _version, _plural in CHILDREN:
 
 
 def owner_of(body: Any) -> Key | None:
-    """Return the custom resource whose labels the object carries."""
+    """Return the custom resource that the object's labels name, or None."""
     meta = body["metadata"]
     labels = meta.get("labels") or {}
-    for label, kind in ((LABEL_JOB, Kind.FINE_TUNE_JOB), (LABEL_MODEL, Kind.IAC_MODEL)):
+    for kind, label in OWNER_LABELS.items():
         if label in labels:
             return Key(kind, meta["namespace"], labels[label])
     return None
 
 
 def model_of(run: Any) -> Key | None:
-    """Return the model for which a FineTuneJob is a candidate."""
+    """Return the IaCModel that `spec.modelRef` names, or None."""
     reference = (run.get("spec") or {}).get("modelRef")
     return Key(Kind.IAC_MODEL, run["metadata"]["namespace"], reference["name"]) if reference else None
 
@@ -136,7 +137,7 @@ def _key(body: Any) -> Key:
 
 
 def _trimmed(body: Any) -> dict[str, Any]:
-    """Return the object as a plain dict without `managedFields`, which nobody reads and which fill the memory."""
+    """Return the object as a plain dict without `managedFields`, which would fill the memory."""
     obj = dict(body)
     obj["metadata"] = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
     return obj

@@ -1,4 +1,4 @@
-"""One JSON line for each log record, with the custom resource that was being worked on."""
+"""Logs as JSON lines, with the custom resource that is being reconciled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ current_key: ContextVar[Key | None] = ContextVar("current_key", default=None)
 
 class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line: ts, level, logger, msg, and kind, namespace, name inside a reconcile."""
+        """Return the record as JSON: ts, level, logger, msg, and in a reconcile also kind, namespace and name."""
         line = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -30,9 +30,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Log to standard error, as JSON, from `level` on."""
+    """Log records of `level` and above to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("aiohttp.access", "kopf.objects", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for verbose in ("aiohttp.access", "kopf.objects", "asyncio"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)

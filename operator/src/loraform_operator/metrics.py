@@ -1,6 +1,6 @@
-"""Metrics: controller-runtime's and workqueue's names for the operator itself, `loraform_*` for custom resources.
+"""Metrics: names of controller-runtime and workqueue for the operator, `loraform_*` for custom resources.
 
-Series of a custom resource are computed at scrape time from the indexes, so they die with the object.
+Metrics of a custom resource are computed from the indexes at each scrape, so they end with the object.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from loraform_api.finetunejob_status import ArmStatus, FineTuneJobStatus, Reflex
 from loraform_api.meta import Condition
 from loraform_api.names import Kind
 from loraform_operator.context import Cache, Key
-from loraform_operator.endpoint.progress import ProgressStore
+from loraform_operator.endpoint.progress_store import ProgressStore
 
 QUEUE = "loraform"
 STATUSES = ("True", "False", "Unknown")
@@ -28,7 +28,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class QueueMetrics:
-    """Counters of the queue, under the names that stock dashboards know."""
+    """Metrics of the queue, under the names that existing dashboards use."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         controller, name = ["controller"], ["name"]
@@ -46,29 +46,36 @@ class QueueMetrics:
             registry=registry,
         )
         self._depth = Gauge("workqueue_depth", "Keys that wait for a worker.", name, registry=registry).labels(QUEUE)
-        self._adds = Counter("workqueue_adds_total", "Keys put into the queue.", name, registry=registry).labels(QUEUE)
+        self._adds = Counter("workqueue_adds_total", "Keys added to the queue.", name, registry=registry).labels(QUEUE)
         self._retries = Counter(
-            "workqueue_retries_total", "Keys put back after a failure.", name, registry=registry
+            "workqueue_retries_total", "Keys retried after a failure.", name, registry=registry
         ).labels(QUEUE)
         self._waited = Histogram(
             "workqueue_queue_duration_seconds",
-            "Time of a key in the queue.",
+            "Time that a key waits in the queue.",
             name,
             buckets=SECONDS,
             registry=registry,
         ).labels(QUEUE)
         self._worked = Histogram(
-            "workqueue_work_duration_seconds", "Time to work on a key.", name, buckets=SECONDS, registry=registry
+            "workqueue_work_duration_seconds",
+            "Duration of the work on a key.",
+            name,
+            buckets=SECONDS,
+            registry=registry,
         ).labels(QUEUE)
         self._unfinished = Gauge(
-            "workqueue_unfinished_work_seconds", "Seconds of work that is running now, in all.", name, registry=registry
+            "workqueue_unfinished_work_seconds", "Total seconds of the work that is running.", name, registry=registry
         ).labels(QUEUE)
         self._longest = Gauge(
-            "workqueue_longest_running_processor_seconds", "Age of the longest running work.", name, registry=registry
+            "workqueue_longest_running_processor_seconds",
+            "Seconds of the longest running work.",
+            name,
+            registry=registry,
         ).labels(QUEUE)
 
     def observe_running(self, running: Callable[[], list[float]]) -> None:
-        """Take the seconds of running work from `running` at each scrape."""
+        """Call `running` for the seconds of running work at each scrape."""
         self._unfinished.set_function(lambda: sum(running()))
         self._longest.set_function(lambda: max(running(), default=0.0))
 
@@ -98,7 +105,7 @@ class RequestMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "rest_client_requests_total",
-            "Requests to the API server by method, host and code (`<error>`: no answer).",
+            "Requests to the API server by method, host and code (`<error>`: no response).",
             ["code", "method", "host"],
             registry=registry,
         )
@@ -108,8 +115,8 @@ class RequestMetrics:
         self._requests.labels(code, method, host.removeprefix("https://")).inc()
 
 
-class _Figures:
-    """What a run's evaluation says of each arm."""
+class _EvaluationMetrics:
+    """Metrics of a run's evaluation, by arm."""
 
     def __init__(self) -> None:
         labels = ["namespace", "name", "arm"]
@@ -120,7 +127,7 @@ class _Figures:
         )
         self._pass_at_k = GaugeMetricFamily(
             "loraform_evaluation_pass_at_k",
-            "Chance that one of k drawn answers passes every stage, mean over prompts.",
+            "Probability that one of k sampled answers passes every stage, mean over prompts.",
             labels=[*labels, "k"],
         )
         self._hallucinations = GaugeMetricFamily(
@@ -130,37 +137,37 @@ class _Figures:
         )
         self._reflexion = GaugeMetricFamily(
             "loraform_evaluation_reflexion_rate",
-            "Share of the suite's rows that the candidate passes as served, after so many rounds of repair.",
+            "Share of the suite's rows that the candidate passes as served, by number of repair rounds.",
             labels=["namespace", "name", "round"],
         )
         self._best_of_n = GaugeMetricFamily(
             "loraform_evaluation_reflexion_best_of_n_rate",
-            "That share with drawn answers instead of repairs, for as many tokens.",
+            "Share of the suite's rows that it passes with sampled answers instead of repairs, for as many tokens.",
             labels=["namespace", "name"],
         )
 
-    def add_reflexion(self, key: Key, found: Reflexion) -> None:
-        where = [key.namespace, key.name]
-        for one in found.rounds:
-            self._reflexion.add_metric([*where, str(one.round)], one.passed / max(1, found.rows))
-        self._best_of_n.add_metric(where, found.best_of_n.passed / max(1, found.rows))
+    def add_reflexion(self, key: Key, reflexion: Reflexion) -> None:
+        labels, rows = [key.namespace, key.name], max(1, reflexion.rows)
+        for repair in reflexion.rounds:
+            self._reflexion.add_metric([*labels, str(repair.round)], repair.passed / rows)
+        self._best_of_n.add_metric(labels, reflexion.best_of_n.passed / rows)
 
     def add(self, key: Key, arm: ArmStatus) -> None:
-        where = [key.namespace, key.name, arm.name.value]
+        labels = [key.namespace, key.name, arm.name.value]
         for rate in arm.rates:
-            self._rates.add_metric([*where, rate.stage, "raw"], float(rate.raw))
-            self._rates.add_metric([*where, rate.stage, "served"], float(rate.served))
+            self._rates.add_metric([*labels, rate.stage, "raw"], float(rate.raw))
+            self._rates.add_metric([*labels, rate.stage, "served"], float(rate.served))
         for estimate in arm.pass_at_k:
-            self._pass_at_k.add_metric([*where, str(estimate.k)], float(estimate.rate))
+            self._pass_at_k.add_metric([*labels, str(estimate.k)], float(estimate.rate))
         if arm.hallucination_rate is not None:
-            self._hallucinations.add_metric(where, float(arm.hallucination_rate))
+            self._hallucinations.add_metric(labels, float(arm.hallucination_rate))
 
     def families(self) -> Iterator[Metric]:
         yield from (self._rates, self._pass_at_k, self._hallucinations, self._reflexion, self._best_of_n)
 
 
 class ResourceCollector(Collector):
-    """Conditions, progress and rates of all custom resources, as the indexes know them now."""
+    """Conditions, progress and evaluation of all custom resources in the indexes."""
 
     def __init__(self, cache: Cache, progress: ProgressStore) -> None:
         self._cache = cache
@@ -170,7 +177,7 @@ class ResourceCollector(Collector):
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Return the families; an object whose status cannot be read is left out."""
+        """Return the metric families; skips objects with an invalid status."""
         for kind in Kind:
             yield self._conditions(kind)
         yield from self._runs()
@@ -203,7 +210,7 @@ class ResourceCollector(Collector):
             "Change of the log-probability per token of general answers, adapter less base, in nats.",
             labels=labels,
         )
-        figures = _Figures()
+        evaluation = _EvaluationMetrics()
         for key, body in self._cache.all(Kind.FINE_TUNE_JOB):
             try:
                 status = FineTuneJobStatus.model_validate(body.get("status") or {})
@@ -213,10 +220,10 @@ class ResourceCollector(Collector):
             if status.forgetting is not None:
                 forgetting.add_metric([key.namespace, key.name], float(status.forgetting.mean_difference))
             for arm in status.evaluation.arms if status.evaluation else []:
-                figures.add(key, arm)
+                evaluation.add(key, arm)
             if status.evaluation and status.evaluation.reflexion:
-                figures.add_reflexion(key, status.evaluation.reflexion)
-        yield from (ratio, loss, forgetting, *figures.families())
+                evaluation.add_reflexion(key, status.evaluation.reflexion)
+        yield from (ratio, loss, forgetting, *evaluation.families())
 
     def _add_progress(self, key: Key, ratio: GaugeMetricFamily, loss: GaugeMetricFamily) -> None:
         report = self._progress.get((key.namespace, key.name))
@@ -224,15 +231,15 @@ class ResourceCollector(Collector):
             return
         labels = [key.namespace, key.name]
         ratio.add_metric(labels, (report.status.progress_percentage or 0) / 100)
-        told = [m.get("value", "") for m in report.status.metrics if m.get("name") == "loss"]
-        if told:
+        losses = [m.get("value", "") for m in report.status.metrics if m.get("name") == "loss"]
+        if losses:
             try:
-                loss.add_metric(labels, float(told[-1]))
+                loss.add_metric(labels, float(losses[-1]))
             except ValueError:
                 return
 
 
 def add_build_info(registry: CollectorRegistry) -> None:
-    """Tell the version of the running operator."""
+    """Add the version of the operator as a metric."""
     info = Gauge("loraform_build_info", "Version of the operator; always 1.", ["version"], registry=registry)
     info.labels(__version__).set(1)

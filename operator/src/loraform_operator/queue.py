@@ -1,6 +1,6 @@
-"""The one queue of work: level-triggered, coalescing, one worker per key, backoff with jitter, resync.
+"""The work queue: level-triggered, coalescing, one worker per key, backoff with jitter, resync.
 
-A key says only *what* to look at, never what happened: a lost or doubled wake changes nothing but the time.
+A key names an object and no event, so a lost or duplicate wake changes only when it is reconciled.
 """
 
 from __future__ import annotations
@@ -22,20 +22,22 @@ from loraform_operator.metrics import QueueMetrics
 log = logging.getLogger(__name__)
 
 GONE = math.inf
-"""Returned by the work when its object does not exist any more: no resync."""
-FIRST_RETRY, LAST_RETRY = 1.0, 600.0
-"""Seconds before the first and, at most, before any later repetition of a failed key."""
+"""Returned by the work when its object no longer exists: no resync."""
+FIRST_RETRY, LONGEST_RETRY = 1.0, 600.0
+"""Seconds before the first retry of a failed key, and at most before a later one."""
 
 Work = Callable[[Key], Awaitable[float | None]]
-"""Returns the seconds until the next look, None for the usual resync, `GONE` for never."""
+"""Reconciles a key; returns the seconds until the next time, None for the usual resync, `GONE` for never."""
 
 
 def backoff(failures: int) -> float:
-    """Return the seconds to wait after so many failures in a row, with up to a fifth of jitter."""
-    return min(LAST_RETRY, FIRST_RETRY * 2.0 ** (failures - 1)) * random.uniform(0.8, 1.0)  # noqa: S311 (jitter)
+    """Return the seconds to wait after this many failures in a row, with up to 20 % of jitter."""
+    return min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** (failures - 1)) * random.uniform(0.8, 1.0)  # noqa: S311 (jitter)
 
 
 class Queue:
+    """Runs the work for woken keys, at most `concurrency` at a time; `resync` is in seconds."""
+
     def __init__(
         self,
         work: Work,
@@ -50,18 +52,18 @@ class Queue:
         self._concurrency = concurrency
         self._resync = resync
         self._clock = clock
-        self._ready: dict[Key, float] = {}  # key -> time of its wake; a dict keeps the order and drops doubles
+        self._ready: dict[Key, float] = {}  # time of the wake; a dict keeps order and drops duplicates
         self._running: dict[Key, float] = {}
         self._again: set[Key] = set()  # woken while running
         self._later: list[tuple[float, Key]] = []
-        self._due: dict[Key, float] = {}  # the valid entry of `_later` for each key
+        self._due: dict[Key, float] = {}  # the valid entry of `_later` of each key
         self._failures: dict[Key, int] = {}
         self._changed = asyncio.Event()
         self._stopping = False
         metrics.observe_running(self.unfinished)
 
     def wake(self, key: Key) -> None:
-        """Look at `key` soon; at once if a worker is free."""
+        """Queue `key`; it runs at once if a worker is free."""
         if key in self._running:
             self._again.add(key)
         elif key not in self._ready:
@@ -70,12 +72,8 @@ class Queue:
             self._metrics.added(len(self._ready))
         self._changed.set()
 
-    def poke(self) -> None:
-        """Look at the clock again (it may have jumped)."""
-        self._changed.set()
-
     async def run(self) -> None:
-        """Work until `stop`; then finish what runs."""
+        """Work until `stop`, then finish the running keys."""
         async with asyncio.TaskGroup() as tasks:
             while not self._stopping:
                 self._promote()
@@ -90,16 +88,16 @@ class Queue:
                     await asyncio.wait_for(self._changed.wait(), self._pause())
 
     def stop(self) -> None:
-        """Start nothing new."""
+        """Start no further work."""
         self._stopping = True
         self._changed.set()
 
     def unfinished(self) -> list[float]:
-        """Return for how many seconds each running key has been worked on."""
+        """Return the seconds that each running key has taken so far."""
         return [self._clock() - started for started in self._running.values()]
 
     def _promote(self) -> None:
-        """Move what is due from later to ready."""
+        """Wake the keys that are due."""
         while self._later and self._later[0][0] <= self._clock():
             due, key = heapq.heappop(self._later)
             if self._due.get(key) == due:
@@ -114,21 +112,21 @@ class Queue:
         started = self._running[key]
         result, pause = "success", self._resync
         try:
-            asked = await self._work(key)
-            pause = min(self._resync * random.uniform(0.9, 1.0), math.inf if asked is None else asked)  # noqa: S311
-            pause = GONE if asked == GONE else pause
-            result = "requeue_after" if asked not in (None, GONE) else "success"
+            requested = await self._work(key)
+            pause = min(self._resync * random.uniform(0.9, 1.0), math.inf if requested is None else requested)  # noqa: S311
+            pause = GONE if requested == GONE else pause
+            result = "requeue_after" if requested not in (None, GONE) else "success"
             self._failures.pop(key, None)
         except errors.Waiting as wait:
             result, pause = "requeue_after", wait.after
             log.debug("waiting %.0f s: %s", wait.after, wait)
         except errors.Conflict as conflict:
             result, pause = "requeue", self._failed(key)
-            log.debug("changed meanwhile, again in %.1f s: %s", pause, conflict)
+            log.debug("the object changed, retrying in %.1f s: %s", pause, conflict)
         except Exception as error:
             result, pause = "error", self._failed(key)
             expected = isinstance(error, errors.ClusterError)
-            log.warning("again in %.1f s: %s: %s", pause, type(error).__name__, error, exc_info=not expected)
+            log.warning("failed, retrying in %.1f s: %s: %s", pause, type(error).__name__, error, exc_info=not expected)
         finally:
             current_key.reset(token)
             del self._running[key]

@@ -1,4 +1,4 @@
-"""The operator's configuration: one frozen model, read once from a YAML file with camelCase names."""
+"""The operator's configuration, read once from a YAML file with camelCase names."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")]
 
 
 class ImageSettings(WireModel):
+    """Images of the pods, other than engines."""
+
     trainer: Image
-    """Image of all stages of a run."""
+    """Image of the stages of a run."""
     verifier: Image
     """Image of the verifier sidecar of evaluation and gateway."""
     gateway: Image
@@ -23,7 +25,7 @@ class ImageSettings(WireModel):
 
 
 class Profile(WireModel):
-    """A named way to run engines and trainers; users choose one by `placement.profile`."""
+    """How engines and trainers run; users select one in `placement.profile`."""
 
     engine_image: Image
     """vLLM image of evaluation and serving."""
@@ -43,25 +45,35 @@ class Profile(WireModel):
 
 
 class Settings(WireModel):
+    """The configuration file."""
+
     images: ImageSettings
     profiles: Annotated[dict[Name, Profile], Field(min_length=1)]
-    """Profiles by name; `default` is used where a resource names none."""
+    """Profiles by name; `default` is used when a resource names none."""
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8
     """Objects reconciled at the same time."""
     resync_seconds: Annotated[int, Field(ge=10)] = 600
-    """Longest time between two looks at an object, without any event."""
+    """Longest time between two reconciles of an object without an event."""
     progress_seconds: Annotated[int, Field(ge=1)] = 15
-    """Shortest time between two status writes that only tell of progress."""
+    """Shortest time between two status writes that change only progress."""
     heartbeat_timeout_seconds: Annotated[int, Field(ge=5)] = 15
-    """A gateway or agent that was silent for longer does not count."""
+    """A gateway or agent without a heartbeat for longer does not count."""
+
+
+def unknown_profile(settings: Settings, field: str, profile: str) -> str:
+    """Return the error message for a profile that is not configured; empty for one that is."""
+    if profile in settings.profiles:
+        return ""
+    known = ", ".join(f"`{p}`" for p in sorted(settings.profiles))
+    return f"{field}: the operator has no profile `{profile}`; choose one of {known}"
 
 
 class SettingsError(Exception):
-    """The configuration file cannot be used; the text names file, field and reason."""
+    """The configuration file is unreadable or invalid; the message names file, field and reason."""
 
 
 def load_settings(path: Path) -> Settings:
-    """Read and check `path`; raises `SettingsError`."""
+    """Read and validate `path`; raises `SettingsError`."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

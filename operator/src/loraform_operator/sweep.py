@@ -1,7 +1,7 @@
-"""Finds what the indexes hold and the API server does not have any more.
+"""Finds objects in the indexes that the API server no longer has.
 
-kopf takes an object out of its indexes when a watch tells of the deletion. What was deleted while a watch was away and
-then had to list everything again (410, a restarted API server) stays there for ever.
+kopf removes an object from its indexes when a watch reports the deletion. An object that was deleted while a watch was
+disconnected, and then had to list again (410, a restarted API server), would stay in the index forever.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ log = logging.getLogger(__name__)
 
 
 async def sweep(cluster: Cluster, cache: Cache, namespaces: Sequence[str]) -> set[Key]:
-    """Let `cache` forget what is gone; return whose it was. One list for each kind that is held, in each namespace."""
-    lost: set[Key] = set()
-    for kind, held in cache.held().items():  # as it was before the lists: what is made meanwhile is not missing
+    """Drop deleted objects from `cache` and return their keys; lists each indexed kind once per namespace."""
+    keys: set[Key] = set()
+    for kind, owners in cache.owners_by_uid().items():  # read before the lists: later objects are not missing
         labels = None if kind in set(Kind) else f"{LABEL_MANAGED_BY}={MANAGER}"
-        there = {
+        existing = {
             obj["metadata"]["uid"]
             for namespace in namespaces or (None,)
             for obj in await cluster.list(kind, namespace, labels=labels)
         }
-        gone = held.keys() - there
-        if gone:
-            log.info("%d %s went while a watch was away", len(gone), kind)
-        cache.gone.update(gone)
-        lost.update(held[uid] for uid in gone)
-    return lost
+        deleted = owners.keys() - existing
+        if deleted:
+            log.info("%d %s were deleted while a watch was disconnected", len(deleted), kind)
+        cache.deleted_uids.update(deleted)
+        keys.update(owners[uid] for uid in deleted)
+    return keys

@@ -1,7 +1,7 @@
-"""Life cycle of a FineTuneJob as golden cases: what is observed in, status and objects out.
+"""Life cycle of a FineTuneJob as golden cases: from what is observed to status and objects.
 
-A case is a folder: `input.yaml` (the FineTuneJob), `observed.yaml` (what else is there, see `observed_of`), `now`;
-`status.yaml` and `objects.yaml` are what the code must answer. After a wanted change make those two again, and read
+A case is a folder: `input.yaml` (the FineTuneJob), `observed.yaml` (everything else, see `observed_of`), `now`;
+`status.yaml` and `objects.yaml` are the expected results. After an intended change generate those two again, and read
 the diff: `python tests/cases/finetunejob/test_finetunejob_cases.py`.
 """
 
@@ -18,8 +18,8 @@ from loraform_api.finetunejob import FineTuneJob
 from loraform_api.meta import parse_timestamp
 from loraform_api.run import FluxArtifact, TrainerStatus
 from loraform_operator.context import Endpoint
-from loraform_operator.endpoint.progress import Report
-from loraform_operator.finetunejob.observe import Observed, model_of
+from loraform_operator.endpoint.progress_store import ProgressReport
+from loraform_operator.finetunejob.observe import Observed, target_model
 from loraform_operator.finetunejob.plan import plan, render
 from loraform_operator.finetunejob.status import derive_status
 from loraform_operator.kube.apply import Plan
@@ -35,42 +35,42 @@ def observed_of(folder: Path, settings: Settings, now: datetime) -> Observed:
     is current), pods, model {spec, children}, missingClaims, flux, missingFlux, podsRefused, refused,
     progress {podUid, …}."""
     job = FineTuneJob.model_validate(_read(folder / "input.yaml"))
-    told = _read(folder / "observed.yaml") or {}
-    jobs, pods = told.get("jobs", []), told.get("pods", [])
-    model = told.get("model")
-    progress = told.get("progress")
+    facts = _read(folder / "observed.yaml") or {}
+    jobs, pods = facts.get("jobs", []), facts.get("pods", [])
+    model = facts.get("model")
+    progress = facts.get("progress")
     observed = Observed(
         job=job,
         children=(*jobs, *pods),
-        stage_job=next((j for j in jobs if j["metadata"]["name"] == told.get("job")), None),
+        stage_job=next((j for j in jobs if j["metadata"]["name"] == facts.get("job")), None),
         pods=tuple(pods),
-        model=model and model_of(model, model.get("children", [])),
-        missing_claims=tuple(told.get("missingClaims", ())),
-        flux={name: FluxArtifact.model_validate(artifact) for name, artifact in told.get("flux", {}).items()},
-        missing_flux=tuple(told.get("missingFlux", ())),
-        pods_refused=told.get("podsRefused", ""),
-        refused=told.get("refused", ""),
-        progress=progress and Report(TrainerStatus.model_validate(progress["status"]), progress["podUid"], now),
+        model=model and target_model(model, model.get("children", [])),
+        missing_claims=tuple(facts.get("missingClaims", ())),
+        flux={name: FluxArtifact.model_validate(artifact) for name, artifact in facts.get("flux", {}).items()},
+        missing_flux=tuple(facts.get("missingFlux", ())),
+        pods_refused=facts.get("podsRefused", ""),
+        refused=facts.get("refused", ""),
+        progress=progress and ProgressReport(TrainerStatus.model_validate(progress["status"]), progress["podUid"], now),
     )
-    if not told.get("rendered"):
+    if not facts.get("rendered"):
         return observed
     return Observed(**{**observed.__dict__, "run": render(observed, settings)})
 
 
 def outcome(name: str) -> tuple[Any, Any]:
-    """Return status and objects that the code answers to a case."""
+    """Return the status and the objects of a case."""
     folder = HERE / name
     settings = load_settings(HERE / "settings.yaml")
     now = parse_timestamp((folder / "now").read_text().strip())
     observed = observed_of(folder, settings, now)
     status = derive_status(observed, settings, now)
-    wanted = plan(observed, status, settings, ENDPOINT, now)
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True), _objects(wanted)
+    planned = plan(observed, status, settings, ENDPOINT, now)
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True), _objects(planned)
 
 
-def _objects(wanted: Plan) -> dict[str, Any]:
-    deleted = [f"{o['kind']}/{o['metadata']['name']}" for o in wanted.delete]
-    return {"apply": wanted.apply, "create": wanted.create, "delete": deleted}
+def _objects(planned: Plan) -> dict[str, Any]:
+    deleted = [f"{o['kind']}/{o['metadata']['name']}" for o in planned.delete]
+    return {"apply": planned.apply, "create": planned.create, "delete": deleted}
 
 
 def _read(path: Path) -> Any:
@@ -78,7 +78,7 @@ def _read(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_case(name: str) -> None:
+def test_case_has_expected_status_and_objects(name: str) -> None:
     status, objects = outcome(name)
     assert status == _read(HERE / name / "status.yaml")
     assert objects == _read(HERE / name / "objects.yaml")

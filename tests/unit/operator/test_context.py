@@ -1,4 +1,4 @@
-"""What the watches know, and how an index that kept too much is corrected."""
+"""The cache of indexed objects drops outdated ones."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ def body(uid: str) -> dict[str, Any]:
     return {"metadata": {"name": KEY.name, "namespace": KEY.namespace, "uid": uid}}
 
 
-def test_what_stands_there_now_replaces_what_the_index_kept() -> None:
+def test_the_current_object_replaces_an_outdated_one() -> None:
     cache = Cache({KEY: [body("old"), body("new")]}, {})
-    cache.correct(KEY, body("new"))
+    cache.drop_outdated(KEY, body("new"))
     assert cache.get(KEY) == body("new")
     assert list(cache.all(Kind.FINE_TUNE_JOB)) == [(KEY, body("new"))]
 
 
-def test_what_is_gone_is_in_no_list() -> None:
+def test_a_deleted_object_is_not_listed() -> None:
     cache = Cache({KEY: [body("old")]}, {})
-    cache.correct(KEY, None)
+    cache.drop_outdated(KEY, None)
     assert cache.get(KEY) is None
     assert list(cache.all(Kind.FINE_TUNE_JOB)) == []
 
 
-def test_what_the_index_does_not_hold_yet_is_no_fault_of_it() -> None:
+def test_an_object_that_is_not_indexed_yet_drops_nothing() -> None:
     cache = Cache({}, {})
-    cache.correct(KEY, body("new"))
-    assert cache.gone == set()
+    cache.drop_outdated(KEY, body("new"))
+    assert cache.deleted_uids == set()

@@ -20,7 +20,7 @@ def obj(key: Key, **spec: Any) -> dict[str, Any]:
 
 
 class App:
-    """Notes which keys were woken."""
+    """Records the woken keys."""
 
     def __init__(self) -> None:
         self.woken: list[Key | None] = []
@@ -62,7 +62,7 @@ async def test_a_model_wakes_the_runs_that_name_it(app: App) -> None:
     assert app.woken == [MODEL, RUN]
 
 
-async def test_managed_fields_are_not_kept(app: App) -> None:
+async def test_managed_fields_are_not_indexed(app: App) -> None:
     indexed = await call(handlers.objects, app, obj(RUN))
     assert "managedFields" not in indexed[RUN]["metadata"]
 
@@ -73,7 +73,7 @@ def test_no_handler_adds_a_finalizer() -> None:
     assert not registry._changing.get_all_handlers()
 
 
-def test_settings() -> None:
+def test_settings_of_kopf() -> None:
     settings = kopf.OperatorSettings()
     handlers.configure(settings, namespaced=True)
     assert settings.scanning.disabled

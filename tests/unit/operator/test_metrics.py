@@ -12,7 +12,7 @@ from prometheus_client.exposition import generate_latest
 from loraform_api.names import Kind
 from loraform_api.run import TrainerStatus
 from loraform_operator.context import Cache, Key
-from loraform_operator.endpoint.progress import ProgressStore, Report
+from loraform_operator.endpoint.progress_store import ProgressReport, ProgressStore
 from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
 
 RUN = Key(Kind.FINE_TUNE_JOB, "ns", "job")
@@ -74,11 +74,11 @@ def text_of(objects: dict[Key, list[dict[str, Any]]], progress: ProgressStore) -
 def progress() -> ProgressStore:
     store = ProgressStore()
     status = TrainerStatus(progress_percentage=42, metrics=[{"name": "loss", "value": "0.31"}])
-    store.record(("ns", "job"), Report(status, "pod-1", datetime(2026, 11, 24, tzinfo=UTC)))
+    store.record(("ns", "job"), ProgressReport(status, "pod-1", datetime(2026, 11, 24, tzinfo=UTC)))
     return store
 
 
-def test_series_of_a_run(progress: ProgressStore) -> None:
+def test_metrics_of_a_run(progress: ProgressStore) -> None:
     text = text_of({RUN: [{**BODY, "status": STATUS}]}, progress)
     for line in (
         'loraform_finetunejob_condition{name="job",namespace="ns",status="False",type="Ready"} 1.0',
@@ -98,13 +98,13 @@ def test_series_of_a_run(progress: ProgressStore) -> None:
         assert line in text
 
 
-def test_series_die_with_the_object_and_a_broken_status_is_left_out(progress: ProgressStore) -> None:
+def test_metrics_end_with_the_object_and_skip_an_invalid_status(progress: ProgressStore) -> None:
     assert 'name="job"' not in text_of({}, progress)
     assert 'name="job",namespace="ns",status' not in text_of({RUN: [{**BODY, "status": {"conditions": "x"}}]}, progress)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_promtool_finds_nothing(progress: ProgressStore) -> None:
+def test_promtool_reports_no_problem(progress: ProgressStore) -> None:
     text = text_of({RUN: [{**BODY, "status": STATUS}]}, progress)
     done = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")

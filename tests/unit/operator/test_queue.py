@@ -11,7 +11,7 @@ from loraform_api.names import Kind
 from loraform_operator.context import Key
 from loraform_operator.kube import errors
 from loraform_operator.metrics import QueueMetrics
-from loraform_operator.queue import GONE, LAST_RETRY, Queue, backoff
+from loraform_operator.queue import GONE, LONGEST_RETRY, Queue, backoff
 
 A, B = (Key(Kind.FINE_TUNE_JOB, "ns", name) for name in "ab")
 
@@ -25,7 +25,7 @@ class Clock:
 
 
 class Worker:
-    """Work that tells what it was asked and ends when told to."""
+    """Work that records its keys, and returns or raises the next of `results`."""
 
     def __init__(self) -> None:
         self.seen: list[Key] = []
@@ -69,18 +69,18 @@ async def running(worker: Worker, clock: Clock, concurrency: int = 4) -> AsyncIt
 
 
 async def settle() -> None:
-    """Let everything that is due run: a fixed number of turns of the loop, no time."""
+    """Run everything that is due: a fixed number of loop turns, without waiting."""
     for _ in range(50):
         await asyncio.sleep(0)
 
 
 async def at(queue: Queue, clock: Clock, seconds: float) -> None:
     clock.now += seconds
-    queue.poke()
+    queue._changed.set()  # the clock is a fake: no timer ends the pause of the loop
     await settle()
 
 
-async def test_wakes_of_a_waiting_key_are_one(worker: Worker, clock: Clock) -> None:
+async def test_wakes_of_a_queued_key_are_merged(worker: Worker, clock: Clock) -> None:
     async with running(worker, clock) as queue:
         for _ in range(5):
             queue.wake(A)
@@ -88,7 +88,7 @@ async def test_wakes_of_a_waiting_key_are_one(worker: Worker, clock: Clock) -> N
         assert worker.seen == [A]
 
 
-async def test_a_key_woken_while_it_runs_runs_once_more_and_never_twice_at_once(worker: Worker, clock: Clock) -> None:
+async def test_a_key_woken_while_running_runs_once_more_afterwards(worker: Worker, clock: Clock) -> None:
     async with running(worker, clock) as queue:
         worker.hold.clear()
         queue.wake(A)
@@ -114,7 +114,7 @@ async def test_concurrency_is_bounded(worker: Worker, clock: Clock) -> None:
         assert (worker.seen, worker.most) == ([A, B], 1)
 
 
-async def test_a_failed_key_is_tried_again_later_and_later(worker: Worker, clock: Clock) -> None:
+async def test_a_failed_key_is_retried_with_backoff(worker: Worker, clock: Clock) -> None:
     worker.results = [errors.ClusterError("down"), RuntimeError("bug"), None]
     async with running(worker, clock) as queue:
         queue.wake(A)
@@ -129,7 +129,7 @@ async def test_a_failed_key_is_tried_again_later_and_later(worker: Worker, clock
         assert len(worker.seen) == 3
 
 
-async def test_waiting_requeue_and_resync(worker: Worker, clock: Clock) -> None:
+async def test_pauses_of_waiting_requeue_and_resync(worker: Worker, clock: Clock) -> None:
     worker.results = [errors.Waiting("claim", 10), 20.0, None, GONE]
     async with running(worker, clock) as queue:
         queue.wake(A)
@@ -151,13 +151,13 @@ async def test_a_wake_replaces_the_resync(worker: Worker, clock: Clock) -> None:
         assert len(worker.seen) == 2
 
 
-def test_backoff_grows_to_its_limit() -> None:
+def test_backoff_grows_up_to_its_limit() -> None:
     assert 0.8 <= backoff(1) <= 1
     assert 6.4 <= backoff(4) <= 8
-    assert 0.8 * LAST_RETRY <= backoff(50) <= LAST_RETRY
+    assert 0.8 * LONGEST_RETRY <= backoff(50) <= LONGEST_RETRY
 
 
-async def test_a_scrape_tells_of_the_work_that_is_running(worker: Worker, clock: Clock) -> None:
+async def test_a_scrape_reports_running_work(worker: Worker, clock: Clock) -> None:
     registry = CollectorRegistry()
     queue = Queue(worker, QueueMetrics(registry), concurrency=4, resync=600, clock=clock)
     task = asyncio.create_task(queue.run())

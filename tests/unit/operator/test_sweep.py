@@ -1,4 +1,4 @@
-"""What was deleted while a watch was away leaves the cache, and its owner is looked at again."""
+"""Objects that were deleted while a watch was disconnected leave the cache."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def obj(kind: str, uid: str) -> dict[str, Any]:
 
 
 class ListedCluster:
-    """Answers lists from memory and notes what it was asked."""
+    """Answers lists from memory and records the requests."""
 
-    def __init__(self, *there: dict[str, Any]) -> None:
-        self.there = there
-        self.asked: list[tuple[str, str | None, str | None]] = []
+    def __init__(self, *existing: dict[str, Any]) -> None:
+        self.existing = existing
+        self.requests: list[tuple[str, str | None, str | None]] = []
 
     async def list(self, kind: str, namespace: str | None, *, labels: str | None = None) -> list[dict[str, Any]]:
-        self.asked.append((kind, namespace, labels))
-        return [o for o in self.there if o["kind"] == kind]
+        self.requests.append((kind, namespace, labels))
+        return [o for o in self.existing if o["kind"] == kind]
 
 
-async def test_what_is_gone_is_forgotten_and_its_owner_woken() -> None:
+async def test_deleted_objects_are_dropped_and_their_owners_returned() -> None:
     cache = Cache(
         {RUN: [obj("FineTuneJob", "run")], OTHER: [obj("FineTuneJob", "deleted")]},
         {RUN: [obj("Pod", "here"), obj("Pod", "lost")]},
@@ -37,16 +37,16 @@ async def test_what_is_gone_is_forgotten_and_its_owner_woken() -> None:
     assert await sweep(cluster, cache, ()) == {RUN, OTHER}  # type: ignore[arg-type]
     assert [c["metadata"]["uid"] for c in cache.owned(RUN)] == ["here"]
     assert cache.get(OTHER) is None
-    assert cluster.asked == [
+    assert cluster.requests == [
         ("FineTuneJob", None, None),
         ("Pod", None, "app.kubernetes.io/managed-by=loraform-operator"),
     ]
     assert await sweep(cluster, cache, ()) == set()  # type: ignore[arg-type]
 
 
-async def test_only_watched_namespaces_are_listed_and_nothing_for_nobody() -> None:
+async def test_only_indexed_kinds_and_watched_namespaces_are_listed() -> None:
     cluster = ListedCluster()
     assert await sweep(cluster, Cache({}, {}), ("a", "b")) == set()  # type: ignore[arg-type]
-    assert cluster.asked == []
+    assert cluster.requests == []
     await sweep(cluster, Cache({RUN: [obj("FineTuneJob", "run")]}, {}), ("a", "b"))  # type: ignore[arg-type]
-    assert [namespace for _, namespace, _ in cluster.asked] == ["a", "b"]
+    assert [namespace for _, namespace, _ in cluster.requests] == ["a", "b"]

@@ -1,1 +1,1 @@
-"""The HTTPS endpoint that pods call: server, tokens, certificates, and what it keeps in memory."""
+"""The HTTPS endpoint that pods call: server, tokens, certificates, and its stores in memory."""

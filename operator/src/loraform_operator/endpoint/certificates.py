@@ -1,4 +1,4 @@
-"""The operator's own CA and its serving certificate: made, checked and renewed. Pure but for the random numbers."""
+"""The operator's own CA and serving certificate: creation and validity checks."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ CLOCK_SKEW = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Pair:
+class KeyPair:
     """A certificate and its key, as PEM."""
 
     certificate: str
     key: str
 
 
-def make_ca(now: datetime) -> Pair:
-    """Make a CA that may only sign leaf certificates."""
+def make_ca(now: datetime) -> KeyPair:
+    """Create a CA that may only sign leaf certificates."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loraform-operator-ca")])
     usage = _usage(signs_certificates=True)
@@ -36,8 +36,8 @@ def make_ca(now: datetime) -> Pair:
     return _pem(builder.sign(key, hashes.SHA256()), key)
 
 
-def make_leaf(ca: Pair, hosts: list[str], now: datetime) -> Pair:
-    """Make a server certificate for DNS names and IP addresses in `hosts`, signed by `ca`."""
+def make_leaf(ca: KeyPair, hosts: list[str], now: datetime) -> KeyPair:
+    """Create a server certificate for the DNS names and IP addresses in `hosts`, signed by `ca`."""
     issuer, issuer_key = x509.load_pem_x509_certificate(ca.certificate.encode()), _load_key(ca.key)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loraform-operator")])
@@ -52,17 +52,17 @@ def make_leaf(ca: Pair, hosts: list[str], now: datetime) -> Pair:
     return _pem(builder.sign(issuer_key, hashes.SHA256()), key)
 
 
-def ca_is_good(ca: Pair, now: datetime) -> bool:
-    """Say whether the CA still lives for long enough to be used."""
+def ca_is_good(ca: KeyPair, now: datetime) -> bool:
+    """Say whether the CA need not be renewed yet."""
     return _expires(ca) - now > CA_RENEW_BEFORE
 
 
-def leaf_is_good(leaf: Pair, ca: Pair, hosts: list[str], now: datetime) -> bool:
+def leaf_is_good(leaf: KeyPair, ca: KeyPair, hosts: list[str], now: datetime) -> bool:
     """Say whether the certificate is signed by `ca`, names every host and need not be renewed yet."""
     certificate = x509.load_pem_x509_certificate(leaf.certificate.encode())
     try:
         certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(ca.certificate.encode()))
-    except Exception:  # each way in which a signature can be wrong means the same here
+    except Exception:  # the library raises several types for an invalid signature
         return False
     named = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return set(map(_general_name, hosts)) <= set(named) and _expires(leaf) - now > RENEW_BEFORE
@@ -112,15 +112,15 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _expires(pair: Pair) -> datetime:
+def _expires(pair: KeyPair) -> datetime:
     return x509.load_pem_x509_certificate(pair.certificate.encode()).not_valid_after_utc
 
 
-def _pem(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
+def _pem(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> KeyPair:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return Pair(certificate.public_bytes(serialization.Encoding.PEM).decode(), private.decode())
+    return KeyPair(certificate.public_bytes(serialization.Encoding.PEM).decode(), private.decode())
 
 
 def _load_key(pem: str) -> ec.EllipticCurvePrivateKey:

@@ -1,4 +1,4 @@
-"""What gateways and agents last said, and the route they get as answer; memory only, heard again within seconds."""
+"""Stores the last heartbeat of each gateway and agent, in memory: after a restart they arrive within seconds."""
 
 from __future__ import annotations
 
@@ -11,48 +11,50 @@ ModelKey = tuple[str, str]
 """Namespace and name of an IaCModel."""
 
 RouteStore = dict[ModelKey, Route]
-"""The route in force by model; written by the IaCModel's reconcile, answered to each heartbeat."""
+"""The current route by model; the IaCModel's reconcile writes it, each heartbeat is answered with it."""
 
 
 @dataclass(frozen=True)
-class Beat:
+class ReceivedHeartbeat:
+    """A heartbeat and when it arrived."""
+
     heartbeat: Heartbeat
     received: datetime
 
 
 @dataclass
 class HeartbeatStore:
-    """The last heartbeat of each pod. One that is older than `timeout` does not count."""
+    """The last heartbeat of each pod; one older than `timeout` does not count."""
 
     timeout: timedelta
-    _beats: dict[ModelKey, dict[str, Beat]] = field(default_factory=dict)
+    _beats: dict[ModelKey, dict[str, ReceivedHeartbeat]] = field(default_factory=dict)
 
     def record(self, key: ModelKey, pod_uid: str, heartbeat: Heartbeat, now: datetime) -> bool:
-        """Keep it; True when the pod is new or a fact that decisions read changed (role, route revision, adapters)."""
+        """Store a heartbeat; True when the pod is new, or its role, route revision or adapters changed."""
         pods = self._beats.setdefault(key, {})
         before = pods.get(pod_uid)
-        pods[pod_uid] = Beat(heartbeat, now)
+        pods[pod_uid] = ReceivedHeartbeat(heartbeat, now)
         return before is None or _facts(before.heartbeat) != _facts(heartbeat)
 
     def agents(self, key: ModelKey, now: datetime) -> dict[str, Heartbeat]:
-        """Return the agents heard of lately, by pod uid."""
-        return self._heard(key, "agent", now)
+        """Return the agents with a current heartbeat, by pod uid."""
+        return self._current(key, "agent", now)
 
     def gateways(self, key: ModelKey, now: datetime) -> dict[str, Heartbeat]:
-        """Return the gateways heard of lately, by pod uid."""
-        return self._heard(key, "gateway", now)
+        """Return the gateways with a current heartbeat, by pod uid."""
+        return self._current(key, "gateway", now)
 
     def forget(self, key: ModelKey) -> None:
-        """Drop all of a model that is gone."""
+        """Drop the heartbeats of a deleted model."""
         self._beats.pop(key, None)
 
     def keep_pods(self, key: ModelKey, pod_uids: set[str]) -> None:
-        """Drop pods that are gone."""
+        """Drop the heartbeats of pods that no longer exist."""
         pods = self._beats.get(key, {})
         for uid in set(pods) - pod_uids:
             del pods[uid]
 
-    def _heard(self, key: ModelKey, role: str, now: datetime) -> dict[str, Heartbeat]:
+    def _current(self, key: ModelKey, role: str, now: datetime) -> dict[str, Heartbeat]:
         beats = self._beats.get(key, {}).items()
         return {u: b.heartbeat for u, b in beats if b.heartbeat.role == role and now - b.received <= self.timeout}
 

@@ -1,4 +1,4 @@
-"""How the endpoint becomes reachable: Secret with CA and certificate, selector-less Service, its EndpointSlice."""
+"""Publishes the endpoint: Secret with CA and certificate, selector-less Service, EndpointSlice."""
 
 from __future__ import annotations
 
@@ -10,50 +10,49 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from loraform_api import names
 from loraform_operator.context import Endpoint
-from loraform_operator.endpoint.certificates import Pair, ca_is_good, leaf_is_good, make_ca, make_leaf
+from loraform_operator.endpoint.certificates import KeyPair, ca_is_good, leaf_is_good, make_ca, make_leaf
 from loraform_operator.kube.cluster import Cluster
+from loraform_operator.kube.objects import Object
 
 log = logging.getLogger(__name__)
-Object = dict[str, Any]
 
 SECRET = "loraform-operator-tls"  # noqa: S105 (an object's name)
 LABELS = {names.LABEL_NAME: "loraform-operator", names.LABEL_MANAGED_BY: names.MANAGER}
 
 
 @dataclass(frozen=True)
-class Published:
-    """The endpoint's address and the certificates behind it."""
+class PublishedEndpoint:
+    """The endpoint and its serving certificate."""
 
     endpoint: Endpoint
-    leaf: Pair
+    leaf: KeyPair
 
 
-async def publish(cluster: Cluster, namespace: str, address: str, port: int, now: datetime) -> Published:
-    """Make Service, EndpointSlice and certificates be what they must; done at start and again and again.
+async def publish(cluster: Cluster, namespace: str, address: str, port: int, now: datetime) -> PublishedEndpoint:
+    """Create or update Service, EndpointSlice and certificates; called at start and at an interval.
 
-    `address` is the IP under which pods reach this process, `port` the one it listens on.
+    `address` is the IP at which pods reach this process, `port` the port that it listens on.
     """
     service = await _service(cluster, namespace)
-    served = service["spec"]["ports"][0]
+    service_port = service["spec"]["ports"][0]
     addresses = tuple(a for a in (service["spec"].get("clusterIP"), address) if a and a != "None")
-    await cluster.apply(_slice(namespace, served.get("name", ""), address, port))
+    await cluster.apply(_slice(namespace, service_port.get("name", ""), address, port))
     hosts = [
         *addresses,
         *(f"{names.SERVICE_OPERATOR}.{namespace}{suffix}" for suffix in ("", ".svc", ".svc.cluster.local")),
     ]
     ca, leaf = await _certificates(cluster, namespace, hosts, now)
     host = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
-    endpoint = Endpoint(f"https://{host}:{served['port']}", ca.certificate, addresses, namespace)
-    return Published(endpoint, leaf)
+    endpoint = Endpoint(f"https://{host}:{service_port['port']}", ca.certificate, addresses, namespace)
+    return PublishedEndpoint(endpoint, leaf)
 
 
-def load_into(context: ssl.SSLContext, leaf: Pair) -> None:
-    """Let `context` serve with `leaf`; open connections keep what they have."""
-    with tempfile.TemporaryDirectory() as folder:  # the ssl module reads files only
+def load_into(context: ssl.SSLContext, leaf: KeyPair) -> None:
+    """Load `leaf` into `context`; open connections keep their certificate."""
+    with tempfile.TemporaryDirectory() as folder:  # the ssl module reads only files
         path = Path(folder) / "leaf.pem"
         path.touch(mode=0o600)
         path.write_text(leaf.key + leaf.certificate, encoding="ascii")
@@ -61,9 +60,9 @@ def load_into(context: ssl.SSLContext, leaf: Pair) -> None:
 
 
 async def _service(cluster: Cluster, namespace: str) -> Object:
-    found = await cluster.get("Service", namespace, names.SERVICE_OPERATOR)
-    if found is not None:
-        return found
+    existing = await cluster.get("Service", namespace, names.SERVICE_OPERATOR)
+    if existing is not None:
+        return existing
     ports = [{"name": "https", "port": names.PORT_OPERATOR, "protocol": "TCP"}]
     meta = {"name": names.SERVICE_OPERATOR, "namespace": namespace, "labels": LABELS}
     return await cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": ports}})
@@ -85,36 +84,38 @@ def _slice(namespace: str, port_name: str, address: str, port: int) -> Object:
     }
 
 
-async def _certificates(cluster: Cluster, namespace: str, hosts: list[str], now: datetime) -> tuple[Pair, Pair]:
-    """Return CA and leaf from the Secret, made or renewed where needed."""
-    found = await cluster.get("Secret", namespace, SECRET)
-    ca, leaf = (_pair(found, "ca.crt", "ca.key"), _pair(found, "tls.crt", "tls.key")) if found else (None, None)
+async def _certificates(cluster: Cluster, namespace: str, hosts: list[str], now: datetime) -> tuple[KeyPair, KeyPair]:
+    """Return CA and leaf from the Secret; creates or renews them when needed."""
+    secret = await cluster.get("Secret", namespace, SECRET)
+    ca, leaf = (
+        (_key_pair(secret, "ca.crt", "ca.key"), _key_pair(secret, "tls.crt", "tls.key")) if secret else (None, None)
+    )
     if ca is None or not ca_is_good(ca, now):
         ca, leaf = make_ca(now), None
-        log.info("made a new CA for the endpoint")
+        log.info("created a new CA for the endpoint")
     if leaf is not None and leaf_is_good(leaf, ca, hosts, now):
         return ca, leaf
     leaf = make_leaf(ca, hosts, now)
     await _store(
         cluster,
         namespace,
-        found,
+        secret,
         {"ca.crt": ca.certificate, "ca.key": ca.key, "tls.crt": leaf.certificate, "tls.key": leaf.key},
     )
     return ca, leaf
 
 
-async def _store(cluster: Cluster, namespace: str, found: Object | None, data: dict[str, str]) -> None:
+async def _store(cluster: Cluster, namespace: str, existing: Object | None, data: dict[str, str]) -> None:
     meta: Object = {"name": SECRET, "namespace": namespace, "labels": LABELS}
-    if found is not None:
-        meta["resourceVersion"] = found["metadata"]["resourceVersion"]
+    if existing is not None:
+        meta["resourceVersion"] = existing["metadata"]["resourceVersion"]
     encoded = {k: base64.b64encode(v.encode()).decode() for k, v in data.items()}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "kubernetes.io/tls", "data": encoded}
     await cluster.apply(secret)
 
 
-def _pair(secret: Object, certificate: str, key: str) -> Pair | None:
+def _key_pair(secret: Object, certificate: str, key: str) -> KeyPair | None:
     data = secret.get("data") or {}
     if not (data.get(certificate) and data.get(key)):
         return None
-    return Pair(*(base64.b64decode(data[k]).decode() for k in (certificate, key)))
+    return KeyPair(*(base64.b64decode(data[k]).decode() for k in (certificate, key)))

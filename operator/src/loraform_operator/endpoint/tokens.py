@@ -1,4 +1,4 @@
-"""Who calls: projected service-account tokens, verified by the cluster's own OIDC keys."""
+"""Authenticates pods by projected service-account tokens, verified with the cluster's OIDC keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512"]
 REFRESH_SECONDS = 30.0
-"""Shortest time between two reads of the keys, whatever callers send."""
+"""Shortest time between two reads of the keys, whatever tokens arrive."""
 LONGEST_TOKEN = 8192
 
 Get = Callable[[str], Awaitable[dict[str, Any]]]
@@ -25,12 +25,12 @@ Get = Callable[[str], Awaitable[dict[str, Any]]]
 
 
 class Unauthorized(Exception):  # noqa: N818 (named as the HTTP answer)
-    """The token does not prove what it must; the text says what is wrong, never the token."""
+    """The token is not valid for the request; the message never includes the token."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """The pod that a token was made for."""
+    """The pod that a token is bound to."""
 
     namespace: str
     pod: str
@@ -38,6 +38,8 @@ class Caller:
 
 
 class TokenVerifier:
+    """Verifies tokens with the cluster's OIDC keys, which it caches."""
+
     def __init__(self, get: Get, clock: Callable[[], float] = time.monotonic) -> None:
         self._get = get
         self._clock = clock
@@ -49,13 +51,13 @@ class TokenVerifier:
     async def verify(self, token: str, audience: str) -> Caller:
         """Return the caller of a valid token whose only audience is `audience`; raises `Unauthorized`."""
         if len(token) > LONGEST_TOKEN:
-            raise Unauthorized("the token is too long")
+            raise Unauthorized(f"the token is longer than {LONGEST_TOKEN} characters")
         try:
             claimed = jwt.decode(token, options={"verify_signature": False})
             kid = str(jwt.get_unverified_header(token).get("kid"))
         except jwt.InvalidTokenError as error:
-            raise Unauthorized("not a JSON web token") from error
-        if claimed.get("aud") not in (audience, [audience]):  # before any work that a stranger could cause
+            raise Unauthorized("the token is not a JSON web token") from error
+        if claimed.get("aud") not in (audience, [audience]):  # before an unauthenticated caller can cause a request
             raise Unauthorized(f"the token is not for {audience}")
         key = await self._key(kid)
         try:

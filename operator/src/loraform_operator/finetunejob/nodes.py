@@ -1,38 +1,35 @@
-"""Training in several pods: an Indexed Job, the headless Service by which they meet, who may talk to whom. Pure."""
+"""Training in several pods: Indexed Job, headless Service for the rendezvous, network rules. Pure."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from loraform_api import names
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.names import RunStage
+from loraform_operator.kube.objects import Object
 from loraform_operator.settings import Profile
-
-Object = dict[str, Any]
 
 
 def parallelism(job: FineTuneJob) -> Object:
-    """Return the part of the train Job's spec that says how many pods it has; each has a number and a host name."""
+    """Return `completions` and `parallelism` of the train Job; several pods make an Indexed Job with host names."""
     count = job.spec.placement.nodes
-    found: Object = {"completions": count, "parallelism": count}
-    return {**found, "completionMode": "Indexed"} if count > 1 else found
+    counts: Object = {"completions": count, "parallelism": count}
+    return {**counts, "completionMode": "Indexed"} if count > 1 else counts
 
 
 def environment(job: FineTuneJob, profile: Profile, retry: int) -> dict[str, str]:
-    """Return what tells train processes of each other; empty where there is only one."""
+    """Return the environment by which train processes find each other; empty for a single process."""
     meta, placement = job.metadata, job.spec.placement
     processes = placement.gpus if profile.gpu_resource_name else 1
     if placement.nodes * processes == 1:
         return {}
     first = f"{names.stage_job_name(meta.name, meta.uid, RunStage.TRAIN, retry)}-0"
-    found = {names.ENV_NODES: str(placement.nodes), names.ENV_PROCESSES: str(processes)}
+    counts = {names.ENV_NODES: str(placement.nodes), names.ENV_PROCESSES: str(processes)}
     host = f"{first}.{names.rendezvous_name(meta.name, meta.uid)}.{meta.namespace}.svc"
-    return {**found, names.ENV_MASTER: host if placement.nodes > 1 else "127.0.0.1"}
+    return {**counts, names.ENV_MASTER: host if placement.nodes > 1 else "127.0.0.1"}
 
 
 def service_spec(job: FineTuneJob) -> Object:
-    """Return the headless Service's spec: names for the pods, also before they are ready."""
+    """Return the headless Service's spec; it also publishes pods that are not ready yet."""
     return {
         "clusterIP": "None",
         "publishNotReadyAddresses": True,
@@ -42,12 +39,12 @@ def service_spec(job: FineTuneJob) -> Object:
 
 
 def train_labels(job: FineTuneJob) -> dict[str, str]:
-    """Return the labels of the run's train pods alone."""
+    """Return the labels that only the run's train pods have."""
     return {names.LABEL_OWNER_UID: job.metadata.uid, names.LABEL_STAGE: RunStage.TRAIN.value}
 
 
-def peers(job: FineTuneJob) -> tuple[list[Object], list[Object]]:
-    """Return egress and ingress rules: train pods of the run talk to each other, on any port, and ask for names."""
+def peer_rules(job: FineTuneJob) -> tuple[list[Object], list[Object]]:
+    """Return egress and ingress rules that let the train pods reach each other on any port, and DNS."""
     pods = [{"podSelector": {"matchLabels": train_labels(job)}}]
     ports = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
     return [{"to": pods}, {"to": [{"namespaceSelector": {}}], "ports": ports}], [{"from": pods}]

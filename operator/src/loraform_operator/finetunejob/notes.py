@@ -1,4 +1,4 @@
-"""The events of a status transition. Pure; told only after the status write has succeeded."""
+"""Events for a status change. Pure; posted after the status was written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loraform_operator.kube.events import Note
 
 
 def transitions(old: FineTuneJobStatus, new: FineTuneJobStatus) -> list[Note]:
-    """Return what happened between two statuses, in order."""
+    """Return the events for the change from `old` to `new`, in order."""
     notes = [Note(a.reason, f"{a.stage} pod {a.pod}: {a.message}", "Warning") for a in _added(old, new)]
     done = {s.name for s in old.stages}
     notes += [Note(f"{s.name.capitalize()}Finished", s.summary) for s in new.stages if s.name not in done]

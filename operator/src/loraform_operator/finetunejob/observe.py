@@ -1,11 +1,10 @@
-"""What is there: the run's objects from the indexes, plus the few facts that no watch of ours tells."""
+"""Observes a run: its objects from the indexes, and what no watch reports from the API server."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import FineTuneJobStatus
@@ -13,7 +12,6 @@ from loraform_api.heartbeat import Route
 from loraform_api.iacmodel import VersionRecord
 from loraform_api.meta import WireModel, is_claim_uri, parse_timestamp, split_claim_uri
 from loraform_api.names import (
-    LABEL_OWNER_UID,
     ROUTE_FILE,
     RUN_CONFIG_FILE,
     Kind,
@@ -26,19 +24,19 @@ from loraform_api.run import FailureClass, FluxArtifact, LiveAdapter, RunConfig
 from loraform_api.sources import DataSource
 from loraform_api.verification import HousePolicy
 from loraform_operator.context import Context, Key
-from loraform_operator.endpoint.progress import Report
+from loraform_operator.endpoint.progress_store import ProgressReport
 from loraform_operator.finetunejob import flux
-from loraform_operator.finetunejob.reports import condition
+from loraform_operator.kube.children import is_owned
+from loraform_operator.kube.objects import Object, condition_of
 from loraform_operator.settings import Profile
 
-Object = dict[str, Any]
 OPERATOR_FILE = "operator.json"
 PODS_EXPECTED_SECONDS = 10
-"""A Job without a pod for longer is looked into."""
+"""A Job without a pod for longer is checked for refused pods."""
 
 
 class OperatorFacts(WireModel):
-    """What the operator itself must remember of a run beside its RunConfig; a key of the same ConfigMap."""
+    """What the operator keeps of a run beside its RunConfig, as a key of the same ConfigMap."""
 
     profile: Profile
     live_claim: str | None = None
@@ -46,15 +44,15 @@ class OperatorFacts(WireModel):
 
 @dataclass(frozen=True)
 class Run:
-    """The run as it was rendered once."""
+    """A rendered run: what its stages and the operator use for as long as it exists."""
 
     config: RunConfig
     facts: OperatorFacts
 
 
 @dataclass(frozen=True)
-class Model:
-    """The IaCModel in `modelRef`, as far as a run needs it."""
+class TargetModel:
+    """The IaCModel in `spec.modelRef`: its policy and its live version."""
 
     policy: HousePolicy | None
     live: VersionRecord | None
@@ -62,26 +60,28 @@ class Model:
 
 @dataclass(frozen=True)
 class Observed:
+    """Everything that status and plan of a run are derived from."""
+
     job: FineTuneJob
     run: Run | None = None
     children: tuple[Object, ...] = ()
-    """Everything that carries the run's labels."""
+    """Objects that the run owns."""
     stage_job: Object | None = None
-    """The current stage's Job, read from the API server itself."""
+    """The current stage's Job, read from the API server."""
     pods: tuple[Object, ...] = ()
-    model: Model | None = None
-    """None when there is no `modelRef`, or nothing by that name."""
+    model: TargetModel | None = None
+    """None when the job has no `modelRef`, or the IaCModel does not exist."""
     missing_claims: tuple[str, ...] = ()
-    """Claims that the next Job needs and that do not exist: `name (field)`."""
+    """Claims that the next Job needs and that do not exist, as `name (field)`."""
     flux: dict[str, FluxArtifact] = field(default_factory=dict)
-    """Artifacts of Flux sources, by `<list>/<source name>`; read until the run is rendered."""
+    """Artifacts of Flux sources by `<list>/<source name>`; only read until the run is rendered."""
     missing_flux: tuple[str, ...] = ()
-    """Flux sources that offer no artifact: what, and the field that names it."""
+    """Flux sources without an artifact, as `kind name (field)`."""
     pods_refused: str = ""
-    """Why the Job controller cannot create the stage's pod."""
+    """Why the Job controller cannot create pods of the stage; empty when it can."""
     refused: str = ""
-    """The API server's answer to an object that it did not accept in this pass."""
-    progress: Report | None = None
+    """The API server's message about an object that it refused in this reconcile; empty when it refused none."""
+    progress: ProgressReport | None = None
 
     @property
     def jobs(self) -> list[Object]:
@@ -89,51 +89,61 @@ class Observed:
 
     @property
     def existing(self) -> list[Object]:
-        """What need not be created again. Of Jobs only the one read live: an index may not know that one is gone."""
+        """Objects that need not be created. The index may still hold deleted Jobs, so only `stage_job` counts."""
         return [*(c for c in self.children if c["kind"] != "Job"), *([self.stage_job] if self.stage_job else [])]
 
 
+def run_config_name(job: FineTuneJob) -> str:
+    """Return the name of the ConfigMap that holds the rendered run."""
+    return f"{run_prefix(job.metadata.name, job.metadata.uid)}-run"
+
+
+def workspace_name(job: FineTuneJob) -> str:
+    """Return the name of the claim that all stages share."""
+    return f"{run_prefix(job.metadata.name, job.metadata.uid)}-workspace"
+
+
 def retry_of(status: FineTuneJobStatus, stage: RunStage) -> int:
-    """Return the number of the stage's Job: it grows when a report was lost."""
+    """Return the retry number of the stage's Job: how many of its reports were lost."""
     return sum(a.stage == stage and a.reason == FailureClass.LOST_REPORT for a in status.attempts)
 
 
 def job_finished(job: Object) -> bool:
-    return bool(condition(job, "Complete") or condition(job, "Failed"))
+    """Say whether a Job is complete or failed."""
+    return bool(condition_of(job, "Complete") or condition_of(job, "Failed"))
 
 
 async def observe(ctx: Context, key: Key, job: FineTuneJob, now: datetime) -> Observed:
-    """Gather everything that status and plan are derived from."""
-    children = ctx.cache.owned(key)
-    mine = tuple(c for c in children if _owned_by(c, job.metadata.uid))
-    run = _read_run(job, mine)
+    """Observe a run; raises `ClusterError`."""
+    children = tuple(c for c in ctx.cache.owned(key) if is_owned(c, job.metadata.uid))
+    run = _read_run(job, children)
     stage = job.spec.next_stage(job.status)
     name = stage and stage_job_name(job.metadata.name, job.metadata.uid, stage, retry_of(job.status, stage))
     stage_job = await ctx.cluster.get("Job", key.namespace, name) if name and run else None
-    pods = tuple(c for c in mine if c["kind"] == "Pod")
-    if stage_job and job_finished(stage_job):  # the Job may be newer than what the watch of pods has told
+    pods = tuple(c for c in children if c["kind"] == "Pod")
+    if stage_job and job_finished(stage_job):  # the Job may be newer than the index of pods
         selector = f"batch.kubernetes.io/job-name={name}"
         others = tuple(p for p in pods if p["metadata"]["labels"].get("batch.kubernetes.io/job-name") != name)
         pods = (*others, *await ctx.cluster.list("Pod", key.namespace, labels=selector))
-    missing = await _missing_claims(ctx, job, run, stage) if stage and stage_job is None else ()
-    artifacts, without = ({}, ()) if run else await flux.artifacts(ctx, job)
+    missing_claims = await _missing_claims(ctx, job, run, stage) if stage and stage_job is None else ()
+    artifacts, missing_flux = ({}, ()) if run else await flux.artifacts(ctx, job)
     return Observed(
         job=job,
         run=run,
-        children=mine,
+        children=children,
         stage_job=stage_job,
         pods=pods,
         model=_read_model(ctx, job),
-        missing_claims=missing,
+        missing_claims=missing_claims,
         flux=artifacts,
-        missing_flux=without,
+        missing_flux=missing_flux,
         pods_refused=await _pods_refused(ctx, stage_job, pods, now) if stage_job else "",
         progress=ctx.progress.get((key.namespace, key.name)),
     )
 
 
 def run_of_config_map(obj: Object) -> Run:
-    """Read a run back from its ConfigMap; raises pydantic's ValidationError."""
+    """Read a rendered run from its ConfigMap; raises pydantic's ValidationError."""
     data = obj["data"]
     return Run(
         config=RunConfig.model_validate_json(data[RUN_CONFIG_FILE]),
@@ -142,27 +152,21 @@ def run_of_config_map(obj: Object) -> Run:
 
 
 def _read_run(job: FineTuneJob, children: tuple[Object, ...]) -> Run | None:
-    name = f"{run_prefix(job.metadata.name, job.metadata.uid)}-run"
+    name = run_config_name(job)
     maps = (c for c in children if c["kind"] == "ConfigMap" and c["metadata"]["name"] == name)
     return next((run_of_config_map(c) for c in maps), None)
 
 
-def _owned_by(child: Object, uid: str) -> bool:
-    owners = child["metadata"].get("ownerReferences") or []
-    labels = child["metadata"].get("labels") or {}
-    return any(o["uid"] == uid for o in owners) or labels.get(LABEL_OWNER_UID) == uid
-
-
-def _read_model(ctx: Context, job: FineTuneJob) -> Model | None:
+def _read_model(ctx: Context, job: FineTuneJob) -> TargetModel | None:
     if job.spec.model_ref is None:
         return None
     key = Key(Kind.IAC_MODEL, job.metadata.namespace, job.spec.model_ref.name)
     body = ctx.cache.get(key)
-    return None if body is None else model_of(body, ctx.cache.owned(key))
+    return None if body is None else target_model(body, ctx.cache.owned(key))
 
 
-def model_of(body: Object, children: Sequence[Object]) -> Model:
-    """Read the model's policy from its spec and its live version from the route and the version records."""
+def target_model(body: Object, children: Sequence[Object]) -> TargetModel:
+    """Read the policy from the IaCModel's spec, and the live version from its route and version records."""
     policy = body["spec"].get("policy")
     routes = (
         c
@@ -171,20 +175,20 @@ def model_of(body: Object, children: Sequence[Object]) -> Model:
     )
     live = next((Route.model_validate_json(c["data"][ROUTE_FILE]).live for c in routes), None)
     records = (VersionRecord.model_validate(c["data"]) for c in children if c["kind"] == "ControllerRevision")
-    return Model(
+    return TargetModel(
         policy=None if policy is None else HousePolicy.model_validate(policy),
         live=next((r for r in records if live is not None and r.artifact_digest == live), None),
     )
 
 
 def live_adapter(record: VersionRecord) -> LiveAdapter:
-    """Return what a RunConfig says of the live version."""
+    """Return the live version as a RunConfig has it."""
     _, folder = split_claim_uri(record.artifact_uri)
     return LiveAdapter(version=record.version, digest=record.artifact_digest, path=folder)
 
 
 def claims_of(job: FineTuneJob, live_claim: str | None) -> dict[str, str]:
-    """Return the claims that a run mounts, each with the field that names it."""
+    """Return the claims that a run mounts, by name, with the field that names each."""
     spec = job.spec
     fields = _claim(spec.base_model.storage_uri, "spec.baseModel.storageUri")
     lists: list[tuple[str, list[DataSource]]] = [
@@ -209,17 +213,17 @@ def _claim(uri: str, field: str) -> list[tuple[str, str]]:
 async def _missing_claims(ctx: Context, job: FineTuneJob, run: Run | None, stage: RunStage) -> tuple[str, ...]:
     if stage not in (RunStage.PREPARE, RunStage.PUBLISH):
         return ()
-    found = claims_of(job, run.facts.live_claim if run else None)
+    claims = claims_of(job, run.facts.live_claim if run else None)
     missing = [
         f"`{claim}` ({field})"
-        for claim, field in sorted(found.items())
+        for claim, field in sorted(claims.items())
         if await ctx.cluster.get("PersistentVolumeClaim", job.metadata.namespace, claim) is None
     ]
     return tuple(missing)
 
 
 async def _pods_refused(ctx: Context, job: Object, pods: tuple[Object, ...], now: datetime) -> str:
-    """Ask the Job controller's events why a Job has no pod; they are the only place where it says so."""
+    """Return why the Job has no pod: the Job controller says so only in events."""
     meta = job["metadata"]
     age = (now - parse_timestamp(meta["creationTimestamp"])).total_seconds()
     has_pod = any(o["uid"] == meta["uid"] for p in pods for o in p["metadata"].get("ownerReferences") or [])

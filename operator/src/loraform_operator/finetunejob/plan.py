@@ -1,9 +1,8 @@
-"""The objects that a run wants, and those that it no longer needs. Pure."""
+"""Plans the objects of a run: what to create, apply and delete. Pure."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from loraform_api import names
 from loraform_api.finetunejob import FineTuneJob
@@ -20,25 +19,28 @@ from loraform_operator.finetunejob.observe import (
     Run,
     live_adapter,
     retry_of,
+    run_config_name,
+    workspace_name,
 )
 from loraform_operator.finetunejob.policies import first_block
-from loraform_operator.finetunejob.reports import phase, stage_of
+from loraform_operator.finetunejob.reports import stage_of
 from loraform_operator.finetunejob.status import failed, finished
 from loraform_operator.kube.apply import Plan
+from loraform_operator.kube.children import child
+from loraform_operator.kube.objects import Object
 from loraform_operator.pods.networkpolicy import egress_to_operator, egress_to_world, network_policy
-from loraform_operator.pods.parts import base_labels, owner_reference
+from loraform_operator.pods.status import phase
 from loraform_operator.settings import Settings
 
-Object = dict[str, Any]
 OFFLINE = (RunStage.TRAIN, RunStage.BASELINE, RunStage.EVALUATE)
-"""Stages that work on hostile or untrusted data and reach nothing but the operator."""
+"""Stages that process untrusted content; their pods may reach the operator only."""
 ONLINE = (RunStage.PREPARE, RunStage.PUBLISH)
 
 
 def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endpoint: Endpoint, now: datetime) -> Plan:
-    """Return what to create, keep and delete, given the status just derived.
+    """Return what to create, apply and delete for the derived status.
 
-    Jobs are deleted by what is *recorded*, never by what this pass derived: a report must be safe in status first.
+    A Job is deleted only when the stored status has recorded its stage: the report must not be lost.
     """
     if finished(observed.job.status):
         return Plan(delete=_leftovers(observed))
@@ -52,7 +54,8 @@ def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endp
     create = [] if observed.run else [run_config_map(job, render(observed, settings), endpoint)]
     create.append(workspace(job))
     if job.spec.placement.nodes > 1:
-        create.append({**_child(job, "v1", "Service", "-nodes"), "spec": nodes.service_spec(job)})
+        service = _child(job, "Service", names.rendezvous_name(job.metadata.name, job.metadata.uid))
+        create.append({**service, "spec": nodes.service_spec(job)})
     stage = job.spec.next_stage(status)
     if observed.run and stage:
         retry = retry_of(status, stage)
@@ -61,7 +64,7 @@ def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endp
 
 
 def render(observed: Observed, settings: Settings) -> Run:
-    """Fix everything that the run's stages are told; done once in a run's life."""
+    """Return everything that the stages are configured with; done once per run."""
     job, model = observed.job, observed.model
     profile = settings.profiles[job.spec.placement.profile]
     live = model.live if model else None
@@ -87,13 +90,13 @@ def render(observed: Observed, settings: Settings) -> Run:
 
 
 def run_config_map(job: FineTuneJob, run: Run, endpoint: Endpoint) -> Object:
-    """Return the immutable ConfigMap with the run contract, our own facts and the operator's CA."""
+    """Return the immutable ConfigMap with RunConfig, operator facts and the operator's CA."""
     data = {
         names.RUN_CONFIG_FILE: run.config.model_dump_json(by_alias=True, exclude_none=True),
         OPERATOR_FILE: run.facts.model_dump_json(by_alias=True, exclude_none=True),
         names.CA_FILE: endpoint.ca,
     }
-    return {**_child(job, "v1", "ConfigMap", "-run"), "immutable": True, "data": data}
+    return {**_child(job, "ConfigMap", run_config_name(job)), "immutable": True, "data": data}
 
 
 def workspace(job: FineTuneJob) -> Object:
@@ -104,35 +107,35 @@ def workspace(job: FineTuneJob) -> Object:
     }
     if job.spec.workspace.storage_class_name is not None:
         spec["storageClassName"] = job.spec.workspace.storage_class_name
-    return {**_child(job, "v1", "PersistentVolumeClaim", "-workspace"), "spec": spec}
+    return {**_child(job, "PersistentVolumeClaim", workspace_name(job)), "spec": spec}
 
 
 def service_account(job: FineTuneJob) -> Object:
-    """Return the account of the run's pods; it has no rights, its tokens only say who calls."""
-    return {**_child(job, "v1", "ServiceAccount"), "automountServiceAccountToken": False}
+    """Return the service account of the run's pods; it has no API rights and only identifies them."""
+    return {**_child(job, "ServiceAccount", _prefix(job)), "automountServiceAccountToken": False}
 
 
 def network_policies(job: FineTuneJob, endpoint: Endpoint) -> list[Object]:
-    """Return who may talk to whom: nobody to the pods; stages with untrusted content to the operator alone."""
+    """Return the policies: no ingress, egress by stage, and traffic between the train pods of several nodes."""
     rules = [("-offline", OFFLINE, egress_to_operator(endpoint)), ("-online", ONLINE, egress_to_world())]
-    found = [
+    policies = [
         _policy(
             job, suffix, {"matchLabels": {names.LABEL_OWNER_UID: job.metadata.uid}, **_in_stages(stages)}, egress=egress
         )
         for suffix, stages, egress in rules
     ]
     if job.spec.placement.nodes > 1:
-        egress, ingress = nodes.peers(job)
+        egress, ingress = nodes.peer_rules(job)
         selector = {"matchLabels": nodes.train_labels(job)}
-        found.append(_policy(job, "-nodes", selector, egress=egress, ingress=ingress))
-    return found
+        policies.append(_policy(job, "-nodes", selector, egress=egress, ingress=ingress))
+    return policies
 
 
 def _policy(
     job: FineTuneJob, suffix: str, selector: Object, *, egress: list[Object], ingress: list[Object] | None = None
 ) -> Object:
-    child = _child(job, "networking.k8s.io/v1", "NetworkPolicy", suffix)
-    return {**child, "spec": network_policy(selector, egress=egress, ingress=ingress)}
+    policy = _child(job, "NetworkPolicy", _prefix(job) + suffix)
+    return {**policy, "spec": network_policy(selector, egress=egress, ingress=ingress)}
 
 
 def _in_stages(stages: tuple[RunStage, ...]) -> Object:
@@ -140,28 +143,22 @@ def _in_stages(stages: tuple[RunStage, ...]) -> Object:
     return {"matchExpressions": [{"key": names.LABEL_STAGE, "operator": "In", "values": values}]}
 
 
-def _child(job: FineTuneJob, api_version: str, kind: str, suffix: str = "") -> Object:
-    meta = job.metadata
-    return {
-        "apiVersion": api_version,
-        "kind": kind,
-        "metadata": {
-            "name": names.run_prefix(meta.name, meta.uid) + suffix,
-            "namespace": meta.namespace,
-            "labels": base_labels(names.LABEL_JOB, meta, "run"),
-            "ownerReferences": [owner_reference(Kind.FINE_TUNE_JOB, meta)],
-        },
-    }
+def _child(job: FineTuneJob, kind: str, name: str) -> Object:
+    return child(Kind.FINE_TUNE_JOB, job.metadata, kind, name, "run")
+
+
+def _prefix(job: FineTuneJob) -> str:
+    return names.run_prefix(job.metadata.name, job.metadata.uid)
 
 
 def _superseded(job: Object, observed: Observed) -> bool:
-    """Say whether a retry of the same stage took this Job's place."""
+    """Say whether a later retry of the stage replaces this Job."""
     number = int(job["metadata"]["labels"][names.LABEL_RETRY])
     return number < retry_of(observed.job.status, stage_of(job))
 
 
 def _leftovers(observed: Observed) -> list[Object]:
-    """Return the Jobs that a finished run no longer needs; a failed one stays with its pods, for their logs."""
+    """Return the Jobs that a finished run no longer needs; a failed Job keeps its pods, whose logs are of use."""
     if not failed(observed.job.status):
         return observed.jobs
     stage = observed.job.spec.next_stage(observed.job.status)

@@ -1,6 +1,6 @@
-"""Named rules about a run, in order: why it cannot go on now (`BLOCKS`) and why it has failed for good (`FAILURES`).
+"""Rules about a run: why it is blocked now (`BLOCKS`) and why it has failed for good (`FAILURES`). Pure.
 
-The two tuples at the end are the specification. Each rule is pure and looks at one thing.
+The two tuples at the end are the specification; in each, the first rule that applies decides.
 """
 
 from __future__ import annotations
@@ -13,44 +13,40 @@ from loraform_api.finetunejob_status import AttemptStatus, FineTuneJobStatus
 from loraform_api.meta import parse_timestamp
 from loraform_api.names import RunStage
 from loraform_api.run import HINTS, FailureClass
-from loraform_operator.finetunejob.observe import Object, Observed, job_finished, retry_of
-from loraform_operator.finetunejob.reports import (
-    clean,
-    condition,
-    container_statuses,
-    phase,
-    sidecar_statuses,
-    stage_of,
-)
-from loraform_operator.pods.memory import killed_of, memory_hint, memory_kill, memory_words
-from loraform_operator.settings import Settings
+from loraform_operator.finetunejob.observe import Observed, job_finished, retry_of
+from loraform_operator.finetunejob.reports import stage_of
+from loraform_operator.kube.objects import Object, condition_of
+from loraform_operator.pods.memory import memory_hint, oom_killed, oom_message, oom_termination
+from loraform_operator.pods.status import phase, sidecar_statuses, unschedulable_message, waiting_containers
+from loraform_operator.pods.text import clean
+from loraform_operator.settings import Settings, unknown_profile
 
 RESTARTS_WITHOUT_PROGRESS = 20
 RESTARTS = (FailureClass.SAVED_AND_STOPPED, FailureClass.PEER_LOST)
 LOST_REPORTS = 3
 SETTLING = timedelta(seconds=5)
-"""What is missing for a shorter time is no news: objects applied together come one after the other."""
+"""Ignore missing references for this long: objects that are applied together arrive one after the other."""
 NO_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 NO_CONTAINER = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
 
 @dataclass(frozen=True)
 class Block:
-    """Something that must change before the run goes on."""
+    """Why the run cannot continue now."""
 
     reason: str
     message: str
     stalled: bool = False
-    """True: nothing but the user can change it."""
+    """True when only the user can help."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The run has failed for good."""
+    """Why the run has failed for good."""
 
     reason: FailureClass
     message: str
-    """What happened, and what to do next."""
+    """The cause and the next step."""
 
 
 def failure(reason: FailureClass, message: str, hint: str | None = None) -> Failure:
@@ -59,7 +55,7 @@ def failure(reason: FailureClass, message: str, hint: str | None = None) -> Fail
 
 
 def deadline(observed: Observed) -> datetime | None:
-    """Return when `activeDeadlineSeconds` runs out."""
+    """Return when `spec.activeDeadlineSeconds` ends, or None when it is not set."""
     seconds = observed.job.spec.active_deadline_seconds
     created = parse_timestamp(observed.job.metadata.creation_timestamp)
     return None if seconds is None else created + timedelta(seconds=seconds)
@@ -69,51 +65,48 @@ def _invalid(message: str) -> Block:
     return Block("InvalidSpec", message, stalled=True)
 
 
-def profile_is_known(observed: Observed, settings: Settings, now: datetime) -> Block | None:
-    name = observed.job.spec.placement.profile
-    if observed.run or name in settings.profiles:
-        return None
-    known = ", ".join(f"`{p}`" for p in sorted(settings.profiles))
-    return _invalid(f"spec.placement.profile: the operator has no profile `{name}`; choose one of {known}")
+def profile_exists(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+    message = unknown_profile(settings, "spec.placement.profile", observed.job.spec.placement.profile)
+    return _invalid(message) if message and not observed.run else None
 
 
-def model_is_there(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+def model_exists(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     reference, job = observed.job.spec.model_ref, observed.job
     if observed.run or reference is None or observed.model is not None:
         return None
     message = f"spec.modelRef: IaCModel `{reference.name}` does not exist in namespace `{job.metadata.namespace}`"
     if _is_new(job.metadata.creation_timestamp, now):
         return Block("Pending", message)
-    return Block(FailureClass.MISSING_REFERENCE.value, f"{message}: create it, or make the job without `modelRef`")
+    return Block(FailureClass.MISSING_REFERENCE.value, f"{message}: create it, or create the job without `modelRef`")
 
 
 def policies_agree(observed: Observed, settings: Settings, now: datetime) -> Block | None:
-    mine, model = observed.job.spec.policy, observed.model
-    if observed.run or model is None or mine is None or model.policy is None or mine == model.policy:
+    policy, model = observed.job.spec.policy, observed.model
+    if observed.run or model is None or policy is None or model.policy is None or policy == model.policy:
         return None
     name = observed.job.spec.model_ref and observed.job.spec.model_ref.name
-    return _invalid(f"spec.policy differs from the policy of IaCModel `{name}`: leave it out, or make both equal")
+    return _invalid(f"spec.policy differs from the policy of IaCModel `{name}`: remove it, or make both equal")
 
 
-def base_is_the_live_one(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+def base_matches_live(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     live = observed.model.live if observed.model else None
     base, method = observed.job.spec.base_model.storage_uri, observed.job.spec.method
     if observed.run or live is None:
         return None
     if live.method is not method:
         return _invalid(
-            f"spec.method is {method}, but the live version {live.version} was made by {live.method}: "
-            "one engine cannot compare them; use that method, or another IaCModel"
+            f"spec.method is {method}, but the live version {live.version} was trained with {live.method}: "
+            "one engine cannot load both for the comparison; use that method, or another IaCModel"
         )
     if live.base_model_uri == base:
         return None
     return _invalid(
-        f"spec.baseModel.storageUri is {base}, but the live version {live.version} stands on {live.base_model_uri}:"
-        " one engine cannot compare them; use that base, or another IaCModel"
+        f"spec.baseModel.storageUri is {base}, but the live version {live.version} was trained on "
+        f"{live.base_model_uri}: one engine cannot load both for the comparison; use that base, or another IaCModel"
     )
 
 
-def claims_are_there(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+def claims_exist(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     if not observed.missing_claims:
         return None
     namespace = observed.job.metadata.namespace
@@ -124,11 +117,11 @@ def claims_are_there(observed: Observed, settings: Settings, now: datetime) -> B
     )
 
 
-def flux_sources_are_there(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+def flux_sources_have_artifacts(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     if observed.run or not observed.missing_flux:
         return None
-    message = f"{', '.join(observed.missing_flux)} offers no artifact in namespace `{observed.job.metadata.namespace}`"
-    hint = "create it, see why Flux does not fetch it, and let the operator read it (chart value `flux.enabled`)"
+    message = f"{', '.join(observed.missing_flux)} has no artifact in namespace `{observed.job.metadata.namespace}`"
+    hint = "create it, check why Flux does not fetch it, and allow the operator to read it (chart value `flux.enabled`)"
     return Block(FailureClass.MISSING_REFERENCE.value, f"{message}: {hint}")
 
 
@@ -142,55 +135,53 @@ def pods_are_created(observed: Observed, settings: Settings, now: datetime) -> B
     return _blocked(reason, observed.pods_refused) if observed.pods_refused else None
 
 
-def pods_find_a_node(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+def pods_are_scheduled(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
-        for found in pod.get("status", {}).get("conditions") or []:
-            if (found["type"], found["status"]) == ("PodScheduled", "False") and found.get("message"):
-                if _is_new(pod["metadata"]["creationTimestamp"], now):
-                    continue
-                volume = "volume" in found["message"].lower()
-                reason = FailureClass.VOLUME_NOT_BOUND if volume else FailureClass.UNSCHEDULABLE
-                return _blocked(reason, found["message"])
+        message = unschedulable_message(pod)
+        if message and not _is_new(pod["metadata"]["creationTimestamp"], now):
+            volume = "volume" in message.lower()
+            return _blocked(FailureClass.VOLUME_NOT_BOUND if volume else FailureClass.UNSCHEDULABLE, message)
     return None
 
 
 def containers_start(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
-        for container in container_statuses(pod):
-            waiting = container.get("state", {}).get("waiting") or {}
-            told = f"container {container['name']}: {waiting.get('message') or waiting.get('reason')}"
-            if waiting.get("reason") in NO_IMAGE:
-                return _blocked(FailureClass.IMAGE_PULL_ERROR, told)
-            if waiting.get("reason") in NO_CONTAINER:
-                return _blocked(FailureClass.PODS_NOT_CREATED, told)
+        for container in waiting_containers(pod):
+            if container.reason in NO_IMAGE:
+                return _blocked(FailureClass.IMAGE_PULL_ERROR, container.message)
+            if container.reason in NO_CONTAINER:
+                return _blocked(FailureClass.PODS_NOT_CREATED, container.message)
     return None
 
 
-def sidecars_fit_their_memory(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+def sidecars_stay_within_memory(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
-        killed = killed_of([c for c in sidecar_statuses(pod) if not _went_on(observed, pod, c)])
+        killed = oom_killed([c for c in sidecar_statuses(pod) if not _progressed_since_kill(observed, pod, c)])
         if killed:
-            told = f"{memory_words(killed)} and is started again"
-            return Block(FailureClass.OUT_OF_MEMORY.value, f"{told} - {memory_hint(killed)}")
+            message = f"{oom_message(killed)} and is being restarted"
+            return Block(FailureClass.OUT_OF_MEMORY.value, f"{message} - {memory_hint(killed)}")
     return None
 
 
 def sidecars_stay_up(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
-        for container in container_statuses(pod):
-            waiting = container.get("state", {}).get("waiting") or {}
-            if waiting.get("reason") == "CrashLoopBackOff":
-                ended = (container.get("lastState", {}).get("terminated") or {}).get("message") or ""
-                last = clean(ended.strip().rpartition("\n")[2])
-                told = f"container {container['name']} has ended {container.get('restartCount', 0)} times"
-                where = f"kubectl logs {pod['metadata']['name']} -c {container['name']}"
-                return Block("SidecarCrashing", f"{told}: {last} - Read {where}, and check the profile.")
+        for container in waiting_containers(pod):
+            if container.reason == "CrashLoopBackOff":
+                return _crashing(pod, container.status)
     return None
 
 
-def _went_on(observed: Observed, pod: Object, sidecar: Object) -> bool:
-    """Say whether the evaluator made progress after the sidecar was killed: it did without what was lost."""
-    report, killed = observed.progress, (memory_kill(sidecar) or {}).get("finishedAt")
+def _crashing(pod: Object, container: Object) -> Block:
+    log = (container.get("lastState", {}).get("terminated") or {}).get("message") or ""
+    last = clean(log.strip().rpartition("\n")[2])
+    message = f"container {container['name']} has exited {container.get('restartCount', 0)} times"
+    command = f"kubectl logs {pod['metadata']['name']} -c {container['name']}"
+    return Block("SidecarCrashing", f"{message}: {last} - Read `{command}`, and check the profile.")
+
+
+def _progressed_since_kill(observed: Observed, pod: Object, sidecar: Object) -> bool:
+    """Say whether the evaluator made progress after the sidecar was killed, so that the kill no longer blocks it."""
+    report, killed = observed.progress, (oom_termination(sidecar) or {}).get("finishedAt")
     if report is None or killed is None or report.pod_uid != pod["metadata"]["uid"]:
         return False
     return report.received > parse_timestamp(killed)
@@ -209,22 +200,23 @@ def _waiting_pods(observed: Observed) -> list[Object]:
     return [p for p in observed.pods if stage_of(p) == stage and phase(p) in ("Pending", "Running")]
 
 
-def deadline_is_over(observed: Observed, status: FineTuneJobStatus, now: datetime) -> Failure | None:
+def deadline_exceeded(observed: Observed, status: FineTuneJobStatus, now: datetime) -> Failure | None:
     end = deadline(observed)
     if end is None or now < end:
         return None
     seconds = observed.job.spec.active_deadline_seconds
     stage = observed.job.spec.next_stage(status)
-    return failure(FailureClass.DEADLINE_EXCEEDED, f"{seconds} s after its creation the run was still in stage {stage}")
+    message = f"the run was still in stage {stage} {seconds} s after its creation (spec.activeDeadlineSeconds)"
+    return failure(FailureClass.DEADLINE_EXCEEDED, message)
 
 
-def no_restart_makes_progress(observed: Observed, status: FineTuneJobStatus, now: datetime) -> Failure | None:
+def restarts_make_no_progress(observed: Observed, status: FineTuneJobStatus, now: datetime) -> Failure | None:
     stops = [a for a in status.attempts if a.reason in RESTARTS][-RESTARTS_WITHOUT_PROGRESS:]
     steps = [a.resumed_from_step or 0 for a in stops]
     if len(steps) < RESTARTS_WITHOUT_PROGRESS or max(steps) > steps[0]:
         return None
     hint = "Find out what keeps stopping the pods, or lower `checkpoint.everySteps`, in a new FineTuneJob."
-    message = f"{RESTARTS_WITHOUT_PROGRESS} restarts in a row began at step {steps[0]}"
+    message = f"{RESTARTS_WITHOUT_PROGRESS} restarts in a row made no progress beyond step {steps[0]}"
     return failure(FailureClass.SAVED_AND_STOPPED, message, hint)
 
 
@@ -238,7 +230,7 @@ def reports_stay_lost(observed: Observed, status: FineTuneJobStatus, now: dateti
 
 def stage_job_failed(observed: Observed, status: FineTuneJobStatus, now: datetime) -> Failure | None:
     job = observed.stage_job
-    failed = job and job_finished(job) and condition(job, "Failed")
+    failed = job and job_finished(job) and condition_of(job, "Failed")
     if not job or not failed:
         return None
     last = _last_attempt(status, stage_of(job))
@@ -254,35 +246,35 @@ def _last_attempt(status: FineTuneJobStatus, stage: RunStage) -> AttemptStatus |
 
 
 BLOCKS: tuple[Callable[[Observed, Settings, datetime], Block | None], ...] = (
-    profile_is_known,
-    model_is_there,
+    profile_exists,
+    model_exists,
     policies_agree,
-    base_is_the_live_one,
-    claims_are_there,
-    flux_sources_are_there,
+    base_matches_live,
+    claims_exist,
+    flux_sources_have_artifacts,
     objects_are_accepted,
     pods_are_created,
-    pods_find_a_node,
+    pods_are_scheduled,
     containers_start,
-    sidecars_fit_their_memory,
+    sidecars_stay_within_memory,
     sidecars_stay_up,
 )
-"""Why a run cannot go on now; the first that applies is told."""
+"""Why a run cannot continue now."""
 
 FAILURES: tuple[Callable[[Observed, FineTuneJobStatus, datetime], Failure | None], ...] = (
     stage_job_failed,
-    no_restart_makes_progress,
+    restarts_make_no_progress,
     reports_stay_lost,
-    deadline_is_over,
+    deadline_exceeded,
 )
-"""Why a run has failed for good; the first that applies is told."""
+"""Why a run has failed for good."""
 
 
 def first_block(observed: Observed, settings: Settings, now: datetime) -> Block | None:
-    """Return the first reason why the run cannot go on now."""
+    """Return the first reason why the run cannot continue now."""
     return next((b for rule in BLOCKS if (b := rule(observed, settings, now))), None)
 
 
 def first_failure(observed: Observed, status: FineTuneJobStatus, now: datetime) -> Failure | None:
-    """Return the first reason why the run has failed; `status` already holds this pass's attempts."""
+    """Return the first reason why the run has failed; `status` already has the attempts of this reconcile."""
     return next((f for rule in FAILURES if (f := rule(observed, status, now))), None)

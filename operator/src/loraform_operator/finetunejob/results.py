@@ -1,4 +1,4 @@
-"""From a stage's report to the fields of status that it fills. Pure."""
+"""Turns the report of a stage into fields of the status. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIGITS = 4
 
 
 def results_of(status: FineTuneJobStatus, report: StageReport) -> dict[str, Any]:
-    """Return the changes to `status`; raises pydantic's ValidationError when a value is out of its bounds."""
+    """Return the changed fields of `status`; raises pydantic's ValidationError when a value is out of bounds."""
     changes: dict[str, Any] = {}
     provenance = status.provenance
     if report.prepare is not None:
@@ -85,6 +85,6 @@ def _arm(arm: ArmResult) -> ArmStatus:
 
 
 def rate(passed: int, rows: int) -> str:
-    """Return passed / rows as text with four digits, rounded down: only all rows make a 1."""
+    """Return passed / rows as text with four decimals, rounded down so that only `passed == rows` gives 1."""
     scaled = passed * 10**DIGITS // rows if rows else 0
     return f"{scaled // 10**DIGITS}.{scaled % 10**DIGITS:0{DIGITS}d}"

@@ -1,8 +1,6 @@
-"""The Job of each stage: volumes, containers, failure policy. Pure; created once and never patched."""
+"""Builds the Job of each stage: volumes, containers, failure policy. Pure; Jobs are never patched."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from loraform_api import artifact, names
 from loraform_api.dataset import DatasetSpec, OnFinding
@@ -12,18 +10,18 @@ from loraform_api.run import PERMANENT, ExitCode
 from loraform_api.training import Method
 from loraform_operator.context import Endpoint
 from loraform_operator.finetunejob import nodes
-from loraform_operator.finetunejob.observe import Run
+from loraform_operator.finetunejob.observe import Run, run_config_name, workspace_name
 from loraform_operator.finetunejob.volumes import volumes_of
-from loraform_operator.pods.engine import engine_container, gpu
+from loraform_operator.kube.children import child
+from loraform_operator.kube.objects import Object
+from loraform_operator.pods.engine import engine_container, gpu_limits
 from loraform_operator.pods.parts import (
     CA_PATH,
     CONTAINER_SECURITY,
     TOKEN_MOUNT,
     TOKEN_PATH,
-    base_labels,
     claim_volume,
     environment,
-    owner_reference,
     pod_base,
     resources,
     scratch_volumes,
@@ -32,35 +30,26 @@ from loraform_operator.pods.parts import (
     verifier_container,
 )
 
-Object = dict[str, Any]
 RUN_MOUNT = {"name": "run", "mountPath": names.RUN_DIR, "readOnly": True}
 WORKSPACE_MOUNT = {"name": "workspace", "mountPath": names.WORKSPACE_DIR}
 GRACE_SECONDS = {RunStage.TRAIN: 120}
-"""Time to save a checkpoint after SIGTERM; 30 for the other stages."""
+"""Seconds from SIGTERM to SIGKILL, enough to save a checkpoint; 30 for the other stages."""
 LIGHT = {RunStage.PREPARE: ("100m", "512Mi", "4Gi"), RunStage.EVALUATE: ("100m", "256Mi", "2Gi")}
-"""CPU request, memory request and memory limit of stages that do not train; the others take `SMALL`."""
+"""CPU request, memory request and memory limit of stages that do not train; `SMALL` where not listed."""
 RESTARTED = (ExitCode.SAVED_AND_STOPPED, ExitCode.PEER_LOST)
 """Ends of a train pod that are nobody's fault: the next one resumes, and `backoffLimit` does not count them."""
 SMALL = ("100m", "256Mi", "1Gi")
 
 
 def stage_job(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoint: Endpoint) -> Object:
-    """Return the Kubernetes Job of one stage, or of its `retry`-th repetition after a lost report."""
+    """Return the Job of a stage; `retry` counts the earlier Jobs whose report was lost."""
     meta = job.metadata
-    labels = {
-        **base_labels(names.LABEL_JOB, meta, stage.value),
-        names.LABEL_STAGE: stage.value,
-        names.LABEL_RETRY: str(retry),
-    }
+    name = names.stage_job_name(meta.name, meta.uid, stage, retry)
+    obj = child(Kind.FINE_TUNE_JOB, meta, "Job", name, stage.value)
+    labels = obj["metadata"]["labels"]
+    labels |= {names.LABEL_STAGE: stage.value, names.LABEL_RETRY: str(retry)}
     return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": names.stage_job_name(meta.name, meta.uid, stage, retry),
-            "namespace": meta.namespace,
-            "labels": labels,
-            "ownerReferences": [owner_reference(Kind.FINE_TUNE_JOB, meta)],
-        },
+        **obj,
         "spec": {
             "backoffLimit": job.spec.backoff_limit,
             **(nodes.parallelism(job) if stage is RunStage.TRAIN else {"completions": 1, "parallelism": 1}),
@@ -84,18 +73,17 @@ def _failure_rules(stage: RunStage) -> list[Object]:
 
 def _pod(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoint: Endpoint) -> Object:
     meta = job.metadata
-    prefix = names.run_prefix(meta.name, meta.uid)
     volumes, mounts = volumes_of(job, stage, run)
     sidecars = _sidecars(job, stage, run)
     files = [{"key": k, "path": k} for k in (names.RUN_CONFIG_FILE, names.CA_FILE)]
     pod: Object = {
-        **pod_base(prefix, job.spec.placement),
+        **pod_base(names.run_prefix(meta.name, meta.uid), job.spec.placement),
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS.get(stage, 30),
         "containers": [_container(job, stage, run, _environment(job, stage, retry, run, endpoint), mounts)],
         "volumes": [
-            {"name": "run", "configMap": {"name": f"{prefix}-run", "items": files}},
-            claim_volume("workspace", f"{prefix}-workspace", read_only=False),
+            {"name": "run", "configMap": {"name": run_config_name(job), "items": files}},
+            claim_volume("workspace", workspace_name(job), read_only=False),
             token_volume(meta),
             *(v for c in [stage.value, *(s["name"] for s in sidecars)] for v in scratch_volumes(c)),
             *volumes,
@@ -112,16 +100,16 @@ def _container(job: FineTuneJob, stage: RunStage, run: Run, env: list[Object], m
     placement = job.spec.placement
     if stage is RunStage.TRAIN:
         size = placement.resources
-        needs = resources(size.cpu, size.memory, gpu=gpu(run.facts.profile, placement.gpus))
+        requirements = resources(size.cpu, size.memory, gpu=gpu_limits(run.facts.profile, placement.gpus))
     else:
         cpu, memory, limit = LIGHT.get(stage, SMALL)
-        needs = resources(cpu, memory, limit=limit)
+        requirements = resources(cpu, memory, limit=limit)
     return {
         "name": stage.value,
         "image": run.config.images["trainer"],
         "args": [stage.value],
         "env": env,
-        "resources": needs,
+        "resources": requirements,
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePath": names.TERMINATION_LOG,
         "volumeMounts": [RUN_MOUNT, WORKSPACE_MOUNT, TOKEN_MOUNT, tmp_mount(stage.value), *mounts],
@@ -129,19 +117,19 @@ def _container(job: FineTuneJob, stage: RunStage, run: Run, env: list[Object], m
 
 
 def _environment(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoint: Endpoint) -> list[Object]:
-    """Return where progress goes, and for train pods, where the others are."""
+    """Return the environment: where to report progress, and for train pods the rendezvous."""
     meta = job.metadata
     progress = {
         names.ENV_SERVER_URL: endpoint.base_url + names.progress_path(meta.namespace, meta.name),
         names.ENV_SERVER_CA: CA_PATH,
         names.ENV_SERVER_TOKEN: TOKEN_PATH,
     }
-    where = nodes.environment(job, run.facts.profile, retry) if stage is RunStage.TRAIN else {}
-    return environment(**progress, **where)
+    rendezvous = nodes.environment(job, run.facts.profile, retry) if stage is RunStage.TRAIN else {}
+    return environment(**progress, **rendezvous)
 
 
 def _sidecars(job: FineTuneJob, stage: RunStage, run: Run) -> list[Object]:
-    """Return engine and verifier as native sidecars: they end with the stage's container, so the Job ends too."""
+    """Return engine and verifier as native sidecars: they end with the stage's container, so the Job can complete."""
     image = run.config.images["verifier"]
     if stage is RunStage.PREPARE and verifies(job.spec.dataset):
         sidecars = [verifier_container(image, None)]
@@ -156,8 +144,9 @@ def _sidecars(job: FineTuneJob, stage: RunStage, run: Run) -> list[Object]:
 
 
 def _engine(job: FineTuneJob, run: Run, model: str) -> Object:
-    """Return the engine of a folder of the workspace. A merged model is held as it was written, and so is the base
-    that it is compared with: whole, and without adapters.
+    """Return the engine for a model folder of the workspace.
+
+    A merged model and the base that it is compared with are loaded unquantised and without adapters.
     """
     merged = job.spec.output.merge
     return engine_container(
@@ -172,5 +161,5 @@ def _engine(job: FineTuneJob, run: Run, model: str) -> Object:
 
 
 def verifies(dataset: DatasetSpec) -> bool:
-    """Say whether `prepare` asks Terraform."""
+    """Say whether `prepare` runs Terraform, and so needs a verifier."""
     return dataset.checks.validity is not OnFinding.OFF or dataset.repair_examples.percent > 0

@@ -1,4 +1,4 @@
-"""The whole status of a run from what was observed. Pure: `derive_status` is the only writer, `now` is given.
+"""Derives the status of a run from what was observed. Pure: only `derive_status` decides it, `now` is a parameter.
 
 state      Ready    Succeeded  DatasetReady               Reconciling  Stalled
 running    False    Unknown    Unknown, True once prepared   True        -
@@ -27,22 +27,23 @@ from loraform_api.finetunejob_status import (
     StageStatus,
 )
 from loraform_api.meta import Condition, ConditionStatus, find_condition, merge_conditions, timestamp
-from loraform_api.names import RunStage, run_prefix
+from loraform_api.names import RunStage
 from loraform_api.run import StageReport
-from loraform_operator.finetunejob.observe import Observed
+from loraform_operator.finetunejob.observe import Observed, run_config_name
 from loraform_operator.finetunejob.policies import Block, Failure, first_block, first_failure
 from loraform_operator.finetunejob.reports import (
-    clean,
-    condition,
+    completion_index,
     failed_attempt,
     finish_time,
     lost_attempt,
-    phase,
-    rank,
     read_report,
     stage_of,
 )
 from loraform_operator.finetunejob.results import results_of
+from loraform_operator.kube.objects import condition_of
+from loraform_operator.kube.resource import conditions_of, invalid_status
+from loraform_operator.pods.status import phase
+from loraform_operator.pods.text import clean
 from loraform_operator.settings import Settings
 
 ATTEMPTS_KEPT = 30
@@ -64,37 +65,34 @@ def derive_status(observed: Observed, settings: Settings, now: datetime) -> Fine
     status, lost = _record_stage(status, observed, now)
     failure = first_failure(observed, status, now) if observed.job.spec.next_stage(status) else None
     block = None if failure or lost else first_block(observed, settings, now)
-    phase_now = _phase(status, observed, failure)
+    new_phase = _phase(status, observed, failure)
     updates = {
         "observed_generation": observed.job.metadata.generation,
-        "phase": phase_now,
-        "progress": _progress(status, observed, phase_now),
+        "phase": new_phase,
+        "progress": _progress(status, observed, new_phase),
         "conditions": merge_conditions(
-            observed.job.status.conditions, _conditions(status, observed.job, phase_now, block, failure, now)
+            observed.job.status.conditions, _conditions(status, observed.job, new_phase, block, failure, now)
         ),
     }
     return status.model_copy(update=updates)
 
 
-def invalid_status(generation: int, old: FineTuneJobStatus, message: str, now: datetime) -> FineTuneJobStatus:
-    """Return the status of an object whose spec we cannot read."""
-    rows = [
-        (ConditionType.READY, ConditionStatus.FALSE, "InvalidSpec", message),
-        (ConditionType.SUCCEEDED, ConditionStatus.UNKNOWN, "InvalidSpec", "the run has not begun"),
-        (ConditionType.DATASET_READY, ConditionStatus.UNKNOWN, "InvalidSpec", "the run has not begun"),
-        (ConditionType.STALLED, ConditionStatus.TRUE, "InvalidSpec", message),
-    ]
-    conditions = merge_conditions(old.conditions, _build(rows, generation, now))
-    return old.model_copy(update={"observed_generation": generation, "phase": PENDING, "conditions": conditions})
+def invalid_spec_status(old: FineTuneJobStatus, generation: int, message: str, now: datetime) -> FineTuneJobStatus:
+    """Return the status of an object whose spec cannot be read."""
+    unknown = (ConditionType.SUCCEEDED, ConditionType.DATASET_READY)
+    rows = [(type_, ConditionStatus.UNKNOWN, "InvalidSpec", "the run has not started") for type_ in unknown]
+    status = invalid_status(old, generation, message, conditions_of(rows, generation, now), now)
+    return status.model_copy(update={"phase": PENDING})
 
 
 def finished(status: FineTuneJobStatus) -> bool:
-    """Say whether the run has succeeded or failed; neither ever changes again."""
+    """Say whether the run has succeeded or failed; both are final."""
     succeeded = find_condition(status.conditions, ConditionType.SUCCEEDED)
     return succeeded is not None and succeeded.status != "Unknown"
 
 
 def failed(status: FineTuneJobStatus) -> bool:
+    """Say whether the run has failed for good."""
     succeeded = find_condition(status.conditions, ConditionType.SUCCEEDED)
     return succeeded is not None and succeeded.status == "False"
 
@@ -102,9 +100,9 @@ def failed(status: FineTuneJobStatus) -> bool:
 def _with_provenance(status: FineTuneJobStatus, observed: Observed) -> FineTuneJobStatus:
     if observed.run is None or status.provenance is not None:
         return status
-    meta, images = observed.job.metadata, observed.run.config.images
+    images = observed.run.config.images
     provenance = ProvenanceStatus(
-        run_config=f"{run_prefix(meta.name, meta.uid)}-run",
+        run_config=run_config_name(observed.job),
         images=[ImageStatus(name=name, image=image) for name, image in sorted(images.items())],
     )
     return status.model_copy(update={"provenance": provenance})
@@ -124,13 +122,16 @@ def _with_attempts(status: FineTuneJobStatus, new: list[AttemptStatus]) -> FineT
 
 
 def _record_stage(status: FineTuneJobStatus, observed: Observed, now: datetime) -> tuple[FineTuneJobStatus, bool]:
-    """Record the current stage when its Job is complete; True when it is, but left no report."""
+    """Record the current stage when its Job is complete; the second value is True when its report is lost."""
     job = observed.stage_job
-    complete = job and condition(job, "Complete")
+    complete = job and condition_of(job, "Complete")
     if not job or not complete:
         return status, False
     stage = stage_of(job)
-    pod = next((p for p in sorted(observed.pods, key=rank) if phase(p) == "Succeeded" and stage_of(p) == stage), None)
+    pod = next(
+        (p for p in sorted(observed.pods, key=completion_index) if phase(p) == "Succeeded" and stage_of(p) == stage),
+        None,
+    )
     report = read_report(pod) if pod else None
     results = _results(status, report) if report else None
     if report is None or results is None:
@@ -148,7 +149,7 @@ def _record_stage(status: FineTuneJobStatus, observed: Observed, now: datetime) 
 def _results(status: FineTuneJobStatus, report: StageReport) -> dict[str, Any] | None:
     try:
         return results_of(status, report)
-    except ValidationError:  # well-formed, but outside the bounds of status: as good as unreadable
+    except ValidationError:  # readable, but a value is out of the bounds of status
         return None
 
 
@@ -162,37 +163,36 @@ def _phase(status: FineTuneJobStatus, observed: Observed, failure: Failure | Non
     return PHASES[stage] if status.stages or running or observed.job.status.phase == PHASES[stage] else PENDING
 
 
-def _progress(status: FineTuneJobStatus, observed: Observed, phase_now: str) -> ProgressStatus | None:
+def _progress(status: FineTuneJobStatus, observed: Observed, new_phase: str) -> ProgressStatus | None:
     stage = observed.job.spec.next_stage(status)
     report = observed.progress
-    mine = {p["metadata"]["uid"] for p in observed.pods if stage_of(p) == stage}
-    if stage is None or report is None or report.pod_uid not in mine:
-        return status.progress if phase_now == observed.job.status.phase else None
-    told = report.status
+    stage_pods = {p["metadata"]["uid"] for p in observed.pods if stage_of(p) == stage}
+    if stage is None or report is None or report.pod_uid not in stage_pods:
+        return status.progress if new_phase == observed.job.status.phase else None
     return ProgressStatus(
-        percentage=told.progress_percentage or 0,
-        estimated_remaining_seconds=told.estimated_remaining_seconds,
-        metrics=metrics_of(told.metrics),
+        percentage=report.status.progress_percentage or 0,
+        estimated_remaining_seconds=report.status.estimated_remaining_seconds,
+        metrics=metrics_of(report.status.metrics),
         last_updated_time=timestamp(report.received),
     )
 
 
-def metrics_of(told: list[dict[str, str]]) -> list[Metric]:
-    """Return the first twenty well-formed metrics, the last value of each name."""
-    found: dict[str, Metric] = {}
-    for entry in told:
+def metrics_of(entries: list[dict[str, str]]) -> list[Metric]:
+    """Return the first twenty valid metrics, with the last value of each name."""
+    metrics: dict[str, Metric] = {}
+    for entry in entries:
         try:
             metric = Metric.model_validate(entry)
         except ValidationError:
             continue
-        found[metric.name] = metric
-    return list(found.values())[:20]
+        metrics[metric.name] = metric
+    return list(metrics.values())[:20]
 
 
 def _conditions(
     status: FineTuneJobStatus,
     job: FineTuneJob,
-    phase_now: str,
+    new_phase: str,
     block: Block | None,
     failure: Failure | None,
     now: datetime,
@@ -200,42 +200,27 @@ def _conditions(
     prepared = any(s.name is RunStage.PREPARE for s in status.stages)
     false, true, unknown = ConditionStatus.FALSE, ConditionStatus.TRUE, ConditionStatus.UNKNOWN
     dataset = (ConditionType.DATASET_READY, true, "Prepared", _summary(status, RunStage.PREPARE))
-    if phase_now == SUCCEEDED:
+    if new_phase == SUCCEEDED:
         done = _summary(status, RunStage.PUBLISH)
         rows = [(ConditionType.READY, true, SUCCEEDED, done), (ConditionType.SUCCEEDED, true, SUCCEEDED, done), dataset]
     elif failure is not None:
-        why = (failure.reason.value, failure.message)
-        rows = [(ConditionType.READY, false, *why), (ConditionType.SUCCEEDED, false, *why)]
-        rows.append(dataset if prepared else (ConditionType.DATASET_READY, false, *why))
-        rows.append((ConditionType.STALLED, true, *why))
+        cause = (failure.reason.value, failure.message)
+        rows = [(ConditionType.READY, false, *cause), (ConditionType.SUCCEEDED, false, *cause)]
+        rows.append(dataset if prepared else (ConditionType.DATASET_READY, false, *cause))
+        rows.append((ConditionType.STALLED, true, *cause))
     else:
-        what = (block.reason, block.message) if block else (phase_now, _doing(status, job.spec.next_stage(status)))
-        rows = [(ConditionType.READY, false, *what), (ConditionType.SUCCEEDED, unknown, *what)]
-        rows.append(dataset if prepared else (ConditionType.DATASET_READY, unknown, *what))
+        running = (new_phase, _running_message(status, job.spec.next_stage(status)))
+        cause = (block.reason, block.message) if block else running
+        rows = [(ConditionType.READY, false, *cause), (ConditionType.SUCCEEDED, unknown, *cause)]
+        rows.append(dataset if prepared else (ConditionType.DATASET_READY, unknown, *cause))
         stuck = block is not None and block.stalled
-        rows.append((ConditionType.STALLED if stuck else ConditionType.RECONCILING, true, *what))
-    return _build(rows, job.metadata.generation, now)
+        rows.append((ConditionType.STALLED if stuck else ConditionType.RECONCILING, true, *cause))
+    return conditions_of(rows, job.metadata.generation, now)
 
 
-def _build(
-    rows: list[tuple[ConditionType, ConditionStatus, str, str]], generation: int, now: datetime
-) -> list[Condition]:
-    return [
-        Condition(
-            type=type_.value,
-            status=state.value,
-            reason=reason,
-            message=message,
-            observed_generation=generation,
-            last_transition_time=timestamp(now),
-        )
-        for type_, state, reason, message in rows
-    ]
-
-
-def _doing(status: FineTuneJobStatus, stage: RunStage | None) -> str:
+def _running_message(status: FineTuneJobStatus, stage: RunStage | None) -> str:
     done = ", ".join(s.name for s in status.stages)
-    return f"stage {stage} is on its way" + (f"; finished: {done}" if done else "")
+    return f"running stage {stage}" + (f" (done: {done})" if done else "")
 
 
 def _summary(status: FineTuneJobStatus, stage: RunStage) -> str:

@@ -1,4 +1,4 @@
-"""Series of each IaCModel, computed at scrape: the live version, and the totals that its gateways report."""
+"""Metrics of each IaCModel, computed at scrape: live version, and the counters that its gateways report."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from loraform_api.names import Kind
 from loraform_operator.context import Cache
 from loraform_operator.endpoint.heartbeats import HeartbeatStore
 
-MEANINGS = {
-    Counter.REQUESTS: "Requests to a gateway pod since its start.",
-    Counter.ERRORS: "Requests that a gateway pod could not answer.",
-    Counter.VERIFIED_RAW: "Answers that passed every check as the model wrote them.",
-    Counter.VERIFIED_SERVED: "Answers that passed every check as they were served.",
-    Counter.UNVERIFIED: "Answers that failed a check or were asked for without one.",
+DESCRIPTIONS = {
+    Counter.REQUESTS: "Requests to a gateway pod since it started.",
+    Counter.ERRORS: "Requests that a gateway pod failed to answer.",
+    Counter.VERIFIED_RAW: "Answers that passed every check unchanged.",
+    Counter.VERIFIED_SERVED: "Answers that passed every check as served.",
+    Counter.UNVERIFIED: "Answers that failed a check or were not checked.",
 }
 
 
 class ModelCollector(Collector):
-    """Series die with the object, and those of a gateway pod when it has been silent for the heartbeat timeout."""
+    """Metrics of the IaCModels; those of a gateway pod end with its heartbeats, all others with the object."""
 
     def __init__(self, cache: Cache, heartbeats: HeartbeatStore, clock: Callable[[], datetime]) -> None:
         self._cache, self._heartbeats, self._clock = cache, heartbeats, clock
@@ -32,12 +32,12 @@ class ModelCollector(Collector):
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Return the families."""
+        """Return the metric families."""
         labels = ["namespace", "name"]
-        live = GaugeMetricFamily("loraform_iacmodel_live_version", "Version that answers now.", labels=labels)
+        live = GaugeMetricFamily("loraform_iacmodel_live_version", "Live version.", labels=labels)
         totals = {
-            counter: CounterMetricFamily(f"loraform_iacmodel_gateway_{counter}", meaning, labels=[*labels, "pod"])
-            for counter, meaning in MEANINGS.items()
+            counter: CounterMetricFamily(f"loraform_iacmodel_gateway_{counter}", description, labels=[*labels, "pod"])
+            for counter, description in DESCRIPTIONS.items()
         }
         for key, body in self._cache.all(Kind.IAC_MODEL):
             version = (body.get("status") or {}).get("liveVersion")

@@ -1,4 +1,4 @@
-"""The events of a status transition. Pure; told only after the status write has succeeded."""
+"""Events for a status change. Pure; posted after the status was written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from loraform_operator.kube.events import Note
 
 
 def transitions(old: IaCModelStatus, new: IaCModelStatus) -> list[Note]:
-    """Return what happened between two statuses, in order."""
+    """Return the events for the change from `old` to `new`, in order."""
     known = {v.version for v in old.versions}
     notes = [
         Note(

@@ -1,10 +1,9 @@
-"""What is there: the model's objects and candidates from the indexes, and what its pods last said."""
+"""Observes a model: its objects and candidates from the indexes, and the heartbeats of its agents."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,41 +14,46 @@ from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
 from loraform_api.names import Kind
 from loraform_operator.context import Context, Key
 from loraform_operator.iacmodel.versions import newest_accepted, read_versions, undecided
-
-Object = dict[str, Any]
+from loraform_operator.kube.children import is_owned
+from loraform_operator.kube.errors import InvalidSpec
+from loraform_operator.kube.objects import Object
+from loraform_operator.kube.resource import read_resource
+from loraform_operator.settings import Settings, unknown_profile
 
 
 @dataclass(frozen=True)
 class Observed:
+    """Everything that decisions, route, plan and status of a model are derived from."""
+
     model: IaCModel
     children: tuple[Object, ...] = ()
-    """Everything of this model: labels and owner uid are ours."""
+    """Objects that the model owns."""
     route: Route | None = None
-    """The route ConfigMap: the truth of what is live."""
+    """The current route; it determines which version is live."""
     versions: tuple[VersionRecord, ...] = ()
     """Newest first."""
     candidates: tuple[FineTuneJob, ...] = ()
-    """Succeeded jobs for this model that have no version yet, in order of completion."""
+    """Succeeded jobs of this model without a version, in order of completion."""
     agents: Mapping[str, Heartbeat] = field(default_factory=dict)
-    """By pod uid; those heard of lately."""
+    """Current heartbeats of agents, by pod uid."""
     refused: str = ""
-    """The API server's answer to an object that it did not accept in this pass."""
+    """The API server's message about an object that it refused in this reconcile; empty when it refused none."""
 
     @property
     def live(self) -> VersionRecord | None:
-        """The version that answers, by the route."""
+        """The version whose adapter the route marks as live."""
         digest = self.route.live if self.route else None
-        same = [v for v in self.versions if digest is not None and v.artifact_digest == digest]
-        return newest_accepted(same) or next(iter(same), None)
+        versions = [v for v in self.versions if digest is not None and v.artifact_digest == digest]
+        return newest_accepted(versions) or next(iter(versions), None)
 
     @property
     def target(self) -> VersionRecord | None:
-        """The version that should answer: the newest accepted one."""
+        """The version that should be live: the newest accepted one."""
         return newest_accepted(self.versions)
 
     def child(self, kind: str, name: str) -> Object | None:
-        mine = (c for c in self.children if c["kind"] == kind and c["metadata"]["name"] == name)
-        return next(mine, None)
+        """Return the owned object of that kind and name, or None."""
+        return next((c for c in self.children if c["kind"] == kind and c["metadata"]["name"] == name), None)
 
     @property
     def engine(self) -> Object | None:
@@ -61,32 +65,41 @@ class Observed:
 
     @property
     def replicas(self) -> int:
-        """Engine pods that are wanted: by the spec, else by whoever scaled the Deployment."""
-        asked = self.model.spec.serving.replicas
+        """Desired engine pods: from the spec, else from the Deployment, which an autoscaler may scale."""
+        specified = self.model.spec.serving.replicas
         scaled = self.engine["spec"].get("replicas") if self.engine else None
-        return next((n for n in (asked, scaled) if n is not None), 1)
+        return next((n for n in (specified, scaled) if n is not None), 1)
+
+
+def read_model(body: Object, settings: Settings) -> IaCModel:
+    """Parse an IaCModel; raises `InvalidSpec` that names the field, also for an unknown profile."""
+    model = read_resource(IaCModel, body)
+    message = unknown_profile(settings, "spec.serving.placement.profile", model.spec.serving.placement.profile)
+    if message:
+        raise InvalidSpec(message)
+    return model
 
 
 async def observe(ctx: Context, key: Key, model: IaCModel) -> Observed:
-    """Gather everything that status and plan are derived from."""
-    children = tuple(c for c in ctx.cache.owned(key) if _owned(c, model.metadata.uid))
+    """Observe a model; raises `ClusterError`."""
+    children = tuple(c for c in ctx.cache.owned(key) if is_owned(c, model.metadata.uid))
     pods = {c["metadata"]["uid"] for c in children if c["kind"] == "Pod"}
     ctx.heartbeats.keep_pods((key.namespace, key.name), pods)
     observed = _observed(ctx, key, model, children)
     if not observed.candidates:
         return observed
-    # A decision is made once and for ever: it may not rest on what a watch has not told yet.
+    # A decision is final, so it is based on the API server and not on an index that may be outdated.
     selector = f"{names.LABEL_OWNER_UID}={model.metadata.uid}"
     revisions = await ctx.cluster.list("ControllerRevision", key.namespace, labels=selector)
     route = await ctx.cluster.get("ConfigMap", key.namespace, names.route_name(key.name))
-    rest = [c for c in children if c["kind"] != "ControllerRevision" and not _is_route(c, key.name)]
-    return _observed(ctx, key, model, (*rest, *revisions, *([_with_kind(route, "ConfigMap")] if route else [])))
+    others = [c for c in children if c["kind"] != "ControllerRevision" and not _is_route(c, key.name)]
+    return _observed(ctx, key, model, (*others, *revisions, *([_with_kind(route, "ConfigMap")] if route else [])))
 
 
 def _observed(ctx: Context, key: Key, model: IaCModel, children: tuple[Object, ...]) -> Observed:
     versions = read_versions(c for c in children if c["kind"] == "ControllerRevision")
-    known = ctx.routes.get((key.namespace, key.name))  # what we wrote last; the index may still tell what was before
-    route = known or next((read_route(c) for c in children if _is_route(c, key.name)), None)
+    written = ctx.routes.get((key.namespace, key.name))  # newer than the index
+    route = written or next((read_route(c) for c in children if _is_route(c, key.name)), None)
     return Observed(
         model=model,
         children=children,
@@ -98,7 +111,7 @@ def _observed(ctx: Context, key: Key, model: IaCModel, children: tuple[Object, .
 
 
 def read_route(config_map: Object) -> Route | None:
-    """Return the route in its ConfigMap; None when somebody made it unreadable (it is then written anew)."""
+    """Return the route in its ConfigMap; None when it is unreadable, and is then written again."""
     try:
         return Route.model_validate_json((config_map.get("data") or {}).get(names.ROUTE_FILE, ""))
     except ValidationError:
@@ -106,32 +119,27 @@ def read_route(config_map: Object) -> Route | None:
 
 
 def not_servable(observed: Observed, digest: str) -> str | None:
-    """Return an agent's reason why the adapter must not answer, or None."""
-    told = (a for beat in observed.agents.values() for a in beat.adapters if a.digest == digest)
-    return next((a.message for a in told if a.state == "NotServable"), None)
+    """Return an agent's reason why the engine cannot serve the adapter, or None."""
+    reports = (a for beat in observed.agents.values() for a in beat.adapters if a.digest == digest)
+    return next((a.message for a in reports if a.state == "NotServable"), None)
 
 
 def accepted_records(observed: Observed) -> list[VersionRecord]:
+    """Return the accepted versions, newest first."""
     return [v for v in observed.versions if v.decision is Decision.ACCEPTED]
 
 
 def _jobs(ctx: Context, key: Key) -> list[FineTuneJob]:
-    """Return the readable FineTuneJobs of the namespace that name this model."""
-    found = []
+    """Return the valid FineTuneJobs of the namespace that name this model."""
+    jobs = []
     for other, body in ctx.cache.all(Kind.FINE_TUNE_JOB):
         named = ((body.get("spec") or {}).get("modelRef") or {}).get("name") == key.name
         if other.namespace == key.namespace and named and body.get("status"):
             try:
-                found.append(FineTuneJob.model_validate(body))
+                jobs.append(FineTuneJob.model_validate(body))
             except ValidationError:
                 continue
-    return found
-
-
-def _owned(child: Object, uid: str) -> bool:
-    labels = child["metadata"].get("labels") or {}
-    owners = child["metadata"].get("ownerReferences") or []
-    return labels.get(names.LABEL_OWNER_UID) == uid or any(o["uid"] == uid for o in owners)
+    return jobs
 
 
 def _is_route(child: Object, model: str) -> bool:

@@ -1,12 +1,10 @@
-"""The objects that serve a model. Pure.
+"""Plans the objects that serve a model. Pure.
 
-A pod template depends on the base, on the claims that hold accepted versions, on profile and placement: not on which
-adapter is live. So a new version is loaded into running engines; only the route changes.
+Pod templates depend on the base, the claims of accepted versions, profile and placement, but not on the live adapter: a
+new version is loaded into running engines, and only the route changes.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from loraform_api import names
 from loraform_api.finetunejob import PlacementSpec
@@ -18,6 +16,8 @@ from loraform_operator.context import Endpoint
 from loraform_operator.iacmodel.observe import Observed, accepted_records
 from loraform_operator.iacmodel.versions import expired, revision_name
 from loraform_operator.kube.apply import Plan
+from loraform_operator.kube.children import child, child_labels
+from loraform_operator.kube.objects import Object
 from loraform_operator.pods.engine import engine_container
 from loraform_operator.pods.networkpolicy import egress_to_operator, network_policy
 from loraform_operator.pods.parts import (
@@ -25,10 +25,8 @@ from loraform_operator.pods.parts import (
     CONTAINER_SECURITY,
     TOKEN_MOUNT,
     TOKEN_PATH,
-    base_labels,
     claim_volume,
     environment,
-    owner_reference,
     pack_volumes,
     pod_base,
     resources,
@@ -39,26 +37,25 @@ from loraform_operator.pods.parts import (
 )
 from loraform_operator.settings import Settings
 
-Object = dict[str, Any]
 ENGINE, GATEWAY = "engine", "gateway"
 ENGINE_GRACE_SECONDS = 60
-"""Time for streams in work after SIGTERM."""
+"""Time for open streams after SIGTERM."""
 DRAIN_SECONDS = 5
-"""Time for Services to forget a pod before it stops listening."""
+"""Time for Services to remove a terminating pod before it stops listening."""
 CA_MOUNT = {"name": "ca", "mountPath": names.RUN_DIR, "readOnly": True}
 ROUTE_MOUNT = {"name": "route", "mountPath": names.ROUTE_DIR, "readOnly": True}
 BASE_MOUNT = {"name": "base", "mountPath": names.BASE_MOUNT, "readOnly": True}
 
 
 def plan(observed: Observed, settings: Settings, endpoint: Endpoint) -> Plan:
-    """Return what serves the route in force, and the versions that history no longer keeps."""
+    """Return the objects that serve the route, and the expired versions to delete."""
     model, route = observed.model, observed.route
     if route is None:
         return Plan(delete=_expired(observed, None))
     return Plan(
         apply=[
             _account(model),
-            _config_map(model, f"{model.metadata.name}-ca", {names.CA_FILE: endpoint.ca}),
+            _config_map(model, _ca_name(model), {names.CA_FILE: endpoint.ca}),
             *network_policies(model, endpoint),
             _service(model, names.engine_name(model.metadata.name), ENGINE, names.PORT_AGENT, names.PORT_AGENT),
             _service(model, model.metadata.name, GATEWAY, 80, names.PORT_GATEWAY),
@@ -70,13 +67,13 @@ def plan(observed: Observed, settings: Settings, endpoint: Endpoint) -> Plan:
 
 
 def route_config_map(model: IaCModel, route: Route) -> Object:
-    """Return the route as it is kept: the truth of what is live, and the pods' cold start."""
+    """Return the ConfigMap of the route: it determines what is live, and pods start from it."""
     data = {names.ROUTE_FILE: route.model_dump_json(by_alias=True, exclude_none=True)}
     return _config_map(model, names.route_name(model.metadata.name), data)
 
 
 def engine_deployment(observed: Observed, route: Route, settings: Settings, endpoint: Endpoint) -> Object:
-    """Return the engine with its agent. One pod goes before the next comes: a GPU or an RWO claim is not had twice."""
+    """Return the engine with its agent. A pod ends before its successor starts, which needs its GPU or RWO claim."""
     model, serving = observed.model, observed.model.spec.serving
     profile = settings.profiles[serving.placement.profile]
     stores = sorted({split_claim_uri(v.artifact_uri)[0] for v in accepted_records(observed)})
@@ -105,7 +102,7 @@ def engine_deployment(observed: Observed, route: Route, settings: Settings, endp
 
 
 def gateway_deployment(observed: Observed, route: Route, settings: Settings, endpoint: Endpoint) -> Object:
-    """Return the gateway with the verifier as its native sidecar."""
+    """Return the gateway with the verifier as a native sidecar."""
     model, placement = observed.model, observed.model.spec.serving.placement
     policy = model.spec.policy
     engine_url = f"http://{names.engine_name(model.metadata.name)}.{model.metadata.namespace}.svc:{names.PORT_AGENT}"
@@ -129,22 +126,21 @@ def gateway_deployment(observed: Observed, route: Route, settings: Settings, end
 
 
 def network_policies(model: IaCModel, endpoint: Endpoint) -> list[Object]:
-    """Return who may talk to whom: anybody to the gateway, it alone to the engine, both to the operator."""
+    """Return the policies: all pods may reach the gateway, only it the engine, and both the operator."""
     operator = egress_to_operator(endpoint)
     to_engine = {"to": [{"podSelector": _selector(model, ENGINE)}], "ports": [_tcp(names.PORT_AGENT)]}
-    names_service = {"to": [{"namespaceSelector": {}}], "ports": [{"port": 53, "protocol": "UDP"}, _tcp(53)]}
+    dns = {"to": [{"namespaceSelector": {}}], "ports": [{"port": 53, "protocol": "UDP"}, _tcp(53)]}
     from_gateway = {"from": [{"podSelector": _selector(model, GATEWAY)}], "ports": [_tcp(names.PORT_AGENT)]}
     rules = {
         ENGINE: network_policy(_selector(model, ENGINE), egress=operator, ingress=[from_gateway]),
         GATEWAY: network_policy(
             _selector(model, GATEWAY),
-            egress=[*operator, to_engine, names_service],
+            egress=[*operator, to_engine, dns],
             ingress=[{"ports": [_tcp(names.PORT_GATEWAY)]}],
         ),
     }
     return [
-        {**_child(model, "networking.k8s.io/v1", "NetworkPolicy", f"{model.metadata.name}-{part}", part), "spec": spec}
-        for part, spec in rules.items()
+        {**_child(model, "NetworkPolicy", _part_name(model, part), part), "spec": spec} for part, spec in rules.items()
     ]
 
 
@@ -155,22 +151,22 @@ def engine_selector(model: IaCModel) -> str:
 
 def _expired(observed: Observed, route: Route | None) -> list[Object]:
     in_use = {a.digest for a in route.adapters} if route else set()
-    old = expired(observed.versions, observed.model.spec.revision_history_limit, in_use)
-    found = (observed.child("ControllerRevision", revision_name(observed.model, v)) for v in old)
-    return [c for c in found if c is not None]
+    versions = expired(observed.versions, observed.model.spec.revision_history_limit, in_use)
+    revisions = (observed.child("ControllerRevision", revision_name(observed.model, v)) for v in versions)
+    return [r for r in revisions if r is not None]
 
 
 def _pod(
     model: IaCModel, placement: PlacementSpec, observed: Observed, route: Route, containers: tuple[str, ...]
 ) -> Object:
-    """Return the part that both pods share: account, placement, base, route, CA and token."""
+    """Return what both pods share: account, placement, base, route, CA, token and scratch volumes."""
     claim, _ = split_claim_uri(_first_loaded(observed, route).base_model_uri)
     return {
-        **pod_base(f"{model.metadata.name}-serving", placement),
+        **pod_base(_account_name(model), placement),
         "volumes": [
             claim_volume("base", claim, read_only=True),
             {"name": "route", "configMap": {"name": names.route_name(model.metadata.name)}},
-            {"name": "ca", "configMap": {"name": f"{model.metadata.name}-ca"}},
+            {"name": "ca", "configMap": {"name": _ca_name(model)}},
             token_volume(model.metadata),
             *(v for c in containers for v in scratch_volumes(c)),
         ],
@@ -178,7 +174,7 @@ def _pod(
 
 
 def _first_loaded(observed: Observed, route: Route) -> VersionRecord:
-    """Return a version of the route: all of them stand on one base, held in one way."""
+    """Return the first version of the route: all of them have the same base and method."""
     return next(v for v in observed.versions if v.artifact_digest == route.adapters[0].digest)
 
 
@@ -214,17 +210,16 @@ def _container(
 
 
 def _deployment(model: IaCModel, part: str, pod: Object, strategy: Object, replicas: int | None) -> Object:
-    """Return a Deployment; without `replicas` the number stays with whoever set it (an autoscaler)."""
-    name = f"{model.metadata.name}-{part}"
+    """Return a Deployment; with `replicas` None an autoscaler owns the number."""
     spec: Object = {
         "selector": _selector(model, part),
         "strategy": strategy,
         "revisionHistoryLimit": 2,
-        "template": {"metadata": {"labels": base_labels(names.LABEL_MODEL, model.metadata, part)}, "spec": pod},
+        "template": {"metadata": {"labels": child_labels(Kind.IAC_MODEL, model.metadata, part)}, "spec": pod},
     }
     if replicas is not None:
         spec["replicas"] = replicas
-    return {**_child(model, "apps/v1", "Deployment", name, part), "spec": spec}
+    return {**_child(model, "Deployment", _part_name(model, part), part), "spec": spec}
 
 
 def _service(model: IaCModel, name: str, part: str, port: int, target: int) -> Object:
@@ -232,30 +227,34 @@ def _service(model: IaCModel, name: str, part: str, port: int, target: int) -> O
         "selector": _selector(model, part)["matchLabels"],
         "ports": [{"name": "http", "port": port, "targetPort": target, "protocol": "TCP"}],
     }
-    return {**_child(model, "v1", "Service", name, part), "spec": spec}
+    return {**_child(model, "Service", name, part), "spec": spec}
 
 
 def _account(model: IaCModel) -> Object:
-    """Return the account of the serving pods; it has no rights, its tokens only say who calls."""
-    child = _child(model, "v1", "ServiceAccount", f"{model.metadata.name}-serving", "serving")
-    return {**child, "automountServiceAccountToken": False}
+    """Return the service account of the serving pods; it has no API rights and only identifies them."""
+    account = _child(model, "ServiceAccount", _account_name(model), "serving")
+    return {**account, "automountServiceAccountToken": False}
 
 
 def _config_map(model: IaCModel, name: str, data: dict[str, str]) -> Object:
-    return {**_child(model, "v1", "ConfigMap", name, "serving"), "data": data}
+    return {**_child(model, "ConfigMap", name, "serving"), "data": data}
 
 
-def _child(model: IaCModel, api_version: str, kind: str, name: str, part: str) -> Object:
-    return {
-        "apiVersion": api_version,
-        "kind": kind,
-        "metadata": {
-            "name": name,
-            "namespace": model.metadata.namespace,
-            "labels": base_labels(names.LABEL_MODEL, model.metadata, part),
-            "ownerReferences": [owner_reference(Kind.IAC_MODEL, model.metadata)],
-        },
-    }
+def _child(model: IaCModel, kind: str, name: str, part: str) -> Object:
+    return child(Kind.IAC_MODEL, model.metadata, kind, name, part)
+
+
+def _part_name(model: IaCModel, part: str) -> str:
+    """Return the name of the Deployment and the NetworkPolicy of a part."""
+    return {ENGINE: names.engine_name, GATEWAY: names.gateway_name}[part](model.metadata.name)
+
+
+def _account_name(model: IaCModel) -> str:
+    return f"{model.metadata.name}-serving"
+
+
+def _ca_name(model: IaCModel) -> str:
+    return f"{model.metadata.name}-ca"
 
 
 def _selector(model: IaCModel, part: str) -> Object:

@@ -1,8 +1,8 @@
-"""What the route should be: which adapters are loaded, and when the newest accepted one takes over. Pure.
+"""Derives the route: which adapters engines load, and when the newest accepted one goes live. Pure.
 
     accepted -> in `adapters` -> every running agent reports it Ready (files, load, parity) -> `live`
 
-The old version answers until then, and for good when an agent reports NotServable.
+The old version stays live until then, and for good when an agent reports NotServable.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from loraform_api.heartbeat import AdapterState, Route, RouteAdapter
 from loraform_api.iacmodel import VersionRecord
 from loraform_api.meta import split_claim_uri
 from loraform_operator.iacmodel.observe import Observed
+from loraform_operator.settings import Settings
 
 
 def derive_route(observed: Observed) -> Route | None:
-    """Return the route in force now; None while no version was accepted: nothing is deployed then."""
+    """Return the current route; None until a version is accepted, and nothing is deployed before that."""
     target = observed.target
     if target is None:
         return None
-    live = target if is_served_everywhere(observed, target) else observed.live
+    live = target if can_be_live(observed, target) else observed.live
     adapters = {v.artifact_digest: v for v in (live, target) if v is not None}
     route = Route(
         revision="",
@@ -32,24 +33,33 @@ def derive_route(observed: Observed) -> Route | None:
     return route.model_copy(update={"revision": names.short_hash(route.model_dump_json(by_alias=True))})
 
 
-def is_served_everywhere(observed: Observed, version: VersionRecord) -> bool:
-    """Say whether the version answers already, or could from every engine pod that runs."""
+def can_be_live(observed: Observed, version: VersionRecord) -> bool:
+    """Say whether the version is live already, or every running engine pod is ready to serve it."""
     digest = version.artifact_digest
     if (observed.route and observed.route.live == digest) or observed.replicas == 0:
         return True
     states = [{a.digest: a.state for a in beat.adapters}.get(digest) for beat in observed.agents.values()]
-    # After a restart of the operator the agents report one by one: those that serve now must all have spoken.
-    serving = ((observed.engine or {}).get("status") or {}).get("readyReplicas") or 0
-    return len(states) >= max(1, serving) and all(s is AdapterState.READY for s in states)
+    # After a restart of the operator agents report one by one: wait for all that are ready.
+    running = ((observed.engine or {}).get("status") or {}).get("readyReplicas") or 0
+    return len(states) >= max(1, running) and all(s is AdapterState.READY for s in states)
+
+
+def poll_seconds(observed: Observed, settings: Settings) -> float | None:
+    """Return the seconds until the next poll; None when watches and the usual resync suffice.
+
+    No watch reports an agent that went silent, so poll while a version is loading or an object was refused.
+    """
+    loading = observed.target is not observed.live
+    return float(settings.heartbeat_timeout_seconds) if loading or observed.refused else None
 
 
 def base_path(uri: str) -> str:
-    """Return the folder of the base model in serving pods."""
+    """Return the path of the base model in serving pods."""
     return f"{names.BASE_MOUNT}/{split_claim_uri(uri)[1]}".rstrip("/")
 
 
 def store_path(uri: str) -> str:
-    """Return the folder of an artifact in serving pods."""
+    """Return the path of an artifact in serving pods."""
     claim, folder = split_claim_uri(uri)
     return f"{names.STORE_MOUNT}/{claim}/{folder}".rstrip("/")
 

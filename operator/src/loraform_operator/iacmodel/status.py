@@ -1,4 +1,4 @@
-"""The whole status of a model from what was observed. Pure: `derive_status` is the only writer, `now` is given.
+"""Derives the status of a model from what was observed. Pure: only `derive_status` decides it, `now` is a parameter.
 
 state                        Ready    CandidateAccepted           Serving   Reconciling  Stalled
 no version accepted yet      False    Unknown, False if refused   False      -            -
@@ -25,32 +25,34 @@ from loraform_api.iacmodel import (
     VersionRecord,
     VersionStatus,
 )
-from loraform_api.meta import Condition, ConditionStatus, merge_conditions, timestamp
-from loraform_operator.iacmodel.observe import Object, Observed, not_servable
+from loraform_api.meta import Condition, ConditionStatus, find_condition, merge_conditions
+from loraform_operator.iacmodel.observe import Observed, not_servable
 from loraform_operator.iacmodel.plan import engine_selector
-from loraform_operator.iacmodel.pods import trouble
+from loraform_operator.iacmodel.pod_problems import pod_problem
+from loraform_operator.kube.objects import Object
+from loraform_operator.kube.resource import ConditionRow, conditions_of, invalid_status
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 VERSIONS_SHOWN = 101
 
 
 @dataclass(frozen=True)
-class Serving:
-    """How serving stands."""
+class ServingState:
+    """Condition `Serving`, and what follows for the other conditions."""
 
     status: ConditionStatus
     reason: str
     message: str
     ready: bool = False
-    """What the spec asks for is there."""
+    """True when the model serves as its spec requires."""
     moving: bool = False
-    """We are at work on it."""
+    """True while the operator or the cluster is working on it."""
     stalled: bool = False
-    """Nothing but the user can change it."""
+    """True when only the user can help."""
 
 
 def derive_status(observed: Observed, now: datetime) -> IaCModelStatus:
-    """Return the status that the model should have now. `observed.route` is the route in force."""
+    """Return the status that the model should have now; `observed.route` is the current route."""
     model, live = observed.model, observed.live
     serving = derive_serving(observed)
     engine_status = (observed.engine or {}).get("status") or {}
@@ -65,66 +67,69 @@ def derive_status(observed: Observed, now: datetime) -> IaCModelStatus:
     )
 
 
-def derive_serving(observed: Observed) -> Serving:
-    """Return how serving stands; the first case that applies."""
+def derive_serving(observed: Observed) -> ServingState:
+    """Return the state of serving; the first case that applies."""
     live, target = observed.live, observed.target
     if observed.refused:
-        return Serving(FALSE if live is None else _pods_answer(observed), "Refused", observed.refused, stalled=True)
+        status = FALSE if live is None else _pods_ready(observed)
+        return ServingState(status, "Refused", observed.refused, stalled=True)
     if target is None:
-        return Serving(FALSE, "NoVersion", "no candidate was accepted yet: create a FineTuneJob with `modelRef`")
-    return _first(observed, target) if live is None else _rolling(observed, live, target)
+        return ServingState(
+            FALSE, "NoVersion", "no candidate has been accepted yet: create a FineTuneJob with `modelRef`"
+        )
+    return _first_version(observed, target) if live is None else _with_live(observed, live, target)
 
 
-def _first(observed: Observed, target: VersionRecord) -> Serving:
-    """The first version on its way: nothing answers yet."""
+def _first_version(observed: Observed, target: VersionRecord) -> ServingState:
+    """Return the state while no version is live."""
     refusal = not_servable(observed, target.artifact_digest)
     if refusal is not None:
-        return Serving(FALSE, "AdapterNotServable", _refusal(target, refusal), stalled=True)
-    why = trouble(observed.children) or _loading(observed, target)
-    return Serving(FALSE, "Deploying", f"{_name(target)} was accepted; {why}", moving=True)
+        return ServingState(FALSE, "AdapterNotServable", _refusal(target, refusal), stalled=True)
+    progress = pod_problem(observed.children) or _loading(observed, target)
+    return ServingState(FALSE, "Deploying", f"{_name(target)} was accepted; {progress}", moving=True)
 
 
-def _rolling(observed: Observed, live: VersionRecord, target: VersionRecord) -> Serving:
-    """A version is live, and perhaps a newer one is on its way."""
+def _with_live(observed: Observed, live: VersionRecord, target: VersionRecord) -> ServingState:
+    """Return the state while a version is live; `target` may be a newer one."""
     if observed.replicas == 0:
-        return Serving(FALSE, "ScaledToZero", f"{_name(live)} is live; `serving.replicas` is 0", ready=True)
-    if _pods_answer(observed) is FALSE:
-        why = trouble(observed.children) or f"{_name(live)} is live; {_counts(observed)}"
-        return Serving(FALSE, "PodsNotReady", why, moving=True)
+        return ServingState(FALSE, "ScaledToZero", f"{_name(live)} is live; `serving.replicas` is 0", ready=True)
+    if _pods_ready(observed) is FALSE:
+        message = pod_problem(observed.children) or f"{_name(live)} is live; {_counts(observed)}"
+        return ServingState(FALSE, "PodsNotReady", message, moving=True)
     if live.artifact_digest == target.artifact_digest:
-        return Serving(TRUE, "VersionLive", f"{_name(live)} answers", ready=True)
+        return ServingState(TRUE, "VersionLive", f"{_name(live)} is live", ready=True)
     refusal = not_servable(observed, target.artifact_digest)
     if refusal is not None:
-        return Serving(TRUE, "AdapterNotServable", f"{_refusal(target, refusal)}; {_name(live)} answers on", ready=True)
-    message = f"{_name(live)} answers until {_name(target)} is loaded and proved; {_loading(observed, target)}"
-    return Serving(TRUE, "AdapterLoading", message, ready=True, moving=True)
+        message = f"{_refusal(target, refusal)}; {_name(live)} stays live"
+        return ServingState(TRUE, "AdapterNotServable", message, ready=True)
+    until = f"until {_name(target)} is loaded and passes the parity check"
+    message = f"{_name(live)} stays live {until}; {_loading(observed, target)}"
+    return ServingState(TRUE, "AdapterLoading", message, ready=True, moving=True)
 
 
-def invalid_status(generation: int, old: IaCModelStatus, message: str, now: datetime) -> IaCModelStatus:
-    """Return the status of an object whose spec we cannot use; what it said of versions stays."""
-    stays = {c.type: c for c in old.conditions if c.type in (ConditionType.CANDIDATE_ACCEPTED, ConditionType.SERVING)}
-    rows = [_condition(ConditionType.READY, FALSE, "InvalidSpec", message, generation, now)]
-    for type_ in (ConditionType.CANDIDATE_ACCEPTED, ConditionType.SERVING):
-        unknown = _condition(type_, UNKNOWN, "InvalidSpec", "the spec cannot be used", generation, now)
-        rows.append(stays.get(type_, unknown).model_copy(update={"observed_generation": generation}))
-    rows.append(_condition(ConditionType.STALLED, TRUE, "InvalidSpec", message, generation, now))
-    conditions = merge_conditions(old.conditions, rows)
-    return old.model_copy(update={"observed_generation": generation, "conditions": conditions})
+def invalid_spec_status(old: IaCModelStatus, generation: int, message: str, now: datetime) -> IaCModelStatus:
+    """Return the status of an object whose spec cannot be used; conditions about versions stay as they are."""
+    types = (ConditionType.CANDIDATE_ACCEPTED, ConditionType.SERVING)
+    rows = [(type_, UNKNOWN, "InvalidSpec", "the spec is invalid") for type_ in types]
+    others = [
+        (find_condition(old.conditions, unknown.type) or unknown).model_copy(update={"observed_generation": generation})
+        for unknown in conditions_of(rows, generation, now)
+    ]
+    return invalid_status(old, generation, message, others, now)
 
 
-def _conditions(observed: Observed, serving: Serving, now: datetime) -> list[Condition]:
-    generation = observed.model.metadata.generation
-    why = (serving.reason, serving.message)
-    rows = [
-        (ConditionType.READY, TRUE if serving.ready else FALSE, *why),
+def _conditions(observed: Observed, serving: ServingState, now: datetime) -> list[Condition]:
+    cause = (serving.reason, serving.message)
+    rows: list[ConditionRow] = [
+        (ConditionType.READY, TRUE if serving.ready else FALSE, *cause),
         (ConditionType.CANDIDATE_ACCEPTED, *_candidate(observed)),
-        (ConditionType.SERVING, serving.status, *why),
+        (ConditionType.SERVING, serving.status, *cause),
     ]
     if serving.moving:
-        rows.append((ConditionType.RECONCILING, TRUE, *why))
+        rows.append((ConditionType.RECONCILING, TRUE, *cause))
     if serving.stalled:
-        rows.append((ConditionType.STALLED, TRUE, *why))
-    return [_condition(type_, state, reason, message, generation, now) for type_, state, reason, message in rows]
+        rows.append((ConditionType.STALLED, TRUE, *cause))
+    return conditions_of(rows, observed.model.metadata.generation, now)
 
 
 def _candidate(observed: Observed) -> tuple[ConditionStatus, str, str]:
@@ -135,7 +140,7 @@ def _candidate(observed: Observed) -> tuple[ConditionStatus, str, str]:
     return TRUE if accepted else FALSE, newest.decision.value, f"{_name(newest)}: {newest.message}"
 
 
-def _pods_answer(observed: Observed) -> ConditionStatus:
+def _pods_ready(observed: Observed) -> ConditionStatus:
     return TRUE if _ready(observed.engine) and _ready(observed.gateway) else FALSE
 
 
@@ -148,17 +153,17 @@ def _counts(observed: Observed) -> str:
 
 
 def _loading(observed: Observed, target: VersionRecord) -> str:
-    """Say what the agents do with the version."""
+    """Return what the agents report about the version."""
     if not observed.agents:
         return "no engine pod has reported yet"
-    told = [a for beat in observed.agents.values() for a in beat.adapters if a.digest == target.artifact_digest]
-    ready = sum(a.state == "Ready" for a in told)
-    reasons = sorted({a.message for a in told if a.state == "Loading" and a.message})
-    return "; ".join([f"{ready} of {len(observed.agents)} engine pods are ready with it", *reasons[:1]])
+    reports = [a for beat in observed.agents.values() for a in beat.adapters if a.digest == target.artifact_digest]
+    ready = sum(a.state == "Ready" for a in reports)
+    reasons = sorted({a.message for a in reports if a.state == "Loading" and a.message})
+    return "; ".join([f"{ready} of {len(observed.agents)} engine pods are ready to serve it", *reasons[:1]])
 
 
-def _refusal(target: VersionRecord, why: str) -> str:
-    return f"{_name(target)} was accepted but must not answer: {why}"
+def _refusal(target: VersionRecord, reason: str) -> str:
+    return f"{_name(target)} was accepted, but the engine cannot serve it: {reason}"
 
 
 def _name(version: VersionRecord) -> str:
@@ -173,17 +178,4 @@ def _summary(version: VersionRecord) -> VersionStatus:
         decision=version.decision,
         message=version.message,
         suite_decisions=version.suite_decisions,
-    )
-
-
-def _condition(
-    type_: ConditionType, state: ConditionStatus, reason: str, message: str, generation: int, now: datetime
-) -> Condition:
-    return Condition(
-        type=type_.value,
-        status=state.value,
-        reason=reason,
-        message=message[:4096],
-        observed_generation=generation,
-        last_transition_time=timestamp(now),
     )

@@ -1,9 +1,8 @@
-"""Versions as immutable ControllerRevisions: how candidates become them, and which of them are kept. Pure."""
+"""Versions, stored as immutable ControllerRevisions: candidates, decisions and history. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,29 +13,28 @@ from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
 from loraform_api.meta import find_condition
 from loraform_api.names import Kind, RunStage
 from loraform_operator.iacmodel.policies import Evidence, decide
-from loraform_operator.pods.parts import base_labels, owner_reference
-
-Object = dict[str, Any]
+from loraform_operator.kube.children import child
+from loraform_operator.kube.objects import Object
 
 
 def read_versions(revisions: Iterable[Object]) -> tuple[VersionRecord, ...]:
-    """Return the records of ControllerRevisions, newest first; what cannot be read is left out."""
-    found = []
+    """Return the records in ControllerRevisions, newest first; skips invalid ones."""
+    records = []
     for revision in revisions:
         try:
-            found.append(VersionRecord.model_validate(revision.get("data")))
+            records.append(VersionRecord.model_validate(revision.get("data")))
         except ValidationError:
             continue
-    return tuple(sorted(found, key=lambda v: v.version, reverse=True))
+    return tuple(sorted(records, key=lambda v: v.version, reverse=True))
 
 
 def completion_time(job: FineTuneJob) -> str:
-    """Return when the run's last stage ended; empty while it has not."""
+    """Return when the run was published; empty before that."""
     return next((s.completion_time for s in job.status.stages if s.name is RunStage.PUBLISH), "")
 
 
 def is_candidate(job: FineTuneJob, model: str) -> bool:
-    """Say whether the job succeeded for this model and left everything that a version needs."""
+    """Say whether the job succeeded for this model and its status has everything that a version needs."""
     reference, status = job.spec.model_ref, job.status
     succeeded = find_condition(status.conditions, "Succeeded")
     provenance = status.provenance
@@ -57,10 +55,10 @@ def is_candidate(job: FineTuneJob, model: str) -> bool:
 def undecided(
     jobs: Iterable[FineTuneJob], versions: Sequence[VersionRecord], model: str, live: str | None
 ) -> list[FineTuneJob]:
-    """Return the candidates that have no version yet, in order of completion.
+    """Return the candidates without a version, in order of completion.
 
-    A job whose version was pruned must not be judged a second time. Versions are pruned from the oldest, and their
-    numbers have no gap before that: so where there is a gap, whatever completed before the oldest one kept is history.
+    A job whose version was pruned must not be decided again. Pruning removes the oldest versions, and numbers have no
+    other gaps: with a gap, candidates that completed before the oldest kept version were decided already.
     """
     decided = {v.job_uid for v in versions}
     kept = [v for v in versions if v.artifact_digest != live]
@@ -72,10 +70,10 @@ def undecided(
     )
 
 
-def judge(
+def new_versions(
     model: IaCModel, candidates: Iterable[FineTuneJob], versions: Sequence[VersionRecord], live: VersionRecord | None
 ) -> tuple[VersionRecord, ...]:
-    """Return the new versions that `candidates` become, oldest first."""
+    """Decide on `candidates` and return them as new versions, oldest first."""
     number = versions[0].version if versions else 0
     new: list[VersionRecord] = []
     for job in candidates:
@@ -88,7 +86,7 @@ def _record(
     model: IaCModel, job: FineTuneJob, number: int, live: VersionRecord | None, before: Iterable[VersionRecord]
 ) -> VersionRecord:
     status = job.status
-    assert status.evaluation and status.artifact and status.provenance  # noqa: S101 (`is_candidate` saw to it)
+    assert status.evaluation and status.artifact and status.provenance  # noqa: S101 (`is_candidate` checked)
     assert status.provenance.base_digest and status.provenance.template_hash  # noqa: S101
     suite = status.evaluation.suite_digest
     evidence = Evidence(
@@ -121,29 +119,22 @@ def _record(
 
 
 def revision_name(model: IaCModel, version: VersionRecord) -> str:
-    """Return the name of a version's ControllerRevision: by job, so that no job can ever have two."""
+    """Return the name of a version's ControllerRevision; it depends on the job only, so no job gets two versions."""
     return f"{model.metadata.name}-{names.short_hash(version.job_uid)}"
 
 
 def revision(model: IaCModel, version: VersionRecord) -> Object:
-    """Return a version as the object that keeps it."""
-    meta = model.metadata
+    """Return the ControllerRevision that stores a version."""
+    name = revision_name(model, version)
     return {
-        "apiVersion": "apps/v1",
-        "kind": "ControllerRevision",
-        "metadata": {
-            "name": revision_name(model, version),
-            "namespace": meta.namespace,
-            "labels": base_labels(names.LABEL_MODEL, meta, "version"),
-            "ownerReferences": [owner_reference(Kind.IAC_MODEL, meta)],
-        },
+        **child(Kind.IAC_MODEL, model.metadata, "ControllerRevision", name, "version"),
         "revision": version.version,
         "data": version.model_dump(mode="json", by_alias=True, exclude_none=True),
     }
 
 
 def expired(versions: Sequence[VersionRecord], limit: int, in_use: set[str]) -> list[VersionRecord]:
-    """Return what goes beyond `revisionHistoryLimit`; adapters in use and the newest accepted version stay."""
+    """Return the versions beyond `revisionHistoryLimit`; keeps adapters in use and the newest accepted version."""
     target = newest_accepted(versions)
     others = [v for v in versions if v.artifact_digest not in in_use and v is not target]
     return others[limit:]

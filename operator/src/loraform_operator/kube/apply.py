@@ -1,4 +1,4 @@
-"""Desired objects and how they become real: created once, server-side applied when they differ, or deleted by uid."""
+"""Carries out a plan: creates objects once, applies those that differ, deletes by uid."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loraform_operator.kube.cluster import Cluster
-
-Object = dict[str, Any]
+from loraform_operator.kube.objects import Object
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a reconcile wants done, in this order."""
+    """Changes to the cluster, made in this order."""
 
     apply: list[Object] = field(default_factory=list)
-    """Mutable objects, kept as given."""
+    """Mutable objects, server-side applied when they differ."""
     create: list[Object] = field(default_factory=list)
-    """Objects that are created once and never patched: Jobs, claims, immutable ConfigMaps, ControllerRevisions."""
+    """Objects that are never patched: Jobs, claims, immutable ConfigMaps, ControllerRevisions."""
     delete: list[Object] = field(default_factory=list)
     """Observed objects to remove, each by its uid."""
 
 
 async def carry_out(cluster: Cluster, plan: Plan, existing: Iterable[Object]) -> None:
-    """Do what of `plan` is not done yet. `existing` are the children as observed; raises `ClusterError`."""
+    """Make the changes that `existing`, the observed children, do not have yet; raises `ClusterError`."""
     known = {(o["kind"], o["metadata"]["name"]): o for o in existing}
     for obj in plan.apply:
-        found = known.get((obj["kind"], obj["metadata"]["name"]))
-        if found is None:
-            await cluster.refuse_foreign(obj)  # an apply would take over whatever stands there
-        if not covers(found, obj):
+        observed = known.get((obj["kind"], obj["metadata"]["name"]))
+        if observed is None:
+            await cluster.check_owner(obj)  # apply would take over an object of another owner
+        if not covers(observed, obj):
             await cluster.apply(obj)
     for obj in plan.create:
         if (obj["kind"], obj["metadata"]["name"]) not in known:
@@ -42,9 +41,9 @@ async def carry_out(cluster: Cluster, plan: Plan, existing: Iterable[Object]) ->
 
 
 def covers(existing: Any, desired: Any) -> bool:
-    """Say whether everything in `desired` stands in `existing`; the API server's defaults may stand there too.
+    """Say whether `existing` has every value of `desired`; it may have more, such as the API server's defaults.
 
-    An empty or null desired value is also covered by an absent one: the API server drops those.
+    An absent value covers an empty or null one: the API server drops those.
     """
     if desired in ({}, [], "", None) and not existing:
         return True

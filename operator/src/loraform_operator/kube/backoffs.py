@@ -1,4 +1,4 @@
-"""Pauses between attempts that never end: an API server that is away must not end the process."""
+"""Endless backoff: an API server that is down must not end the process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ LONGEST = 30.0
 
 
 class Backoffs:
-    """Seconds: 1, 2, 4 … and then `LONGEST`, for ever; can be iterated any number of times."""
+    """Seconds between attempts: 1, 2, 4 … up to `LONGEST`, without end; can be iterated repeatedly."""
 
     def __iter__(self) -> Iterator[float]:
         pause = 1.0

@@ -1,6 +1,6 @@
-"""The API server, for our few verbs: dict bodies, retries of what may be repeated, request metrics, our own errors.
+"""Client of the API server: dict bodies, safe retries, request metrics, own errors.
 
-The only module that knows the `kubernetes` package. Its typed models are not used: they reject valid objects.
+The only module that imports `kubernetes`. Its typed models are not used: they reject valid objects.
 """
 
 from __future__ import annotations
@@ -15,46 +15,16 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config
 
-from loraform_api.names import API_VERSION, MANAGER, Kind
+from loraform_api.names import MANAGER
 from loraform_operator.kube import errors
+from loraform_operator.kube.objects import Object, api_version, path_of
 
-Object = dict[str, Any]
 log = logging.getLogger(__name__)
-
-PLURALS = {
-    "ConfigMap": "configmaps",
-    "ControllerRevision": "controllerrevisions",
-    "Deployment": "deployments",
-    "EndpointSlice": "endpointslices",
-    "Event": "events",
-    "Job": "jobs",
-    "NetworkPolicy": "networkpolicies",
-    "PersistentVolume": "persistentvolumes",
-    "PersistentVolumeClaim": "persistentvolumeclaims",
-    "Pod": "pods",
-    "Secret": "secrets",
-    "Service": "services",
-    "ServiceAccount": "serviceaccounts",
-    "GitRepository": "gitrepositories",
-    "OCIRepository": "ocirepositories",
-    "Bucket": "buckets",
-    **{kind.value: kind.plural for kind in Kind},
-}
-API_VERSIONS = {
-    "ControllerRevision": "apps/v1",
-    "Deployment": "apps/v1",
-    "EndpointSlice": "discovery.k8s.io/v1",
-    "Job": "batch/v1",
-    "NetworkPolicy": "networking.k8s.io/v1",
-    **dict.fromkeys(("GitRepository", "OCIRepository", "Bucket"), "source.toolkit.fluxcd.io/v1"),
-    **{kind.value: API_VERSION for kind in Kind},
-}
-"""The version that we speak, by kind; `v1` where absent."""
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 ATTEMPTS = 5
 LONGEST_PAUSE = 30.0
-"""Seconds that a `Retry-After` may make us wait inside one call."""
+"""Upper bound in seconds for a `Retry-After`."""
 RETRIED = {429, 500, 502, 503, 504}
 ERRORS: dict[int, type[errors.ClusterError]] = {
     403: errors.Forbidden,
@@ -64,25 +34,11 @@ ERRORS: dict[int, type[errors.ClusterError]] = {
 }
 APPLY = "application/apply-patch+yaml"
 CountRequest = Callable[[str, str, int], None]
-"""Called after each answer with method, host and HTTP status (0: none came)."""
-
-
-def api_version(kind: str) -> str:
-    """Return the API version in which we write `kind`."""
-    return API_VERSIONS.get(kind, "v1")
-
-
-def path_of(kind: str, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
-    """Return the API path of an object, or of the collection where no name is given."""
-    version = api_version(kind)
-    parts = ["apis" if "/" in version else "api", version]
-    if namespace is not None:
-        parts += ["namespaces", namespace]
-    return "/" + "/".join([*parts, PLURALS[kind], *(p for p in (name, subresource) if p)])
+"""Called after each request with method, host and HTTP status (0 without a response)."""
 
 
 class Cluster:
-    """An authenticated client. Calls raise `ClusterError` or a subclass; they never block the loop."""
+    """An authenticated client; requests raise `ClusterError` or a subclass."""
 
     def __init__(self, api: client.ApiClient, count: CountRequest, sleep: Callable[[float], Any] = asyncio.sleep):
         self._api = api
@@ -92,11 +48,11 @@ class Cluster:
         api.user_agent = MANAGER
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None, context: str | None, count: CountRequest) -> Cluster:
-        """Log in by a kubeconfig file, or as the pod's service account (whose token is read again each minute)."""
+    async def connect(cls, kubeconfig: str | None, count: CountRequest) -> Cluster:
+        """Log in with a kubeconfig file, or as the pod's service account, whose token is reloaded every minute."""
         settings = client.Configuration()
         if kubeconfig:
-            await config.load_kube_config(kubeconfig, context=context, client_configuration=settings)
+            await config.load_kube_config(kubeconfig, client_configuration=settings)
         else:
             config.load_incluster_config(settings)
         return cls(client.ApiClient(settings), count)
@@ -114,42 +70,42 @@ class Cluster:
     async def list(
         self, kind: str, namespace: str | None, *, labels: str | None = None, fields: str | None = None
     ) -> list[Object]:
-        """Return the objects of a namespace (None: of all) that the selectors match."""
+        """Return the objects of a namespace (None for all) that match the selectors."""
         query = {"labelSelector": labels, "fieldSelector": fields}
-        found = await self.request("GET", path_of(kind, namespace), query={k: v for k, v in query.items() if v})
-        items: list[Object] = found.get("items") or []
+        response = await self.request("GET", path_of(kind, namespace), query={k: v for k, v in query.items() if v})
+        items: list[Object] = response.get("items") or []
         return [{"apiVersion": api_version(kind), "kind": kind, **item} for item in items]
 
     async def create(self, obj: Object) -> Object:
-        """Create the object once. Where the name is taken by the same owner, return what stands there, untouched.
+        """Create the object, or return the existing one of the same owner unchanged.
 
-        Raises `ForeignObject` when another owner has the name.
+        Raises `ForeignObject` when the existing one has another owner.
         """
         kind, meta = obj["kind"], obj["metadata"]
         try:
             return await self.request("POST", path_of(kind, meta["namespace"]), obj, query={"fieldManager": MANAGER})
         except errors.Conflict:
-            found = await self.get(kind, meta["namespace"], meta["name"])
-        if found is None:  # being deleted at this very moment
-            raise errors.Conflict(f"{kind} {meta['name']} vanished while it was created", 409)
-        _same_owner(found, obj)
-        return found
+            existing = await self.get(kind, meta["namespace"], meta["name"])
+        if existing is None:  # deleted between the two requests
+            raise errors.Conflict(f"{kind} {meta['namespace']}/{meta['name']} was deleted during its creation", 409)
+        _check_same_owner(existing, obj)
+        return existing
 
-    async def refuse_foreign(self, obj: Object) -> None:
-        """Raise `ForeignObject` when the name is taken by something of another owner."""
-        found = await self.get(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
-        if found is not None:
-            _same_owner(found, obj)
+    async def check_owner(self, obj: Object) -> None:
+        """Raise `ForeignObject` when an object of that name has another owner."""
+        existing = await self.get(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
+        if existing is not None:
+            _check_same_owner(existing, obj)
 
     async def apply(self, obj: Object) -> Object:
-        """Server-side apply as our field manager, taking over the fields that we send."""
+        """Apply the object server-side as the operator's field manager, with `force`."""
         meta = obj["metadata"]
         query = {"fieldManager": MANAGER, "force": "true"}
         path = path_of(obj["kind"], meta.get("namespace"), meta["name"])
         return await self.request("PATCH", path, obj, query=query, content_type=APPLY)
 
     async def write_status(self, obj: Object, status: Object) -> Object:
-        """Write the whole status of a custom resource as it was observed; `Conflict` when it changed meanwhile."""
+        """Write the whole status of a custom resource; raises `Conflict` when it changed since `obj` was read."""
         meta = obj["metadata"]
         body = {
             "apiVersion": obj["apiVersion"],
@@ -162,18 +118,18 @@ class Cluster:
         return await self.request("PATCH", path, body, query=query, content_type=APPLY)
 
     async def patch_merge(self, kind: str, namespace: str, name: str, body: Object) -> Object:
-        """JSON merge patch; for Events, whose counters grow."""
+        """Send a JSON merge patch; for Events, whose count increases."""
         return await self.request(
             "PATCH", path_of(kind, namespace, name), body, content_type="application/merge-patch+json"
         )
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
-        """Delete exactly the object with this uid, children in the background; nothing happens when it is gone."""
+        """Delete the object with this uid, its children in the background; does nothing when it no longer exists."""
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
             await self.request("DELETE", path_of(kind, namespace, name), body)
         except (errors.NotFound, errors.Conflict):
-            log.debug("%s %s/%s with uid %s is gone already", kind, namespace, name, uid)
+            log.debug("%s %s/%s with uid %s was already deleted", kind, namespace, name, uid)
 
     async def request(
         self,
@@ -184,17 +140,17 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        """Send one request and return the decoded answer; repeats what is safe to repeat, with growing pauses."""
+        """Send a request and return the decoded response; retries what is safe to repeat, with backoff."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await self._once(method, path, body, query or {}, content_type)
             except errors.ClusterError as error:
-                refused = error.status == 429  # never reached the handler: repeating is safe for every verb
-                unsure = error.status in RETRIED or error.status == 0
-                if attempt == ATTEMPTS or not (refused or (unsure and method != "POST")):
+                throttled = error.status == 429  # not processed: safe to repeat for every verb
+                transient = error.status in RETRIED or error.status == 0
+                if attempt == ATTEMPTS or not (throttled or (transient and method != "POST")):
                     raise
                 pause = max(error.retry_after, random.uniform(0.5, 1) * 0.2 * 2**attempt)  # noqa: S311 (jitter)
-                log.info("%s; again in %.1f s", error, pause)
+                log.info("%s; retrying in %.1f s", error, pause)
                 await self._sleep(pause)
         raise AssertionError("unreachable")
 
@@ -207,15 +163,15 @@ class Cluster:
         )
         status = 0
         try:
-            answer = await self._api.call_api(*call, _request_timeout=TIMEOUT)
-            status = answer.status
-            raw: bytes = await answer.read()
+            response = await self._api.call_api(*call, _request_timeout=TIMEOUT)
+            status = response.status
+            raw: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise errors.ClusterError(f"{method} {path}: {type(error).__name__}: {error}") from error
         finally:
             self._count(method, self.host, status)
         if status >= 400:
-            raise _failure(method, path, status, raw, answer.headers)
+            raise _failure(method, path, status, raw, response.headers)
         decoded: Object = json.loads(raw) if raw else {}
         return decoded
 
@@ -225,16 +181,16 @@ def _failure(method: str, path: str, status: int, raw: bytes, headers: Mapping[s
         message = json.loads(raw)["message"]
     except (ValueError, KeyError, TypeError):
         message = raw[:300].decode(errors="replace")
-    asked = headers.get("Retry-After", "")
-    pause = min(float(asked), LONGEST_PAUSE) if asked.isdigit() else 0.0
+    retry_after = headers.get("Retry-After", "")
+    pause = min(float(retry_after), LONGEST_PAUSE) if retry_after.isdigit() else 0.0
     return ERRORS.get(status, errors.ClusterError)(f"{method} {path}: {message}", status, pause)
 
 
-def _same_owner(found: Object, obj: Object) -> None:
-    if _owner_uid(found) != _owner_uid(obj):
+def _check_same_owner(existing: Object, obj: Object) -> None:
+    if _owner_uid(existing) != _owner_uid(obj):
         meta = obj["metadata"]
-        where = f"{obj['kind']} {meta['namespace']}/{meta['name']}"
-        raise errors.ForeignObject(f"{where} exists and belongs to something else: remove or rename it", 409)
+        name = f"{obj['kind']} {meta['namespace']}/{meta['name']}"
+        raise errors.ForeignObject(f"{name} exists and has another owner: delete or rename it", 409)
 
 
 def _owner_uid(obj: Object) -> str | None:

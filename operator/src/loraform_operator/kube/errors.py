@@ -1,14 +1,16 @@
-"""Errors named by their cause; their class says what happens next: tell the user, wait quietly, or try again."""
+"""Errors of a reconcile, by what follows: a condition, a quiet wait, or a retry with backoff."""
 
 # ruff: noqa: N818 - an error is named by its cause
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 
 class InvalidSpec(Exception):
-    """The user must act: becomes a condition and is not retried until something changes.
+    """The spec cannot be used: becomes a condition, and is not retried until the object changes.
 
-    `reason` is CamelCase; the text names field, value and fix.
+    `reason` is CamelCase; the message names field, value and fix.
     """
 
     def __init__(self, message: str, reason: str = "InvalidSpec") -> None:
@@ -17,7 +19,7 @@ class InvalidSpec(Exception):
 
 
 class Waiting(Exception):
-    """Something normal is not there yet: look again after `after` seconds, without an error in the log."""
+    """Something expected does not exist yet: reconcile again after `after` seconds, without an error in the log."""
 
     def __init__(self, message: str, after: float) -> None:
         super().__init__(message)
@@ -25,10 +27,10 @@ class Waiting(Exception):
 
 
 class ClusterError(Exception):
-    """A call to the API server failed; the key is tried again with backoff.
+    """A request to the API server failed; the key is retried with backoff.
 
-    `status` is the HTTP status, 0 when no answer came; the text holds the API's own message.
-    `retry_after` is the pause in seconds that the server asked for, 0 when it asked for none.
+    `status` is the HTTP status, 0 without a response; the message includes that of the API server.
+    `retry_after` is the server's `Retry-After` in seconds, 0 without one.
     """
 
     def __init__(self, message: str, status: int = 0, retry_after: float = 0) -> None:
@@ -38,20 +40,30 @@ class ClusterError(Exception):
 
 
 class Conflict(ClusterError):
-    """The object changed meanwhile (409): observe again."""
+    """The object changed since it was read (409): reconcile again."""
 
 
 class NotFound(ClusterError):
-    """The object or its kind is not there (404)."""
+    """The object or its kind does not exist (404)."""
 
 
 class Forbidden(ClusterError):
-    """RBAC, quota or admission refused the call (403); the text is the API's."""
+    """RBAC, quota or admission refused the request (403)."""
 
 
 class Invalid(ClusterError):
-    """The API server found the object invalid (422); the text is the API's."""
+    """The object is invalid (422)."""
 
 
 class ForeignObject(ClusterError):
-    """A name that we need is taken by an object of another owner."""
+    """The name of a child belongs to an object of another owner."""
+
+
+REFUSALS = (Forbidden, Invalid, ForeignObject, NotFound)
+"""Answers to an object that the API server does not accept; they become a condition of its owner."""
+
+
+def first_error(error: ValidationError) -> str:
+    """Return the first error of a validation as `field: message`."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(p) for p in first['loc'])}: {first['msg']}"

@@ -1,17 +1,16 @@
-"""The engine container: one rendering for evaluation and serving, so that what is measured is what is served."""
+"""The engine container, the same for evaluation and serving, so that the evaluation measures what is served."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.names import CONTAINER_ENGINE, ENGINE_MODEL, PORT_ENGINE
 from loraform_api.training import Method
+from loraform_operator.kube.objects import Object
 from loraform_operator.pods.parts import CONTAINER_SECURITY, resources, shm_mount, tmp_mount
 from loraform_operator.settings import Profile
 
 LOADED_ADAPTERS = 2
-"""Adapters that one batch may mix: the live one and the one on its way."""
+"""Adapters that one batch may use: the live one and the one that is loading."""
 
 
 def engine_container(
@@ -22,12 +21,12 @@ def engine_container(
     model_path: str,
     max_lora_rank: int | None,
     method: Method,
-    mounts: list[dict[str, Any]],
-) -> dict[str, Any]:
-    """Return the vLLM container serving the model at `model_path` on the pod's loopback only.
+    mounts: list[Object],
+) -> Object:
+    """Return the vLLM container that serves `model_path` on the pod's loopback.
 
-    It loads adapters, of `max_lora_rank` at most, or none where that is None. `mounts` are the volumes it reads; the
-    pod has its scratch volumes (`podspec.scratch_volumes`).
+    It loads adapters up to `max_lora_rank`, or none when that is None. `mounts` are the volumes it reads; the pod also
+    needs the engine's `parts.scratch_volumes`.
     """
     environment = {
         "HF_HUB_OFFLINE": "1",
@@ -41,15 +40,15 @@ def engine_container(
         "image": image,
         "command": _command(profile, model_path, max_lora_rank, method),
         "env": [{"name": k, "value": v} for k, v in sorted(environment.items())],
-        "resources": resources(placement.resources.cpu, placement.resources.memory, gpu=gpu(profile, 1)),
+        "resources": resources(placement.resources.cpu, placement.resources.memory, gpu=gpu_limits(profile, 1)),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [*mounts, tmp_mount(CONTAINER_ENGINE), shm_mount()],
     }
 
 
-def gpu(profile: Profile, count: int) -> dict[str, str]:
-    """Return the GPU part of a container's limits; empty for a CPU profile."""
+def gpu_limits(profile: Profile, count: int) -> dict[str, str]:
+    """Return the GPU part of a container's resources; empty for a CPU profile."""
     return {profile.gpu_resource_name: str(count)} if profile.gpu_resource_name else {}
 
 

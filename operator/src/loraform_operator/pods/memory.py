@@ -1,38 +1,35 @@
-"""Containers that were killed for memory: which, by which limit, and what helps. Pure."""
+"""Containers that were killed for memory: names, limits and hints. Pure."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from loraform_api.names import CONTAINER_ENGINE, RunStage
 from loraform_api.run import HINTS, FailureClass
-
-Object = dict[str, Any]
+from loraform_operator.kube.objects import Object
 
 PLACED = (RunStage.TRAIN.value, CONTAINER_ENGINE)
-"""Containers whose limit is `spec.placement.resources.memory`; no field changes that of the others."""
+"""Containers whose limit is `spec.placement.resources.memory`; the limit of the others is fixed."""
 ENGINE_HINT = "Raise `placement.resources.memory` in a new FineTuneJob, or let the profile's engine reserve less."
 FIXED_HINT = "No field changes this limit: make rows or suites smaller in a new FineTuneJob, or report it."
 
 
-def memory_kill(container: Object) -> Object | None:
-    """Return how a container was killed for memory; `lastState` tells it of one that was started again since."""
+def oom_termination(container: Object) -> Object | None:
+    """Return the `terminated` state of a container killed for memory, also after a restart; None for any other."""
     ends = (container.get(state, {}).get("terminated") or {} for state in ("state", "lastState"))
     return next((end for end in ends if end.get("reason") == "OOMKilled"), None)
 
 
-def killed_of(containers: list[Object]) -> list[str]:
-    """Return the names of those containers that were killed for memory."""
-    return [c["name"] for c in containers if memory_kill(c)]
+def oom_killed(containers: list[Object]) -> list[str]:
+    """Return the names of the containers that were killed for memory."""
+    return [c["name"] for c in containers if oom_termination(c)]
 
 
-def memory_words(killed: list[str]) -> str:
-    """Say which containers were killed, and which field limits them."""
+def oom_message(killed: list[str]) -> str:
+    """Return a message that names the killed containers and the fields that limit them."""
     return ", ".join(f"container {name} exceeded its memory limit{_limit(name)}" for name in killed)
 
 
 def memory_hint(killed: list[str]) -> str:
-    """Return what helps the first of the containers."""
+    """Return the hint for the first container."""
     if killed[0] == CONTAINER_ENGINE:
         return ENGINE_HINT
     return HINTS[FailureClass.OUT_OF_MEMORY] if killed[0] in PLACED else FIXED_HINT

@@ -1,22 +1,21 @@
-"""Egress and ingress rules of our pods. Defence in depth: a CNI may ignore them, and nothing here relies on them."""
+"""Network policies of the pods. Defence in depth: a CNI may ignore them, so no protection relies on them."""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 
 from loraform_api.names import LABEL_NAME, PORT_OPERATOR
 from loraform_operator.context import Endpoint
+from loraform_operator.kube.objects import Object
 
-Object = dict[str, Any]
 OPERATOR_NAME = "loraform-operator"
 """`app.kubernetes.io/name` of the operator's own pods."""
-FORBIDDEN = {"0.0.0.0/0": ["169.254.0.0/16"], "::/0": ["fe80::/10", "fd00:ec2::254/128"]}
-"""The world, less link-local and cloud metadata addresses."""
+PUBLIC = {"0.0.0.0/0": ["169.254.0.0/16"], "::/0": ["fe80::/10", "fd00:ec2::254/128"]}
+"""All addresses, with the link-local and cloud metadata addresses that are excluded."""
 
 
 def network_policy(selector: Object, *, egress: list[Object], ingress: list[Object] | None = None) -> Object:
-    """Return a policy spec for the pods of `selector`: what is not listed is refused, in both directions."""
+    """Return the spec of a policy that refuses all traffic of the selected pods that is not listed."""
     return {
         "podSelector": selector,
         "policyTypes": ["Ingress", "Egress"],
@@ -26,7 +25,7 @@ def network_policy(selector: Object, *, egress: list[Object], ingress: list[Obje
 
 
 def egress_to_operator(endpoint: Endpoint) -> list[Object]:
-    """Allow the operator's port: by its pods' labels and, as CNIs differ in what they see, by each address of it."""
+    """Return rules for the operator's port: by pod labels, and by address for CNIs that match before translation."""
     operator = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": endpoint.namespace}},
         "podSelector": {"matchLabels": {LABEL_NAME: OPERATOR_NAME}},
@@ -36,8 +35,8 @@ def egress_to_operator(endpoint: Endpoint) -> list[Object]:
 
 
 def egress_to_world() -> list[Object]:
-    """Allow everything but link-local and metadata addresses."""
-    return [{"to": [{"ipBlock": {"cidr": cidr, "except": excluded}} for cidr, excluded in FORBIDDEN.items()]}]
+    """Return rules for all addresses except link-local and metadata addresses."""
+    return [{"to": [{"ipBlock": {"cidr": cidr, "except": excluded}} for cidr, excluded in PUBLIC.items()]}]
 
 
 def _host(address: str) -> str:

@@ -1,22 +1,21 @@
-"""Parts that every pod of ours has: restricted security, owner and labels, token and CA volumes, resources. Pure."""
+"""Parts of pod specs that both kinds use: security contexts, volumes, environment, resources, verifier. Pure."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from loraform_api import names
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.meta import ObjectMeta
 from loraform_api.sources import Access
 from loraform_api.verification import HousePolicy
+from loraform_operator.kube.objects import Object
 
 UID = 65532
 """User and group of all pods; also fsGroup, so that stages share the workspace."""
 VERIFIER_UID = 65533
-"""The verifier has a user of its own: terraform children run as it and own nothing else in the pod."""
+"""The verifier has its own user: Terraform processes run as it and own no other file in the pod."""
 TOKEN_SECONDS = 3600
 
-CONTAINER_SECURITY: dict[str, Any] = {
+CONTAINER_SECURITY: Object = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
@@ -24,7 +23,7 @@ CONTAINER_SECURITY: dict[str, Any] = {
 }
 VERIFIER_SECURITY = {**CONTAINER_SECURITY, "runAsUser": VERIFIER_UID}
 
-POD_SECURITY: dict[str, Any] = {
+POD_SECURITY: Object = {
     "runAsNonRoot": True,
     "runAsUser": UID,
     "runAsGroup": UID,
@@ -34,36 +33,12 @@ POD_SECURITY: dict[str, Any] = {
 }
 
 SHM_SIZE = "1Gi"
-"""Most that `/dev/shm` of an engine may hold; it counts as the container's memory."""
+"""Limit of the engine's `/dev/shm`; its content counts as memory of the container."""
 
 
-def base_labels(owner_label: str, owner: ObjectMeta, component: str) -> dict[str, str]:
-    """Return the labels of a child. `owner_label` is `names.LABEL_JOB` or `names.LABEL_MODEL`."""
-    return {
-        names.LABEL_NAME: "loraform",
-        names.LABEL_COMPONENT: component,
-        names.LABEL_PART_OF: "loraform",
-        names.LABEL_MANAGED_BY: names.MANAGER,
-        names.LABEL_OWNER_UID: owner.uid,
-        owner_label: owner.name,
-    }
-
-
-def owner_reference(kind: names.Kind, owner: ObjectMeta) -> dict[str, Any]:
-    """Return the reference by which Kubernetes removes a child with its owner."""
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": kind.value,
-        "name": owner.name,
-        "uid": owner.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-
-
-def pod_base(service_account: str, placement: PlacementSpec) -> dict[str, Any]:
-    """Return the fields that every pod spec begins with; no API token is mounted."""
-    spec: dict[str, Any] = {
+def pod_base(service_account: str, placement: PlacementSpec) -> Object:
+    """Return the fields that every pod spec has; no API token is mounted."""
+    spec: Object = {
         "serviceAccountName": service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -78,31 +53,31 @@ def pod_base(service_account: str, placement: PlacementSpec) -> dict[str, Any]:
     return spec
 
 
-def resources(cpu: str, memory: str, *, limit: str | None = None, gpu: dict[str, str] | None = None) -> dict[str, Any]:
-    """Return requests and limits: `memory` is also the limit unless `limit` is given; CPU is not limited."""
+def resources(cpu: str, memory: str, *, limit: str | None = None, gpu: dict[str, str] | None = None) -> Object:
+    """Return requests and limits: the memory limit is `limit`, else `memory`; CPU is not limited."""
     extra = gpu or {}
     return {"requests": {"cpu": cpu, "memory": memory, **extra}, "limits": {"memory": limit or memory, **extra}}
 
 
-def scratch_volumes(container: str) -> list[dict[str, Any]]:
-    """Return the `/tmp` of one container (containers of a pod do not share it), and the engine's shared memory."""
-    volumes: list[dict[str, Any]] = [{"name": f"tmp-{container}", "emptyDir": {}}]
+def scratch_volumes(container: str) -> list[Object]:
+    """Return the `/tmp` volume of one container, and for the engine also its shared memory."""
+    volumes: list[Object] = [{"name": f"tmp-{container}", "emptyDir": {}}]
     if container == names.CONTAINER_ENGINE:
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}})
     return volumes
 
 
-def shm_mount() -> dict[str, Any]:
-    """Return `/dev/shm` of the engine, whose processes talk through it: the default of 64 MiB is too small."""
+def shm_mount() -> Object:
+    """Return the mount of the engine's `/dev/shm`: the default of 64 MiB is too small for its processes."""
     return {"name": "shm", "mountPath": "/dev/shm"}  # noqa: S108 (an emptyDir of the pod)
 
 
-def tmp_mount(container: str) -> dict[str, Any]:
+def tmp_mount(container: str) -> Object:
     return {"name": f"tmp-{container}", "mountPath": "/tmp"}  # noqa: S108 (an emptyDir of the pod)
 
 
-def token_volume(owner: ObjectMeta) -> dict[str, Any]:
-    """Return the projected service-account token that only the operator's endpoint accepts, for this owner alone."""
+def token_volume(owner: ObjectMeta) -> Object:
+    """Return the volume of a service-account token that only the operator's endpoint accepts, for this owner only."""
     token = {
         "audience": names.audience(owner.namespace, owner.name, owner.uid),
         "expirationSeconds": TOKEN_SECONDS,
@@ -116,19 +91,19 @@ TOKEN_PATH = f"{names.TOKEN_DIR}/{names.TOKEN_FILE}"
 CA_PATH = f"{names.RUN_DIR}/{names.CA_FILE}"
 
 
-def claim_volume(name: str, claim: str, *, read_only: bool) -> dict[str, Any]:
+def claim_volume(name: str, claim: str, *, read_only: bool) -> Object:
     return {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": read_only}}
 
 
-def environment(**values: str) -> list[dict[str, Any]]:
-    """Return `env` entries in a fixed order, with the pod's name and an offline Hugging Face hub in a writable home."""
+def environment(**values: str) -> list[Object]:
+    """Return sorted `env` entries: `values`, a writable home, an offline Hugging Face hub, and the pod's name."""
     fixed = {"HF_HUB_OFFLINE": "1", "HOME": "/tmp", **values}  # noqa: S108 (an emptyDir of the pod)
     pod_name = {"name": names.ENV_POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     return [*({"name": k, "value": v} for k, v in sorted(fixed.items())), pod_name]
 
 
-def verifier_container(image: str, policy: HousePolicy | None) -> dict[str, Any]:
-    """Return the verifier, serving on the pod's loopback. It has no token and no volume but its `/tmp` and packs."""
+def verifier_container(image: str, policy: HousePolicy | None) -> Object:
+    """Return the verifier container, which serves on the pod's loopback. It mounts only its `/tmp` and policy packs."""
     packs = pack_mounts(policy)
     return {
         "name": names.CONTAINER_VERIFIER,
@@ -141,18 +116,18 @@ def verifier_container(image: str, policy: HousePolicy | None) -> dict[str, Any]
     }
 
 
-def config_map_volume(volume: str, name: str, key: str, *, optional: bool, path: str | None = None) -> dict[str, Any]:
-    """Return the volume of one key of a ConfigMap, a file named as the key unless `path` says otherwise."""
+def config_map_volume(volume: str, name: str, key: str, *, optional: bool, path: str | None = None) -> Object:
+    """Return the volume of one key of a ConfigMap, as a file named `path`, by default like the key."""
     items = [{"key": key, "path": path or key}]
     return {"name": volume, "configMap": {"name": name, "optional": optional, "items": items}}
 
 
-def access_volume(volume: str, access: Access | None) -> dict[str, Any] | None:
-    """Return the volume of credentials and CA for a remote place, None where it needs neither.
+def access_volume(volume: str, access: Access | None) -> Object | None:
+    """Return the volume of credentials and CA for a remote URI, None when it needs neither.
 
-    Only the fixed keys of a Secret are read. All is optional: the pod begins, and names what is missing.
+    Only the fixed keys of a Secret are mounted. All are optional: the pod starts, and names what is missing.
     """
-    sources: list[dict[str, Any]] = []
+    sources: list[Object] = []
     if access is not None and access.ca_config_map_ref is not None:
         items = [{"key": names.CA_FILE, "path": names.CA_FILE}]
         sources.append({"configMap": {"name": access.ca_config_map_ref.name, "items": items, "optional": True}})
@@ -162,8 +137,8 @@ def access_volume(volume: str, access: Access | None) -> dict[str, Any] | None:
     return {"name": volume, "projected": {"defaultMode": 0o440, "sources": sources}} if sources else None
 
 
-def pack_volumes(policy: HousePolicy | None, *, optional: bool) -> list[dict[str, Any]]:
-    """Return the volumes of a policy's packs."""
+def pack_volumes(policy: HousePolicy | None, *, optional: bool) -> list[Object]:
+    """Return one volume per pack of a policy."""
     return [
         config_map_volume(
             f"pack-{number}", pack.config_map.name, pack.config_map.key, path=names.PACK_FILE, optional=optional
@@ -172,8 +147,8 @@ def pack_volumes(policy: HousePolicy | None, *, optional: bool) -> list[dict[str
     ]
 
 
-def pack_mounts(policy: HousePolicy | None) -> list[dict[str, Any]]:
-    """Return where they are mounted."""
+def pack_mounts(policy: HousePolicy | None) -> list[Object]:
+    """Return the mounts of `pack_volumes`."""
     return [
         {"name": f"pack-{number}", "mountPath": f"{names.PACKS_MOUNT}/{pack.name}", "readOnly": True}
         for number, pack in enumerate(policy.packs if policy else ())

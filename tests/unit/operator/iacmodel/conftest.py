@@ -1,4 +1,4 @@
-"""Readable builders: a model, its jobs with their evaluations, versions and heartbeats."""
+"""Builders of a model, its jobs with their evaluations, versions and heartbeats."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.heartbeat import Heartbeat, LoadedAdapter, Route
 from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
-from loraform_operator.context import Endpoint
 from loraform_operator.iacmodel.observe import Observed
-from loraform_operator.settings import Settings
 
 POLICY = {"comment": "# house", "tags": {"created_by": "PiCloud"}}
 
@@ -127,7 +125,7 @@ def route(live: int | None, *others: int) -> Route:
 
 
 def agent(**states: str) -> Heartbeat:
-    """An agent's heartbeat; `v2="Ready"` says that it holds version 2's adapter."""
+    """An agent's heartbeat; `v2="Ready"` means that version 2's adapter is ready."""
     adapters = [
         LoadedAdapter(digest=digest(int(name[1:])), state=state.split(":")[0], message=state.partition(":")[2])
         for name, state in states.items()
@@ -146,7 +144,7 @@ def deployment(name: str, ready: int, replicas: int = 1) -> dict[str, Any]:
 
 
 def observed(**parts: Any) -> Observed:
-    """What is seen of a model that serves with one engine pod; `agents` are heartbeats."""
+    """A model that serves with one engine pod, as observed; `agents` are heartbeats."""
     agents = {str(i): beat for i, beat in enumerate(parts.pop("agents", []))}
     ready = parts.pop("ready", 1)
     children = parts.pop("children", (deployment("house-engine", ready), deployment("house-gateway", 1)))
@@ -157,21 +155,3 @@ def observed(**parts: Any) -> Observed:
 def build() -> SimpleNamespace:
     names = (digest, model, evaluation, job, version, route, agent, deployment, observed)
     return SimpleNamespace(**{f.__name__: f for f in names})
-
-
-@pytest.fixture
-def settings() -> Settings:
-    return Settings.model_validate(
-        {
-            "images": {"trainer": "trainer:1", "verifier": "verifier:1", "gateway": "gateway:1"},
-            "profiles": {
-                "default": {"engineImage": "vllm:1", "gpuResourceName": "nvidia.com/gpu"},
-                "cpu": {"engineImage": "vllm-cpu:1", "engineDtype": "float32", "engineArgs": ["--enforce-eager"]},
-            },
-        }
-    )
-
-
-@pytest.fixture
-def endpoint() -> Endpoint:
-    return Endpoint(base_url="https://10.96.7.7:9443", ca="CA PEM", peers=("10.96.7.7",), namespace="loraform-system")

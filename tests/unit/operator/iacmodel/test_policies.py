@@ -1,4 +1,4 @@
-"""The chain of promotion rules, one table row each."""
+"""The promotion rules, one test each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loraform_operator.iacmodel.policies import Evidence, decide
 
 
 @pytest.fixture
-def judge(build):
+def decision_on(build):
     def run(
         promotion: dict[str, Any] | None = None, *, live: int | None = None, policy: bool = True, **rows: Any
     ) -> tuple[Decision, str]:
@@ -23,32 +23,31 @@ def judge(build):
     return run
 
 
-def test_a_better_candidate_is_accepted_with_the_numbers(judge) -> None:
-    decision, message = judge()
+def test_a_better_candidate_is_accepted_with_its_figures(decision_on) -> None:
+    decision, message = decision_on()
     assert decision is Decision.ACCEPTED
     assert message == (
         "raw, all stages: candidate 0.9750, base 0.7550, n=400, difference +22.0 points, 90 % interval +18.7 to +25.7 "
-        "(each bound one-sided 95 %), 90 rows gained and 2 lost; with as many lost, a net gain of 1.2 points would "
-        "have counted"
+        "(each bound one-sided 95 %), 90 rows gained and 2 lost; smallest detectable gain: 1.2 points"
     )
 
 
-def test_too_few_rows(judge) -> None:
-    decision, message = judge(gained=90, lost=0, both=100, neither=9)
+def test_too_few_rows(decision_on) -> None:
+    decision, message = decision_on(gained=90, lost=0, both=100, neither=9)
     assert decision is Decision.TOO_FEW_ROWS
-    assert message == "the suites have 199 rows, `promotion.minRows` asks for 200: add rows in a new job"
-    assert judge({"minRows": 199}, gained=90, lost=0, both=100, neither=9)[0] is Decision.ACCEPTED
+    assert message == "the suites have 199 rows, but `promotion.minRows` is 200: add rows in a new FineTuneJob"
+    assert decision_on({"minRows": 199}, gained=90, lost=0, both=100, neither=9)[0] is Decision.ACCEPTED
 
 
-def test_another_version_became_live(judge) -> None:
-    decision, message = judge(live=2)
+def test_a_candidate_measured_against_another_version_is_refused(decision_on) -> None:
+    decision, message = decision_on(live=2)
     assert decision is Decision.LIVE_CHANGED
     assert message.startswith(
-        "measured against the base, as nothing was live, but version 2 (2222222222222222) is live"
+        "measured against the base because no version was live, but version 2 (2222222222222222) is live"
     )
 
 
-def test_the_live_version_must_be_the_one_that_was_measured(build) -> None:
+def test_the_live_version_must_be_the_measured_one(build) -> None:
     evaluation = EvaluationStatus.model_validate(build.evaluation(live=build.digest(2)))
     for live, expected in ((2, Decision.ACCEPTED), (3, Decision.LIVE_CHANGED), (None, Decision.LIVE_CHANGED)):
         digest = build.digest(live) if live else None
@@ -58,26 +57,26 @@ def test_the_live_version_must_be_the_one_that_was_measured(build) -> None:
 @pytest.mark.parametrize(
     ("promotion", "rows", "message"),
     [
-        ({}, {"Policy": "0.9499"}, "Policy: raw 0.9499, at least 0.95 is asked (raw, all stages: "),
-        ({"minimums": [{"stage": "Intent", "rate": "0.98"}]}, {}, "Intent: raw 0.9700, at least 0.98 is asked ("),
-        ({"minimums": [{"stage": "Intent", "rate": "0.1"}]}, {"Intent": ""}, "Intent: not measured, at least 0.1"),
+        ({}, {"Policy": "0.9499"}, "Policy: raw 0.9499, minimum 0.95 (raw, all stages: "),
+        ({"minimums": [{"stage": "Intent", "rate": "0.98"}]}, {}, "Intent: raw 0.9700, minimum 0.98 ("),
+        ({"minimums": [{"stage": "Intent", "rate": "0.1"}]}, {"Intent": ""}, "Intent: not measured, minimum 0.1"),
         ({}, {"policy_lapses": 1}, "Policy: 1 valid answers do not conform as served, every"),
         ({"minimums": []}, {"Policy": ""}, "Policy: not measured, every valid answer must conform"),
-        ({}, {"Policy": "0.1", "policy_lapses": 20}, "asked; Policy: 20 valid answers do not "),
+        ({}, {"Policy": "0.1", "policy_lapses": 20}, "minimum 0.95; Policy: 20 valid answers do not "),
     ],
 )
-def test_minimums(judge, promotion, rows, message) -> None:
-    decision, text = judge(promotion, **rows)
+def test_minimums(decision_on, promotion, rows, message) -> None:
+    decision, text = decision_on(promotion, **rows)
     assert decision is Decision.MINIMUMS_NOT_MET
     assert message in text
 
 
-def test_an_invalid_answer_is_the_business_of_validate_alone(judge) -> None:
-    assert judge({}, Validate="0.97", Policy="0.97")[0] is Decision.ACCEPTED
+def test_the_policy_rate_counts_valid_answers_only(decision_on) -> None:
+    assert decision_on({}, Validate="0.97", Policy="0.97")[0] is Decision.ACCEPTED
 
 
-def test_without_a_policy_nothing_is_asked_of_it(judge) -> None:
-    assert judge(policy=False, Policy="")[0] is Decision.ACCEPTED
+def test_the_policy_stage_is_not_required_without_a_policy(decision_on) -> None:
+    assert decision_on(policy=False, Policy="")[0] is Decision.ACCEPTED
 
 
 @pytest.mark.parametrize(
@@ -91,8 +90,8 @@ def test_without_a_policy_nothing_is_asked_of_it(judge) -> None:
         (0, 30, Decision.NOT_BETTER_THAN_LIVE),
     ],
 )
-def test_better_than_live(judge, gained, lost, decision) -> None:
-    assert judge(gained=gained, lost=lost, both=350, neither=10)[0] is decision
+def test_better_than_live(decision_on, gained, lost, decision) -> None:
+    assert decision_on(gained=gained, lost=lost, both=350, neither=10)[0] is decision
 
 
 @pytest.mark.parametrize(
@@ -104,13 +103,13 @@ def test_better_than_live(judge, gained, lost, decision) -> None:
         (0, 0, Decision.NOT_BETTER_THAN_LIVE),
     ],
 )
-def test_an_allowed_regression(judge, lost, points, decision) -> None:
+def test_a_regression_up_to_the_limit_is_accepted(decision_on, lost, points, decision) -> None:
     promotion = {"requireBetterThanLive": False, "maxRegressionPoints": points}
-    assert judge(promotion, gained=0, lost=lost, both=386 - lost, neither=14)[0] is decision
+    assert decision_on(promotion, gained=0, lost=lost, both=386 - lost, neither=14)[0] is decision
 
 
-def test_a_refusal_for_the_difference_names_the_reference(judge) -> None:
-    _, message = judge(gained=1, lost=1)
+def test_a_refusal_names_the_reference_arm(decision_on) -> None:
+    _, message = decision_on(gained=1, lost=1)
     assert message.startswith("not shown to be better than base at 95 % confidence: raw, all stages: candidate ")
-    _, message = judge({"requireBetterThanLive": False}, gained=0, lost=40)
-    assert message.startswith("not shown to be worse by less than 5 points than base at 95 % confidence: ")
+    _, message = decision_on({"requireBetterThanLive": False}, gained=0, lost=40)
+    assert message.startswith("not shown to be less than 5 points worse than base at 95 % confidence: ")

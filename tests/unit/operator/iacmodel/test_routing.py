@@ -1,4 +1,4 @@
-"""When the newest accepted version takes over."""
+"""When the newest accepted version goes live."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def summary(build, route) -> tuple[int | None, list[int]]:
     return live, [a.version for a in route.adapters]
 
 
-def test_nothing_is_routed_before_a_version_was_accepted(build) -> None:
+def test_there_is_no_route_without_an_accepted_version(build) -> None:
     assert derive_route(build.observed()) is None
     assert derive_route(build.observed(versions=(build.version(1, Decision.MINIMUMS_NOT_MET),))) is None
 
@@ -30,12 +30,12 @@ def test_nothing_is_routed_before_a_version_was_accepted(build) -> None:
         (1, [{"v1": "Ready", "v2": "Ready"}], 1, (2, [2])),
         (1, [{"v2": "Ready"}, {"v2": "Loading"}], 2, (1, [1, 2])),
         (1, [{"v2": "Ready"}, {"v2": "Ready"}], 2, (2, [2])),
-        (1, [{"v2": "Ready"}], 2, (1, [1, 2])),  # the operator restarted: the other agent has not spoken yet
+        (1, [{"v2": "Ready"}], 2, (1, [1, 2])),  # the operator restarted: the other agent has not reported yet
         (2, [{"v2": "Loading"}], 1, (2, [2])),  # live stays live while an engine restarts
         (2, [], 0, (2, [2])),
     ],
 )
-def test_the_switch(build, live, agents, ready, expected) -> None:
+def test_the_target_goes_live_when_every_engine_is_ready(build, live, agents, ready, expected) -> None:
     observed = build.observed(
         versions=(build.version(2), build.version(1)),
         route=build.route(live, 2) if live != 2 else build.route(2),
@@ -45,22 +45,22 @@ def test_the_switch(build, live, agents, ready, expected) -> None:
     assert summary(build, derive_route(observed)) == expected
 
 
-def test_with_no_replicas_a_version_is_live_at_once(build) -> None:
+def test_a_version_is_live_at_once_with_no_replicas(build) -> None:
     observed = build.observed(model=build.model(serving={"replicas": 0}), versions=(build.version(1),), children=())
     assert summary(build, derive_route(observed)) == (1, [1])
 
 
-def test_an_autoscaler_may_have_scaled_to_zero(build) -> None:
+def test_a_version_is_live_at_once_when_scaled_to_zero(build) -> None:
     scaled = (build.deployment("house-engine", 0, replicas=0),)
     assert summary(build, derive_route(build.observed(versions=(build.version(1),), children=scaled))) == (1, [1])
 
 
-def test_refused_versions_do_not_disturb(build) -> None:
+def test_refused_versions_are_not_routed(build) -> None:
     versions = (build.version(2, Decision.NOT_BETTER_THAN_LIVE), build.version(1))
     assert summary(build, derive_route(build.observed(versions=versions, route=build.route(1)))) == (1, [1])
 
 
-def test_the_revision_tells_contents_apart(build) -> None:
+def test_the_revision_depends_on_the_content(build) -> None:
     one = derive_route(build.observed(versions=(build.version(1),), route=build.route(1)))
     again = derive_route(build.observed(versions=(build.version(1),), route=one))
     other = derive_route(build.observed(versions=(build.version(1),), route=one, model=build.model(policy=None)))
@@ -69,13 +69,13 @@ def test_the_revision_tells_contents_apart(build) -> None:
     assert one.revision != other.revision
 
 
-def test_paths_are_those_of_the_mounts(build) -> None:
+def test_paths_lie_below_the_mounts(build) -> None:
     route = derive_route(build.observed(versions=(build.version(1),), route=build.route(1)))
     assert route.base_path == "/mnt/base/tiny"
     assert route.adapters[0].path == "/mnt/store/store/adapters/job-1"
 
 
-def test_equal_adapters_are_one(build) -> None:
+def test_versions_with_the_same_adapter_share_a_route_entry(build) -> None:
     twin = build.version(2, artifact_digest=build.digest(1))
     route = derive_route(build.observed(versions=(twin, build.version(1)), route=build.route(1)))
     assert summary(build, route) == (2, [2])

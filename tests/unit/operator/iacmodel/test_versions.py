@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loraform_api.iacmodel import Decision
-from loraform_operator.iacmodel.versions import expired, is_candidate, judge, read_versions, revision, undecided
+from loraform_operator.iacmodel.versions import expired, is_candidate, new_versions, read_versions, revision, undecided
 
 
 def test_candidates_are_succeeded_jobs_of_this_model(build) -> None:
@@ -23,17 +23,17 @@ def test_candidates_come_in_order_of_completion_and_only_once(build) -> None:
     assert [j.metadata.name for j in undecided(jobs, [build.version(3)], "house", None)] == ["job-2", "job-1"]
 
 
-def test_a_job_whose_version_was_pruned_is_history(build) -> None:
+def test_a_job_whose_version_was_pruned_is_not_decided_again(build) -> None:
     versions = [build.version(6), build.version(5), build.version(1)]  # 2 to 4 are pruned, 1 is live
     jobs = [build.job(n) for n in range(1, 8)]
     assert [j.metadata.name for j in undecided(jobs, versions, "house", build.digest(1))] == ["job-7"]
 
 
-def test_numbers_go_on_and_all_facts_are_kept(build) -> None:
+def test_version_numbers_continue_and_records_are_complete(build) -> None:
     live = build.version(4)
     better = build.evaluation(live=live.artifact_digest)
     jobs = [build.job(5, evaluation=better), build.job(6)]
-    first, second = judge(build.model(), jobs, [live], live)
+    first, second = new_versions(build.model(), jobs, [live], live)
     assert (first.version, first.decision, first.replaced_digest) == (5, Decision.ACCEPTED, live.artifact_digest)
     assert (second.version, second.decision) == (6, Decision.LIVE_CHANGED)
     assert (first.base_model_uri, first.artifact_uri, first.rank) == (
@@ -48,28 +48,28 @@ def test_decisions_on_the_same_suite_rows_are_counted(build) -> None:
         evaluation = build.evaluation(gained=1, lost=1) | {"suiteDigest": suite * 64}
         return build.job(number, evaluation=evaluation)
 
-    first, second, other = judge(build.model(), [job(1, "a"), job(2, "a"), job(3, "b")], [], None)
-    (third,) = judge(build.model(), [job(4, "a")], [other, second, first], None)
+    first, second, other = new_versions(build.model(), [job(1, "a"), job(2, "a"), job(3, "b")], [], None)
+    (third,) = new_versions(build.model(), [job(4, "a")], [other, second, first], None)
     assert [v.suite_decisions for v in (first, second, other, third)] == [1, 2, 1, 3]
-    assert third.message.endswith("; decision 3 on the same rows, each may be chance once in twenty")
+    assert third.message.endswith("; decision 3 on the same rows, each with a 5 % chance of a false positive")
     assert "decision" not in first.message
-    # What is not told cannot be the same.
-    assert judge(build.model(), [build.job(5)], [build.version(4)], None)[0].suite_decisions == 1
+    # Unknown suite digests do not count as the same suite.
+    assert new_versions(build.model(), [build.job(5)], [build.version(4)], None)[0].suite_decisions == 1
 
 
-def test_the_live_adapter_itself_is_no_improvement(build) -> None:
+def test_the_live_adapter_is_not_better_than_itself(build) -> None:
     live = build.version(4)
     job = build.job(4, evaluation=build.evaluation(live=live.artifact_digest))
-    again = judge(build.model(), [job], [live], live)[0]
+    again = new_versions(build.model(), [job], [live], live)[0]
     assert again.decision is Decision.NOT_BETTER_THAN_LIVE
     assert again.message.startswith(
-        "it is the very adapter that is live (version 4): raw, all stages: candidate 0.9750"
+        "the candidate is the live adapter itself (version 4): raw, all stages: candidate 0.9750"
     )
     lenient = build.model(promotion={"requireBetterThanLive": False})
-    assert judge(lenient, [job], [live], live)[0].decision is Decision.ACCEPTED
+    assert new_versions(lenient, [job], [live], live)[0].decision is Decision.ACCEPTED
 
 
-def test_a_revision_is_named_by_its_job_and_reads_back(build) -> None:
+def test_a_revision_is_named_by_its_job_and_can_be_read_back(build) -> None:
     record = build.version(7)
     obj = revision(build.model(), record)
     assert obj["metadata"]["name"].startswith("house-")
@@ -82,13 +82,13 @@ def test_a_revision_is_named_by_its_job_and_reads_back(build) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "in_use", "gone"),
+    ("limit", "in_use", "expected"),
     [(10, [], []), (2, [1], [2]), (1, [1], [3, 2]), (1, [1, 4], [2]), (1, [], [3, 2, 1])],
 )
-def test_history_keeps_the_newest_and_what_is_in_use(build, limit, in_use, gone) -> None:
+def test_history_keeps_newest_and_used_versions(build, limit, in_use, expected) -> None:
     refused = Decision.NOT_BETTER_THAN_LIVE
     versions = [build.version(n, Decision.ACCEPTED if n == 1 else refused) for n in (4, 3, 2, 1)]
     if not in_use:  # a newer accepted version is the target: it stays although no route names it yet
         versions.insert(0, build.version(5))
-    found = expired(versions, limit, {build.digest(n) for n in in_use})
-    assert [v.version for v in found] == gone
+    versions_to_delete = expired(versions, limit, {build.digest(n) for n in in_use})
+    assert [v.version for v in versions_to_delete] == expected

@@ -1,4 +1,4 @@
-"""Whole passes of a FineTuneJob against an API server kept in memory (the real one: tests/integration)."""
+"""Reconciles a FineTuneJob with an API server in memory (tests/integration has the real one)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import yaml
 from loraform_api.names import Kind, RunStage, stage_job_name
 from loraform_operator.context import Cache, Context, Endpoint, Key
 from loraform_operator.endpoint.heartbeats import HeartbeatStore
-from loraform_operator.endpoint.progress import ProgressStore
-from loraform_operator.finetunejob import reconcile
+from loraform_operator.endpoint.progress_store import ProgressStore
+from loraform_operator.finetunejob.reconcile import reconcile
 from loraform_operator.kube import errors
 from loraform_operator.queue import GONE
 from loraform_operator.settings import load_settings
 
-CASES = Path(__file__).parents[2] / "cases" / "finetunejob"
+CASES = Path(__file__).parents[3] / "cases" / "finetunejob"
 KEY = Key(Kind.FINE_TUNE_JOB, "team-a", "style")
 UID = "7d3c5a10-0000-4000-8000-000000000001"
 PREPARE = stage_job_name("style", UID, RunStage.PREPARE)
 
 
 class MemoryCluster:
-    """Objects by kind and name; refuses kinds that it is told to refuse, and counts writes."""
+    """Objects by kind and name; refuses the kinds in `refused`, and records writes."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
@@ -51,16 +51,16 @@ class MemoryCluster:
     async def apply(self, obj: dict[str, Any]) -> None:
         await self.create(obj)
 
-    async def refuse_foreign(self, obj: dict[str, Any]) -> None:
+    async def check_owner(self, obj: dict[str, Any]) -> None:
         return None
 
     async def create(self, obj: dict[str, Any]) -> None:
         if obj["kind"] in self.refused:
             raise self.refused[obj["kind"]]
         self.writes.append(obj["kind"])
-        made = copy.deepcopy(obj)
-        made["metadata"] |= {"uid": f"uid-{obj['metadata']['name']}", "creationTimestamp": "2026-11-24T10:00:10Z"}
-        self.objects[obj["kind"], obj["metadata"]["name"]] = made
+        created = copy.deepcopy(obj)
+        created["metadata"] |= {"uid": f"uid-{obj['metadata']['name']}", "creationTimestamp": "2026-11-24T10:00:10Z"}
+        self.objects[obj["kind"], obj["metadata"]["name"]] = created
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
         self.writes.append(f"delete {kind}")
@@ -84,7 +84,7 @@ class World:
         self.now = datetime(2026, 11, 24, 10, 0, 20, tzinfo=UTC)
 
     async def step(self) -> float | None:
-        """One pass, with indexes that know everything."""
+        """Reconcile once, with complete indexes."""
         children = [o for o in self.cluster.objects.values() if "ownerReferences" in o["metadata"]]
         context = Context(
             settings=load_settings(CASES / "settings.yaml"),
@@ -96,20 +96,19 @@ class World:
             heartbeats=HeartbeatStore(timedelta(seconds=15)),
             routes={},
             clock=lambda: self.now,
-            wake=lambda key: None,
         )
         return await reconcile(context, KEY)
 
     async def settle(self) -> list[str]:
-        """Pass after pass until nothing is written; returns all writes."""
-        told: list[str] = []
+        """Reconcile until nothing is written; return all writes."""
+        writes: list[str] = []
         for _ in range(10):
             self.cluster.writes.clear()
             await self.step()
-            told += self.cluster.writes
+            writes += self.cluster.writes
             if not self.cluster.writes:
-                return told
-        raise AssertionError(f"does not come to rest: {told}")
+                return writes
+        raise AssertionError(f"does not settle: {writes}")
 
     def condition(self, type_: str) -> dict[str, Any]:
         return next((c for c in self.job["status"]["conditions"] if c["type"] == type_), {})
@@ -120,39 +119,39 @@ def world() -> World:
     return World()
 
 
-async def test_it_comes_to_rest_with_each_object_made_once(world: World) -> None:
-    told = await world.settle()
-    made = sorted(w for w in told if w != "status")
-    wanted = ["ConfigMap", "Job", "NetworkPolicy", "NetworkPolicy", "PersistentVolumeClaim", "ServiceAccount"]
-    assert made == wanted
+async def test_reconciling_settles_with_each_object_created_once(world: World) -> None:
+    writes = await world.settle()
+    created = sorted(w for w in writes if w != "status")
+    expected = ["ConfigMap", "Job", "NetworkPolicy", "NetworkPolicy", "PersistentVolumeClaim", "ServiceAccount"]
+    assert created == expected
     assert world.cluster.events == ["Pending"]
 
 
 @pytest.mark.parametrize("kind", ["ConfigMap", "PersistentVolumeClaim", "Job", "NetworkPolicy"])
-async def test_a_refused_object_is_told_and_made_once_it_may_be(world: World, kind: str) -> None:
+async def test_a_refused_object_is_reported_and_created_later(world: World, kind: str) -> None:
     world.cluster.refused[kind] = errors.Forbidden("exceeded quota: team-a", 403)
     pause = None
     for _ in range(3):
         pause = await world.step()
-    found = world.condition("Ready")
-    assert (found["reason"], pause) == ("PodsNotCreated", 10)
-    assert "exceeded quota: team-a" in found["message"]
+    ready = world.condition("Ready")
+    assert (ready["reason"], pause) == ("PodsNotCreated", 10)
+    assert "exceeded quota: team-a" in ready["message"]
     world.cluster.refused.clear()
     await world.settle()
     assert world.condition("Ready")["reason"] == "Pending"
     assert ("Job", PREPARE) in world.cluster.objects
 
 
-async def test_a_deleted_child_comes_back(world: World) -> None:
+async def test_a_deleted_child_is_created_again(world: World) -> None:
     await world.settle()
     for kind in ("NetworkPolicy", "ServiceAccount", "Job"):
-        for found in [k for k in world.cluster.objects if k[0] == kind]:
-            del world.cluster.objects[found]
-    told = await world.settle()
-    assert sorted(told) == ["Job", "NetworkPolicy", "NetworkPolicy", "ServiceAccount"]
+        for name in [k for k in world.cluster.objects if k[0] == kind]:
+            del world.cluster.objects[name]
+    writes = await world.settle()
+    assert sorted(writes) == ["Job", "NetworkPolicy", "NetworkPolicy", "ServiceAccount"]
 
 
-async def test_a_spec_that_cannot_be_read_stalls(world: World) -> None:
+async def test_an_invalid_spec_stalls(world: World) -> None:
     world.job["spec"]["lora"] = {"rank": "many"}
     assert await world.step() is None
     stalled = world.condition("Stalled")
@@ -163,7 +162,7 @@ async def test_a_spec_that_cannot_be_read_stalls(world: World) -> None:
     assert world.cluster.writes == []
 
 
-async def test_a_conflict_tells_nothing_and_is_tried_again(world: World) -> None:
+async def test_a_conflict_posts_no_event_and_is_retried(world: World) -> None:
     world.cluster.refused["status"] = errors.Conflict("changed", 409)
     with pytest.raises(errors.Conflict):
         await world.step()
@@ -173,7 +172,7 @@ async def test_a_conflict_tells_nothing_and_is_tried_again(world: World) -> None
     assert world.cluster.events == ["Pending"]
 
 
-async def test_the_end_of_a_stage_is_recorded_before_its_job_goes(world: World) -> None:
+async def test_a_stage_is_recorded_before_its_job_is_deleted(world: World) -> None:
     await world.settle()
     job = world.cluster.objects["Job", PREPARE]
     pod = yaml.safe_load((CASES / "17-prepared" / "observed.yaml").read_text())["pods"][0]
@@ -192,18 +191,18 @@ async def test_the_end_of_a_stage_is_recorded_before_its_job_goes(world: World) 
     assert ("Job", stage_job_name("style", UID, RunStage.TRAIN)) in world.cluster.objects
 
 
-async def test_an_object_that_is_gone_is_forgotten(world: World) -> None:
+async def test_a_deleted_object_gets_no_resync(world: World) -> None:
     world.indexed = []
     assert await world.step() == GONE
 
 
-async def test_nothing_is_made_for_an_object_that_only_the_index_still_holds(world: World) -> None:
+async def test_nothing_is_created_for_an_object_that_is_only_in_the_index(world: World) -> None:
     world.cluster.job = {}
     assert await world.step() == GONE
     assert world.cluster.writes == []
 
 
-async def test_an_object_made_again_under_its_name_gets_its_own_run(world: World) -> None:
+async def test_an_object_created_again_with_the_same_name_gets_its_own_run(world: World) -> None:
     before = copy.deepcopy(world.job)
     world.job["metadata"]["uid"] = "7d3c5a10-0000-4000-8000-000000000002"
     world.indexed = [before, world.job]

@@ -26,8 +26,8 @@ def test_covers(existing: Any, desired: Any, covered: bool) -> None:
     assert covers(existing, desired) is covered
 
 
-class Recorded:
-    """Stands where the API client stands; keeps what was asked."""
+class FakeCluster:
+    """A fake API client that records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
@@ -46,13 +46,13 @@ def obj(name: str, **more: Any) -> dict[str, Any]:
     return {"kind": "ConfigMap", "metadata": {"name": name, "namespace": "ns", "uid": f"uid-{name}", **more}}
 
 
-async def test_only_what_differs_is_done() -> None:
-    cluster = Recorded()
+async def test_only_differences_are_carried_out() -> None:
+    cluster = FakeCluster()
     plan = Plan(
         apply=[{**obj("same"), "data": {"a": "1"}}, {**obj("other"), "data": {"a": "1"}}],
-        create=[obj("there"), obj("new")],
+        create=[obj("kept"), obj("new")],
         delete=[obj("old"), obj("going", deletionTimestamp="2026-11-24T10:00:00Z")],
     )
-    existing = [{**obj("same"), "data": {"a": "1", "b": "2"}}, {**obj("other"), "data": {"a": "2"}}, obj("there")]
+    existing = [{**obj("same"), "data": {"a": "1", "b": "2"}}, {**obj("other"), "data": {"a": "2"}}, obj("kept")]
     await carry_out(cluster, plan, existing)  # type: ignore[arg-type]
     assert cluster.calls == [("apply", "other"), ("create", "new"), ("delete", "old/uid-old")]

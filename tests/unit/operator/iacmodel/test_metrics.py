@@ -30,7 +30,7 @@ def page() -> str:
     return generate_latest(registry).decode()
 
 
-def test_series_of_a_model_and_its_gateways(page: str) -> None:
+def test_metrics_of_a_model_and_its_gateways(page: str) -> None:
     assert 'loraform_iacmodel_live_version{name="house",namespace="demo"} 3.0' in page
     assert 'loraform_iacmodel_gateway_requests_total{name="house",namespace="demo",pod="gateway-a"} 7.0' in page
     assert 'loraform_iacmodel_gateway_verified_raw_total{name="house",namespace="demo",pod="gateway-a"} 5.0' in page
@@ -38,6 +38,6 @@ def test_series_of_a_model_and_its_gateways(page: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian: prometheus)")
-def test_promtool_finds_nothing(page: str) -> None:
+def test_promtool_reports_no_problem(page: str) -> None:
     checked = subprocess.run(["promtool", "check", "metrics"], input=page, text=True, capture_output=True, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")

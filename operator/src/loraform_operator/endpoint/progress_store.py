@@ -1,4 +1,4 @@
-"""Progress that running stages reported: memory only, the newest message of each run."""
+"""Stores the last progress report of each run, in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ JobKey = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Report:
+class ProgressReport:
+    """Progress that a stage reported, with its pod and the time of arrival."""
+
     status: TrainerStatus
     pod_uid: str
     received: datetime
@@ -20,14 +22,16 @@ class Report:
 
 @dataclass
 class ProgressStore:
-    _reports: dict[JobKey, Report] = field(default_factory=dict)
+    """The last progress report by run."""
 
-    def record(self, key: JobKey, report: Report) -> None:
+    _reports: dict[JobKey, ProgressReport] = field(default_factory=dict)
+
+    def record(self, key: JobKey, report: ProgressReport) -> None:
         self._reports[key] = report
 
-    def get(self, key: JobKey) -> Report | None:
+    def get(self, key: JobKey) -> ProgressReport | None:
         return self._reports.get(key)
 
     def forget(self, key: JobKey) -> None:
-        """Drop what is known of a run that ended or is gone."""
+        """Drop the report of a run that ended or was deleted."""
         self._reports.pop(key, None)

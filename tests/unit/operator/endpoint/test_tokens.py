@@ -45,7 +45,7 @@ def server() -> Server:
     return Server()
 
 
-async def test_a_good_token_names_its_pod_and_keys_are_read_once(server: Server) -> None:
+async def test_a_valid_token_names_its_pod_and_keys_are_read_once(server: Server) -> None:
     verifier = TokenVerifier(server)
     for _ in range(3):
         assert await verifier.verify(server.token(), AUDIENCE) == Caller("ns", "p", "pod-1")
@@ -65,24 +65,24 @@ async def test_a_good_token_names_its_pod_and_keys_are_read_once(server: Server)
         {"kubernetes.io": None},
     ],
 )
-async def test_wrong_claims(server: Server, claims: dict[str, Any]) -> None:
+async def test_a_token_with_wrong_claims_is_refused(server: Server, claims: dict[str, Any]) -> None:
     with pytest.raises(Unauthorized):
         await TokenVerifier(server).verify(server.token(**claims), AUDIENCE)
 
 
-async def test_a_token_for_another_object_causes_no_read(server: Server) -> None:
+async def test_a_token_for_another_object_causes_no_request(server: Server) -> None:
     with pytest.raises(Unauthorized, match="not for"):
         await TokenVerifier(server).verify(server.token(aud=["x"]), AUDIENCE)
     assert server.reads == 0
 
 
 @pytest.mark.parametrize("text", ["", "a.b.c", "x" * 10_000, "e30.e30."])
-async def test_no_token_at_all(server: Server, text: str) -> None:
+async def test_text_that_is_no_token_is_refused(server: Server, text: str) -> None:
     with pytest.raises(Unauthorized):
         await TokenVerifier(server).verify(text, AUDIENCE)
 
 
-async def test_an_unsigned_or_wrongly_signed_token(server: Server) -> None:
+async def test_an_unsigned_or_wrongly_signed_token_is_refused(server: Server) -> None:
     body = {"aud": [AUDIENCE], "iss": ISSUER, "exp": FAR, "kubernetes.io": POD}
     verifier = TokenVerifier(server)
     for token in (
@@ -94,7 +94,7 @@ async def test_an_unsigned_or_wrongly_signed_token(server: Server) -> None:
             await verifier.verify(token, AUDIENCE)
 
 
-async def test_unknown_keys_are_looked_for_at_most_once_in_a_while(server: Server) -> None:
+async def test_reads_for_unknown_keys_are_rate_limited(server: Server) -> None:
     now = 0.0
     verifier = TokenVerifier(server, clock=lambda: now)
     await verifier.verify(server.token(), AUDIENCE)
@@ -108,7 +108,7 @@ async def test_unknown_keys_are_looked_for_at_most_once_in_a_while(server: Serve
     assert server.reads == 2
 
 
-async def test_known_keys_work_while_the_api_server_is_down(server: Server) -> None:
+async def test_cached_keys_work_while_the_api_server_is_down(server: Server) -> None:
     verifier = TokenVerifier(server)
     await verifier.verify(server.token(), AUDIENCE)
     server.down = True

@@ -1,4 +1,4 @@
-"""The endpoint's application over real HTTP; the token verifier is a stand-in (its own tests: test_tokens)."""
+"""The endpoint over real HTTP, with a fake token verifier."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loraform_api.heartbeat import Route
 from loraform_api.names import Kind, audience, heartbeat_path, progress_path
 from loraform_operator.context import Cache, Key
 from loraform_operator.endpoint.heartbeats import HeartbeatStore
-from loraform_operator.endpoint.progress import ProgressStore
+from loraform_operator.endpoint.progress_store import ProgressStore
 from loraform_operator.endpoint.server import BODY_LIMIT, RateLimit, Receiver, application
 from loraform_operator.endpoint.tokens import Caller, Unauthorized
 
@@ -25,11 +25,11 @@ BEAT = {"role": "agent", "pod": "p", "routeRevision": "r1"}
 
 
 class Tokens:
-    """Knows tokens by heart: `<audience>|<namespace>|<pod uid>`."""
+    """Accepts tokens of the form `<audience>|<namespace>|<pod uid>`."""
 
-    async def verify(self, token: str, wanted: str) -> Caller:
+    async def verify(self, token: str, expected: str) -> Caller:
         parts = token.split("|")
-        if len(parts) != 3 or parts[0] != wanted:
+        if len(parts) != 3 or parts[0] != expected:
             raise Unauthorized("wrong audience")
         return Caller(parts[1], "p", parts[2])
 
@@ -66,15 +66,15 @@ def setup() -> Setup:
 
 @pytest.fixture
 async def client(setup: Setup) -> AsyncIterator[TestClient[Request, Application]]:
-    async with TestClient(TestServer(application(setup.receiver))) as found:
-        yield found
+    async with TestClient(TestServer(application(setup.receiver))) as test_client:
+        yield test_client
 
 
 def bearer(key: Key, uid: str, pod_uid: str, namespace: str = "ns") -> dict[str, str]:
     return {"Authorization": f"Bearer {audience(key.namespace, key.name, uid)}|{namespace}|{pod_uid}"}
 
 
-async def test_progress_is_kept_and_wakes_the_run(setup: Setup, client: TestClient[Request, Application]) -> None:
+async def test_progress_is_stored_and_wakes_the_run(setup: Setup, client: TestClient[Request, Application]) -> None:
     answer = await client.post(progress_path("ns", "job"), json=PROGRESS, headers=bearer(RUN, "u1", "pod-1"))
     assert (answer.status, await answer.json()) == (200, {})
     report = setup.receiver.progress.get(("ns", "job"))
@@ -96,7 +96,7 @@ async def test_progress_is_kept_and_wakes_the_run(setup: Setup, client: TestClie
         (progress_path("ns", "job"), bearer(RUN, "u1", "pod-1", namespace="other"), 403),
     ],
 )
-async def test_strangers(
+async def test_unauthorized_requests_are_refused(
     setup: Setup, client: TestClient[Request, Application], path: str, headers: dict[str, str], status: int
 ) -> None:
     answer = await client.post(path, json=PROGRESS, headers=headers)
@@ -114,12 +114,12 @@ async def test_strangers(
         (b'{"trainerStatus": {}, "future": 1}', 200),
     ],
 )
-async def test_bodies(client: TestClient[Request, Application], body: bytes, status: int) -> None:
+async def test_invalid_bodies_are_refused(client: TestClient[Request, Application], body: bytes, status: int) -> None:
     answer = await client.post(progress_path("ns", "job"), data=body, headers=bearer(RUN, "u1", "pod-1"))
     assert answer.status == status
 
 
-async def test_one_call_a_second(setup: Setup, client: TestClient[Request, Application]) -> None:
+async def test_requests_of_a_pod_are_rate_limited(setup: Setup, client: TestClient[Request, Application]) -> None:
     async def post() -> int:
         path, headers = progress_path("ns", "job"), bearer(RUN, "u1", "pod-1")
         return (await client.post(path, json=PROGRESS, headers=headers)).status
@@ -137,6 +137,6 @@ async def test_heartbeat_is_answered_with_the_route(setup: Setup, client: TestCl
     setup.time += 3
     answer = await client.post(path, json=BEAT, headers=headers)
     assert (await answer.json())["basePath"] == "/mnt/base/tiny"
-    assert setup.woken == [MODEL], "the same facts wake nobody"
+    assert setup.woken == [MODEL], "an unchanged heartbeat wakes nothing"
     assert list(setup.receiver.heartbeats.agents(("ns", "model"), NOW)) == ["pod-2"]
     assert not setup.receiver.heartbeats.agents(("ns", "model"), NOW + timedelta(seconds=16))

@@ -1,4 +1,4 @@
-"""The gate as a whole, by simulated promotions: what equals the live version, what is better, what is worse.
+"""All promotion rules on simulated evaluations: candidates equal to, better and worse than the live version.
 
 The noise is that of a real run. Two greedy runs of one adapter differ on few rows, by the engine's batching; two
 trainings of one recipe differ on more, in both directions alike. A planted change moves rows one way above that noise.
@@ -22,7 +22,7 @@ BETTER = PromotionSpec(require_better_than_live=True)
 NO_WORSE = PromotionSpec(require_better_than_live=False, max_regression_points=5)
 
 
-def promotions(
+def simulate(
     build: SimpleNamespace,
     gained: float,
     lost: float,
@@ -31,8 +31,8 @@ def promotions(
     same: bool = False,
     trials: int = TRIALS,
 ) -> Counter[Decision]:
-    """Judge `trials` candidates; each row is gained or lost with these chances. `same`: candidate and live are one."""
-    generator, found = Random(2026), Counter[Decision]()
+    """Decide on `trials` candidates; each row is gained or lost with these probabilities. `same`: candidate is live."""
+    generator, decisions = Random(2026), Counter[Decision]()
     for _ in range(trials):
         draws = [generator.random() for _ in range(ROWS)]
         won, gone = sum(d < gained for d in draws), sum(gained <= d < gained + lost for d in draws)
@@ -41,44 +41,42 @@ def promotions(
         evaluation = EvaluationStatus.model_validate(build.evaluation(live=build.digest(1), **counts))
         candidate = build.digest(1 if same else 2)
         decision, _ = decide(Evidence(evaluation, build.digest(1), 1, True, candidate), promotion)
-        found[decision] += 1
-    return found
+        decisions[decision] += 1
+    return decisions
 
 
 @pytest.mark.parametrize("discordant", [0.0, 0.01, 0.04, 0.1, 0.2])
-def test_an_adapter_against_itself_is_never_better(build: SimpleNamespace, discordant: float) -> None:
-    found = promotions(build, discordant / 2, discordant / 2, promotion=BETTER, same=True)
-    print(f"A/A, one adapter, {discordant:.0%} of the rows differ: accepted {found[Decision.ACCEPTED]} of {TRIALS}")
-    assert found == {Decision.NOT_BETTER_THAN_LIVE: TRIALS}
+def test_the_live_adapter_is_not_better_than_itself(build: SimpleNamespace, discordant: float) -> None:
+    decisions = simulate(build, discordant / 2, discordant / 2, promotion=BETTER, same=True)
+    print(f"A/A, one adapter, {discordant:.0%} of the rows differ: accepted {decisions[Decision.ACCEPTED]} of {TRIALS}")
+    assert decisions == {Decision.NOT_BETTER_THAN_LIVE: TRIALS}
 
 
 @pytest.mark.parametrize("discordant", [0.04, 0.1, 0.2])
-def test_another_training_that_is_as_good_is_called_better_no_more_often_than_was_agreed(
-    build: SimpleNamespace, discordant: float
-) -> None:
-    """One bound at 95 %: five in a hundred, and three standard errors of the simulation."""
+def test_an_equal_candidate_is_accepted_at_most_at_the_error_rate(build: SimpleNamespace, discordant: float) -> None:
+    """A bound at 95 % accepts 5 %; the test allows three standard errors of the simulation on top."""
     trials = 2000
-    found = promotions(build, discordant / 2, discordant / 2, promotion=BETTER, trials=trials)
-    share = found[Decision.ACCEPTED] / trials
+    decisions = simulate(build, discordant / 2, discordant / 2, promotion=BETTER, trials=trials)
+    share = decisions[Decision.ACCEPTED] / trials
     print(f"A/A, two trainings, {discordant:.0%} of the rows differ: accepted {share:.1%} of {trials}")
     assert share <= 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
 
 
-def test_greedy_answers_without_noise_are_never_better(build: SimpleNamespace) -> None:
-    assert promotions(build, 0, 0, promotion=BETTER) == {Decision.NOT_BETTER_THAN_LIVE: TRIALS}
+def test_identical_answers_are_not_better(build: SimpleNamespace) -> None:
+    assert simulate(build, 0, 0, promotion=BETTER) == {Decision.NOT_BETTER_THAN_LIVE: TRIALS}
 
 
 @pytest.mark.parametrize("discordant", [0.1, 0.16, 0.2])
-def test_ten_points_more_are_seen(build: SimpleNamespace, discordant: float) -> None:
-    found = promotions(build, discordant / 2 + 0.05, discordant / 2 - 0.05, promotion=BETTER)
-    share = found[Decision.ACCEPTED] / TRIALS
+def test_a_gain_of_ten_points_is_accepted(build: SimpleNamespace, discordant: float) -> None:
+    decisions = simulate(build, discordant / 2 + 0.05, discordant / 2 - 0.05, promotion=BETTER)
+    share = decisions[Decision.ACCEPTED] / TRIALS
     print(f"+10 points, {discordant:.0%} of the rows differ: accepted {share:.1%} of {TRIALS}")
     assert share >= 0.9
 
 
 @pytest.mark.parametrize("discordant", [0.1, 0.16, 0.2])
-def test_ten_points_less_are_told_from_no_difference(discordant: float) -> None:
-    """A refusal alone proves little, as a candidate that is as good is refused too: the interval must say worse."""
+def test_the_interval_of_a_loss_of_ten_points_is_below_zero(discordant: float) -> None:
+    """An equal candidate is refused too, so the interval must show the loss."""
     generator, worse = Random(2026), 0
     for _ in range(TRIALS):
         draws = [generator.random() for _ in range(ROWS)]
@@ -91,12 +89,12 @@ def test_ten_points_less_are_told_from_no_difference(discordant: float) -> None:
 
 @pytest.mark.parametrize("promotion", [BETTER, NO_WORSE], ids=["better", "no-worse"])
 @pytest.mark.parametrize("discordant", [0.1, 0.16, 0.2])
-def test_ten_points_less_are_refused(build: SimpleNamespace, discordant: float, promotion: PromotionSpec) -> None:
-    found = promotions(build, discordant / 2 - 0.05, discordant / 2 + 0.05, promotion=promotion)
-    share = found[Decision.NOT_BETTER_THAN_LIVE] / TRIALS
+def test_a_loss_of_ten_points_is_refused(build: SimpleNamespace, discordant: float, promotion: PromotionSpec) -> None:
+    decisions = simulate(build, discordant / 2 - 0.05, discordant / 2 + 0.05, promotion=promotion)
+    share = decisions[Decision.NOT_BETTER_THAN_LIVE] / TRIALS
     print(f"-10 points, {discordant:.0%} of the rows differ: refused {share:.1%} of {TRIALS}")
     assert share >= 0.9
 
 
-def test_where_no_improvement_is_asked_the_same_adapter_may_be_promoted_again(build: SimpleNamespace) -> None:
-    assert promotions(build, 0, 0, promotion=NO_WORSE, same=True) == {Decision.ACCEPTED: TRIALS}
+def test_the_live_adapter_is_accepted_when_no_improvement_is_required(build: SimpleNamespace) -> None:
+    assert simulate(build, 0, 0, promotion=NO_WORSE, same=True) == {Decision.ACCEPTED: TRIALS}

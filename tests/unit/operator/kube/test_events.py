@@ -13,8 +13,8 @@ OBJ = {
 }
 
 
-class Recorded:
-    """Stands where the API client stands; raises what it is told to."""
+class FakeCluster:
+    """A fake API client that records its calls, and raises `error` if it is set."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -32,12 +32,12 @@ class Recorded:
             raise self.error
 
 
-def recorder(cluster: Recorded) -> Recorder:
+def recorder(cluster: FakeCluster) -> Recorder:
     return Recorder(cluster, lambda: datetime(2026, 11, 24, tzinfo=UTC))  # type: ignore[arg-type]
 
 
-async def test_a_repeated_event_is_counted_not_posted() -> None:
-    cluster = Recorded()
+async def test_a_repeated_event_increases_the_count() -> None:
+    cluster = FakeCluster()
     events = recorder(cluster)
     for message in ("a", "a", "b"):
         await events.record(OBJ, Note("Unschedulable", message, "Warning"))
@@ -46,8 +46,8 @@ async def test_a_repeated_event_is_counted_not_posted() -> None:
     assert cluster.calls[0][1]["involvedObject"]["uid"] == "u"
 
 
-async def test_one_that_was_told_before_a_restart_is_counted_next() -> None:
-    cluster = Recorded()
+async def test_an_event_from_before_a_restart_is_counted_the_next_time() -> None:
+    cluster = FakeCluster()
     events = recorder(cluster)
     cluster.error = errors.Conflict("exists", 409)
     await events.record(OBJ, Note("Training", "m"))
@@ -56,8 +56,8 @@ async def test_one_that_was_told_before_a_restart_is_counted_next() -> None:
     assert [m for m, _ in cluster.calls] == ["POST", "PATCH"]
 
 
-async def test_a_failure_is_swallowed_and_an_expired_event_posted_anew() -> None:
-    cluster = Recorded()
+async def test_failures_are_ignored_and_an_expired_event_is_posted_again() -> None:
+    cluster = FakeCluster()
     events = recorder(cluster)
     cluster.error = errors.Forbidden("no", 403)
     await events.record(OBJ, Note("Training", "m"))

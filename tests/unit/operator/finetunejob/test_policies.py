@@ -1,4 +1,4 @@
-"""A sidecar killed for memory beside an evaluator that still runs: until when the run says so."""
+"""How long a sidecar that was killed for memory blocks a run whose evaluator continues."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ import yaml
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.meta import parse_timestamp
 from loraform_api.run import TrainerStatus
-from loraform_operator.endpoint.progress import Report
+from loraform_operator.endpoint.progress_store import ProgressReport
 from loraform_operator.finetunejob.observe import Observed
 from loraform_operator.finetunejob.policies import first_block
 from loraform_operator.settings import load_settings
 
-CASES = Path(__file__).parents[2] / "cases" / "finetunejob"
+CASES = Path(__file__).parents[3] / "cases" / "finetunejob"
 CASE = CASES / "34-sidecar-out-of-memory-starts-again"
 SETTINGS = load_settings(CASES / "settings.yaml")
 KILLED = parse_timestamp("2026-11-24T10:12:58Z")
 POD = "pod-evaluate-aaaaa"
 
 
-def block_of(engine: dict[str, Any] | None = None, progress: Report | None = None) -> str | None:
-    """Return the reason of the block of the golden case with another state of the engine, or some progress."""
+def block_of(engine: dict[str, Any] | None = None, progress: ProgressReport | None = None) -> str | None:
+    """Return the reason of the block in the golden case with another engine state or progress."""
     job = FineTuneJob.model_validate(yaml.safe_load((CASE / "input.yaml").read_text()))
-    told = yaml.safe_load((CASE / "observed.yaml").read_text())
+    case = yaml.safe_load((CASE / "observed.yaml").read_text())
     if engine is not None:
-        told["pods"][0]["status"]["initContainerStatuses"][0] = {"name": "engine", **engine}
-    observed = Observed(job=job, pods=tuple(told["pods"]), stage_job=told["jobs"][0], progress=progress)
+        case["pods"][0]["status"]["initContainerStatuses"][0] = {"name": "engine", **engine}
+    observed = Observed(job=job, pods=tuple(case["pods"]), stage_job=case["jobs"][0], progress=progress)
     block = first_block(observed, SETTINGS, KILLED + timedelta(minutes=1))
     return None if block is None else block.reason
 
 
-def reported(seconds: int, pod: str = POD) -> Report:
-    return Report(TrainerStatus(progress_percentage=10), pod, KILLED + timedelta(seconds=seconds))
+def reported(seconds: int, pod: str = POD) -> ProgressReport:
+    return ProgressReport(TrainerStatus(progress_percentage=10), pod, KILLED + timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def reported(seconds: int, pod: str = POD) -> Report:
         (reported(1), None),
     ],
 )
-def test_only_progress_made_since_ends_it(progress: Report | None, reason: str | None) -> None:
+def test_progress_after_the_kill_ends_the_block(progress: ProgressReport | None, reason: str | None) -> None:
     assert block_of(progress=progress) == reason
 
 
@@ -66,5 +66,5 @@ CRASHED = {"terminated": {"reason": "Error", "exitCode": 1}}
         ({"state": {"running": {}}}, None),
     ],
 )
-def test_states_of_the_engine(engine: dict[str, Any], reason: str | None) -> None:
+def test_block_by_state_of_the_engine(engine: dict[str, Any], reason: str | None) -> None:
     assert block_of(engine) == reason

@@ -1,4 +1,4 @@
-"""What the golden cases do not show of a stage's pod: the mounts of sources and suites."""
+"""Pods of the stages beyond the golden cases: mounts of sources, suites, packs and credentials."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from loraform_operator.finetunejob.plan import render
 from loraform_operator.finetunejob.stage_jobs import stage_job
 from loraform_operator.settings import load_settings
 
-CASES = Path(__file__).parents[2] / "cases" / "finetunejob"
+CASES = Path(__file__).parents[3] / "cases" / "finetunejob"
 ENDPOINT = Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7",), "loraform-system")
 
 
 def a_job() -> dict[str, Any]:
-    """Return a job as it is applied."""
+    """Return the body of a job."""
     body: dict[str, Any] = yaml.safe_load((CASES / "01-first-visit" / "input.yaml").read_text())
     return body
 
@@ -55,22 +55,22 @@ def config_maps(pod: dict[str, Any]) -> dict[str, str]:
 
 
 def http(name: str, ca: str) -> dict[str, Any]:
-    place = {"url": "https://files.example/rows", "sha256": "0" * 64, "caConfigMapRef": {"name": ca}}
-    return {"name": name, "http": place}
+    location = {"url": "https://files.example/rows", "sha256": "0" * 64, "caConfigMapRef": {"name": ca}}
+    return {"name": name, "http": location}
 
 
 def git(name: str, ca: str) -> dict[str, Any]:
-    place = {"url": "https://git.example/r", "commit": "0" * 40, "path": "s.jsonl", "caConfigMapRef": {"name": ca}}
-    return {"name": name, "git": place}
+    location = {"url": "https://git.example/r", "commit": "0" * 40, "path": "s.jsonl", "caConfigMapRef": {"name": ca}}
+    return {"name": name, "git": location}
 
 
-def test_a_source_and_a_suite_of_one_name_have_each_their_own_ca() -> None:
+def test_a_source_and_a_suite_of_the_same_name_have_their_own_ca() -> None:
     mounted = config_maps(prepare_pod([http("pairs", "files-ca")], [git("pairs", "git-ca")]))
     assert mounted["/mnt/sources/pairs"] == "files-ca"
     assert mounted["/mnt/suites/pairs"] == "git-ca"
 
 
-def test_each_source_finds_its_own_at_its_name() -> None:
+def test_each_source_is_mounted_at_its_name() -> None:
     rows = {"name": "rows", "configMap": {"name": "some-rows", "key": "rows.jsonl"}}
     claim = {"name": "claim", "persistentVolumeClaim": {"claimName": "data", "path": "rows.jsonl"}}
     pod = prepare_pod([rows, claim, http("far", "files-ca")], [rows])
@@ -82,7 +82,7 @@ def test_each_source_finds_its_own_at_its_name() -> None:
     assert claimed["claimName"] == "data"
 
 
-def test_policy_packs_are_looked_for_by_prepare_and_read_by_the_verifier() -> None:
+def test_policy_packs_are_optional_in_prepare_and_required_in_the_verifier() -> None:
     body = a_job()
     pack = {"name": "cost", "configMap": {"name": "house", "key": "cost.rego"}}
     body["spec"]["policy"] = {"packs": [pack]}
@@ -99,7 +99,7 @@ def test_policy_packs_are_looked_for_by_prepare_and_read_by_the_verifier() -> No
     assert not any("pack" in m["name"] for m in evaluate["containers"][0]["volumeMounts"])
 
 
-def test_only_fixed_keys_of_a_secret_reach_a_pod_and_none_must_be_there() -> None:
+def test_only_fixed_keys_of_a_secret_are_mounted_and_all_are_optional() -> None:
     source = {**http("pairs", "files-ca")}
     source["http"]["secretRef"] = {"name": "files"}
     pod = prepare_pod([source], [a_job()["spec"]["evaluation"]["suites"][0]])
@@ -109,24 +109,24 @@ def test_only_fixed_keys_of_a_secret_reach_a_pod_and_none_must_be_there() -> Non
     assert secret == {"name": "files", "optional": True, "items": [{"key": key, "path": key} for key in keys]}
 
 
-@pytest.mark.parametrize(("validity", "percent", "asked"), [("Off", 0, False), ("Fail", 5, True), ("Drop", 0, True)])
-def test_prepare_has_a_verifier_beside_it_when_it_asks_one(validity: str, percent: int, asked: bool) -> None:
+@pytest.mark.parametrize(("validity", "percent", "expected"), [("Off", 0, False), ("Fail", 5, True), ("Drop", 0, True)])
+def test_prepare_has_a_verifier_when_it_runs_terraform(validity: str, percent: int, expected: bool) -> None:
     body = a_job()
     body["spec"]["dataset"] |= {"checks": {"validity": validity}, "repairExamples": {"percent": percent}}
-    assert bool(pod_of(body, RunStage.PREPARE).get("initContainers")) is asked
+    assert bool(pod_of(body, RunStage.PREPARE).get("initContainers")) is expected
 
 
-def test_a_remote_store_is_reached_by_publish_alone() -> None:
+def test_only_publish_has_credentials_of_the_remote_store() -> None:
     body = a_job()
     body["spec"]["output"] = {"storageUri": "s3://adapters/style", "secretRef": {"name": "minio"}}
     mounts = {
         stage: {m["mountPath"] for m in pod_of(body, stage)["containers"][0]["volumeMounts"]} for stage in RunStage
     }
     assert [stage for stage in RunStage if "/mnt/access/output" in mounts[stage]] == [RunStage.PUBLISH]
-    assert not any("/mnt/output" in found for found in mounts.values())
+    assert not any("/mnt/output" in paths for paths in mounts.values())
 
 
-def test_processes_of_one_pod_meet_on_loopback() -> None:
+def test_processes_of_a_single_pod_meet_on_loopback() -> None:
     body = a_job()
     body["spec"]["placement"] = {"profile": "l4", "gpus": 2}
     env = {e["name"]: e.get("value") for e in pod_of(body, RunStage.TRAIN)["containers"][0]["env"]}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from loraform_operator.endpoint.certificates import LEAF_LIFE, Pair, ca_is_good, leaf_is_good, make_ca, make_leaf
+from loraform_operator.endpoint.certificates import LEAF_LIFE, KeyPair, ca_is_good, leaf_is_good, make_ca, make_leaf
 from loraform_operator.endpoint.publication import load_into
 
 NOW = datetime.now(UTC)
@@ -14,11 +14,11 @@ HOSTS = ["127.0.0.1", "loraform-operator.loraform-system.svc"]
 
 
 @pytest.fixture(scope="module")
-def ca() -> Pair:
+def ca() -> KeyPair:
     return make_ca(NOW)
 
 
-def test_leaf_is_good_until_it_must_be_renewed(ca: Pair) -> None:
+def test_leaf_is_good_until_it_must_be_renewed(ca: KeyPair) -> None:
     leaf = make_leaf(ca, HOSTS, NOW)
     assert leaf_is_good(leaf, ca, HOSTS, NOW)
     assert leaf_is_good(leaf, ca, HOSTS[:1], NOW)
@@ -27,13 +27,13 @@ def test_leaf_is_good_until_it_must_be_renewed(ca: Pair) -> None:
     assert not leaf_is_good(leaf, ca, HOSTS, NOW + LEAF_LIFE - timedelta(days=29))
 
 
-def test_ca_is_good_for_nine_years(ca: Pair) -> None:
+def test_ca_is_good_for_nine_years(ca: KeyPair) -> None:
     assert ca_is_good(ca, NOW + timedelta(days=9 * 365 - 10))
     assert not ca_is_good(ca, NOW + timedelta(days=9 * 365 + 10))
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_a_strict_client_trusts_the_ca_and_nothing_else(ca: Pair, host: str) -> None:
+async def test_a_strict_client_trusts_the_ca_and_nothing_else(ca: KeyPair, host: str) -> None:
     served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     load_into(served, make_leaf(ca, HOSTS, NOW))
     server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0, ssl=served)

@@ -1,4 +1,4 @@
-"""Why serving pods do not come up."""
+"""Why serving pods do not start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loraform_operator.iacmodel.pods import trouble
+from loraform_operator.iacmodel.pod_problems import pod_problem
 
 
 def pod(**status: Any) -> dict[str, Any]:
@@ -36,11 +36,11 @@ def container(name: str, waiting: dict[str, str], **last: Any) -> dict[str, Any]
         ),
     ],
 )
-def test_trouble(child: dict[str, Any], expected: str) -> None:
-    assert trouble([child]) == expected
+def test_problem_of_a_pod(child: dict[str, Any], expected: str) -> None:
+    assert pod_problem([child]) == expected
 
 
-def test_a_pod_that_goes_is_no_trouble() -> None:
+def test_a_terminating_pod_is_ignored() -> None:
     going = pod(containerStatuses=[container("engine", {"reason": "ErrImagePull"})])
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    assert trouble([going]) == ""
+    assert pod_problem([going]) == ""

@@ -1,4 +1,4 @@
-"""The API client against a real HTTP server that stands in for the API server: it answers as it is told."""
+"""The API client against a real HTTP server with prepared responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from loraform_operator.kube import errors
-from loraform_operator.kube.cluster import ATTEMPTS, Cluster, path_of
+from loraform_operator.kube.cluster import ATTEMPTS, Cluster
 
 MAP = {
     "apiVersion": "v1",
@@ -28,7 +28,7 @@ class ApiServer:
         self.answers: list[tuple[int, Any, dict[str, str]]] = []
         self.requests: list[tuple[str, str, str, Any]] = []
 
-    def will(self, status: int, body: Any = None, **headers: str) -> None:
+    def respond(self, status: int, body: Any = None, **headers: str) -> None:
         self.answers.append((status, body or {}, {k.replace("_", "-"): v for k, v in headers.items()}))
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -65,36 +65,29 @@ async def server() -> AsyncIterator[tuple[ApiServer, Cluster, Sleeps, Counter[in
 Server = tuple[ApiServer, Cluster, Sleeps, Counter[int]]
 
 
-def test_paths() -> None:
-    assert path_of("Pod", "ns") == "/api/v1/namespaces/ns/pods"
-    assert path_of("Job", None) == "/apis/batch/v1/jobs"
-    status = path_of("FineTuneJob", "ns", "j", "status")
-    assert status == "/apis/loraform.dev/v1alpha1/namespaces/ns/finetunejobs/j/status"
-
-
-async def test_too_many_requests_waits_as_asked_for_every_verb(server: Server) -> None:
+async def test_retry_after_is_obeyed_for_every_verb(server: Server) -> None:
     api, cluster, sleeps, codes = server
-    api.will(429, Retry_After="7")
+    api.respond(429, Retry_After="7")
     await cluster.create(MAP)
     assert sleeps == [7.0]
     assert codes == {429: 1, 200: 1}
 
 
-async def test_a_broken_server_is_asked_again_but_a_create_is_not(server: Server) -> None:
+async def test_server_errors_are_retried_except_for_create(server: Server) -> None:
     api, cluster, sleeps, _ = server
-    api.will(503)
-    api.will(500)
+    api.respond(503)
+    api.respond(500)
     await cluster.apply(MAP)
     assert len(sleeps) == 2
-    api.will(500, {"message": "etcd is away"})
+    api.respond(500, {"message": "etcd is away"})
     with pytest.raises(errors.ClusterError, match="etcd is away"):
         await cluster.create(MAP)
 
 
-async def test_it_gives_up_in_the_end(server: Server) -> None:
+async def test_retries_are_limited(server: Server) -> None:
     api, cluster, sleeps, _ = server
     for _ in range(ATTEMPTS):
-        api.will(503)
+        api.respond(503)
     with pytest.raises(errors.ClusterError):
         await cluster.get("Job", "ns", "j")
     assert len(sleeps) == ATTEMPTS - 1
@@ -104,34 +97,36 @@ async def test_it_gives_up_in_the_end(server: Server) -> None:
     ("status", "error"),
     [(403, errors.Forbidden), (409, errors.Conflict), (422, errors.Invalid), (400, errors.ClusterError)],
 )
-async def test_refusals_carry_the_servers_words(server: Server, status: int, error: type[Exception]) -> None:
+async def test_a_refusal_has_the_message_of_the_server(server: Server, status: int, error: type[Exception]) -> None:
     api, cluster, sleeps, _ = server
-    api.will(status, {"message": "quota exceeded"})
+    api.respond(status, {"message": "quota exceeded"})
     with pytest.raises(error, match="quota exceeded"):
         await cluster.apply(MAP)
     assert sleeps == []
 
 
-async def test_missing_is_none(server: Server) -> None:
+async def test_a_missing_object_is_none(server: Server) -> None:
     api, cluster, _, _ = server
-    api.will(404)
+    api.respond(404)
     assert await cluster.get("Job", "ns", "j") is None
 
 
-@pytest.mark.parametrize(("owner", "mine"), [("u1", True), ("u2", False), (None, False)])
-async def test_a_taken_name_is_ours_or_foreign(server: Server, owner: str | None, mine: bool) -> None:
+@pytest.mark.parametrize(("owner", "same"), [("u1", True), ("u2", False), (None, False)])
+async def test_create_returns_an_existing_object_of_the_same_owner(
+    server: Server, owner: str | None, same: bool
+) -> None:
     api, cluster, _, _ = server
-    there = {"metadata": {"ownerReferences": [{"uid": owner, "controller": True}] if owner else []}}
-    api.will(409)
-    api.will(200, there)
-    if mine:
-        assert await cluster.create(MAP) == there
+    existing = {"metadata": {"ownerReferences": [{"uid": owner, "controller": True}] if owner else []}}
+    api.respond(409)
+    api.respond(200, existing)
+    if same:
+        assert await cluster.create(MAP) == existing
     else:
-        with pytest.raises(errors.ForeignObject, match="belongs to something else"):
+        with pytest.raises(errors.ForeignObject, match="has another owner"):
             await cluster.create(MAP)
 
 
-async def test_status_is_written_whole_on_the_version_that_was_seen(server: Server) -> None:
+async def test_the_whole_status_is_written_for_the_read_version(server: Server) -> None:
     api, cluster, _, _ = server
     obj = {
         "apiVersion": "loraform.dev/v1alpha1",
@@ -145,24 +140,24 @@ async def test_status_is_written_whole_on_the_version_that_was_seen(server: Serv
     assert body["metadata"] == {"name": "j", "namespace": "ns", "resourceVersion": "7"}
 
 
-async def test_delete_names_the_uid_and_forgives_what_is_gone(server: Server) -> None:
+async def test_delete_has_the_uid_as_precondition_and_ignores_a_deleted_object(server: Server) -> None:
     api, cluster, _, _ = server
-    api.will(404)
+    api.respond(404)
     await cluster.delete("Job", "ns", "j", "uid-1")
-    api.will(409)
+    api.respond(409)
     await cluster.delete("Job", "ns", "j", "uid-1")
     assert api.requests[0][3] == {"propagationPolicy": "Background", "preconditions": {"uid": "uid-1"}}
 
 
-async def test_listed_items_get_back_their_kind(server: Server) -> None:
+async def test_listed_items_have_their_kind(server: Server) -> None:
     api, cluster, _, _ = server
-    api.will(200, {"items": [{"metadata": {"name": "p"}}]})
-    found = await cluster.list("Pod", "ns", labels="a=b", fields="c=d")
-    assert found == [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}]
+    api.respond(200, {"items": [{"metadata": {"name": "p"}}]})
+    pods = await cluster.list("Pod", "ns", labels="a=b", fields="c=d")
+    assert pods == [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}]
     assert api.requests[0][1] == "/api/v1/namespaces/ns/pods?labelSelector=a%3Db&fieldSelector=c%3Dd"
 
 
-async def test_no_answer_is_counted_and_retried(unused_tcp_port: int = 1) -> None:
+async def test_requests_without_a_response_are_counted_and_retried(unused_tcp_port: int = 1) -> None:
     codes, sleeps = Counter[int](), Sleeps()
     settings = client.Configuration(host=f"http://127.0.0.1:{unused_tcp_port}")
     cluster = Cluster(client.ApiClient(settings), lambda method, host, code: codes.update([code]), sleeps)
