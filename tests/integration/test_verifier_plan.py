@@ -21,7 +21,7 @@ from loraform_verifier.terraform.plan import Planner, PlanOutcome
 from loraform_verifier.terraform.plan_json import with_changes
 from loraform_verifier.terraform.plan_run import PLAN, SHOW
 from loraform_verifier.terraform.plannable import Plannable, plannable
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform, child_environment
 from loraform_verifier.terraform.workspace import lay_out_alone
 
@@ -132,8 +132,8 @@ SAME_ALONE: dict[str, Files] = {
 
 
 @pytest.fixture(scope="module")
-def keeper(terraform: Terraform) -> Iterator[ProviderKeeper]:
-    with ProviderKeeper(terraform) as keeper:
+def keeper(terraform: Terraform) -> Iterator[ProviderServers]:
+    with ProviderServers(terraform) as keeper:
         yield keeper
 
 
@@ -160,7 +160,7 @@ def after(outcome: PlanOutcome, address: str) -> dict[str, Any]:
     return found
 
 
-def alone(terraform: Terraform, keeper: ProviderKeeper, program: Files) -> dict[str, Any]:
+def alone(terraform: Terraform, keeper: ProviderServers, program: Files) -> dict[str, Any]:
     """Return the plan of a program as the root module, made by the same commands."""
     with isolation.private_folder() as root:
         lay_out_alone(root, terraform, described(program).program)
@@ -182,16 +182,16 @@ def as_policies_read(plan: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_a_plan_out_of_a_batch_is_the_plan_of_the_program_alone(terraform: Terraform, keeper: ProviderKeeper) -> None:
-    outcomes = planned(Planner(terraform, keeper=keeper), SAME_ALONE)
+def test_a_plan_out_of_a_batch_is_the_plan_of_the_program_alone(terraform: Terraform, keeper: ProviderServers) -> None:
+    outcomes = planned(Planner(terraform, servers=keeper), SAME_ALONE)
     for name, program in SAME_ALONE.items():
         assert as_policies_read(plan_of(outcomes[name])) == as_policies_read(alone(terraform, keeper, program)), name
 
 
 def test_planned_values_made_from_changes_are_those_that_terraform_makes(
-    terraform: Terraform, keeper: ProviderKeeper
+    terraform: Terraform, keeper: ProviderServers
 ) -> None:
-    for name, outcome in planned(Planner(terraform, keeper=keeper), SAME_ALONE).items():
+    for name, outcome in planned(Planner(terraform, servers=keeper), SAME_ALONE).items():
         plan = plan_of(outcome)
         assert with_changes(plan, plan["resource_changes"])["planned_values"] == plan["planned_values"], name
 
@@ -217,9 +217,9 @@ UNDECIDED: dict[str, tuple[Files, str]] = {
 }
 
 
-def test_each_program_of_a_batch_fails_for_itself(terraform: Terraform, keeper: ProviderKeeper) -> None:
+def test_each_program_of_a_batch_fails_for_itself(terraform: Terraform, keeper: ProviderServers) -> None:
     programs = {name: text for name, (text, _) in (FAILING | UNDECIDED).items()}
-    outcomes = planned(Planner(terraform, keeper=keeper), programs | {"sound": VPC, "reading": AMI + INSTANCE})
+    outcomes = planned(Planner(terraform, servers=keeper), programs | {"sound": VPC, "reading": AMI + INSTANCE})
     failed = {n: {(d.code, d.line) for d in o.errors} for n, o in outcomes.items() if o.errors}
     assert failed == {name: wanted for name, (_, wanted) in FAILING.items()}
     undecided = {name: o.undecided.code for name, o in outcomes.items() if o.undecided}
@@ -249,8 +249,8 @@ READING: dict[str, Files] = {
 }
 
 
-def test_data_that_an_account_is_asked_for_have_values(terraform: Terraform, keeper: ProviderKeeper) -> None:
-    outcomes = planned(Planner(terraform, keeper=keeper), READING)
+def test_data_that_an_account_is_asked_for_have_values(terraform: Terraform, keeper: ProviderServers) -> None:
+    outcomes = planned(Planner(terraform, servers=keeper), READING)
     zones = [after(outcomes["zones"], f"aws_subnet.s[{i}]")["availability_zone"] for i in range(3)]
     assert zones == ["us-east-1a", "us-east-1b", "us-east-1c"]
     assert after(outcomes["image"], "aws_instance.i")["ami"] == "ami-0123456789abcdef0"
@@ -266,8 +266,8 @@ def test_data_that_an_account_is_asked_for_have_values(terraform: Terraform, kee
     assert "count_expression" in json.dumps(plan_of(outcomes["zones"])["configuration"])
 
 
-def test_a_plan_comes_out_the_same_whatever_its_neighbours(terraform: Terraform, keeper: ProviderKeeper) -> None:
-    planner = Planner(terraform, keeper=keeper)
+def test_a_plan_comes_out_the_same_whatever_its_neighbours(terraform: Terraform, keeper: ProviderServers) -> None:
+    planner = Planner(terraform, servers=keeper)
     together = planned(planner, {"failing": AMI + TABLE, "zones": READING["zones"], "resource": VPC})
     for name in ("zones", "resource"):
         assert planned(planner, {name: (READING | SAME_ALONE)[name]})[name] == together[name]
@@ -296,21 +296,21 @@ def test_a_kept_provider_that_died_is_replaced_and_nothing_is_left_behind(
     terraform: Terraform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with ProviderKeeper(terraform) as keeper:
+    with ProviderServers(terraform) as keeper:
         for address in json.loads(keeper.environment(["aws"])["TF_REATTACH_PROVIDERS"]).values():
             os.kill(address["Pid"], signal.SIGKILL)
-        (outcome,) = Planner(terraform, keeper=keeper).plan([described(VPC)])
+        (outcome,) = Planner(terraform, servers=keeper).plan([described(VPC)])
     assert after(outcome, "aws_vpc.a")["cidr_block"] == "10.0.0.0/16"
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not SUITE.exists(), reason="the development suite is not beside this checkout")
-def test_programs_of_the_development_suite_plan_as_they_do_alone(terraform: Terraform, keeper: ProviderKeeper) -> None:
+def test_programs_of_the_development_suite_plan_as_they_do_alone(terraform: Terraform, keeper: ProviderServers) -> None:
     rows = [json.loads(line) for line in SUITE.read_text().splitlines()]
     programs: dict[str, Files] = {
         f"{row['id']} {column}": row[column] for row in rows for column in ("reference", "response")
     }
-    outcomes = planned(Planner(terraform, keeper=keeper), programs)
+    outcomes = planned(Planner(terraform, servers=keeper), programs)
     assert [name for name, outcome in outcomes.items() if outcome.plan is None] == []
     for name in list(programs)[::48]:
         assert as_policies_read(plan_of(outcomes[name])) == as_policies_read(

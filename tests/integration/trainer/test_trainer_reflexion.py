@@ -12,7 +12,7 @@ import pytest
 from loraform_api.evaluation import EvaluationReport
 from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
 from loraform_verifier.reflexion import REFUSED
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
@@ -200,8 +200,8 @@ async def test_progress_never_goes_back(repairing: Pod, engine: FakeEngine, urls
 class TestWithTerraform:
     @pytest.fixture
     def verifier(self, terraform: Terraform) -> Iterator[Verifier]:
-        with ProviderKeeper(terraform) as keeper:
-            yield Verifier(terraform, keeper=keeper)
+        with ProviderServers(terraform) as keeper:
+            yield Verifier(terraform, servers=keeper)
 
     async def test_what_was_held_out_is_shown_to_nobody(
         self, repairing: Pod, engine: FakeEngine, urls: tuple[str, str]

@@ -28,7 +28,7 @@ from loraform_verifier.hcl.parse import parse
 from loraform_verifier.http.client import VerifierClient
 from loraform_verifier.policy.rewrite import rewrite
 from loraform_verifier.reflexion import REASONS, REFUSED, Candidate, repair_input
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
@@ -82,8 +82,8 @@ POLICY = HousePolicy(comment="# Made by us", tags={"created_by": "us"}, required
 
 @pytest.fixture
 def verifier(terraform: Terraform) -> Iterator[Verifier]:
-    with ProviderKeeper(terraform) as keeper:
-        yield Verifier(terraform, keeper=keeper)
+    with ProviderServers(terraform) as keeper:
+        yield Verifier(terraform, servers=keeper)
 
 
 def training_rows(policy: HousePolicy | None) -> list[Row]:

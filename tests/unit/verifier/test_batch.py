@@ -8,12 +8,12 @@ from pathlib import Path
 from loraform_verifier.sandbox.isolation import Finished
 from loraform_verifier.terraform.batch import (
     BATCH_SIZE,
-    Round,
+    BatchResult,
     blamed,
     by_program,
+    failure_diagnostic,
     in_batches,
     missing_provider,
-    no_verdict,
     parts,
 )
 from loraform_verifier.terraform.toolchain import Provider, Terraform
@@ -26,9 +26,9 @@ def judged(index: int, program: str) -> str:
 def test_one_run_is_enough_where_it_decides_all() -> None:
     runs: list[list[int]] = []
 
-    def together(programs: dict[int, str]) -> Round[str]:
+    def together(programs: dict[int, str]) -> BatchResult[str]:
         runs.append(list(programs))
-        return Round(dict(programs))
+        return BatchResult(dict(programs))
 
     programs = {index: f"p{index}" for index in range(BATCH_SIZE + 10)}
     assert in_batches(programs, together, judged) == programs
@@ -36,24 +36,24 @@ def test_one_run_is_enough_where_it_decides_all() -> None:
 
 
 def test_decided_programs_leave_and_the_rest_runs_again() -> None:
-    def together(programs: dict[int, str]) -> Round[str]:
+    def together(programs: dict[int, str]) -> BatchResult[str]:
         failing = {i: f"{p} failed" for i, p in programs.items() if p == "bad"}
-        return Round(failing or {i: f"{p} passed" for i, p in programs.items()})
+        return BatchResult(failing or {i: f"{p} passed" for i, p in programs.items()})
 
     outcomes = in_batches({0: "bad", 1: "a", 2: "b"}, together, judged)
     assert outcomes == {0: "bad failed", 1: "a passed", 2: "b passed"}
 
 
 def test_blamed_programs_are_judged_alone() -> None:
-    def together(programs: dict[int, str]) -> Round[str]:
-        return Round({}, {1}) if 1 in programs else Round(dict(programs))
+    def together(programs: dict[int, str]) -> BatchResult[str]:
+        return BatchResult({}, {1}) if 1 in programs else BatchResult(dict(programs))
 
     assert in_batches({0: "a", 1: "cycle", 2: "b"}, together, judged) == {0: "a", 1: "cycle alone", 2: "b"}
 
 
 def test_a_run_of_no_use_is_divided_until_the_culprit_is_alone() -> None:
-    def together(programs: dict[int, str]) -> Round[str] | None:
-        return None if "hang" in programs.values() else Round(dict(programs))
+    def together(programs: dict[int, str]) -> BatchResult[str] | None:
+        return None if "hang" in programs.values() else BatchResult(dict(programs))
 
     outcomes = in_batches(dict.fromkeys(range(20), "good") | {7: "hang"}, together, judged)
     assert outcomes.pop(7) == "hang alone"
@@ -62,7 +62,7 @@ def test_a_run_of_no_use_is_divided_until_the_culprit_is_alone() -> None:
 
 
 def test_a_run_that_decides_nothing_is_divided_too() -> None:
-    assert in_batches({0: "a", 1: "b"}, lambda _: Round(), judged) == {0: "a alone", 1: "b alone"}
+    assert in_batches({0: "a", 1: "b"}, lambda _: BatchResult(), judged) == {0: "a alone", 1: "b alone"}
 
 
 def test_errors_belong_to_the_program_in_whose_file_they_lie() -> None:
@@ -107,11 +107,11 @@ def test_a_provider_that_is_not_installed_is_named() -> None:
 
 
 def test_a_stopped_child_is_told_from_one_that_failed() -> None:
-    assert no_verdict(Finished(-9, b"", b"")).code == "Timeout"
-    failed = no_verdict(Finished(2, b"", b"out of\nmemory"))
+    assert failure_diagnostic(Finished(-9, b"", b"")).code == "Timeout"
+    failed = failure_diagnostic(Finished(2, b"", b"out of\nmemory"))
     assert (failed.code, failed.message) == (
         "TerraformFailed",
-        "terraform gave no verdict (exit status 2): out of memory",
+        "terraform failed without a diagnostic (exit status 2): out of memory",
     )
 
 

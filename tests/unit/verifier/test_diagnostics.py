@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from loraform_verifier.terraform.diagnostics import MAX_END, MAX_TOLD, code_of, diagnostic_of, errors_of
+from loraform_verifier.terraform.diagnostics import MAX_HEAD, MAX_TAIL, code_of, diagnostic_of, errors_of
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_errors_are_read_with_the_beginning_and_the_end_of_their_texts() -> None
     assert error["summary"] == said["summary"]
     assert error["detail"].startswith("No///")
     assert error["detail"].endswith(place)
-    assert len(error["detail"]) == MAX_TOLD + MAX_END + 3
+    assert len(error["detail"]) == MAX_HEAD + MAX_TAIL + 3
     assert (diagnostic_of(error).file, diagnostic_of(error).line) == ("main.tf", 3)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from loraform_verifier.hcl.literals import literal
 from loraform_verifier.hcl.parse import parse
-from loraform_verifier.hcl.stand_ins import MAX_MARKERS, disguised
+from loraform_verifier.hcl.stand_ins import MAX_MARKERS, with_stand_ins
 from loraform_verifier.hcl.tree import text_of, walk
 
 
@@ -29,7 +29,7 @@ def test_the_number_keeps_its_value() -> None:
     "text", ["a-1e-3", "a1e+3", "é1e3", "a\u0301-1e+3", "x.1e3", "1e3x", "1e3.5", "\\u1e30", "0x1e3"]
 )
 def test_what_is_no_number_of_its_own_is_shown_as_it_is(text: str) -> None:
-    assert disguised(text) == text
+    assert with_stand_ins(text) == text
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_places_and_comments_stay() -> None:
 
 @pytest.mark.parametrize("text", ["a = 1e3\n", "a = 2e-31 # é\n", "a = <<名\n 名\nx 名\n", "\ud800 <<é\né\n 1e3"])
 def test_the_disguise_has_the_same_size_and_the_same_lines(text: str) -> None:
-    shown, source = (t.encode("utf-8", "surrogatepass") for t in (disguised(text), text))
+    shown, source = (t.encode("utf-8", "surrogatepass") for t in (with_stand_ins(text), text))
     assert shown != source
     assert [len(line) for line in shown.split(b"\n")] == [len(line) for line in source.split(b"\n")]
 

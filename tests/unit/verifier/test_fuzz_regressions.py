@@ -11,7 +11,7 @@ from loraform_api.verification import HousePolicy
 from loraform_verifier.hcl.literals import literal, object_elements
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.hcl.tree import tree_of
-from loraform_verifier.policy.house_policy import judge
+from loraform_verifier.policy.house_policy import check_house_policy
 from loraform_verifier.policy.rewrite import rewrite
 from loraform_verifier.stages.denials import denials
 
@@ -58,7 +58,7 @@ def test_white_space_at_the_start_of_a_string_is_part_of_it(value: str) -> None:
 
 def test_a_tag_with_a_space_before_it_is_another_tag() -> None:
     text = '# by PiCloud\nresource "aws_vpc" "a" {\n  tags = { created_by = " PiCloud" }\n}\n'
-    assert [finding.code for finding in judge(parse(text), POLICY).broken] == ["TagWrong"]
+    assert [finding.code for finding in check_house_policy(parse(text), POLICY).broken] == ["TagWrong"]
     assert rewrite(parse(text), POLICY) == text.replace('" PiCloud"', '"PiCloud"')
 
 
@@ -111,7 +111,7 @@ def test_nothing_follows_the_end_marker_of_a_heredoc(tags: str, wanted: str) -> 
 def test_a_comment_before_code_on_its_line_is_not_above_what_follows() -> None:
     text = '# by PiCloud\n/* why\n*/ locals {}\nresource "aws_s3_bucket_policy" "a" {\n}\n'
     assert parse(text).comments == {1: (1, "# by PiCloud")}
-    assert [finding.code for finding in judge(parse(text), POLICY).broken] == ["CommentMissing"]
+    assert [finding.code for finding in check_house_policy(parse(text), POLICY).broken] == ["CommentMissing"]
 
 
 def test_a_comment_of_several_lines_may_stand_before_the_brace() -> None:

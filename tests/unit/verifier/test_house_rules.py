@@ -8,17 +8,17 @@ import pytest
 
 from loraform_api.verification import DefaultTags, DenyRule, HousePolicy
 from loraform_verifier.hcl.parse import parse
-from loraform_verifier.policy.house_policy import NO_DEFAULTS, Reading, judge
-from loraform_verifier.terraform.planned import Planned, at, planned
+from loraform_verifier.policy.house_policy import NO_DEFAULTS, ResourceTags, check_house_policy
+from loraform_verifier.terraform.planned_resources import PlannedResources, planned_resources, values_at
 
 BUCKET = 'resource "aws_s3_bucket" "b" {\n  acl = %s\n}\n'
 GROUP = 'resource "aws_security_group" "g" {\n  ingress {\n    cidr_blocks = %s\n  }\n}\n'
 
 
 def codes(
-    text: str, policy: HousePolicy, plan: Planned | None = None, defaults: Reading = NO_DEFAULTS
+    text: str, policy: HousePolicy, plan: PlannedResources | None = None, defaults: ResourceTags = NO_DEFAULTS
 ) -> tuple[list[str], list[str]]:
-    findings = judge(parse(text), policy, plan or Planned(), defaults)
+    findings = check_house_policy(parse(text), policy, plan or PlannedResources(), defaults)
     return [d.code for d in findings.broken], [d.code for d in findings.undecided]
 
 
@@ -34,8 +34,8 @@ def change_of(
     return {"mode": "managed", "address": address, "type": kind, "name": "b", "change": change}
 
 
-def plan_of(kind: str, after: dict[str, Any], unknown: dict[str, Any] | None = None) -> Planned:
-    return planned({"resource_changes": [change_of(kind, after, unknown)]})
+def plan_of(kind: str, after: dict[str, Any], unknown: dict[str, Any] | None = None) -> PlannedResources:
+    return planned_resources({"resource_changes": [change_of(kind, after, unknown)]})
 
 
 @pytest.mark.parametrize(("types", "broken"), [(["aws_s3_bucket"], True), (["aws_s3_*"], True), (["aws_db_*"], False)])
@@ -71,7 +71,7 @@ def test_an_arguments_values_are_denied(text: str, rule: dict[str, Any], found: 
 
 def test_a_finding_names_resource_rule_value_and_cure() -> None:
     policy = denying(name="no-public-acl", argument="acl", values=["public-read"], message="Use a bucket policy.")
-    (found,) = judge(parse(BUCKET % '"public-read"'), policy).broken
+    (found,) = check_house_policy(parse(BUCKET % '"public-read"'), policy).broken
     assert found.message == "aws_s3_bucket.b: no-public-acl: acl may not be 'public-read'."
     assert (found.line, found.hint) == (1, "Use a bucket policy.")
 
@@ -116,22 +116,22 @@ def test_every_planned_instance_must_conform_and_what_is_not_known_of_one_hides_
     text = 'resource "aws_vpc" "b" {\n  tags = local.tags\n}\n'
     good, bad = {"tags": {"by": "us", "owner": "me"}}, {"tags": {"by": "them", "owner": "me"}}
     unknown = change_of("aws_vpc", {}, {"tags": True})
-    plan = planned({"resource_changes": [change_of("aws_vpc", good), change_of("aws_vpc", bad), unknown]})
+    plan = planned_resources({"resource_changes": [change_of("aws_vpc", good), change_of("aws_vpc", bad), unknown]})
     assert codes(text, TAGS, plan) == (["TagWrong"], ["TagUndecided"] * 2)
     acl = denying(argument="acl", values=["public-read"])
     changes = [change_of("aws_s3_bucket", {}, {"acl": True}), change_of("aws_s3_bucket", {"acl": "public-read"})]
-    assert codes(BUCKET % "var.acl", acl, planned({"resource_changes": changes})) == (["PolicyDenied"], [])
+    assert codes(BUCKET % "var.acl", acl, planned_resources({"resource_changes": changes})) == (["PolicyDenied"], [])
 
 
 def test_equal_findings_of_several_instances_are_one() -> None:
-    plan = planned({"resource_changes": [change_of("aws_vpc", {"tags": {"owner": "me"}})] * 3})
+    plan = planned_resources({"resource_changes": [change_of("aws_vpc", {"tags": {"owner": "me"}})] * 3})
     assert codes('resource "aws_vpc" "b" {\n  tags = local.tags\n}\n', TAGS, plan) == (["TagMissing"], [])
 
 
 def test_a_modules_resources_are_those_below_the_calls_of_it() -> None:
     text = 'resource "aws_vpc" "b" {\n  tags = var.tags\n}\n'
     good, bad = {"tags": {"by": "us", "owner": "me"}}, {"tags": {"by": "them", "owner": "me"}}
-    plan = planned(
+    plan = planned_resources(
         {
             "resource_changes": [
                 change_of("aws_vpc", good, module='module.net["x.y"]'),
@@ -153,15 +153,15 @@ def test_default_tags_count_where_the_policy_says_so() -> None:
     plan = plan_of("aws_vpc", {"tags": None, "tags_all": {"by": "us", "owner": "me"}})
     assert codes(UNTAGGED, TAGS, plan) == (["TagMissing"] * 2, [])
     assert codes(UNTAGGED, COUNTING, plan) == ([], [])
-    read = Reading({"by": "us", "owner": "me"})
+    read = ResourceTags({"by": "us", "owner": "me"})
     assert codes(UNTAGGED, COUNTING, defaults=read) == ([], [])
     assert codes(UNTAGGED, TAGS, defaults=read) == (["TagMissing"] * 2, [])
 
 
 def test_a_tag_that_may_be_among_default_tags_that_must_be_evaluated_is_undecided() -> None:
-    partly = Reading({"owner": "me"}, complete=False)
+    partly = ResourceTags({"owner": "me"}, complete=False)
     plan = plan_of("aws_vpc", {"tags": None, "tags_all": {"owner": "me"}})
-    for known in (plan, Planned()):
+    for known in (plan, PlannedResources()):
         assert codes(UNTAGGED, COUNTING, known, partly) == ([], ["TagUndecided"])
         assert codes(UNTAGGED, TAGS, known, partly) == (["TagMissing"] * 2, [])
     wrong = plan_of("aws_vpc", {"tags_all": {"owner": "me", "by": "them"}})
@@ -171,19 +171,19 @@ def test_a_tag_that_may_be_among_default_tags_that_must_be_evaluated_is_undecide
 def test_default_tags_join_the_planned_ones_where_their_union_is_not_planned() -> None:
     tagged = 'resource "aws_vpc" "b" {\n  tags = var.tags\n}\n'
     plan = plan_of("aws_vpc", {"tags": {"by": "us"}}, {"tags_all": True})
-    assert codes(tagged, COUNTING, plan, Reading({"owner": "me", "by": "them"})) == ([], [])
+    assert codes(tagged, COUNTING, plan, ResourceTags({"owner": "me", "by": "them"})) == ([], [])
     assert codes(tagged, COUNTING, plan) == (["TagMissing"], [])
 
 
 def test_autoscaling_groups_get_no_default_tags() -> None:
     group = 'resource "aws_autoscaling_group" "b" {\n}\n'
-    read = Reading({"by": "us", "owner": "me"}, complete=False)
+    read = ResourceTags({"by": "us", "owner": "me"}, complete=False)
     assert codes(group, COUNTING, defaults=read) == (["TagMissing"] * 2, [])
     assert codes(group, COUNTING, plan_of("aws_autoscaling_group", {"tag": []}), read) == (["TagMissing"] * 2, [])
 
 
 def test_paths_run_through_lists() -> None:
     after = {"ingress": [{"cidr_blocks": ["a", "b"]}, {"cidr_blocks": ["c"]}], "n": 1}
-    assert list(at(after, "ingress.cidr_blocks")) == ["a", "b", "c"]
-    assert list(at(after, "n")) == [1]
-    assert list(at({"ingress": True}, "ingress.cidr_blocks")) == [True]
+    assert list(values_at(after, "ingress.cidr_blocks")) == ["a", "b", "c"]
+    assert list(values_at(after, "n")) == [1]
+    assert list(values_at({"ingress": True}, "ingress.cidr_blocks")) == [True]

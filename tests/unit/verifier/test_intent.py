@@ -6,7 +6,7 @@ import pytest
 
 from loraform_api.verification import Asked
 from loraform_verifier.hcl.parse import parse
-from loraform_verifier.stages.intent import missing
+from loraform_verifier.stages.intent import missing_requirements
 
 PROGRAM = """# aws_eip "ghost" 4711
 resource "aws_db_instance" "main" {
@@ -36,7 +36,7 @@ data "aws_ami" "image" {
     ],
 )
 def test_what_stands_there_is_found(asked: Asked) -> None:
-    assert missing(parse(PROGRAM).blocks, asked) == []
+    assert missing_requirements(parse(PROGRAM).blocks, asked) == []
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,6 @@ def test_what_stands_there_is_found(asked: Asked) -> None:
     ],
 )
 def test_what_does_not_is_named(asked: Asked, code: str) -> None:
-    (found,) = missing(parse(PROGRAM).blocks, asked)
+    (found,) = missing_requirements(parse(PROGRAM).blocks, asked)
     assert found.code == code
     assert repr([*asked.types, *asked.names, *asked.values][0]) in found.message

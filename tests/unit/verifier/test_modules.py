@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loraform_api.verification import Program
-from loraform_verifier.hcl.configuration import read, resolved
+from loraform_verifier.hcl.configuration import read_program, resolve_folder
 from loraform_verifier.hcl.modules import modules_of
 from loraform_verifier.hcl.normalise import normalise
 
@@ -48,7 +48,7 @@ def mirror(tmp_path: Path) -> Path:
     ],
 )
 def test_all_else_is_refused(source: str, mirror: Path) -> None:
-    modules = modules_of(read(Program(id="p", text=call(source))), HOST, mirror)
+    modules = modules_of(read_program(Program(id="p", text=call(source))), HOST, mirror)
     assert modules.calls == []
     (refused,) = modules.refused
     assert (refused.code, refused.line, refused.file) == ("BlockedByPolicy", 1, "main.tf")
@@ -56,19 +56,19 @@ def test_all_else_is_refused(source: str, mirror: Path) -> None:
 
 def test_a_program_calls_the_modules_among_its_files() -> None:
     files = {"net/main.tf": 'module "sub" {\n  source = "../sub"\n}\n', "sub/main.tf": "locals {\n}\n"}
-    modules = modules_of(read(Program(id="p", text=call("./net"), files=files)), HOST, None)
+    modules = modules_of(read_program(Program(id="p", text=call("./net"), files=files)), HOST, None)
     assert modules.refused == []
     assert [(c.key, c.source, c.folder) for c in modules.calls] == [("m", "./net", "net"), ("m.sub", "../sub", "sub")]
 
 
 def test_modules_that_call_each_other_end() -> None:
     files = {"a/main.tf": 'module "b" {\n  source = "../b"\n}\n', "b/main.tf": 'module "a" {\n  source = "../a"\n}\n'}
-    modules = modules_of(read(Program(id="p", text=call("./a"), files=files)), HOST, None)
+    modules = modules_of(read_program(Program(id="p", text=call("./a"), files=files)), HOST, None)
     assert [d.message for d in modules.refused] == ["module.a: Modules may nest 6 deep, 100 calls in all."]
 
 
 def test_a_mirrored_module_is_linked_in_the_newest_version_that_fits(mirror: Path) -> None:
-    modules = modules_of(read(Program(id="p", text=call("acme/vpc/aws", "~> 5.1"))), HOST, mirror)
+    modules = modules_of(read_program(Program(id="p", text=call("acme/vpc/aws", "~> 5.1"))), HOST, mirror)
     folder = ".mirrored/acme-vpc-aws-5.10.0"
     assert [(c.key, c.source, c.folder, c.version) for c in modules.calls] == [
         ("m", f"{HOST}/acme/vpc/aws", folder, "5.10.0"),
@@ -78,7 +78,7 @@ def test_a_mirrored_module_is_linked_in_the_newest_version_that_fits(mirror: Pat
 
 
 def test_a_version_that_is_not_there_is_named(mirror: Path) -> None:
-    modules = modules_of(read(Program(id="p", text=call("acme/vpc/aws", "~> 7.0"))), HOST, mirror)
+    modules = modules_of(read_program(Program(id="p", text=call("acme/vpc/aws", "~> 7.0"))), HOST, mirror)
     assert "it has 5.1.0, 5.9.2, 5.10.0, 6.0.0" in modules.refused[0].message
 
 
@@ -86,7 +86,7 @@ def test_a_version_that_is_not_there_is_named(mirror: Path) -> None:
     ("folder", "source", "found"), [("", "./a", "a"), ("a/b", "../c", "a/c"), ("a", "../..", None), ("", "./", "")]
 )
 def test_local_sources_stay_inside(folder: str, source: str, found: str | None) -> None:
-    assert resolved(folder, source) == found
+    assert resolve_folder(folder, source) == found
 
 
 def test_only_called_modules_of_the_mirror_need_providers(mirror: Path) -> None:
@@ -94,5 +94,5 @@ def test_only_called_modules_of_the_mirror_need_providers(mirror: Path) -> None:
     (module / "modules/inner/main.tf").write_text('resource "random_id" "a" {\n}\n')
     (module / "examples/all").mkdir(parents=True)
     (module / "examples/all/main.tf").write_text('resource "google_project" "a" {\n}\n')
-    configuration = read(Program(id="p", text=call("acme/vpc/aws")))
+    configuration = read_program(Program(id="p", text=call("acme/vpc/aws")))
     assert normalise(configuration, modules_of(configuration, HOST, mirror)).providers == {"random"}

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from loraform_api.verification import Program
-from loraform_verifier.hcl.configuration import read, single
+from loraform_verifier.hcl.configuration import read_program, single_file
 from loraform_verifier.hcl.modules import modules_of
 from loraform_verifier.hcl.normalise import Normalised, normalise
 from loraform_verifier.hcl.parse import parse
@@ -28,11 +28,11 @@ resource "aws_vpc" "a" {
 
 
 def text_of_main(text: str) -> str:
-    return normalise(single(text)).files["main.tf"].decode()
+    return normalise(single_file(text)).files["main.tf"].decode()
 
 
 def made(files: dict[str, str]) -> Normalised:
-    configuration = read(Program(id="p", text="", files=files))
+    configuration = read_program(Program(id="p", text="", files=files))
     return normalise(configuration, modules_of(configuration, "registry.terraform.io", None))
 
 
@@ -147,7 +147,7 @@ def test_a_path_that_a_loop_binds_is_another() -> None:
 
 
 def test_carriage_returns_stay() -> None:
-    text = normalise(single("terraform {\r\n}\r\nlocals {\r\n}\r\n")).files["main.tf"]
+    text = normalise(single_file("terraform {\r\n}\r\nlocals {\r\n}\r\n")).files["main.tf"]
     assert text == b"           \r\n \r\nlocals {\r\n}\r\n"
 
 
@@ -168,27 +168,29 @@ def test_carriage_returns_stay() -> None:
 )
 def test_a_provider_is_the_one_that_its_source_names(required: str, needed: set[str]) -> None:
     settings = f"terraform {{\n  required_providers {{\n    {required}\n  }}\n}}\n"
-    assert normalise(single(settings + 'resource "aws_vpc" "a" {\n}\n')).providers == needed
+    assert normalise(single_file(settings + 'resource "aws_vpc" "a" {\n}\n')).providers == needed
 
 
 def test_a_provider_that_is_only_configured_is_needed() -> None:
-    assert normalise(single('provider "google" {\n}\n')).providers == {"google"}
+    assert normalise(single_file('provider "google" {\n}\n')).providers == {"google"}
 
 
 def test_aliases_that_a_root_module_expects_are_there_for_nobody() -> None:
     text = "terraform {\n  required_providers {\n    aws = {\n      configuration_aliases = [aws.x]\n    }\n  }\n}\n"
-    assert normalise(single(text)).aliases == frozenset()
+    assert normalise(single_file(text)).aliases == frozenset()
 
 
 def test_aliases_and_providers_are_listed() -> None:
-    program = normalise(single(PROGRAM + 'data "random_id" "b" {\n}\nresource "x_y" "c" {\n  provider = google\n}\n'))
+    program = normalise(
+        single_file(PROGRAM + 'data "random_id" "b" {\n}\nresource "x_y" "c" {\n  provider = google\n}\n')
+    )
     assert program.aliases == {("aws", "west")}
     assert program.providers == {"aws", "random", "google"}
 
 
 def test_only_variables_without_default_and_with_a_plain_name_are_fed() -> None:
     text = 'variable "a" {\n}\nvariable "b" {\n  default = null\n}\nvariable "source" {\n}\nvariable "x\\" {" {\n}\n'
-    assert normalise(single(text)).inputs == {"a"}
+    assert normalise(single_file(text)).inputs == {"a"}
 
 
 SECRET = 'variable "p" {\n  sensitive = true\n}\n'
@@ -207,7 +209,7 @@ SECRET = 'variable "p" {\n  sensitive = true\n}\n'
     ],
 )
 def test_rules_of_root_modules_need_a_run_alone(text: str, alone: bool) -> None:
-    assert normalise(single(text)).root_only is alone
+    assert normalise(single_file(text)).root_only is alone
 
 
 def test_several_files_are_one_module() -> None:
@@ -218,7 +220,7 @@ def test_several_files_are_one_module() -> None:
         "      configuration_aliases = [aws.x, aws.y]\n    }\n  }\n}\n"
         'variable "inner" {\n}\nresource "random_id" "b" {\n}\n',
     }
-    program = normalise(read(Program(id="p", text='resource "aws_vpc" "a" {\n}\n', files=files)))
+    program = normalise(read_program(Program(id="p", text='resource "aws_vpc" "a" {\n}\n', files=files)))
     assert sorted(program.files) == ["main.tf", *sorted(files)]
     assert program.inputs == {"a"}
     assert program.aliases == {("aws", "west")}
@@ -228,4 +230,4 @@ def test_several_files_are_one_module() -> None:
 
 def test_the_data_source_of_a_check_needs_its_provider() -> None:
     text = 'check "c" {\n  data "random_id" "r" {\n  }\n  assert {\n    condition = true\n  }\n}\n'
-    assert normalise(single(text)).providers == {"random"}
+    assert normalise(single_file(text)).providers == {"random"}

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loraform_verifier.hcl.configuration import single
+from loraform_verifier.hcl.configuration import single_file
 from loraform_verifier.hcl.normalise import normalise
 from loraform_verifier.terraform.plan_layout import lay_out_plan, lay_out_test
 from loraform_verifier.terraform.plannable import Plannable, ProviderSettings, plannable
@@ -20,7 +20,8 @@ def programs(tmp_path: Path) -> tuple[Terraform, dict[str, Plannable]]:
     (tmp_path / "linux_amd64").mkdir()
     provider = Provider("hashicorp", "aws", "5.100.0", tmp_path / "linux_amd64")
     described = {
-        key: plannable(single(text), normalise(single(text))) for key, text in (("r0", READING), ("r1", PLAIN))
+        key: plannable(single_file(text), normalise(single_file(text)))
+        for key, text in (("r0", READING), ("r1", PLAIN))
     }
     return Terraform(Path("terraform"), "Terraform", "1.11.4", (provider,)), described
 

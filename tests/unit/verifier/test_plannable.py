@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loraform_verifier.hcl.configuration import Configuration, single
+from loraform_verifier.hcl.configuration import Configuration, single_file
 from loraform_verifier.hcl.modules import modules_of
 from loraform_verifier.hcl.normalise import normalise
 from loraform_verifier.hcl.parse import parse
@@ -32,11 +32,13 @@ provider "aws" {
   }
 }
 """
-    assert settings_of(single(text)) == ProviderSettings("eu-west-1", {"team": "core", "size": "3"})
+    assert settings_of(single_file(text)) == ProviderSettings("eu-west-1", {"team": "core", "size": "3"})
 
 
 def test_without_a_provider_block_the_settings_are_the_usual_ones() -> None:
-    assert settings_of(single('provider "google" {\n  region = "eu-west-1"\n}\n')) == ProviderSettings("us-east-1", {})
+    assert settings_of(single_file('provider "google" {\n  region = "eu-west-1"\n}\n')) == ProviderSettings(
+        "us-east-1", {}
+    )
 
 
 def provider(region: str, tags: str) -> str:
@@ -45,12 +47,12 @@ def provider(region: str, tags: str) -> str:
 
 def test_what_must_be_evaluated_is_left_out_and_flagged_of_tags() -> None:
     tags = provider('"us-east-1"', '{ a = "b", c = var.c, (var.d) = "e" }')
-    assert settings_of(single(tags)) == ProviderSettings("us-east-1", {"a": "b"}, incomplete=True)
+    assert settings_of(single_file(tags)) == ProviderSettings("us-east-1", {"a": "b"}, incomplete=True)
     for unread in ("local.tags", "merge(local.a, local.b)", "var.list[0]"):
-        assert settings_of(single(provider('"us-east-1"', unread))) == ProviderSettings(incomplete=True)
+        assert settings_of(single_file(provider('"us-east-1"', unread))) == ProviderSettings(incomplete=True)
     dynamic = 'provider "aws" {\n  dynamic "default_tags" {\n    for_each = var.x\n    content {\n    }\n  }\n}\n'
-    assert settings_of(single(dynamic)) == ProviderSettings(incomplete=True)
-    assert settings_of(single('provider "aws" {\n  region = var.region\n}\n')) == ProviderSettings("us-east-1")
+    assert settings_of(single_file(dynamic)) == ProviderSettings(incomplete=True)
+    assert settings_of(single_file('provider "aws" {\n  region = var.region\n}\n')) == ProviderSettings("us-east-1")
 
 
 def test_literals_are_found_through_defaults_of_variables_and_through_locals() -> None:
@@ -65,11 +67,13 @@ def test_literals_are_found_through_defaults_of_variables_and_through_locals() -
 
 def test_locals_that_go_in_a_circle_are_not_followed_for_ever() -> None:
     text = provider("local.a", "{ b = local.b }") + "locals {\n  a = local.b\n  b = local.a\n}\n"
-    assert settings_of(single(text)) == ProviderSettings("us-east-1", {}, incomplete=True)
+    assert settings_of(single_file(text)) == ProviderSettings("us-east-1", {}, incomplete=True)
 
 
 def test_a_region_that_cannot_be_one_is_left_out() -> None:
-    assert settings_of(single('provider "aws" {\n  region = "$${file(x)}"\n}\n')) == ProviderSettings("us-east-1", {})
+    assert settings_of(single_file('provider "aws" {\n  region = "$${file(x)}"\n}\n')) == ProviderSettings(
+        "us-east-1", {}
+    )
 
 
 def test_equal_settings_share_a_key_whatever_their_order() -> None:
@@ -113,6 +117,6 @@ def test_checks_are_blanked_with_the_data_inside_them() -> None:
 
 def test_outputs_that_are_not_marked_are_asked_whether_they_are_secret() -> None:
     text = 'output "a" {\n  value = 1\n}\noutput "b" {\n  value     = 1\n  sensitive = true\n}\n'
-    configuration = single(text)
+    configuration = single_file(text)
     found = plannable(configuration, normalise(configuration)).outputs
     assert [(o.name, o.file, o.line) for o in found] == [("a", "main.tf", 1)]

@@ -6,7 +6,7 @@ import pytest
 
 from loraform_api.verification import HousePolicy
 from loraform_verifier.hcl.parse import parse
-from loraform_verifier.policy.house_policy import judge
+from loraform_verifier.policy.house_policy import check_house_policy
 
 COMMENT = "# This resource is generated using PiCloud tool"
 POLICY = HousePolicy(comment=COMMENT, tags={"created_by": "PiCloud"})
@@ -16,7 +16,7 @@ TAGS = HousePolicy(tags={"created_by": "PiCloud"})
 def codes(text: str, policy: HousePolicy) -> tuple[list[str], list[str]]:
     document = parse(text)
     assert document.problems == ()
-    found = judge(document, policy)
+    found = check_house_policy(document, policy)
     return [d.code for d in found.broken], [d.code for d in found.undecided]
 
 

@@ -9,7 +9,7 @@ from loraform_api.verification import DefaultTags, DenyRule, HousePolicy
 from loraform_verifier.hcl.configuration import Configuration
 from loraform_verifier.hcl.modules import Modules, modules_of
 from loraform_verifier.hcl.parse import parse
-from loraform_verifier.policy.program import judge_program
+from loraform_verifier.policy.program import check_program
 
 RULE = {"name": "not-public", "types": ["aws_db_*"], "argument": "publicly_accessible", "values": ["true"]}
 POLICY = HousePolicy(tags={"by": "us"}, deny=[DenyRule.model_validate(RULE)])
@@ -34,7 +34,7 @@ def judged(
     modules = modules_of(configuration, "registry.terraform.io", mirror)
     assert modules.refused == []
     plan = None if changes is None else {"resource_changes": changes}
-    found = judge_program(configuration, modules if plan else Modules(), plan, policy)
+    found = check_program(configuration, modules if plan else Modules(), plan, policy)
     broken, undecided = ([(d.file, d.line, d.message) for d in some] for some in (found.broken, found.undecided))
     return broken, undecided
 

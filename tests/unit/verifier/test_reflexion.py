@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, StageResult
-from loraform_verifier.reflexion import MAX_FINDINGS, Candidate, begin, checks, churn, lost_resources, repair_input
+from loraform_verifier.reflexion import (
+    MAX_FINDINGS,
+    Candidate,
+    begin,
+    churn,
+    lost_resources,
+    repair_input,
+    visible_stages,
+)
 
 ORDER = (Stage.PARSE, Stage.VALIDATE, Stage.PLAN, Stage.POLICY)
 BUCKET = 'resource "aws_s3_bucket" "b" {{\n  {} = "x"\n}}\n'
@@ -63,33 +71,33 @@ def test_a_long_message_does_not_fill_the_prompt() -> None:
 
 
 def test_intent_is_neither_asked_nor_told_nor_counted() -> None:
-    assert checks([Stage.PARSE, Stage.INTENT, Stage.SECURITY]) == [Stage.PARSE, Stage.SECURITY]
+    assert visible_stages([Stage.PARSE, Stage.INTENT, Stage.SECURITY]) == [Stage.PARSE, Stage.SECURITY]
     marked = StageResult(stage=Stage.INTENT, passed=False, diagnostics=[Diagnostic(code="X", message="held-out-7f3a")])
     verdict = judged()
     seen = Candidate(WRONG, verdict.model_copy(update={"stages": [*verdict.stages, marked], "passed": False}))
     assert "held-out-7f3a" not in repair_input("", seen)
-    assert (seen.standing, seen.passed) == ((len(ORDER), 0), frozenset(ORDER))
-    assert not begin(seen).open(2)
+    assert (seen.score, seen.passed) == ((len(ORDER), 0), frozenset(ORDER))
+    assert not begin(seen).can_continue(2)
 
 
 def test_rounds_end_when_the_program_passes_or_they_are_used_up() -> None:
     course = begin(REFUSED)
-    assert (course.open(0), course.open(1)) == (False, True)
+    assert (course.can_continue(0), course.can_continue(1)) == (False, True)
     halfway = course.after(Candidate(WRONG + "\n", judged(Stage.VALIDATE, finding())))
-    assert (halfway.open(1), halfway.open(2)) == (False, True)
-    assert not course.after(Candidate(RIGHT, judged())).open(2)
+    assert (halfway.can_continue(1), halfway.can_continue(2)) == (False, True)
+    assert not course.after(Candidate(RIGHT, judged())).can_continue(2)
 
 
 @pytest.mark.parametrize("repair", [None, REFUSED, Candidate(WRONG + "#", REFUSED.verdict)])
 def test_a_round_that_brought_nothing_is_the_last(repair: Candidate | None) -> None:
     course = begin(REFUSED).after(repair)
     assert course.best == (REFUSED, REFUSED)
-    assert not course.open(2)
+    assert not course.can_continue(2)
 
 
 def test_what_could_not_be_decided_is_not_repaired() -> None:
     timed_out = judged(Stage.PLAN, Diagnostic(code="Timeout", message="Too slow."), inconclusive=True)
-    assert not begin(Candidate(RIGHT, timed_out)).open(2)
+    assert not begin(Candidate(RIGHT, timed_out)).can_continue(2)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +129,7 @@ def test_a_repair_that_loses_a_passed_stage_is_refused_however_much_it_gains() -
     untidy = formatted.model_copy(update={"passed": False})
     passes = judged()
     repair = Candidate(RIGHT, passes.model_copy(update={"stages": [untidy, *passes.stages], "passed": False}))
-    assert repair.standing > first.standing
+    assert repair.score > first.score
     assert begin(first).after(repair).best[-1] is first
 
 

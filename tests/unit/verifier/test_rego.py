@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from loraform_verifier.hcl.parse import parse
-from loraform_verifier.rego.child import pack_root, read_intent, read_pack, words
-from loraform_verifier.rego.evaluate import LIMITS, Answer, Finding, intent_diagnostics, place
+from loraform_verifier.rego.child import error_messages, pack_root, read_intent, read_pack
+from loraform_verifier.rego.evaluate import LIMITS, PackFinding, PolicyResult, intent_diagnostics, resource_line
 from loraform_verifier.sandbox import isolation
 
 POLICY = "# the answer\npackage terraform.validation\n\nimport rego.v1\n"
@@ -95,34 +95,34 @@ def test_only_what_holds_pack_rules_is_asked_for(texts: list[str], root: tuple[s
 
 def test_the_engines_words_are_kept_and_the_quoted_policy_is_not() -> None:
     said = "(error 1:p|12|1\n    (errormsg 16:this is unclosed)\n    (errorast |12|1\n (rego-var |1|4:held_out)))"
-    assert words(said + said) == "this is unclosed"
-    assert words("<error>") == "the engine cannot evaluate it"
+    assert error_messages(said + said) == "this is unclosed"
+    assert error_messages("<error>") == "the engine cannot evaluate it"
 
 
 def test_a_failed_intent_names_its_rules_only_where_it_may() -> None:
-    failed = Answer(unmet=("has_vpc", "has_zone"))
+    failed = PolicyResult(unmet=("has_vpc", "has_zone"))
     (told,) = intent_diagnostics(failed)
     assert (told.code, "has_vpc, has_zone" in told.message) == ("IntentNotMet", True)
     (untold,) = intent_diagnostics(failed, name_rules=False)
     assert "has_" not in untold.message
-    assert intent_diagnostics(Answer()) == []
+    assert intent_diagnostics(PolicyResult()) == []
 
 
 @pytest.mark.parametrize(
     ("rule", "gates"), [("deny", True), ("violation", True), ("deny_x", True), ("warn", False), ("warn_x", False)]
 )
 def test_a_warning_never_gates(rule: str, gates: bool) -> None:
-    finding = Finding("main", rule, "m")
+    finding = PackFinding("main", rule, "m")
     assert finding.gates is gates
-    assert Answer(findings=(finding,)).passed is not gates
+    assert PolicyResult(findings=(finding,)).passed is not gates
 
 
 def test_a_finding_is_placed_where_its_resource_stands() -> None:
     document = parse('\nresource "aws_vpc" "a" {\n}\n')
-    whole = Finding("main", "deny", "too open", "X1", "HIGH", "aws_vpc.a[0]", "close it").diagnostic(document)
+    whole = PackFinding("main", "deny", "too open", "X1", "HIGH", "aws_vpc.a[0]", "close it").diagnostic(document)
     assert (whole.code, whole.line, whole.hint) == ("X1", 2, "close it")
     assert whole.message == "[HIGH] aws_vpc.a[0]: too open"
-    bare = Finding("main", "deny", "").diagnostic(document)
+    bare = PackFinding("main", "deny", "").diagnostic(document)
     assert (bare.code, bare.line, bare.message) == ("PolicyPack", None, "deny of package main is true.")
 
 
@@ -139,7 +139,7 @@ def test_a_finding_is_placed_where_its_resource_stands() -> None:
     ],
 )
 def test_the_line_of_an_address(address: str, line: int | None) -> None:
-    assert place(parse('resource "aws_vpc" "a" {\n}\nresource "aws_vpc" "b" {\n}\n'), address) == line
+    assert resource_line(parse('resource "aws_vpc" "a" {\n}\nresource "aws_vpc" "b" {\n}\n'), address) == line
 
 
 def test_the_child_leaves_room_for_the_threads_of_other_verifiers_on_the_node() -> None:

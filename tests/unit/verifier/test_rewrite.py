@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from loraform_api.verification import HousePolicy
 from loraform_verifier.hcl.parse import parse
-from loraform_verifier.policy.house_policy import judge
+from loraform_verifier.policy.house_policy import check_house_policy
 from loraform_verifier.policy.rewrite import rewrite
 
 POLICY = HousePolicy(comment="# by PiCloud", tags={"created_by": "PiCloud", "a.b/c": 'q"${x}'})
@@ -21,7 +21,7 @@ def rewritten(text: str, policy: HousePolicy = ONE_TAG) -> str:
     result = rewrite(document, policy)
     again = parse(result)
     assert again.problems == ()
-    assert judge(again, policy).broken == judge(again, policy).undecided == []
+    assert check_house_policy(again, policy).broken == check_house_policy(again, policy).undecided == []
     assert rewrite(again, policy) == result
     return result
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loraform_verifier.schema.catalogue import VARIABLE, Catalogue, default, places, source_of
+from loraform_verifier.schema.catalogue import VARIABLE, Catalogue, default, schema_paths, source_of
 from loraform_verifier.schema.compact import SchemaError
 
 from .schema_maker import write
@@ -78,7 +78,7 @@ def test_the_environment_adds_folders_and_files(tmp_path: Path, monkeypatch: pyt
     write(one, source="hashicorp/toy")
     path = write(two, source="hashicorp/doll")
     monkeypatch.setenv(VARIABLE, os.pathsep.join([str(one), str(path)]))
-    assert {"hashicorp/aws", "hashicorp/toy", "hashicorp/doll"} <= Catalogue(places()).versions.keys()
+    assert {"hashicorp/aws", "hashicorp/toy", "hashicorp/doll"} <= Catalogue(schema_paths()).versions.keys()
 
 
 def test_local_names_mean_hashicorps_providers_and_terraforms_own() -> None:
@@ -100,14 +100,14 @@ def test_no_schema_is_read_before_one_is_asked_for() -> None:
         "from loraform_verifier.policy import taggable\n"
         "from loraform_verifier.schema import catalogue\n"
         "found = catalogue.default()\n"
-        "assert catalogue.default.cache_info().currsize == 1 and not catalogue.read.cache_info().currsize\n"
+        "assert catalogue.default.cache_info().currsize == 1 and not catalogue.read_schema_file.cache_info().currsize\n"
         "taggable.tagging_of('aws_vpc')\n"
-        "assert catalogue.read.cache_info().misses == 1\n"
+        "assert catalogue.read_schema_file.cache_info().misses == 1\n"
         "found.provider('hashicorp/aws')\n"
-        "assert catalogue.read.cache_info().misses == 1, 'what was read is another schema'\n"
+        "assert catalogue.read_schema_file.cache_info().misses == 1, 'what was read is another schema'\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_catalogues_share_what_was_read() -> None:
-    assert Catalogue(places(), {"hashicorp/aws": "5.100.0"}).local("aws") is default().local("aws")
+    assert Catalogue(schema_paths(), {"hashicorp/aws": "5.100.0"}).local("aws") is default().local("aws")

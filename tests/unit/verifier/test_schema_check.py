@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from loraform_api.verification import Program
-from loraform_verifier.hcl.configuration import read
+from loraform_verifier.hcl.configuration import read_program
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.schema.catalogue import Catalogue
-from loraform_verifier.schema.check import HALLUCINATION_CODES, SchemaFindings, check, check_configuration
+from loraform_verifier.schema.check import check_configuration, check_document
+from loraform_verifier.schema.findings import HALLUCINATION_CODES, SchemaFindings
 
 from .schema_maker import RULE, argument, block, write
 from .schema_maker import catalogue as made_up
@@ -27,7 +28,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 def found(text: str, catalogue: Catalogue) -> SchemaFindings:
     document = parse(text)
     assert document.problems == ()
-    return check(document, catalogue)
+    return check_document(document, catalogue)
 
 
 def codes(text: str, catalogue: Catalogue) -> list[tuple[int | None, str]]:
@@ -351,7 +352,7 @@ def test_a_provider_without_a_schema_is_undecided(text: str, catalogue: Catalogu
     assert findings.errors == []
     (undecided,) = findings.undecided
     assert undecided.code == "SchemaMissing"
-    assert "known: hashicorp/toy 1.2.3" in undecided.message
+    assert "available: hashicorp/toy 1.2.3" in undecided.message
 
 
 @pytest.mark.parametrize("source", ["hashicorp/toy", "registry.terraform.io/hashicorp/toy", "toy"])
@@ -387,7 +388,7 @@ def test_files_of_a_module_are_one_program(catalogue: Catalogue) -> None:
         b=dynamic("local.some").partition("locals {")[0] + 'output "o" {\n  value = toy_disk.d.nope\n}\n',
         modules__c='output "o" {\n  value = toy_disk.d.nope\n}\nresource "toy_nope" "x" {\n}\n',
     )
-    findings = check_configuration(read(program), catalogue)
+    findings = check_configuration(read_program(program), catalogue)
     assert [(error.file, error.code) for error in findings.errors] == [
         ("b.tf", "MissingRequiredArgument"),
         ("b.tf", "UnsupportedArgument"),
@@ -398,9 +399,9 @@ def test_files_of_a_module_are_one_program(catalogue: Catalogue) -> None:
 
 def test_an_override_file_completes_the_others_so_nothing_is_said(catalogue: Catalogue) -> None:
     program = files(main='resource "toy_disk" "d" {\n}\n', main_override='resource "toy_disk" "d" {\n  device = 1\n}\n')
-    assert check_configuration(read(program), catalogue).errors == []
+    assert check_configuration(read_program(program), catalogue).errors == []
 
 
 def test_a_missing_schema_is_named_with_its_file(tmp_path: Path) -> None:
-    findings = check_configuration(read(files(a='resource "toy_disk" "d" {\n}\n')), Catalogue([tmp_path]))
+    findings = check_configuration(read_program(files(a='resource "toy_disk" "d" {\n}\n')), Catalogue([tmp_path]))
     assert [(found.file, found.line) for found in findings.undecided] == [("a.tf", 1)]

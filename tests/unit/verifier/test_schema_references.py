@@ -6,7 +6,7 @@ import pytest
 
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.schema.catalogue import Catalogue
-from loraform_verifier.schema.check import check
+from loraform_verifier.schema.check import check_document
 from loraform_verifier.schema.references import MAX_SUSPECTS
 
 from .schema_maker import catalogue as made_up
@@ -35,7 +35,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 def codes(text: str, catalogue: Catalogue) -> list[tuple[int | None, str]]:
     document = parse(DECLARED + text)
     assert document.problems == ()
-    return [(error.line, error.code) for error in check(document, catalogue).errors]
+    return [(error.line, error.code) for error in check_document(document, catalogue).errors]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_what_a_dynamic_block_repeats_over_is_evaluated(catalogue: Catalogue) ->
 
 def test_the_hint_names_the_attribute_that_was_meant(catalogue: Catalogue) -> None:
     document = parse(DECLARED + 'output "o" {\n  value = toy_machine.m.adresses\n}\n')
-    (error,) = check(document, catalogue).errors
+    (error,) = check_document(document, catalogue).errors
     assert error.hint == 'Did you mean "addresses"?'
     assert error.message == 'toy_machine.m has no argument, nested block or exported attribute named "adresses".'
 

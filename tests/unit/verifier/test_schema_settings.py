@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from loraform_api.verification import Program
-from loraform_verifier.hcl.configuration import read
+from loraform_verifier.hcl.configuration import read_program
 from loraform_verifier.hcl.modules import modules_of
-from loraform_verifier.schema.settings import mistakes
+from loraform_verifier.schema.settings import settings_errors
 
 REQUIRED = "terraform {\n  required_providers {\n    %s\n  }\n}\n"
 OWN = 'provider "aws" {\n  region = "us-east-1"\n}\n'
@@ -16,9 +16,9 @@ CALL = 'module "m" {\n  source = "./m"\n  %s\n}\n'
 
 def found(**files: str) -> list[tuple[str | None, int | None, str]]:
     named = {f"{name.replace('__', '/')}.tf": text for name, text in files.items()}
-    configuration = read(Program(id="p", text=named.pop("main", ""), files=named))
+    configuration = read_program(Program(id="p", text=named.pop("main", ""), files=named))
     assert configuration.problems == []
-    return [(d.file, d.line, d.code) for d in mistakes(configuration, modules_of(configuration, "", None))]
+    return [(d.file, d.line, d.code) for d in settings_errors(configuration, modules_of(configuration, "", None))]
 
 
 @pytest.mark.parametrize(

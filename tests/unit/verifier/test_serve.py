@@ -21,7 +21,7 @@ def test_each_folder_is_a_pack(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_pack_is_named(tmp_path: Path) -> None:
     (tmp_path / "cost").mkdir()
-    with pytest.raises(PackError, match=r"cost must hold one \.rego file, it holds 0"):
+    with pytest.raises(PackError, match=r"cost must hold exactly one \.rego file; it holds 0"):
         read_packs(tmp_path)
 
 

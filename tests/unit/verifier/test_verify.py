@@ -6,10 +6,10 @@ import pytest
 
 from loraform_api.verification import HousePolicy, Program, Stage, VerifyRequest
 from loraform_verifier import verify
-from loraform_verifier.hcl.configuration import Configuration, read
+from loraform_verifier.hcl.configuration import Configuration, read_program
 from loraform_verifier.hcl.normalise import Normalised
 from loraform_verifier.sandbox.isolation import IsolationError
-from loraform_verifier.terraform.validate import Outcome, Validator
+from loraform_verifier.terraform.validate import ValidateOutcome, Validator
 from loraform_verifier.verify import RequestError, Verifier
 
 
@@ -25,9 +25,12 @@ def test_each_stage_is_announced_with_the_programs_that_come_to_it() -> None:
     ("request_", "words"),
     [
         (VerifyRequest(programs=[], stages=[Stage.POLICY]), "policy: the Policy stage needs a policy or packs"),
-        (VerifyRequest(programs=[], stages=[Stage.PARSE], packs=["package x"]), "packs: the Policy stage asks them"),
+        (
+            VerifyRequest(programs=[], stages=[Stage.PARSE], packs=["package x"]),
+            "packs: only the Policy stage evaluates packs",
+        ),
         (VerifyRequest(programs=[], stages=[Stage.PARSE], rewrite=True), "policy: `rewrite` needs a policy"),
-        (VerifyRequest(programs=[], stages=[Stage.POLICY], packs=["package x"]), "stages: Policy with `packs` reads"),
+        (VerifyRequest(programs=[], stages=[Stage.POLICY], packs=["package x"]), "stages: Policy with `packs` needs"),
     ],
 )
 def test_rules_that_nothing_would_ask_are_refused(request_: VerifyRequest, words: str) -> None:
@@ -41,11 +44,11 @@ class _Fragile(Validator):
     def __init__(self, error: Exception) -> None:
         self.error, self.runs = error, 0
 
-    def validate(self, programs: list[Normalised]) -> list[Outcome]:
+    def validate(self, programs: list[Normalised]) -> list[ValidateOutcome]:
         self.runs += 1
         if any(b"poison" in text for program in programs for text in program.files.values()):
             raise self.error
-        return [Outcome() for _ in programs]
+        return [ValidateOutcome() for _ in programs]
 
 
 def _with_poison(place: int, count: int) -> VerifyRequest:
@@ -77,9 +80,9 @@ def test_a_program_that_cannot_even_be_read_costs_its_neighbours_nothing(monkeyp
     def fragile(program: Program) -> Configuration:
         if "poison" in program.text:
             raise RecursionError
-        return read(program)
+        return read_program(program)
 
-    monkeypatch.setattr(verify, "read", fragile)
+    monkeypatch.setattr(verify, "read_program", fragile)
     good, poison = Verifier(validator=_Fragile(KeyError())).verify(_with_poison(1, 2)).verdicts
     assert good.passed
     assert [(r.stage, r.inconclusive, r.diagnostics[0].code) for r in poison.stages] == [

@@ -1,9 +1,8 @@
-"""The compact form of a provider's schema: what `terraform providers schema -json` says, less the descriptions.
+"""The compact form of a provider's schema: the output of `terraform providers schema -json` without descriptions.
 
-Equal blocks and equal types are stored once and named by their number, and an argument is one number: its flags and
-its type. So the 13 MB of a large provider become a file small enough to commit. It is JSON lines under xz: a head,
-then each block on a line of its own, so that a reader need parse only the blocks that it meets. Equal schemas have
-equal bytes.
+Equal blocks and equal types are stored once and referenced by number, and an argument is one number: its flags and its
+type. So the 13 MB of a large provider become a file small enough to commit. The file is JSON lines under xz: a head,
+then one block a line, so that a reader parses only the blocks that it needs. Equal schemas give equal bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 FORMAT = 1
 SUFFIX = ".jsonl.xz"
 FLAGS = {1: "required", 2: "optional", 4: "computed", 8: "deprecated"}
-"""Bit to Terraform's word."""
+"""Bit to Terraform's key."""
 FLAG_BITS = 4
 KINDS = {
     "resource": "resource_schemas",
@@ -29,7 +28,7 @@ NESTINGS = ("single", "group", "list", "set", "map")
 
 
 class SchemaError(ValueError):
-    """A schema file is not readable; the message names what is wrong with it."""
+    """A schema file cannot be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +39,14 @@ class Head:
     """Short, for example `hashicorp/aws`."""
     version: str
     kinds: dict[str, dict[str, int]]
-    """Kind of block to its types, each with the number of its block."""
+    """Kind of block to type name to number of the block."""
     types: list[Any]
-    """Types of arguments, by number, in Terraform's JSON."""
+    """Types of arguments by number, in Terraform's JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compact:
-    """An unpacked schema file; `blocks` are still text."""
+    """An unpacked schema file; `blocks` are unparsed JSON."""
 
     head: Head
     blocks: list[str]
@@ -55,7 +54,7 @@ class Compact:
 
 @dataclass(slots=True)
 class _Pool:
-    """Values as JSON text without their doubles, each with its number."""
+    """Distinct values as JSON text, each with a number."""
 
     numbers: dict[str, int] = field(default_factory=dict)
 
