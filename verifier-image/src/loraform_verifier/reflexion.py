@@ -83,9 +83,9 @@ class RepairHistory:
 
     def after(self, repair: Candidate | None) -> RepairHistory:
         """Return the history after one more round; None stands for a truncated answer."""
-        kept = self.best[-1]
-        better = repair is not None and improves(repair, kept, self.best[0])
-        return replace(self, best=(*self.best, repair if repair and better else kept), stalled=not better)
+        current = self.best[-1]
+        better = repair is not None and improves(repair, current, self.best[0])
+        return replace(self, best=(*self.best, repair if repair and better else current), stalled=not better)
 
 
 def begin(first: Candidate) -> RepairHistory:

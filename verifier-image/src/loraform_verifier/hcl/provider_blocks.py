@@ -80,17 +80,17 @@ def used_references(configuration: Configuration, modules: Modules) -> dict[str,
     """
     folders = {"": ""} | {call.key: call.folder for call in modules.calls}
     blocks = {key: list(modules.blocks(configuration, folder)) for key, folder in folders.items()}
-    found = {key: {used_reference(b) for b in provider_typed(of_module)} for key, of_module in blocks.items()}
+    used_by_call = {key: {used_reference(b) for b in provider_typed(of_module)} for key, of_module in blocks.items()}
     for call in reversed(modules.calls):  # inner calls before outer ones
         passed = {inside: parse_reference(outside) for inside, outside in passed_providers(call.block).items()}
         own = {declared_reference(b) for b in blocks[call.key]} - passed.keys()
-        outer = found[call.key.rpartition(".")[0]]
-        for used in found[call.key] - own:
+        outer = used_by_call[call.key.rpartition(".")[0]]
+        for used in used_by_call[call.key] - own:
             reference = passed.get(used) or (None if used[1] else used)  # a default configuration is inherited
             outer |= {reference} if reference else set()
     by_folder: dict[str, set[Reference]] = {}
     for key, folder in folders.items():
-        by_folder.setdefault(folder, set()).update(found[key])
+        by_folder.setdefault(folder, set()).update(used_by_call[key])
     return by_folder
 
 

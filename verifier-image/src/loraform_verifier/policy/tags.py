@@ -56,10 +56,10 @@ def deciding_object(value: Node) -> Node | None:
     return value if value.type == "object" else None
 
 
-def tag_edits(source: bytes, resource: HclBlock, tagging: Tagging, wanted: dict[str, str]) -> Iterator[Edit]:
-    """Yield the edits that give a resource the tags `wanted`; none if it has them."""
+def tag_edits(source: bytes, resource: HclBlock, tagging: Tagging, required: dict[str, str]) -> Iterator[Edit]:
+    """Yield the edits that give a resource the tags `required`; none if it has them."""
     tags = tags_of(resource, tagging)
-    wrong = {key: value for key, value in wanted.items() if tags.value(key) != value}
+    wrong = {key: value for key, value in required.items() if tags.value(key) != value}
     if not wrong:
         return
     if tagging is Tagging.BLOCKS:

@@ -162,11 +162,11 @@ def _repeats(for_each: Node, scope: Scope) -> bool | None:
     if node.type == "function_call" and text_of(node.children[0]) in ("toset", "tolist", "tomap"):
         arguments = [n for a in children(node, "function_arguments") for n in a.named_children if n.type != "comment"]
         return _repeats(arguments[0], scope) if len(arguments) == 1 else None
-    words = text_of(node).split(".") if node.type in ("expression", "variable_expr") else []
-    if words and words[0] in ("var", "each") and len(words) == 2 and words[1].isidentifier():
+    names = text_of(node).split(".") if node.type in ("expression", "variable_expr") else []
+    if names and names[0] in ("var", "each") and len(names) == 2 and names[1].isidentifier():
         return False
-    if len(words) == 2 and words[0] == "local":
-        value = scope.local(words[1])
+    if len(names) == 2 and names[0] == "local":
+        value = scope.local(names[1])
         return _repeats(value, Scope(scope.findings, lambda _: None)) if value is not None else None
     return True if elements(node) or object_elements(node) else None
 

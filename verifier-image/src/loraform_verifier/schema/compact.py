@@ -66,7 +66,7 @@ def compact(source: str, version: str, schema: Mapping[str, Any]) -> Compact:
     """Return the compact form of one entry of `provider_schemas`."""
     types, blocks = _Pool(), _Pool()
     kinds = {
-        kind: {name: _block(found["block"], types, blocks) for name, found in sorted(schema.get(key, {}).items())}
+        kind: {name: _block(entry["block"], types, blocks) for name, entry in sorted(schema.get(key, {}).items())}
         for kind, key in KINDS.items()
     }
     return Compact(Head(source, version, kinds, [json.loads(text) for text in types.numbers]), list(blocks.numbers))
@@ -101,8 +101,8 @@ def _text(value: Any) -> str:
 
 
 def _block(block: Mapping[str, Any], types: _Pool, blocks: _Pool) -> int:
-    arguments = {name: _argument(found, types) for name, found in sorted(block.get("attributes", {}).items())}
-    nested = {name: _nested(found, types, blocks) for name, found in sorted(block.get("block_types", {}).items())}
+    arguments = {name: _argument(entry, types) for name, entry in sorted(block.get("attributes", {}).items())}
+    nested = {name: _nested(entry, types, blocks) for name, entry in sorted(block.get("block_types", {}).items())}
     return blocks.number([arguments, nested, *([1] if block.get("deprecated") else [])])
 
 
@@ -120,5 +120,5 @@ def _argument(argument: Mapping[str, Any], types: _Pool) -> int:
 
 
 def _nested_type(nested: Mapping[str, Any], types: _Pool) -> tuple[str, dict[str, int]]:
-    inner = {name: _argument(found, types) for name, found in sorted(nested["attributes"].items())}
+    inner = {name: _argument(entry, types) for name, entry in sorted(nested["attributes"].items())}
     return nested["nesting_mode"], inner

@@ -97,9 +97,9 @@ def _evaluated(variable: Node, document: Document) -> bool:
 
 
 def _check_steps(variable: Node, declared: Mapping[Address, BlockSchema], findings: SchemaFindings) -> None:
-    words = list(_steps(variable))
-    kind = words.pop(0) if words[0] in ("data", "ephemeral", "resource") else "resource"
-    type_, name, *steps = words
+    names = list(_steps(variable))
+    kind = names.pop(0) if names[0] in ("data", "ephemeral", "resource") else "resource"
+    type_, name, *steps = names
     schema = declared.get((str(kind), str(type_), str(name)))
     if steps and not isinstance(steps[0], str):
         steps = steps[1:]

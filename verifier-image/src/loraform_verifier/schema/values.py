@@ -72,8 +72,8 @@ def _in_collection(kind: Any, node: Node) -> str | None:
             return f"{kind} required"
         case [("list" | "set"), element], "tuple":
             return _first(element, elements(node) or [])
-        case ["map", element], "object":
-            return _first(element, [found.value for found in object_elements(node) or []])
+        case ["map", element_type], "object":
+            return _first(element_type, [element.value for element in object_elements(node) or []])
         case [("list" | "set" | "map") as expected, _], _:
             return f"{expected} required"
         case ["object", dict(members), *optional], "object":

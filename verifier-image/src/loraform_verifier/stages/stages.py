@@ -250,10 +250,10 @@ def _with_findings(
     undecided: Sequence[Diagnostic] = (),
 ) -> StageResult:
     """Return a stage's result with pack findings at their resources; findings that do not gate come last."""
-    found = [(finding.gates, _placed(row, finding)) for finding in packs.findings]
+    diagnostics = [(finding.gates, _placed(row, finding)) for finding in packs.findings]
     unresolved = [*undecided, *([packs.undecided] if packs.undecided else [])]
-    stage_result = result(stage, [*broken, *(d for gates, d in found if gates)], unresolved)
-    warnings = [d for gates, d in found if not gates]
+    stage_result = result(stage, [*broken, *(d for gates, d in diagnostics if gates)], unresolved)
+    warnings = [d for gates, d in diagnostics if not gates]
     return stage_result.model_copy(update={"diagnostics": [*stage_result.diagnostics, *warnings]})
 
 

@@ -192,13 +192,13 @@ def _string(data_type: str, name: str, region: str) -> str:
 
 
 def _arn(data_type: str, region: str) -> str:
-    words = data_type.removeprefix(PREFIX).split("_")
-    if words[0] == "iam":
-        return f"arn:aws:iam::{ACCOUNT}:{words[-1]}/example"
-    if words[0] == "s3":
+    parts = data_type.removeprefix(PREFIX).split("_")
+    if parts[0] == "iam":
+        return f"arn:aws:iam::{ACCOUNT}:{parts[-1]}/example"
+    if parts[0] == "s3":
         return "arn:aws:s3:::example"
-    service = "ec2" if words[0] in _EC2 else _SERVICES.get(words[0], words[0])
-    return f"arn:aws:{service}:{region}:{ACCOUNT}:{words[-1]}/example"
+    service = "ec2" if parts[0] in _EC2 else _SERVICES.get(parts[0], parts[0])
+    return f"arn:aws:{service}:{region}:{ACCOUNT}:{parts[-1]}/example"
 
 
 def _in_region(value: Any, region: str) -> Any:
@@ -227,20 +227,20 @@ def table_of(schema: Mapping[str, Any]) -> dict[str, str]:
 
 def _short_form(attributes: Mapping[str, Any]) -> str:
     """Return the short form of the attributes that terraform would fill with random values."""
-    words = ((_word(name, kind), kind) for name, kind in sorted(attributes.items()))
-    return " ".join(word for word, kind in words if word and kind not in ("number", "bool") and word[-1] not in "%@")
+    forms = ((_attribute_form(name, kind), kind) for name, kind in sorted(attributes.items()))
+    return " ".join(form for form, kind in forms if form and kind not in ("number", "bool") and form[-1] not in "%@")
 
 
-def _word(name: str, kind: Any) -> str | None:
+def _attribute_form(name: str, kind: Any) -> str | None:
     match kind:
         case "string" | "number" | "bool":
             return name + {"string": "", "number": "#", "bool": "?"}[kind]
         case ["list" | "set", "string"]:
             return f"{name}*"
         case ["list" | "set", ["object", inside]]:
-            words = [_word(key, value) for key, value in sorted(inside.items())]
-            word = f"{name}{{{' '.join(filter(None, words))}}}"
-            return word if None not in words and len(word) <= MAX_OBJECT else f"{name}%"
+            forms = [_attribute_form(key, value) for key, value in sorted(inside.items())]
+            form = f"{name}{{{' '.join(filter(None, forms))}}}"
+            return form if None not in forms and len(form) <= MAX_OBJECT else f"{name}%"
         case ["list" | "set" | "map" as outer, _]:
             return name + ("@" if outer == "map" else "%")
         case _:

@@ -64,7 +64,7 @@ def diagnostic_of(error: dict[str, Any], folder: str = "") -> Diagnostic:
 
 def code_of(summary: str) -> str:
     """Return a summary as a CamelCase code; InvalidValue for a provider's summary that may quote the program."""
-    words = _QUOTED.sub("", " ".join(summary.partition(":")[0].split()))
-    if not _PLAIN_SUMMARY.match(words):
+    text = _QUOTED.sub("", " ".join(summary.partition(":")[0].split()))
+    if not _PLAIN_SUMMARY.match(text):
         return "InvalidValue"
-    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[ _-]", words))
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[ _-]", text))

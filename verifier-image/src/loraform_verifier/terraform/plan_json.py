@@ -84,26 +84,28 @@ def _by_program(values: Json | None) -> dict[str, Json]:
 
 def _module(module: Json, prefix: str) -> Json:
     """Return the values of a module with addresses relative to the program, and without its own address."""
-    found: Json = {}
+    values: Json = {}
     if resources := module.get("resources"):
-        found["resources"] = [r | {"address": r["address"].removeprefix(prefix)} for r in resources]
+        values["resources"] = [r | {"address": r["address"].removeprefix(prefix)} for r in resources]
     if children := module.get("child_modules"):
         # Terraform's order of modules differs between runs.
         children = sorted(children, key=lambda child: str(child["address"]))
-        found["child_modules"] = [_module(c, prefix) | {"address": c["address"].removeprefix(prefix)} for c in children]
-    return found
+        values["child_modules"] = [
+            _module(c, prefix) | {"address": c["address"].removeprefix(prefix)} for c in children
+        ]
+    return values
 
 
 def _relative_to(key: str, change: Json) -> Json:
     prefix = f"module.{key}."
-    found = change | {
+    relative = change | {
         name: change[name].removeprefix(prefix)
         for name in ("address", "module_address", "previous_address")
         if name in change
     }
     if change.get("module_address") == f"module.{key}":
-        del found["module_address"]
-    return found
+        del relative["module_address"]
+    return relative
 
 
 def _variables(module: Json) -> Json:
@@ -128,20 +130,20 @@ def _provider(provider: Json) -> Json:
 
 def _with_keys(module: Json) -> Json:
     """Return a module's configuration with provider keys as in a root module, which configures all providers."""
-    found = dict(module)
+    renamed = dict(module)
     if "resources" in module:
-        found["resources"] = [
+        renamed["resources"] = [
             r | {"provider_config_key": r["provider_config_key"].rpartition(":")[2]}
             if "provider_config_key" in r
             else r
             for r in module["resources"]
         ]
     if "module_calls" in module:
-        found["module_calls"] = {
+        renamed["module_calls"] = {
             name: call | {"module": _with_keys(call["module"])} if "module" in call else call
             for name, call in module["module_calls"].items()
         }
-    return found
+    return renamed
 
 
 def _provider_keys(module: Json) -> Iterator[str]:
@@ -165,10 +167,10 @@ def _output_order(change: Json) -> tuple[str, bool]:
 
 def _planned(change: Json, versions: Mapping[str, int]) -> Json:
     copied = ("address", "mode", "type", "name", "index", "provider_name")
-    found = {name: change[name] for name in copied if name in change}
-    found["schema_version"] = versions.get(without_keys(change["address"]), 0)
+    resource = {name: change[name] for name in copied if name in change}
+    resource["schema_version"] = versions.get(without_keys(change["address"]), 0)
     after, sensitive = change["change"]["after"], change["change"].get("after_sensitive")
-    return found | ({"values": after} if after else {}) | {"sensitive_values": sensitive or {}}
+    return resource | ({"values": after} if after else {}) | {"sensitive_values": sensitive or {}}
 
 
 def _child(module: Json, address: str) -> Json:
@@ -176,9 +178,9 @@ def _child(module: Json, address: str) -> Json:
     ends = [match.end() for match in re.finditer(r'module\.[\w-]+(?:\["(?:[^"\\]|\\.)*"\]|\[\d+\])?', address)]
     for end in ends:
         children = module.setdefault("child_modules", [])
-        found = next((child for child in children if child["address"] == address[:end]), None)
-        if found is None:
-            found = {"address": address[:end]}
-            children.append(found)
-        module = found
+        child = next((c for c in children if c["address"] == address[:end]), None)
+        if child is None:
+            child = {"address": address[:end]}
+            children.append(child)
+        module = child
     return module

@@ -44,7 +44,7 @@ def lay_out_test(
 
 
 def _values(read: DataRead, settings: ProviderSettings) -> dict[str, Any]:
-    return {n: value for n, value in values_of(read.type, settings.region).items() if n not in read.given}
+    return {n: value for n, value in values_of(read.type, settings.region).items() if n not in read.arguments}
 
 
 def _lay_out(

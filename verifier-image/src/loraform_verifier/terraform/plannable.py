@@ -45,7 +45,7 @@ class DataRead:
     address: str
     """Relative to the program, for example `module.network.data.aws_ami.this`."""
     type: str
-    given: frozenset[str] = frozenset()
+    arguments: frozenset[str] = frozenset()
     """Arguments that the program sets; the verifier gives them no values."""
 
 
@@ -155,5 +155,5 @@ def _reads_in(documents: Iterable[Document], prefix: str) -> Iterator[DataRead]:
         if block.type == "data" and len(block.labels) == 2 and all(NAME.fullmatch(label) for label in block.labels):
             kind, name = block.labels
             if reads_api(kind):
-                given = frozenset(a.name for a in block.attributes)
-                yield DataRead(f"{prefix}data.{kind}.{name}", kind, given)
+                arguments = frozenset(a.name for a in block.attributes)
+                yield DataRead(f"{prefix}data.{kind}.{name}", kind, arguments)

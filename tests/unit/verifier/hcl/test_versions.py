@@ -1,4 +1,4 @@
-"""Versions and constraints as Terraform reads them."""
+"""Version order and constraints follow Terraform."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from loraform_verifier.hcl.versions import order, satisfies
         ("5.2.0", "newest", False),
     ],
 )
-def test_version_constraints_are_terraforms(version: str, constraint: str, fits: bool) -> None:
+def test_version_constraints_follow_terraform(version: str, constraint: str, fits: bool) -> None:
     assert satisfies(version, constraint) is fits
 
 

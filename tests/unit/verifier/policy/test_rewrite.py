@@ -1,4 +1,4 @@
-"""The rewriter adds the comment and the tags, changes nothing else, and has nothing to do the second time."""
+"""The rewrite adds the comment and the tags, changes nothing else, and is idempotent."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_comment_and_tags_are_added() -> None:
         (' cidr_block = "x" ', '\n  cidr_block = "x"\n\n  tags = {\n    created_by = "PiCloud"\n  }\n'),
     ],
 )
-def test_each_form_of_tags(body: str, wanted: str) -> None:
+def test_tags_are_set_in_each_form(body: str, wanted: str) -> None:
     before = f'# by PiCloud\nresource "aws_vpc" "a" {{{body}}}\n'
     assert rewritten(before) == f'# by PiCloud\nresource "aws_vpc" "a" {{{wanted}}}\n'
 
@@ -66,7 +66,7 @@ def test_autoscaling_groups_get_tag_blocks() -> None:
     assert "tags" not in result
 
 
-def test_odd_keys_and_values_are_quoted() -> None:
+def test_special_keys_and_values_are_quoted() -> None:
     assert '"a.b/c" = "q\\"$${x}"' in rewritten('resource "aws_vpc" "a" {\n}\n', POLICY)
 
 

@@ -1,4 +1,4 @@
-"""A small made-up provider in the words of `terraform providers schema -json`, as the tests of the Schema stage use."""
+"""A small made-up provider in the format of `terraform providers schema -json`, for tests of the Schema stage."""
 
 from __future__ import annotations
 

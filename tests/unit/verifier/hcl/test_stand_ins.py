@@ -1,4 +1,4 @@
-"""The grammar is shown something of equal size that it can read; everyone else sees the program."""
+"""The grammar parses stand-ins of the same length; nodes have the text of the program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loraform_verifier.hcl.tree import text_of, walk
 @pytest.mark.parametrize(
     "value", ["1e3", "1E3", "2e+3", "2e-3", "-1e3", "5-1e3", "[1e3, 1e4]", "{ 1e3 = 1e3 }", '"${1e3}"', "x[1e3]"]
 )
-def test_exponents_without_a_fraction_are_read(value: str) -> None:
+def test_exponents_without_a_fraction_parse(value: str) -> None:
     document = parse(f"locals {{\n  a = {value}\n}}\n")
     assert document.problems == ()
     assert text_of(document.blocks[0].attributes[0].value) == value
@@ -28,7 +28,7 @@ def test_the_number_keeps_its_value() -> None:
 @pytest.mark.parametrize(
     "text", ["a-1e-3", "a1e+3", "é1e3", "a\u0301-1e+3", "x.1e3", "1e3x", "1e3.5", "\\u1e30", "0x1e3"]
 )
-def test_what_is_no_number_of_its_own_is_shown_as_it_is(text: str) -> None:
+def test_text_that_is_no_number_stays(text: str) -> None:
     assert with_stand_ins(text) == text
 
 
@@ -42,31 +42,31 @@ def test_what_is_no_number_of_its_own_is_shown_as_it_is(text: str) -> None:
         "<<名\n${<<字\n名x\n字\n}\n名",
     ],
 )
-def test_heredocs_with_markers_beyond_ascii_are_read(heredoc: str) -> None:
+def test_heredocs_with_non_ascii_markers_parse(heredoc: str) -> None:
     document = parse(f"locals {{\n  a = {heredoc}\n  b = 1\n}}\n")
     assert document.problems == ()
     assert [a.name for a in document.blocks[0].attributes] == ["a", "b"]
     assert text_of(document.blocks[0].attributes[0].value) == heredoc
 
 
-def test_code_after_an_odd_end_marker_is_no_text() -> None:
+def test_code_after_a_non_ascii_end_marker_is_parsed() -> None:
     text = 'locals {\n  a = <<名\n\u00a0名\n  b = file("x")\n  c = <<名\n名\n}\n'
     assert [problem.code for problem in parse(text).problems] == ["AmbiguousHeredoc"]
 
 
-def test_two_markers_stay_two() -> None:
+def test_two_markers_stay_distinct() -> None:
     document = parse("locals {\n  a = <<名\n字\n名\n  b = <<字\n名\n字\n}\n")
     assert [text_of(a.value) for a in document.blocks[0].attributes] == ["<<名\n字\n名", "<<字\n名\n字"]
 
 
 @pytest.mark.parametrize("letters", ["", "zz aa bb"])
-def test_the_stand_in_occurs_nowhere_else(letters: str) -> None:
+def test_a_stand_in_marker_does_not_occur_in_the_text(letters: str) -> None:
     document = parse(f"locals {{\n  a = <<é\naa\n{letters}\né\n}}\n")
     assert document.problems == ()
     assert sum(node.type == "heredoc_template" for node in walk(document.root)) == 1
 
 
-def test_places_and_comments_stay() -> None:
+def test_offsets_and_comments_stay() -> None:
     text = "# 1e3 名\nlocals {\n  a = <<名\n名\n  # by 1e3\n  b = 1e3\n}\n"
     document = parse(text)
     assert document.source == text.encode()
@@ -75,16 +75,16 @@ def test_places_and_comments_stay() -> None:
 
 
 @pytest.mark.parametrize("text", ["a = 1e3\n", "a = 2e-31 # é\n", "a = <<名\n 名\nx 名\n", "\ud800 <<é\né\n 1e3"])
-def test_the_disguise_has_the_same_size_and_the_same_lines(text: str) -> None:
+def test_stand_ins_have_the_same_length_and_lines(text: str) -> None:
     shown, source = (t.encode("utf-8", "surrogatepass") for t in (with_stand_ins(text), text))
     assert shown != source
     assert [len(line) for line in shown.split(b"\n")] == [len(line) for line in source.split(b"\n")]
 
 
-def test_markers_beyond_the_bound_cost_nothing() -> None:
+def test_markers_beyond_the_limit_are_not_replaced() -> None:
     text = "".join(f"a{n} = <<é{n}\né{n}\n" for n in range(MAX_MARKERS + 1))
     assert [problem.code for problem in parse(text).problems][:1] == ["SyntaxError"]
 
 
-def test_a_marker_is_found_behind_what_only_looks_like_one() -> None:
+def test_a_marker_after_text_that_looks_like_one_is_replaced() -> None:
     assert parse('a = "<<EOT${<<名\nx\n名\n}"\n').problems == ()

@@ -1,4 +1,4 @@
-"""The compact form: what is kept, what is shared, what its bytes are, what is refused."""
+"""The compact form of schemas: content, sharing, bytes and refused files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def provider() -> ProviderSchema:
     return ProviderSchema(unpack(pack(compact("hashicorp/toy", "1.2.3", SCHEMA))))
 
 
-def test_source_version_and_types_survive() -> None:
+def test_source_version_and_types_round_trip() -> None:
     found = provider()
     assert (found.source, found.version) == ("hashicorp/toy", "1.2.3")
     assert {kind: list(found.types(kind)) for kind in ("resource", "data", "ephemeral", "list")} == {
@@ -83,6 +83,6 @@ def test_the_file_is_named_after_provider_and_version() -> None:
         pack(compact("a/b", "1", SCHEMA))[:-9],
     ],
 )
-def test_anything_else_is_refused(packed: bytes) -> None:
+def test_invalid_files_are_refused(packed: bytes) -> None:
     with pytest.raises(SchemaError):
         unpack(packed)

@@ -1,4 +1,4 @@
-"""Values for data that an account would be asked for."""
+"""Values for data sources that read an account."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from loraform_verifier.terraform.data_sources import LOCAL, reads_api, table_of, values_of
 
 
-def test_only_data_of_aws_that_the_provider_cannot_compute_need_an_account() -> None:
+def test_only_aws_data_sources_that_are_not_local_read_an_account() -> None:
     assert reads_api("aws_ami")
     assert not reads_api("aws_iam_policy_document")
     assert not reads_api("random_id")
@@ -30,7 +30,7 @@ def test_identifiers_look_like_those_of_their_kind() -> None:
     assert values_of("aws_caller_identity", "us-east-1")["account_id"] == "123456789012"
 
 
-def test_values_can_be_computed_with() -> None:
+def test_values_have_types_that_expressions_can_use() -> None:
     assert ipaddress.ip_network(values_of("aws_vpc", "us-east-1")["cidr_block"])
     assert json.loads(values_of("aws_iam_policy", "us-east-1")["policy"])["Version"] == "2012-10-17"
     assert "password" in json.loads(values_of("aws_secretsmanager_secret_version", "us-east-1")["secret_string"])

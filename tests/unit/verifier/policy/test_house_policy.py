@@ -1,4 +1,4 @@
-"""The house policy on the syntax tree: what counts as a comment above, what as a tag."""
+"""The house policy on the syntax tree: comments above resources, and tags."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def test_a_comment_directly_above_counts(above: str) -> None:
         f"/*\n{COMMENT}\n*/\n",
     ],
 )
-def test_anything_else_does_not(above: str) -> None:
+def test_other_comments_do_not_count(above: str) -> None:
     text = f'{above}resource "aws_vpc_dhcp_options_association" "a" {{\n}}\n'
     assert codes(text, POLICY) == (["CommentMissing"], [])
 
 
-def test_one_comment_serves_one_resource_and_data_needs_none() -> None:
+def test_each_resource_needs_its_own_comment_and_data_needs_none() -> None:
     two = f'{COMMENT}\nresource "aws_eip_association" "a" {{\n}}\nresource "aws_eip_association" "b" {{\n}}\n'
     assert codes(two, POLICY) == (["CommentMissing"], [])
     assert codes('data "aws_vpc" "a" {\n}\n', POLICY) == ([], [])
@@ -71,7 +71,7 @@ def test_one_comment_serves_one_resource_and_data_needs_none() -> None:
         'tags = merge(var.tags, # why\n  { created_by = "PiCloud" })',
     ],
 )
-def test_tags_that_can_be_read_off(tags: str) -> None:
+def test_literal_tags_count(tags: str) -> None:
     assert codes(vpc(tags), TAGS) == ([], [])
 
 
@@ -88,7 +88,7 @@ def test_tags_that_can_be_read_off(tags: str) -> None:
         ('tags = merge({ created_by = "PiCloud" }, { created_by = "x" })', "TagWrong"),
     ],
 )
-def test_tags_that_are_wrong(tags: str, code: str) -> None:
+def test_wrong_tags_are_reported(tags: str, code: str) -> None:
     assert codes(vpc(tags), TAGS) == ([code], [])
 
 
@@ -121,11 +121,11 @@ def test_autoscaling_groups_carry_tag_blocks() -> None:
     assert codes(group('dynamic "tag" {\n  for_each = var.t\n  content {}\n}'), TAGS) == ([], ["TagUndecided"])
 
 
-def test_what_cannot_carry_tags_is_asked_for_none() -> None:
+def test_types_that_cannot_carry_tags_need_none() -> None:
     for name in ("aws_route_table_association", "random_id", "aws_made_up_thing"):
         assert codes(f'resource "{name}" "a" {{\n}}\n', TAGS) == ([], [])
 
 
-def test_numbers_and_bools_count_as_the_strings_terraform_makes_of_them() -> None:
+def test_numbers_and_bools_count_as_strings() -> None:
     policy = HousePolicy(tags={"a": "10", "b": "true", "c": "1.0"})
     assert codes(vpc('tags = { a = 10.0, b = true, c = "1.0" }'), policy) == ([], [])

@@ -1,4 +1,4 @@
-"""References to attributes: which are certainly wrong, and which are none or may be right."""
+"""References to attributes: errors, and text that is no reference or may be valid."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def codes(text: str, catalogue: Catalogue) -> list[tuple[int | None, str]]:
         "toy_machine.m.nope[*].x",
     ],
 )
-def test_an_attribute_that_is_not_there(expression: str, catalogue: Catalogue) -> None:
+def test_unknown_attributes_are_errors(expression: str, catalogue: Catalogue) -> None:
     assert codes(f"locals {{\n  x = {expression}\n}}\n", catalogue) == [(LINE, "UnsupportedAttribute")]
 
 
@@ -91,7 +91,7 @@ def test_an_attribute_that_is_not_there(expression: str, catalogue: Catalogue) -
         "1 # toy_machine.m.nope",
     ],
 )
-def test_what_is_there_or_is_no_reference(expression: str, catalogue: Catalogue) -> None:
+def test_known_attributes_and_other_text_pass(expression: str, catalogue: Catalogue) -> None:
     assert codes(f"locals {{\n  x = {expression}\n}}\n", catalogue) == []
 
 
@@ -112,24 +112,24 @@ def test_a_list_of_blocks_needs_an_index(catalogue: Catalogue) -> None:
         "      name = toy_machine.m.nope\n    }\n  }\n}\n",
     ],
 )
-def test_places_that_terraform_reads_by_other_rules(text: str, catalogue: Catalogue) -> None:
+def test_positions_with_other_rules_are_skipped(text: str, catalogue: Catalogue) -> None:
     assert codes(text, catalogue) == []
 
 
-def test_what_a_dynamic_block_repeats_over_is_evaluated(catalogue: Catalogue) -> None:
+def test_for_each_of_a_dynamic_block_is_checked(catalogue: Catalogue) -> None:
     body = 'dynamic "key" {\n    for_each = toy_machine.m.nope\n    content {\n    }\n  }'
     text = f'resource "toy_disk" "d" {{\n  device = "x"\n  {body}\n}}\n'
     assert codes(text, catalogue) == [(LINE + 2, "UnsupportedAttribute")]
 
 
-def test_the_hint_names_the_attribute_that_was_meant(catalogue: Catalogue) -> None:
+def test_the_hint_names_the_nearest_attribute(catalogue: Catalogue) -> None:
     document = parse(DECLARED + 'output "o" {\n  value = toy_machine.m.adresses\n}\n')
     (error,) = check_document(document, catalogue).errors
     assert error.hint == 'Did you mean "addresses"?'
     assert error.message == 'toy_machine.m has no argument, nested block or exported attribute named "adresses".'
 
 
-def test_text_that_looks_like_references_does_not_cost_without_end(catalogue: Catalogue) -> None:
+def test_lookups_of_suspected_references_are_bounded(catalogue: Catalogue) -> None:
     def after(count: int) -> list[tuple[int | None, str]]:
         text = "toy_machine.m.nope " * count
         return codes(f'locals {{\n  x = "{text}"\n  y = toy_machine.m.nope\n}}\n', catalogue)

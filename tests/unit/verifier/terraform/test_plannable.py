@@ -1,4 +1,4 @@
-"""What Plan must know of a program: its provider's settings, the data it reads from an account."""
+"""What Plan needs of a program: provider settings and data sources that read an account."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def described(files: dict[str, str], mirror: Path | None = None) -> Plannable:
     return plannable(configuration, normalise(configuration, modules), modules)
 
 
-def test_region_and_default_tags_are_read_off_the_default_provider() -> None:
+def test_region_and_default_tags_come_from_the_default_provider() -> None:
     text = """provider "aws" {
   alias  = "west"
   region = "us-west-2"
@@ -35,7 +35,7 @@ provider "aws" {
     assert settings_of(single_file(text)) == ProviderSettings("eu-west-1", {"team": "core", "size": "3"})
 
 
-def test_without_a_provider_block_the_settings_are_the_usual_ones() -> None:
+def test_without_a_provider_block_the_settings_are_the_defaults() -> None:
     assert settings_of(single_file('provider "google" {\n  region = "eu-west-1"\n}\n')) == ProviderSettings(
         "us-east-1", {}
     )
@@ -45,7 +45,7 @@ def provider(region: str, tags: str) -> str:
     return f'provider "aws" {{\n  region = {region}\n  default_tags {{\n    tags = {tags}\n  }}\n}}\n'
 
 
-def test_what_must_be_evaluated_is_left_out_and_flagged_of_tags() -> None:
+def test_default_tags_that_must_be_evaluated_are_left_out_and_flagged() -> None:
     tags = provider('"us-east-1"', '{ a = "b", c = var.c, (var.d) = "e" }')
     assert settings_of(single_file(tags)) == ProviderSettings("us-east-1", {"a": "b"}, incomplete=True)
     for unread in ("local.tags", "merge(local.a, local.b)", "var.list[0]"):
@@ -65,12 +65,12 @@ def test_literals_are_found_through_defaults_of_variables_and_through_locals() -
     assert described(files).settings == ProviderSettings("eu-west-1", {"team": "7", "by": "us"})
 
 
-def test_locals_that_go_in_a_circle_are_not_followed_for_ever() -> None:
+def test_circular_locals_end() -> None:
     text = provider("local.a", "{ b = local.b }") + "locals {\n  a = local.b\n  b = local.a\n}\n"
     assert settings_of(single_file(text)) == ProviderSettings("us-east-1", {}, incomplete=True)
 
 
-def test_a_region_that_cannot_be_one_is_left_out() -> None:
+def test_an_invalid_region_is_ignored() -> None:
     assert settings_of(single_file('provider "aws" {\n  region = "$${file(x)}"\n}\n')) == ProviderSettings(
         "us-east-1", {}
     )
@@ -82,7 +82,7 @@ def test_equal_settings_share_a_key_whatever_their_order() -> None:
     assert one.key != ProviderSettings("b", {"x": "1", "y": "2"}).key
 
 
-def test_data_that_an_account_is_asked_for_are_listed_with_their_arguments() -> None:
+def test_data_sources_that_read_an_account_are_listed_with_their_arguments() -> None:
     local = 'data "aws_region" "r" {\n}\ndata "aws_iam_policy_document" "d" {\n}\n'
     found = described({"main.tf": local, "data.tf": READ})
     assert found.reads == (DataRead("data.aws_ami.a", "aws_ami", frozenset({"owners"})),)
@@ -115,7 +115,7 @@ def test_checks_are_blanked_with_the_data_inside_them() -> None:
     assert text.split() == (moving.replace("path.module", '"."') + after).split()
 
 
-def test_outputs_that_are_not_marked_are_asked_whether_they_are_secret() -> None:
+def test_outputs_without_sensitive_are_listed() -> None:
     text = 'output "a" {\n  value = 1\n}\noutput "b" {\n  value     = 1\n  sensitive = true\n}\n'
     configuration = single_file(text)
     found = plannable(configuration, normalise(configuration)).outputs

@@ -1,4 +1,4 @@
-"""Programs that must not reach Terraform are told why."""
+"""Programs that must not reach Terraform are refused with a reason."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ LOOP = "[for a in range(9) : {}]"
         'locals {\n  a = [for a in b : [for c in d : "%{ for e in f }x%{ endfor }"]]\n}\n',
     ],
 )
-def test_dangerous_programs_are_blocked_with_a_line(text: str) -> None:
+def test_denied_programs_are_blocked_with_a_line(text: str) -> None:
     document = parse(text)
     assert document.problems == ()
     reasons = denials(document)
@@ -71,7 +71,7 @@ def test_dangerous_programs_are_blocked_with_a_line(text: str) -> None:
         'resource "aws_glue_connection" "a" {\n  connection_properties = {}\n}\n',
     ],
 )
-def test_harmless_look_alikes_pass(text: str) -> None:
+def test_similar_harmless_programs_pass(text: str) -> None:
     assert denials(parse(text)) == []
 
 

@@ -1,4 +1,4 @@
-"""The system call filter, decided instruction by instruction as the kernel would, for both architectures."""
+"""The system call filter, interpreted as the kernel does, for both architectures."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def test_every_listed_call_is_refused_and_others_pass(machine: str) -> None:
         assert decide(machine, number) == ALLOW
 
 
-def test_foreign_architectures_die(machine: str) -> None:
+def test_other_architectures_are_killed(machine: str) -> None:
     assert decide(machine, 0, architecture=0x40000003) == KILL  # i386 by int 0x80
 
 
-def test_x32_calls_die() -> None:
+def test_x32_calls_are_killed() -> None:
     assert decide("x86_64", 0x40000000 | 41, 2) == KILL
 
 

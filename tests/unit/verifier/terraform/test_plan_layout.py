@@ -1,4 +1,4 @@
-"""The root module of a planning run: our resource, our provider settings, values for what would be read."""
+"""The generated root module of a planning run: its resource, provider settings and overrides."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def root_of(tmp_path: Path, settings: ProviderSettings) -> dict[str, Any]:
     return found
 
 
-def test_inputs_are_unknown_and_only_reading_modules_wait(tmp_path: Path) -> None:
+def test_inputs_are_unknown_and_only_reading_modules_depend_on_the_resource(tmp_path: Path) -> None:
     modules = root_of(tmp_path, ProviderSettings())["module"]
     assert modules == {
         "r0": {
@@ -47,14 +47,14 @@ def test_inputs_are_unknown_and_only_reading_modules_wait(tmp_path: Path) -> Non
     }
 
 
-def test_the_provider_has_the_groups_settings_and_no_template_of_a_program(tmp_path: Path) -> None:
+def test_the_provider_has_the_groups_settings_with_escaped_templates(tmp_path: Path) -> None:
     (aws,) = root_of(tmp_path, ProviderSettings("eu-west-1", {"${a}": '%{b}${file("c")}'}))["provider"]["aws"]
     assert aws["region"] == "eu-west-1"
     assert aws["default_tags"] == [{"tags": {"$${a}": '%%{b}$${file("c")}'}}]
     assert aws["skip_credentials_validation"] is True
 
 
-def test_a_test_only_plans_and_gives_values_to_what_the_program_does_not_set(tmp_path: Path) -> None:
+def test_overrides_cover_only_attributes_that_the_program_does_not_set(tmp_path: Path) -> None:
     terraform, described = programs(tmp_path)
     root = tmp_path / "root"
     root.mkdir()

@@ -1,4 +1,4 @@
-"""What counts as a program: the same text that Terraform's own parser takes."""
+"""Parse accepts the texts that Terraform's own parser accepts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from loraform_verifier.hcl.syntax import MAX_DEPTH
         "locals {\n  a = [for x in [1] : x if x > 0]\n}\n",
     ],
 )
-def test_programs_are_read(text: str) -> None:
+def test_valid_programs_parse(text: str) -> None:
     assert parse(text).problems == ()
 
 
@@ -58,17 +58,17 @@ def test_programs_are_read(text: str) -> None:
         ("a {" * 5 * MAX_DEPTH + "}" * 5 * MAX_DEPTH, "NestingTooDeep", 1),
     ],
 )
-def test_other_texts_have_problems_with_a_line(text: str, code: str, line: int) -> None:
+def test_invalid_texts_have_problems_with_a_line(text: str, code: str, line: int) -> None:
     document = parse(text)
     assert document.problems[0].code == code
     assert document.problems[0].line == line
 
 
-def test_a_quoted_heredoc_marker_is_all_that_is_said() -> None:
+def test_a_quoted_heredoc_marker_is_the_only_problem() -> None:
     assert [p.line for p in parse('locals {\n  a = <<"E"\nx\nE\n}\n').problems] == [2]
 
 
-def test_the_model_names_blocks_labels_arguments_and_lines() -> None:
+def test_blocks_have_labels_arguments_and_lines() -> None:
     document = parse('# why\nresource "aws_vpc" "a" {\n  cidr_block = "x"\n  nested {\n    b = 1\n  }\n}\n')
     (block,) = document.resources()
     assert (block.type, block.labels, block.line, block.address) == ("resource", ("aws_vpc", "a"), 2, "aws_vpc.a")
@@ -82,7 +82,7 @@ def test_a_comment_after_code_has_no_line_of_its_own() -> None:
     assert document.comments == {4: (3, "/* two\n  lines */")}
 
 
-def test_a_flood_of_errors_is_given_up() -> None:
+def test_too_many_errors_stop_parsing() -> None:
     started = time.process_time()
     (problem,) = parse("a =" * 66_000).problems
     assert (problem.code, problem.line) == ("SyntaxError", 1)

@@ -1,4 +1,4 @@
-"""A plan of many programs becomes a plan of each, as if it had been planned alone."""
+"""The plan of a batch is split into the plans of separate runs."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ PLAN: dict[str, Any] = {
 }
 
 
-def test_changes_lose_the_programs_module_and_nothing_else() -> None:
+def test_changes_lose_only_the_programs_module_prefix() -> None:
     changes = split(PLAN)["r1"]["resource_changes"]
     assert [(c["address"], c.get("module_address")) for c in changes] == [
         ('aws_subnet.s["module.r1.x"]', None),
@@ -111,7 +111,7 @@ def test_changes_lose_the_programs_module_and_nothing_else() -> None:
     assert changes_of(PLAN)["r1"] == changes
 
 
-def test_planned_values_are_those_of_a_root_module_with_modules_in_order() -> None:
+def test_planned_values_are_those_of_a_root_module_in_order() -> None:
     root = split(PLAN)["r1"]["planned_values"]["root_module"]
     assert root == {
         "resources": [planned('aws_subnet.s["module.r1.x"]')],
@@ -122,7 +122,7 @@ def test_planned_values_are_those_of_a_root_module_with_modules_in_order() -> No
     }
 
 
-def test_the_configuration_is_the_modules_own() -> None:
+def test_the_configuration_is_that_of_the_module() -> None:
     configuration = split(PLAN)["r1"]["configuration"]
     assert configuration["root_module"] == PLAN["configuration"]["root_module"]["module_calls"]["r1"]["module"]
     assert configuration["provider_config"] == {
@@ -146,7 +146,7 @@ def test_variables_have_their_defaults() -> None:
     assert "variables" not in split(PLAN)["r12"]
 
 
-def test_a_neighbour_with_a_similar_name_stays_apart() -> None:
+def test_a_module_with_a_similar_name_stays_separate() -> None:
     own = split(PLAN)["r12"]
     assert [c["address"] for c in own["resource_changes"]] == ["aws_vpc.other"]
     assert own["planned_values"] == {"root_module": {"resources": [planned("aws_vpc.other")]}}
@@ -163,7 +163,7 @@ def test_an_empty_program_has_an_empty_plan() -> None:
     assert own["configuration"] == {"provider_config": {}, "root_module": {}}
 
 
-def test_what_differs_each_time_is_left_out() -> None:
+def test_values_that_differ_between_runs_are_left_out() -> None:
     assert "timestamp" not in split(PLAN)["r1"]
 
 
@@ -207,5 +207,5 @@ def test_planned_values_follow_from_changes() -> None:
     }
 
 
-def test_keys_of_instances_go_even_when_they_hold_brackets() -> None:
+def test_instance_keys_with_brackets_are_removed() -> None:
     assert without_keys('module.a["x]\\"[0]"].aws_vpc.v[3]') == "module.a.aws_vpc.v"

@@ -1,4 +1,4 @@
-"""The house policy of a whole program: called modules by their planned values, mirrored ones by the plan alone."""
+"""The house policy of a whole program with called and mirrored modules."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def mirrored(folder: Path) -> Path:
 LOCAL = {"main.tf": CALL % ("one", "./db") + CALL % ("two", "./db"), "db/main.tf": DATABASE}
 
 
-def test_a_local_module_is_judged_by_what_is_planned_of_every_call() -> None:
+def test_a_local_module_is_checked_in_the_plan_of_every_call() -> None:
     one, two = change("module.one.aws_db_instance.d", GOOD), change("module.two[0].aws_db_instance.d", PUBLIC)
     assert judged(LOCAL, [one, change("module.two[0].aws_db_instance.d", GOOD)]) == ([], [])
     broken = "aws_db_instance.d: not-public: publicly_accessible may not be 'true'."
@@ -62,7 +62,7 @@ def test_without_a_plan_a_local_module_is_undecided() -> None:
     assert (broken, [(file, line) for file, line, _ in undecided]) == ([], [("db/main.tf", 1)] * 2)
 
 
-def test_a_mirrored_module_is_judged_by_the_plan_at_its_call(tmp_path: Path) -> None:
+def test_a_mirrored_module_is_checked_in_the_plan_and_reported_at_its_call(tmp_path: Path) -> None:
     files = {"main.tf": CALL % ("net", "./net"), "net/main.tf": "\n" + CALL % ("db", "acme/db/aws")}
     inside = "module.net.module.db"
     good = [change(f"{inside}.aws_db_instance.d", GOOD), change(f"{inside}.module.deep.aws_db_instance.d", GOOD)]
@@ -77,7 +77,7 @@ def test_a_mirrored_module_is_judged_by_the_plan_at_its_call(tmp_path: Path) -> 
     ]
 
 
-def test_of_a_mirrored_module_no_comment_is_asked_and_what_is_unknown_is_undecided(tmp_path: Path) -> None:
+def test_a_mirrored_module_needs_no_comment_and_unknown_tags_are_undecided(tmp_path: Path) -> None:
     files = {"main.tf": CALL % ("db", "acme/db/aws")}
     policy = POLICY.model_copy(update={"comment": "# ours"})
     unknown = change("module.db.aws_db_instance.d", {}, {"tags": True, "publicly_accessible": True})

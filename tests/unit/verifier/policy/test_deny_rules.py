@@ -1,4 +1,4 @@
-"""Deny rules on the syntax tree, and what a plan decides."""
+"""Deny rules, and house policy checks that a plan decides."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from loraform_api.verification import DefaultTags, DenyRule, HousePolicy
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.policy.house_policy import NO_DEFAULTS, ResourceTags, check_house_policy
-from loraform_verifier.terraform.planned_resources import PlannedResources, planned_resources, values_at
+from loraform_verifier.terraform.planned_resources import PlannedResources, planned_resources
 
 BUCKET = 'resource "aws_s3_bucket" "b" {\n  acl = %s\n}\n'
 GROUP = 'resource "aws_security_group" "g" {\n  ingress {\n    cidr_blocks = %s\n  }\n}\n'
@@ -69,7 +69,7 @@ def test_an_arguments_values_are_denied(text: str, rule: dict[str, Any], found: 
     assert (len(broken), len(undecided)) == found
 
 
-def test_a_finding_names_resource_rule_value_and_cure() -> None:
+def test_a_finding_names_resource_rule_value_and_hint() -> None:
     policy = denying(name="no-public-acl", argument="acl", values=["public-read"], message="Use a bucket policy.")
     (found,) = check_house_policy(parse(BUCKET % '"public-read"'), policy).broken
     assert found.message == "aws_s3_bucket.b: no-public-acl: acl may not be 'public-read'."
@@ -80,9 +80,7 @@ def test_a_finding_names_resource_rule_value_and_cure() -> None:
     ("after", "unknown", "found"),
     [({"acl": "public-read"}, {}, (1, 0)), ({"acl": "private"}, {}, (0, 0)), ({}, {"acl": True}, (0, 1))],
 )
-def test_where_a_plan_was_made_it_decides(
-    after: dict[str, Any], unknown: dict[str, Any], found: tuple[int, int]
-) -> None:
+def test_a_plan_decides(after: dict[str, Any], unknown: dict[str, Any], found: tuple[int, int]) -> None:
     policy = denying(argument="acl", values=["public-read"])
     broken, undecided = codes(BUCKET % "var.acl", policy, plan_of("aws_s3_bucket", after, unknown))
     assert (len(broken), len(undecided)) == found
@@ -104,7 +102,7 @@ def test_required_tags_may_have_any_value(tags: str, found: tuple[list[str], lis
     assert codes(f'resource "aws_vpc" "b" {{\n  tags = {tags}\n}}\n', TAGS) == found
 
 
-def test_planned_tags_decide_what_the_tree_cannot() -> None:
+def test_planned_tags_decide_where_the_program_has_no_literals() -> None:
     text = 'resource "aws_vpc" "b" {\n  tags = local.tags\n}\n'
     assert codes(text, TAGS, plan_of("aws_vpc", {"tags": {"by": "us", "owner": "me"}})) == ([], [])
     assert codes(text, TAGS, plan_of("aws_vpc", {"tags": {"by": "them"}})) == (["TagWrong", "TagMissing"], [])
@@ -112,7 +110,7 @@ def test_planned_tags_decide_what_the_tree_cannot() -> None:
     assert codes(text, TAGS, plan_of("aws_vpc", {}, {"tags": True})) == ([], ["TagUndecided"] * 2)
 
 
-def test_every_planned_instance_must_conform_and_what_is_not_known_of_one_hides_no_other() -> None:
+def test_every_planned_instance_is_checked() -> None:
     text = 'resource "aws_vpc" "b" {\n  tags = local.tags\n}\n'
     good, bad = {"tags": {"by": "us", "owner": "me"}}, {"tags": {"by": "them", "owner": "me"}}
     unknown = change_of("aws_vpc", {}, {"tags": True})
@@ -128,7 +126,7 @@ def test_equal_findings_of_several_instances_are_one() -> None:
     assert codes('resource "aws_vpc" "b" {\n  tags = local.tags\n}\n', TAGS, plan) == (["TagMissing"], [])
 
 
-def test_a_modules_resources_are_those_below_the_calls_of_it() -> None:
+def test_a_modules_resources_are_those_below_its_calls() -> None:
     text = 'resource "aws_vpc" "b" {\n  tags = var.tags\n}\n'
     good, bad = {"tags": {"by": "us", "owner": "me"}}, {"tags": {"by": "them", "owner": "me"}}
     plan = planned_resources(
@@ -158,7 +156,7 @@ def test_default_tags_count_where_the_policy_says_so() -> None:
     assert codes(UNTAGGED, TAGS, defaults=read) == (["TagMissing"] * 2, [])
 
 
-def test_a_tag_that_may_be_among_default_tags_that_must_be_evaluated_is_undecided() -> None:
+def test_a_tag_that_may_be_in_incomplete_default_tags_is_undecided() -> None:
     partly = ResourceTags({"owner": "me"}, complete=False)
     plan = plan_of("aws_vpc", {"tags": None, "tags_all": {"owner": "me"}})
     for known in (plan, PlannedResources()):
@@ -168,7 +166,7 @@ def test_a_tag_that_may_be_among_default_tags_that_must_be_evaluated_is_undecide
     assert codes(UNTAGGED, COUNTING, wrong, partly) == (["TagWrong"], [])
 
 
-def test_default_tags_join_the_planned_ones_where_their_union_is_not_planned() -> None:
+def test_default_tags_join_planned_tags_if_tags_all_is_unknown() -> None:
     tagged = 'resource "aws_vpc" "b" {\n  tags = var.tags\n}\n'
     plan = plan_of("aws_vpc", {"tags": {"by": "us"}}, {"tags_all": True})
     assert codes(tagged, COUNTING, plan, ResourceTags({"owner": "me", "by": "them"})) == ([], [])
@@ -180,10 +178,3 @@ def test_autoscaling_groups_get_no_default_tags() -> None:
     read = ResourceTags({"by": "us", "owner": "me"}, complete=False)
     assert codes(group, COUNTING, defaults=read) == (["TagMissing"] * 2, [])
     assert codes(group, COUNTING, plan_of("aws_autoscaling_group", {"tag": []}), read) == (["TagMissing"] * 2, [])
-
-
-def test_paths_run_through_lists() -> None:
-    after = {"ingress": [{"cidr_blocks": ["a", "b"]}, {"cidr_blocks": ["c"]}], "n": 1}
-    assert list(values_at(after, "ingress.cidr_blocks")) == ["a", "b", "c"]
-    assert list(values_at(after, "n")) == [1]
-    assert list(values_at({"ingress": True}, "ingress.cidr_blocks")) == [True]

@@ -1,4 +1,4 @@
-"""Which types carry tags, read off the schema of the provider that comes with us."""
+"""Which types carry tags, by the bundled schema of the provider."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from loraform_verifier.schema.catalogue import default
         ("", None),
     ],
 )
-def test_tagging_is_read_off_the_schema(resource_type: str, tagging: Tagging | None) -> None:
+def test_tagging_follows_the_schema(resource_type: str, tagging: Tagging | None) -> None:
     assert tagging_of(resource_type) is tagging
 
 

@@ -1,4 +1,4 @@
-"""The catalogue: where schemas are found, which version counts, what comes with us."""
+"""The catalogue: where schemas are found, which version is used, which are bundled."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_newest_version_counts_wherever_it_is(tmp_path: Path) -> None:
         assert catalogue.find("resource", "toy_machine") is None
 
 
-def test_a_wanted_version_is_the_only_one_that_counts(tmp_path: Path) -> None:
+def test_a_given_version_is_the_only_accepted_one(tmp_path: Path) -> None:
     write(tmp_path, "1.9.0")
     write(tmp_path, "1.10.0")
     assert Catalogue([tmp_path], {"hashicorp/toy": "1.9.0"}).versions == {"hashicorp/toy": "1.9.0"}
@@ -42,12 +42,12 @@ def test_a_wanted_version_is_the_only_one_that_counts(tmp_path: Path) -> None:
     assert Catalogue([tmp_path], {"hashicorp/other": "1.0.0"}).versions == {"hashicorp/toy": "1.10.0"}
 
 
-def test_names_with_hyphens_and_other_namespaces_are_kept_apart(tmp_path: Path) -> None:
+def test_names_with_hyphens_and_other_namespaces_are_distinct(tmp_path: Path) -> None:
     write(tmp_path, source="my-org/google-beta")
     assert Catalogue([tmp_path]).versions == {"my-org/google-beta": "1.2.3"}
 
 
-def test_other_files_in_a_folder_are_left_alone_but_not_when_named(tmp_path: Path) -> None:
+def test_other_files_are_ignored_in_a_folder_and_refused_by_path(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("words")
     assert Catalogue([tmp_path]).versions == {}
     with pytest.raises(SchemaError, match="NAMESPACE_TYPE_VERSION"):
@@ -56,7 +56,7 @@ def test_other_files_in_a_folder_are_left_alone_but_not_when_named(tmp_path: Pat
         Catalogue([tmp_path / "nothing"])
 
 
-def test_a_broken_file_is_named_when_its_provider_is_asked_for(tmp_path: Path) -> None:
+def test_a_broken_file_is_named_on_the_first_request_for_its_provider(tmp_path: Path) -> None:
     path = tmp_path / "hashicorp_toy_1.0.0.jsonl.xz"
     path.write_bytes(b"no xz")
     catalogue = Catalogue([tmp_path])
@@ -65,7 +65,7 @@ def test_a_broken_file_is_named_when_its_provider_is_asked_for(tmp_path: Path) -
         catalogue.find("resource", "toy_machine")
 
 
-def test_a_file_that_holds_another_provider_than_its_name_says_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_another_provider_than_its_name_is_refused(tmp_path: Path) -> None:
     write(tmp_path).rename(tmp_path / "hashicorp_doll_1.2.3.jsonl.xz")
     with pytest.raises(SchemaError, match=r"it holds hashicorp/toy 1\.2\.3"):
         Catalogue([tmp_path]).find("resource", "doll_machine")
@@ -81,12 +81,12 @@ def test_the_environment_adds_folders_and_files(tmp_path: Path, monkeypatch: pyt
     assert {"hashicorp/aws", "hashicorp/toy", "hashicorp/doll"} <= Catalogue(schema_paths()).versions.keys()
 
 
-def test_local_names_mean_hashicorps_providers_and_terraforms_own() -> None:
+def test_local_names_default_to_hashicorp_and_built_in_providers() -> None:
     assert source_of("aws") == "hashicorp/aws"
     assert source_of("terraform") == "builtin/terraform"
 
 
-def test_what_comes_with_us_knows_aws() -> None:
+def test_the_bundled_schemas_include_aws() -> None:
     aws = default().local("aws")
     assert aws is not None
     assert (aws.source, aws.version) == ("hashicorp/aws", "5.100.0")
@@ -95,7 +95,7 @@ def test_what_comes_with_us_knows_aws() -> None:
     assert all(aws.find(kind, name) for kind in ("resource", "data", "ephemeral") for name in aws.types(kind))
 
 
-def test_no_schema_is_read_before_one_is_asked_for() -> None:
+def test_schemas_are_read_on_first_use() -> None:
     program = (
         "from loraform_verifier.policy import taggable\n"
         "from loraform_verifier.schema import catalogue\n"
@@ -109,5 +109,5 @@ def test_no_schema_is_read_before_one_is_asked_for() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_catalogues_share_what_was_read() -> None:
+def test_catalogues_share_loaded_schemas() -> None:
     assert Catalogue(schema_paths(), {"hashicorp/aws": "5.100.0"}).local("aws") is default().local("aws")

@@ -1,4 +1,4 @@
-"""Terraform's diagnostics in our words: stable classes, no trace of how programs are laid out."""
+"""Conversion of terraform's diagnostics: stable codes, and no trace of the batch layout."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def test_line_message_and_hint() -> None:
     assert found.message.startswith("Unsupported argument: An argument named")
 
 
-def test_our_layout_does_not_show() -> None:
+def test_messages_hide_the_batch_layout() -> None:
     found = diagnostic_of({"summary": "Bad", "detail": "module.r12.aws_vpc.a at r12/main.tf:3 " + "x" * 5000})
     assert found.message.startswith("Bad: aws_vpc.a at main.tf:3 x")
     assert len(found.message) <= 1000
     assert found.line is None
 
 
-def test_our_layout_does_not_show_in_addresses_of_all_instances() -> None:
+def test_messages_hide_the_batch_layout_in_splat_addresses() -> None:
     detail = "module.r3[*].aws_vpc.a to module.r3[*].module.n[*].aws_vpc.b; module.r3.aws_vpc.c"
     found = diagnostic_of({"summary": "Cyclic dependency in move statements", "detail": detail})
     assert found.message.endswith(": aws_vpc.a to module.n[*].aws_vpc.b; aws_vpc.c")
 
 
-def test_a_variable_that_is_refused_is_placed_at_its_rule() -> None:
+def test_an_invalid_variable_is_reported_at_its_validation_rule() -> None:
     found = diagnostic_of(
         {
             "summary": "Invalid value for variable",
@@ -65,7 +65,7 @@ def test_a_variable_that_is_refused_is_placed_at_its_rule() -> None:
     assert (found.file, found.line) == ("net/main.tf", 3)
 
 
-def test_a_program_reads_the_same_in_company_and_alone() -> None:
+def test_messages_are_equal_in_a_batch_and_alone() -> None:
     words = 'A managed resource "aws_vpc" "this" has not been declared in {}'
     company, alone = (
         diagnostic_of({"summary": "Reference to undeclared resource", "detail": words.format(where)})
@@ -74,20 +74,20 @@ def test_a_program_reads_the_same_in_company_and_alone() -> None:
     assert company == alone
 
 
-def test_our_folder_is_not_told() -> None:
+def test_messages_hide_the_working_folder() -> None:
     found = diagnostic_of(
         {"summary": "Bad", "detail": 'cannot parse "/tmp/lf-ab_12/r3/x" or "/tmp/lf-ab_12" as a number'}
     )
     assert found.message == 'Bad: cannot parse "./x" or "." as a number'
 
 
-def test_what_lies_in_our_own_files_has_no_place() -> None:
+def test_errors_in_generated_files_have_no_position() -> None:
     for name in ("loraform.tf.json", "r1/loraform.tf.json", "r1/.mirrored/vpc/main.tf"):
         found = diagnostic_of({"summary": "Bad", "range": {"filename": name, "start": {"line": 3}}}, "r1")
         assert (found.file, found.line) == (None, None)
 
 
-def test_errors_are_read_with_the_beginning_and_the_end_of_their_texts() -> None:
+def test_long_texts_keep_their_start_and_end() -> None:
     place = "\n\nThis was checked by the validation rule at r0/main.tf:3,3-13."
     said = {"severity": "error", "summary": "Invalid value for variable", "detail": "No" + "/" * 100_000 + place}
     (error,) = errors_of([{"severity": "warning", "summary": "w"}, said])
@@ -102,7 +102,7 @@ HOSTILE = {"folders": "/", "places": "r1/", "suggestions": "Did you mean ", "spa
 
 
 @pytest.mark.parametrize("piece", HOSTILE.values(), ids=HOSTILE)
-def test_a_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
+def test_conversion_is_linear_in_the_text(piece: str) -> None:
     def cost(length: int) -> float:
         text, costs = (piece * length)[:length], []
         for _ in range(3):
@@ -114,6 +114,6 @@ def test_a_text_takes_time_in_proportion_to_its_length(piece: str) -> None:
     assert cost(40_000) < 8 * cost(10_000)  # 16 times where it grows with the square
 
 
-def test_a_line_that_is_no_number_of_a_line_is_no_place() -> None:
+def test_an_invalid_line_number_gives_no_position() -> None:
     found = diagnostic_of({"summary": "Bad", "detail": f"the validation rule at main.tf:{'9' * 5000},1"})
     assert (found.file, found.line) == (None, None)

@@ -1,4 +1,4 @@
-"""What is wrong in the blocks that terraform is not shown, found without it."""
+"""Errors in the settings blocks that normalisation removes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def found(**files: str) -> list[tuple[str | None, int | None, str]]:
         (REQUIRED % 'AWS = { source = "hashicorp/aws" }', 3, "InvalidProviderLocalName"),
     ],
 )
-def test_settings_that_terraform_refuses(text: str, line: int, code: str) -> None:
+def test_invalid_settings_are_errors(text: str, line: int, code: str) -> None:
     assert found(main=text) == [("main.tf", line, code)]
 
 
@@ -53,7 +53,7 @@ def test_settings_that_terraform_refuses(text: str, line: int, code: str) -> Non
         'provider "google-beta" {\n}\nprovider "aws" {\n}\nprovider "aws" {\n  alias = "w"\n}\n',
     ],
 )
-def test_settings_that_terraform_takes(text: str) -> None:
+def test_valid_settings_pass(text: str) -> None:
     assert found(main=text) == []
 
 
@@ -62,7 +62,7 @@ def test_the_files_of_a_module_are_one_and_modules_are_each_their_own() -> None:
     assert found(main=OWN + CALL % "", m__main=OWN) == []
 
 
-def test_a_module_that_nobody_calls_is_not_judged() -> None:
+def test_an_uncalled_module_is_not_checked() -> None:
     assert found(main="locals {\n}\n", m__main="terraform {\n  nope = 1\n}\n") == []
 
 
@@ -76,5 +76,5 @@ def test_a_module_with_a_provider_of_its_own_may_not_be_repeated(argument: str) 
 @pytest.mark.parametrize(
     ("argument", "inside"), [("", OWN), ("depends_on = []", OWN), ("count = 2", 'provider "aws" {\n  alias = "w"\n}\n')]
 )
-def test_other_modules_may_be_called_so(argument: str, inside: str) -> None:
+def test_other_modules_may_be_repeated(argument: str, inside: str) -> None:
     assert found(main=CALL % argument, m__main=inside) == []

@@ -47,7 +47,7 @@ def mirror(tmp_path: Path) -> Path:
         "${var.source}",
     ],
 )
-def test_all_else_is_refused(source: str, mirror: Path) -> None:
+def test_other_sources_are_refused(source: str, mirror: Path) -> None:
     modules = modules_of(read_program(Program(id="p", text=call(source))), HOST, mirror)
     assert modules.calls == []
     (refused,) = modules.refused
@@ -61,13 +61,13 @@ def test_a_program_calls_the_modules_among_its_files() -> None:
     assert [(c.key, c.source, c.folder) for c in modules.calls] == [("m", "./net", "net"), ("m.sub", "../sub", "sub")]
 
 
-def test_modules_that_call_each_other_end() -> None:
+def test_recursive_module_calls_are_bounded() -> None:
     files = {"a/main.tf": 'module "b" {\n  source = "../b"\n}\n', "b/main.tf": 'module "a" {\n  source = "../a"\n}\n'}
     modules = modules_of(read_program(Program(id="p", text=call("./a"), files=files)), HOST, None)
     assert [d.message for d in modules.refused] == ["module.a: Modules may nest 6 deep, 100 calls in all."]
 
 
-def test_a_mirrored_module_is_linked_in_the_newest_version_that_fits(mirror: Path) -> None:
+def test_a_mirrored_module_is_linked_in_the_newest_matching_version(mirror: Path) -> None:
     modules = modules_of(read_program(Program(id="p", text=call("acme/vpc/aws", "~> 5.1"))), HOST, mirror)
     folder = ".mirrored/acme-vpc-aws-5.10.0"
     assert [(c.key, c.source, c.folder, c.version) for c in modules.calls] == [
@@ -77,7 +77,7 @@ def test_a_mirrored_module_is_linked_in_the_newest_version_that_fits(mirror: Pat
     assert modules.links == {folder: mirror / HOST / "acme/vpc/aws/5.10.0"}
 
 
-def test_a_version_that_is_not_there_is_named(mirror: Path) -> None:
+def test_a_missing_version_is_reported_with_the_available_ones(mirror: Path) -> None:
     modules = modules_of(read_program(Program(id="p", text=call("acme/vpc/aws", "~> 7.0"))), HOST, mirror)
     assert "it has 5.1.0, 5.9.2, 5.10.0, 6.0.0" in modules.refused[0].message
 
@@ -85,7 +85,7 @@ def test_a_version_that_is_not_there_is_named(mirror: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "source", "found"), [("", "./a", "a"), ("a/b", "../c", "a/c"), ("a", "../..", None), ("", "./", "")]
 )
-def test_local_sources_stay_inside(folder: str, source: str, found: str | None) -> None:
+def test_local_sources_outside_the_program_do_not_resolve(folder: str, source: str, found: str | None) -> None:
     assert resolve_folder(folder, source) == found
 
 

@@ -1,4 +1,4 @@
-"""The Schema stage rule by rule, against a made-up provider: what it names, and what it must let pass."""
+"""The Schema stage rule by rule, with a made-up provider: what it reports, and what must pass."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def hints(text: str, catalogue: Catalogue) -> list[str | None]:
         ('resource "toy_qqqqqqqqqqqq" "m" {\n}\n', "InvalidResourceType", None),
     ],
 )
-def test_types_that_do_not_exist(text: str, code: str, hint: str | None, catalogue: Catalogue) -> None:
+def test_unknown_types_are_errors(text: str, code: str, hint: str | None, catalogue: Catalogue) -> None:
     (error,) = found(text, catalogue).errors
     assert (error.line, error.code) == (1, code)
     assert (error.hint or "").startswith(hint or "")
@@ -80,14 +80,14 @@ def test_types_that_do_not_exist(text: str, code: str, hint: str | None, catalog
         ('  timeouts "x" {\n  }', "ExtraneousLabelForTimeouts", "Write timeouts { … }."),
     ],
 )
-def test_names_that_do_not_exist(body: str, code: str, hint: str | None, catalogue: Catalogue) -> None:
+def test_unknown_arguments_and_blocks_are_errors(body: str, code: str, hint: str | None, catalogue: Catalogue) -> None:
     (error,) = found(machine(body), catalogue).errors
     assert (error.line, error.code) == (3, code)
     assert (error.hint or "").startswith(hint or "")
     assert (error.hint is None) == (hint is None)
 
 
-def test_names_in_nested_blocks_are_checked_and_placed(catalogue: Catalogue) -> None:
+def test_errors_in_nested_blocks_name_their_location(catalogue: Catalogue) -> None:
     text = machine('  disk {\n    device = "a"\n    key {\n      nam = 1\n      name = "x"\n    }\n  }')
     (error,) = found(text, catalogue).errors
     assert (error.line, error.code) == (6, "UnsupportedArgument")
@@ -106,7 +106,7 @@ def test_names_in_nested_blocks_are_checked_and_placed(catalogue: Catalogue) -> 
         (machine("", network=NETWORK * 5), []),
     ],
 )
-def test_what_must_stand_and_how_often(text: str, expected: list[tuple[int, str]], catalogue: Catalogue) -> None:
+def test_required_arguments_and_block_counts(text: str, expected: list[tuple[int, str]], catalogue: Catalogue) -> None:
     assert codes(text, catalogue) == expected
 
 
@@ -122,14 +122,14 @@ def test_a_dynamic_block_leaves_counts_to_terraform(body: str, catalogue: Catalo
 
 
 @pytest.mark.parametrize("value", ['"x"', "5", "true", '["x"]', '"a-${var.x}"'])
-def test_what_the_provider_decides_cannot_be_set(value: str, catalogue: Catalogue) -> None:
+def test_computed_arguments_cannot_be_set(value: str, catalogue: Catalogue) -> None:
     kind = "ports" if value.startswith("[") else "arn"
     value = "[1]" if kind == "ports" else value
     assert codes(machine(f"  {kind} = {value}"), catalogue) == [(3, "ValueForUnconfigurableAttribute")]
 
 
 @pytest.mark.parametrize("body", ["  arn = null", "  arn = var.x", '  arn = "${var.x}"', "  ports = []", '  id = "x"'])
-def test_what_may_be_null_or_is_optional_too_is_left_to_the_provider(body: str, catalogue: Catalogue) -> None:
+def test_computed_arguments_that_may_be_null_or_are_optional_pass(body: str, catalogue: Catalogue) -> None:
     assert codes(machine(body), catalogue) == []
 
 
@@ -148,7 +148,7 @@ def test_what_may_be_null_or_is_optional_too_is_left_to_the_provider(body: str, 
         '  note "a" {\n    text = "x"\n  }\n  note "b" {\n  }',
     ],
 )
-def test_meta_arguments_and_what_is_not_judged_pass(body: str, catalogue: Catalogue) -> None:
+def test_meta_arguments_and_unchecked_blocks_pass(body: str, catalogue: Catalogue) -> None:
     assert codes(machine(body), catalogue) == []
 
 
@@ -177,7 +177,7 @@ def test_a_list_of_objects_may_be_written_as_blocks(content: str, catalogue: Cat
     assert codes(machine(repeated), catalogue) == []
 
 
-def test_a_list_of_objects_that_must_be_given_is_left_to_the_provider(tmp_path: Path) -> None:
+def test_a_required_list_of_objects_is_left_to_the_provider(tmp_path: Path) -> None:
     body = block({"rule": argument(RULE, required=True), "name": argument(required=True)})
     schema = {"resource_schemas": {"toy_rules": {"block": body}}}
     catalogue = Catalogue([write(tmp_path, schema=schema)])
@@ -190,7 +190,7 @@ def test_the_escaping_block_holds_arguments_of_the_body(catalogue: Catalogue) ->
     assert codes('resource "toy_disk" "d" {\n}\n', catalogue) == [(1, "MissingRequiredArgument")]
 
 
-def test_a_list_of_objects_in_either_form_is_held_against_its_members(catalogue: Catalogue) -> None:
+def test_a_list_of_objects_is_checked_in_both_forms(catalogue: Catalogue) -> None:
     assert codes(machine("  rule {\n    prot = 1\n  }"), catalogue) == [(4, "UnsupportedArgument")]
     assert codes(machine("  rule = [{ port = 1 }]"), catalogue) == [(3, "IncorrectAttributeValueType")]
     assert codes(machine('  rule = [{ port = 1, name = "x", more = 2 }]'), catalogue) == []
@@ -217,7 +217,7 @@ def test_a_list_of_objects_in_either_form_is_held_against_its_members(catalogue:
         "name = ",
     ],
 )
-def test_values_that_never_fit(argument: str, catalogue: Catalogue) -> None:
+def test_values_that_never_convert_are_errors(argument: str, catalogue: Catalogue) -> None:
     text = machine(f"  {argument}") if argument != "name = " else machine("").replace('"m"\n', "[]\n")
     assert [code for _, code in codes(text, catalogue)] == ["IncorrectAttributeValueType"]
 
@@ -243,7 +243,7 @@ def test_values_that_never_fit(argument: str, catalogue: Catalogue) -> None:
         "size = local.x.y",
     ],
 )
-def test_values_that_fit_or_may_fit(argument: str, catalogue: Catalogue) -> None:
+def test_values_that_may_convert_pass(argument: str, catalogue: Catalogue) -> None:
     assert codes(machine(f"  {argument}"), catalogue) == []
 
 
@@ -257,7 +257,7 @@ BAD = [(5, "MissingRequiredArgument"), (6, "UnsupportedArgument")]
 
 
 @pytest.mark.parametrize("for_each", ["[1]", "{ a = 1 }", 'toset(["a"])', "local.some", "var.x", "each.value"])
-def test_content_is_checked_where_there_is_something_to_repeat(for_each: str, catalogue: Catalogue) -> None:
+def test_dynamic_content_is_checked_if_for_each_has_elements(for_each: str, catalogue: Catalogue) -> None:
     assert codes(dynamic(for_each), catalogue) == BAD
 
 
@@ -275,18 +275,18 @@ def test_content_is_checked_where_there_is_something_to_repeat(for_each: str, ca
         "disk.value",
     ],
 )
-def test_content_is_left_alone_where_there_may_be_nothing_to_repeat(for_each: str, catalogue: Catalogue) -> None:
+def test_dynamic_content_is_skipped_if_for_each_may_be_empty(for_each: str, catalogue: Catalogue) -> None:
     assert codes(dynamic(for_each), catalogue) == []
 
 
-def test_an_iterator_may_take_the_name_of_what_is_known(catalogue: Catalogue) -> None:
+def test_an_iterator_may_shadow_a_known_root(catalogue: Catalogue) -> None:
     key = 'dynamic "key" {\n        for_each = each.value\n        content {\n        }\n      }\n'
     inner = f'    device = "a"\n      {key}'
     assert codes(dynamic("[[]]", inner, "    iterator = each\n"), catalogue) == []
     assert codes(dynamic("[[]]", inner), catalogue) == [(9, "MissingRequiredArgument")]
 
 
-def test_values_repeated_an_unknown_number_of_times_are_not_looked_at(catalogue: Catalogue) -> None:
+def test_values_in_possibly_empty_dynamic_blocks_are_not_checked(catalogue: Catalogue) -> None:
     content = '    device = "a"\n    size = "abc"\n'
     assert codes(dynamic("var.x", content), catalogue) == []
     assert codes(dynamic("[1]", content), catalogue) == [(7, "IncorrectAttributeValueType")]
@@ -306,7 +306,7 @@ def test_values_repeated_an_unknown_number_of_times_are_not_looked_at(catalogue:
         ("  dynamic {\n    for_each = []\n    content {\n    }\n  }", "MissingTypeForDynamic"),
     ],
 )
-def test_dynamic_blocks_have_a_form(body: str, code: str, catalogue: Catalogue) -> None:
+def test_malformed_dynamic_blocks_are_errors(body: str, code: str, catalogue: Catalogue) -> None:
     assert [found for _, found in codes(machine(body), catalogue)] == [code]
 
 
@@ -362,7 +362,7 @@ def test_required_providers_may_give_the_provider_another_name(source: str, cata
     assert codes(text, catalogue) == [(6, "InvalidDataSource")]
 
 
-def test_errors_and_undecided_stand_side_by_side(catalogue: Catalogue) -> None:
+def test_errors_and_undecided_findings_are_both_returned(catalogue: Catalogue) -> None:
     findings = found('resource "other_thing" "x" {\n}\nresource "toy_thing" "x" {\n}\n', catalogue)
     assert [error.code for error in findings.errors] == ["InvalidResourceType"]
     assert [found.code for found in findings.undecided] == ["SchemaMissing"]
@@ -373,7 +373,7 @@ def test_errors_are_limited_and_in_order_of_lines(catalogue: Catalogue) -> None:
     assert [error.line for error in errors] == list(range(1, 41, 2))
 
 
-def test_made_up_names_are_a_class_of_their_own() -> None:
+def test_hallucination_codes_cover_unknown_names_only() -> None:
     assert "UnsupportedArgument" in HALLUCINATION_CODES
     assert "MissingRequiredArgument" not in HALLUCINATION_CODES
 
@@ -397,7 +397,7 @@ def test_files_of_a_module_are_one_program(catalogue: Catalogue) -> None:
     ]
 
 
-def test_an_override_file_completes_the_others_so_nothing_is_said(catalogue: Catalogue) -> None:
+def test_a_module_with_an_override_file_is_not_checked(catalogue: Catalogue) -> None:
     program = files(main='resource "toy_disk" "d" {\n}\n', main_override='resource "toy_disk" "d" {\n  device = 1\n}\n')
     assert check_configuration(read_program(program), catalogue).errors == []
 

@@ -1,4 +1,4 @@
-"""Literal intent: what the prompt names must stand in the program, not in its comments."""
+"""Literal intent: requirements must occur in the program, not in its comments."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ data "aws_ami" "image" {
         Asked(),
     ],
 )
-def test_what_stands_there_is_found(asked: Asked) -> None:
+def test_met_requirements_pass(asked: Asked) -> None:
     assert missing_requirements(parse(PROGRAM).blocks, asked) == []
 
 
@@ -54,7 +54,7 @@ def test_what_stands_there_is_found(asked: Asked) -> None:
         (Asked(values=["True"]), "ValueMissing"),
     ],
 )
-def test_what_does_not_is_named(asked: Asked, code: str) -> None:
+def test_missing_requirements_are_named(asked: Asked, code: str) -> None:
     (found,) = missing_requirements(parse(PROGRAM).blocks, asked)
     assert found.code == code
     assert repr([*asked.types, *asked.names, *asked.values][0]) in found.message

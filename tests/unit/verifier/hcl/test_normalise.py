@@ -1,4 +1,4 @@
-"""Normalisation keeps every line and lists what a parent must provide."""
+"""Normalisation keeps every line and lists what the root module must provide."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def made(files: dict[str, str]) -> Normalised:
     return normalise(configuration, modules_of(configuration, "registry.terraform.io", None))
 
 
-def test_settings_are_blanked_and_every_line_stands() -> None:
+def test_settings_are_blanked_and_lines_stay() -> None:
     lines = text_of_main(PROGRAM).split("\n")
     assert [line.strip() for line in lines[:6]] == [""] * 6  # nobody uses the default configuration
     assert lines[9:] == PROGRAM.split("\n")[9:]
 
 
-def test_terraform_reads_the_expressions_of_a_provider_that_is_used_and_none_acts() -> None:
+def test_a_used_provider_block_becomes_a_local_value() -> None:
     text = """provider /* c */ "aws" { # c
   region = var.region
   for    = <<-E
@@ -93,7 +93,7 @@ resource "aws_vpc" "a" {
         ('module "m" {\n  source = "./alias"\n  providers = {\n    aws.x = aws.west\n  }\n}\n', {"west"}),
     ],
 )
-def test_a_provider_that_no_resource_uses_is_not_judged(rest: str, shown: set[str]) -> None:
+def test_an_unused_provider_block_is_blanked(rest: str, shown: set[str]) -> None:
     vpc = 'resource "aws_vpc" "a" {\n}\n'
     files = {
         "main.tf": 'provider "aws" {\n  region = local.default\n}\n'
@@ -107,7 +107,7 @@ def test_a_provider_that_no_resource_uses_is_not_judged(rest: str, shown: set[st
     assert {"" if word == "default" else word for word in re.findall(r"= local\.(\w+)", text)} == shown
 
 
-def test_in_a_module_its_own_aliases_are_the_default_configuration() -> None:
+def test_a_modules_own_aliases_become_the_default_configuration() -> None:
     inner = """provider "aws" {
   alias  = "west"
   region = "us-west-2"
@@ -134,14 +134,14 @@ resource "aws_vpc" "c" {
     assert program.aliases == frozenset()
 
 
-def test_the_path_of_a_module_is_what_it_is_alone() -> None:
+def test_path_module_is_replaced_by_its_value() -> None:
     text = 'locals {\n  a = "${path.module}/x"\n  b = path.root\n  c = path.modules\n}\n'
     program = made({"main.tf": text, "net/inner/main.tf": text})
     assert program.files["main.tf"].decode() == text.replace("${path.module}", '${"."}')
     assert program.files["net/inner/main.tf"].decode() == text.replace("${path.module}", '${"net/inner"}')
 
 
-def test_a_path_that_a_loop_binds_is_another() -> None:
+def test_a_loop_variable_called_path_stays() -> None:
     text = "locals {\n  a = [for path in [{ module = 1 }] : path.module]\n}\n"
     assert text_of_main(text) == text
 
@@ -166,7 +166,7 @@ def test_carriage_returns_stay() -> None:
         ('terraform = { source = "terraform.io/builtin/terraform" }', {"aws", "terraform"}),
     ],
 )
-def test_a_provider_is_the_one_that_its_source_names(required: str, needed: set[str]) -> None:
+def test_a_provider_is_named_with_its_source(required: str, needed: set[str]) -> None:
     settings = f"terraform {{\n  required_providers {{\n    {required}\n  }}\n}}\n"
     assert normalise(single_file(settings + 'resource "aws_vpc" "a" {\n}\n')).providers == needed
 
@@ -175,7 +175,7 @@ def test_a_provider_that_is_only_configured_is_needed() -> None:
     assert normalise(single_file('provider "google" {\n}\n')).providers == {"google"}
 
 
-def test_aliases_that_a_root_module_expects_are_there_for_nobody() -> None:
+def test_configuration_aliases_of_the_root_module_are_not_provided() -> None:
     text = "terraform {\n  required_providers {\n    aws = {\n      configuration_aliases = [aws.x]\n    }\n  }\n}\n"
     assert normalise(single_file(text)).aliases == frozenset()
 
@@ -188,7 +188,7 @@ def test_aliases_and_providers_are_listed() -> None:
     assert program.providers == {"aws", "random", "google"}
 
 
-def test_only_variables_without_default_and_with_a_plain_name_are_fed() -> None:
+def test_only_variables_without_default_and_with_a_valid_name_are_inputs() -> None:
     text = 'variable "a" {\n}\nvariable "b" {\n  default = null\n}\nvariable "source" {\n}\nvariable "x\\" {" {\n}\n'
     assert normalise(single_file(text)).inputs == {"a"}
 
@@ -208,7 +208,7 @@ SECRET = 'variable "p" {\n  sensitive = true\n}\n'
         ('ephemeral "x" "y" {\n}\noutput "o" {\n  value = 1\n}\n', True),
     ],
 )
-def test_rules_of_root_modules_need_a_run_alone(text: str, alone: bool) -> None:
+def test_sensitive_outputs_make_a_program_root_only(text: str, alone: bool) -> None:
     assert normalise(single_file(text)).root_only is alone
 
 

@@ -1,4 +1,4 @@
-"""What the verifier's command line reads before it serves."""
+"""Policy packs of the service's command line."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def test_a_folder_without_a_pack_is_named(tmp_path: Path) -> None:
         read_packs(tmp_path)
 
 
-def test_packs_are_part_of_what_judged() -> None:
+def test_packs_are_part_of_the_toolchain() -> None:
     verifier = Verifier(packs={"cost": "package cost"})
     assert verifier.toolchain.packs == {"cost": hashlib.sha256(b"package cost").hexdigest()}

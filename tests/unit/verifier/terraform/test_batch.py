@@ -1,4 +1,4 @@
-"""Programs that run together: errors find their owner, culprits are taken out, the rest is divided."""
+"""Batches: errors are assigned to programs, culprits run alone, unusable runs are split."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def judged(index: int, program: str) -> str:
     return f"{program} alone"
 
 
-def test_one_run_is_enough_where_it_decides_all() -> None:
+def test_one_run_suffices_if_it_decides_all_programs() -> None:
     runs: list[list[int]] = []
 
     def together(programs: dict[int, str]) -> BatchResult[str]:
@@ -44,14 +44,14 @@ def test_decided_programs_leave_and_the_rest_runs_again() -> None:
     assert outcomes == {0: "bad failed", 1: "a passed", 2: "b passed"}
 
 
-def test_blamed_programs_are_judged_alone() -> None:
+def test_blamed_programs_run_alone() -> None:
     def together(programs: dict[int, str]) -> BatchResult[str]:
         return BatchResult({}, {1}) if 1 in programs else BatchResult(dict(programs))
 
     assert in_batches({0: "a", 1: "cycle", 2: "b"}, together, judged) == {0: "a", 1: "cycle alone", 2: "b"}
 
 
-def test_a_run_of_no_use_is_divided_until_the_culprit_is_alone() -> None:
+def test_an_unusable_run_is_split_until_the_culprit_is_alone() -> None:
     def together(programs: dict[int, str]) -> BatchResult[str] | None:
         return None if "hang" in programs.values() else BatchResult(dict(programs))
 
@@ -61,11 +61,11 @@ def test_a_run_of_no_use_is_divided_until_the_culprit_is_alone() -> None:
     assert [i for i, outcome in outcomes.items() if outcome != "good"] == [6, 8]  # they shared its part
 
 
-def test_a_run_that_decides_nothing_is_divided_too() -> None:
+def test_a_run_that_decides_nothing_is_split() -> None:
     assert in_batches({0: "a", 1: "b"}, lambda _: BatchResult(), judged) == {0: "a alone", 1: "b alone"}
 
 
-def test_errors_belong_to_the_program_in_whose_file_they_lie() -> None:
+def test_errors_belong_to_the_program_of_their_file() -> None:
     errors = [
         {"summary": "a", "range": {"filename": "r3/modules/net/main.tf"}},
         {"summary": "b", "range": {"filename": "loraform.tf.json"}},
@@ -76,14 +76,14 @@ def test_errors_belong_to_the_program_in_whose_file_they_lie() -> None:
     assert blamed(errors) == {5}
 
 
-def test_names_that_only_look_like_ours_are_blamed_on_nobody() -> None:
+def test_names_that_look_like_batch_modules_blame_no_program() -> None:
     long = "r" + "9" * 5000
     cycle = {"summary": f"Cycle: module.r1.module.{long}.var.v (expand), module.{long}.output.o"}
     assert blamed([cycle, {"summary": "Bad", "detail": f"{long}/main.tf:1"}]) == {1}
     assert by_program([{"range": {"filename": f"{long}/main.tf"}}]) == {}
 
 
-def test_blame_takes_time_in_proportion_to_a_texts_length() -> None:
+def test_blame_is_linear_in_the_text() -> None:
     def cost(length: int) -> float:
         costs = []
         for _ in range(3):
@@ -95,7 +95,7 @@ def test_blame_takes_time_in_proportion_to_a_texts_length() -> None:
     assert cost(16_000) < 8 * cost(4_000)  # 16 times where it grows with the square
 
 
-def test_a_provider_that_is_not_installed_is_named() -> None:
+def test_a_missing_provider_is_named() -> None:
     terraform = Terraform(Path("t"), "Terraform", "1", (Provider("hashicorp", "aws", "5", Path("p")),))
     assert missing_provider(terraform, {"aws", "terraform"}) is None
     absent = missing_provider(terraform, {"aws", "random"})
@@ -106,7 +106,7 @@ def test_a_provider_that_is_not_installed_is_named() -> None:
     )
 
 
-def test_a_stopped_child_is_told_from_one_that_failed() -> None:
+def test_a_stopped_child_differs_from_a_failed_one() -> None:
     assert failure_diagnostic(Finished(-9, b"", b"")).code == "Timeout"
     failed = failure_diagnostic(Finished(2, b"", b"out of\nmemory"))
     assert (failed.code, failed.message) == (
