@@ -17,8 +17,8 @@ from loraform_api.verification import HousePolicy
 from loraform_verifier.hcl.literals import literal
 from loraform_verifier.hcl.parse import BYTE_ORDER_MARK, Document, HclBlock, parse
 from loraform_verifier.hcl.tree import text_of
-from loraform_verifier.policy.house_policy import tags_of
 from loraform_verifier.policy.taggable import Tagging, tagging_of
+from loraform_verifier.policy.tags import tags_of
 
 WORDS = ("{", "}", "merge", "(", ")", ",", "=", "tags", "tag", "key", "value", "propagate_at_launch", "true")
 

@@ -21,7 +21,7 @@ from loraform_verifier.stages.denials import denials
 from loraform_verifier.stages.intent import missing_requirements
 from loraform_verifier.terraform.plannable import plannable
 
-from .fuzzing import CASE_SECONDS, check_document
+from .fuzzing import CASE_SECONDS, check
 from .preserved import check_preserved
 
 pytestmark = pytest.mark.slow
@@ -100,7 +100,7 @@ def rewritten(text: str, policies: Sequence[HousePolicy] = POLICIES) -> bool:
 )
 def test_generated_programs(prop: object, kind: str, cases: int) -> None:
     assert callable(prop)
-    print(check_document(prop, kind, cases))
+    print(check(prop, kind, cases))
 
 
 def filled(start: str, unit: str, end: str = "") -> str:
