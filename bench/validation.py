@@ -27,7 +27,7 @@ from unittest.mock import patch
 
 from loraform_api.verification import Program, Stage, VerifyRequest
 from loraform_verifier.sandbox import isolation
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform, discover
 from loraform_verifier.verify import Verifier
 
@@ -92,8 +92,8 @@ def ours(texts: list[str], terraform: Terraform, *, kept: bool) -> list[bool]:
     """Say of each program whether it is valid, as the verifier does; a kept provider is started and ended too."""
     programs = [Program(id=str(number), text=text) for number, text in enumerate(texts)]
     request = VerifyRequest(programs=programs, stages=[Stage.PARSE, Stage.VALIDATE])
-    with ProviderKeeper(terraform) as keeper:
-        answer = Verifier(terraform, keeper=keeper if kept else None).verify(request)
+    with ProviderServers(terraform) as keeper:
+        answer = Verifier(terraform, servers=keeper if kept else None).verify(request)
     return [verdict.passed for verdict in answer.verdicts]
 
 
@@ -191,7 +191,7 @@ def main() -> int:
     chance = random.Random(7)  # noqa: S311 - a reproducible mix
     texts = [program(number, chance) for number in range(max(SIZES))]
     sample = sorted(chance.sample(range(min(SIZES)), SAMPLE))
-    toolchain = terraform.words().model_dump(exclude={"packs"})
+    toolchain = terraform.provenance().model_dump(exclude={"packs"})
     figures = {"benchmark": "validation", "toolchain": toolchain, "load": os.getloadavg()[0], "sample": SAMPLE}
     figures["sizes"] = [benchmark(size, terraform, sample, texts) for size in SIZES]
     for entry in figures["sizes"]:

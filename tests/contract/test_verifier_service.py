@@ -254,4 +254,4 @@ async def test_a_body_that_is_not_what_its_headers_say_is_refused(url: str) -> N
         session.post(f"{url}/v1/verify", data=b"{}", headers=headers, skip_auto_headers=["Accept-Encoding"]) as answer,
     ):
         assert answer.status == 400
-        assert (await answer.json())["error"]["message"] == "body: it cannot be decoded as its headers say"
+        assert (await answer.json())["error"]["message"] == "body: it cannot be decoded as its headers specify"

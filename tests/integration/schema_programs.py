@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 from loraform_demo.corpus import dataset_rows
-from loraform_verifier.hcl.parse import Attribute, Block, Document, parse
+from loraform_verifier.hcl.parse import Attribute, Document, HclBlock, parse
 from loraform_verifier.hcl.tree import text_of, walk
 from loraform_verifier.schema.catalogue import BlockSchema, Catalogue
 
@@ -221,7 +221,7 @@ def _reference(kind: str, name: str, schema: BlockSchema, rng: Random) -> str:
     return f"{'data.' if kind == 'data' else ''}{name}.x.{attribute}"
 
 
-def _blocks(document: Document) -> list[Block]:
+def _blocks(document: Document) -> list[HclBlock]:
     """Return the blocks at any depth, the plain ones of the language left out."""
     found, open_ = [], [b for b in document.blocks if b.type in ("resource", "data")] or list(document.blocks)
     while open_:

@@ -92,7 +92,7 @@ def succeeded(folder: Path, listener: str) -> tuple[list[str], bytes]:
     (folder / "secret").write_text("secret")
     command = [sys.executable, "-c", ATTEMPTS, json.dumps(told)]
     finished = isolation.run(command, cwd=folder / "run", env={}, seconds=60, readable=isolation.PYTHON)
-    assert finished.returncode == 0, finished.said
+    assert finished.returncode == 0, finished.output_tail
     return finished.stdout.decode().splitlines(), target.value
 
 
@@ -218,4 +218,4 @@ def test_a_child_that_sees_proc_reaches_no_memory_of_others(tmp_path: Path) -> N
     )
     readable = (*isolation.PYTHON, Path("/proc"))
     finished = isolation.run([sys.executable, "-c", code], cwd=tmp_path, env={}, seconds=60, readable=readable)
-    assert finished.stdout.split() == [b"seen"], finished.said
+    assert finished.stdout.split() == [b"seen"], finished.output_tail

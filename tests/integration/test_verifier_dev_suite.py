@@ -13,7 +13,7 @@ import pytest
 
 from loraform_api.verification import HousePolicy, Stage, VerifyRequest, VerifyResponse
 from loraform_cli.suite import counts, read_suite
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
@@ -28,8 +28,8 @@ if not SUITE.exists():
 
 @pytest.fixture(scope="module")
 def verifier(terraform: Terraform) -> Iterator[Verifier]:
-    with ProviderKeeper(terraform) as keeper:
-        yield Verifier(terraform, keeper=keeper)
+    with ProviderServers(terraform) as keeper:
+        yield Verifier(terraform, servers=keeper)
 
 
 def judged(verifier: Verifier, column: str, stages: list[Stage], *, rewrite: bool = False) -> VerifyResponse:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loraform_api.verification import Program, ProgramVerdict, Stage, VerifyRequest
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform, ToolchainError, discover
 from loraform_verifier.verify import Verifier
 
@@ -45,8 +45,8 @@ def terraform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def verifier(terraform: Terraform) -> Iterator[Verifier]:
-    with ProviderKeeper(terraform) as keeper:
-        yield Verifier(terraform, keeper=keeper)
+    with ProviderServers(terraform) as keeper:
+        yield Verifier(terraform, servers=keeper)
 
 
 def program(id: str, text: str = "", **files: str) -> Program:

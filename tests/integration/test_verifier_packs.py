@@ -10,7 +10,7 @@ import yaml
 
 from loraform_api.verification import Program, ProgramVerdict, Stage, VerifyRequest
 from loraform_cli.inputs import read_policy
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
@@ -24,8 +24,8 @@ INSTANCE = COMMENT + 'resource "aws_instance" "web" {\n  ami           = "ami-12
 
 
 @pytest.fixture(scope="module")
-def keeper(terraform: Terraform) -> Iterator[ProviderKeeper]:
-    with ProviderKeeper(terraform) as keeper:
+def keeper(terraform: Terraform) -> Iterator[ProviderServers]:
+    with ProviderServers(terraform) as keeper:
         yield keeper
 
 
@@ -36,8 +36,8 @@ def judged(verifier: Verifier, texts: dict[str, str], *packs: str) -> dict[str, 
 
 
 @pytest.mark.parametrize("started_with", [True, False], ids=["started with it", "asked with it"])
-def test_a_pack_finds_what_it_denies(terraform: Terraform, keeper: ProviderKeeper, started_with: bool) -> None:
-    verifier = Verifier(terraform, keeper=keeper, packs={"cost": PACK} if started_with else {})
+def test_a_pack_finds_what_it_denies(terraform: Terraform, keeper: ProviderServers, started_with: bool) -> None:
+    verifier = Verifier(terraform, servers=keeper, packs={"cost": PACK} if started_with else {})
     packs = [] if started_with else [PACK]
     key = COMMENT + 'resource "aws_iam_access_key" "k" {\n  user = "u"\n}\n'
     texts = {"small": INSTANCE % "t3.micro", "large": INSTANCE % "m5.24xlarge", "key": key}
@@ -49,9 +49,9 @@ def test_a_pack_finds_what_it_denies(terraform: Terraform, keeper: ProviderKeepe
     assert [d.code for d in verdicts["key"].stages[-1].diagnostics] == ["PolicyDenied"]
 
 
-def test_a_warning_is_shown_and_fails_nothing(terraform: Terraform, keeper: ProviderKeeper) -> None:
+def test_a_warning_is_shown_and_fails_nothing(terraform: Terraform, keeper: ProviderServers) -> None:
     pack = 'package main\n\nimport rego.v1\n\nwarn contains {"msg": "old", "resource": "aws_instance.web"}\n'
-    verdict = judged(Verifier(terraform, keeper=keeper), {"old": INSTANCE % "t3.micro"}, pack)["old"]
+    verdict = judged(Verifier(terraform, servers=keeper), {"old": INSTANCE % "t3.micro"}, pack)["old"]
     assert verdict.passed
     assert [(d.code, d.message, d.line) for d in verdict.stages[-1].diagnostics] == [
         ("PolicyPack", "aws_instance.web: old", 7)

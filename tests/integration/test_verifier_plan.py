@@ -21,7 +21,7 @@ from loraform_verifier.terraform.plan import Planner, PlanOutcome
 from loraform_verifier.terraform.plan_json import with_changes
 from loraform_verifier.terraform.plan_run import PLAN, SHOW
 from loraform_verifier.terraform.plannable import Plannable, plannable
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform, child_environment
 from loraform_verifier.terraform.workspace import lay_out_alone
 
@@ -143,8 +143,8 @@ CONSTRUCTS = {
 
 
 @pytest.fixture(scope="module")
-def keeper(terraform: Terraform) -> Iterator[ProviderKeeper]:
-    with ProviderKeeper(terraform) as keeper:
+def keeper(terraform: Terraform) -> Iterator[ProviderServers]:
+    with ProviderServers(terraform) as keeper:
         yield keeper
 
 
@@ -171,7 +171,7 @@ def after(outcome: PlanOutcome, address: str) -> dict[str, Any]:
     return found
 
 
-def alone(terraform: Terraform, keeper: ProviderKeeper, program: Files) -> dict[str, Any]:
+def alone(terraform: Terraform, keeper: ProviderServers, program: Files) -> dict[str, Any]:
     """Return the plan of a program as the root module, made by the same commands."""
     with isolation.private_folder() as root:
         lay_out_alone(root, terraform, described(program).program)
@@ -194,9 +194,9 @@ def as_policies_read(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def in_company(terraform: Terraform, keeper: ProviderKeeper) -> dict[str, PlanOutcome]:
+def in_company(terraform: Terraform, keeper: ProviderServers) -> dict[str, PlanOutcome]:
     """All of SAME_ALONE planned in one batch."""
-    return planned(Planner(terraform, keeper=keeper), SAME_ALONE)
+    return planned(Planner(terraform, servers=keeper), SAME_ALONE)
 
 
 def construct_of(name: str) -> list[str]:
@@ -211,7 +211,7 @@ def construct_of(name: str) -> list[str]:
     ],
 )
 def test_a_plan_out_of_a_batch_is_the_plan_of_the_program_alone(
-    terraform: Terraform, keeper: ProviderKeeper, in_company: dict[str, PlanOutcome], name: str
+    terraform: Terraform, keeper: ProviderServers, in_company: dict[str, PlanOutcome], name: str
 ) -> None:
     assert as_policies_read(plan_of(in_company[name])) == as_policies_read(alone(terraform, keeper, SAME_ALONE[name]))
 
@@ -243,9 +243,9 @@ UNDECIDED: dict[str, tuple[Files, str]] = {
 }
 
 
-def test_each_program_of_a_batch_fails_for_itself(terraform: Terraform, keeper: ProviderKeeper) -> None:
+def test_each_program_of_a_batch_fails_for_itself(terraform: Terraform, keeper: ProviderServers) -> None:
     programs = {name: text for name, (text, _) in (FAILING | UNDECIDED).items()}
-    outcomes = planned(Planner(terraform, keeper=keeper), programs | {"sound": VPC, "reading": AMI + INSTANCE})
+    outcomes = planned(Planner(terraform, servers=keeper), programs | {"sound": VPC, "reading": AMI + INSTANCE})
     failed = {n: {(d.code, d.line) for d in o.errors} for n, o in outcomes.items() if o.errors}
     assert failed == {name: wanted for name, (_, wanted) in FAILING.items()}
     undecided = {name: o.undecided.code for name, o in outcomes.items() if o.undecided}
@@ -275,8 +275,8 @@ READING: dict[str, Files] = {
 }
 
 
-def test_data_that_an_account_is_asked_for_have_values(terraform: Terraform, keeper: ProviderKeeper) -> None:
-    outcomes = planned(Planner(terraform, keeper=keeper), READING)
+def test_data_that_an_account_is_asked_for_have_values(terraform: Terraform, keeper: ProviderServers) -> None:
+    outcomes = planned(Planner(terraform, servers=keeper), READING)
     zones = [after(outcomes["zones"], f"aws_subnet.s[{i}]")["availability_zone"] for i in range(3)]
     assert zones == ["us-east-1a", "us-east-1b", "us-east-1c"]
     assert after(outcomes["image"], "aws_instance.i")["ami"] == "ami-0123456789abcdef0"
@@ -293,16 +293,16 @@ def test_data_that_an_account_is_asked_for_have_values(terraform: Terraform, kee
 
 
 @pytest.fixture(scope="module")
-def beside_a_failing_one(terraform: Terraform, keeper: ProviderKeeper) -> dict[str, PlanOutcome]:
+def beside_a_failing_one(terraform: Terraform, keeper: ProviderServers) -> dict[str, PlanOutcome]:
     programs = {"failing": AMI + TABLE, "zones": READING["zones"], "resource": VPC}
-    return planned(Planner(terraform, keeper=keeper), programs)
+    return planned(Planner(terraform, servers=keeper), programs)
 
 
 @pytest.mark.parametrize("name", ["zones", "resource"])
 def test_a_plan_comes_out_the_same_whatever_its_neighbours(
-    terraform: Terraform, keeper: ProviderKeeper, beside_a_failing_one: dict[str, PlanOutcome], name: str
+    terraform: Terraform, keeper: ProviderServers, beside_a_failing_one: dict[str, PlanOutcome], name: str
 ) -> None:
-    alone_in_its_batch = planned(Planner(terraform, keeper=keeper), {name: (READING | SAME_ALONE)[name]})
+    alone_in_its_batch = planned(Planner(terraform, servers=keeper), {name: (READING | SAME_ALONE)[name]})
     assert alone_in_its_batch[name] == beside_a_failing_one[name]
 
 
@@ -329,10 +329,10 @@ def test_a_kept_provider_that_died_is_replaced_and_nothing_is_left_behind(
     terraform: Terraform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with ProviderKeeper(terraform) as keeper:
+    with ProviderServers(terraform) as keeper:
         for address in json.loads(keeper.environment(["aws"])["TF_REATTACH_PROVIDERS"]).values():
             os.kill(address["Pid"], signal.SIGKILL)
-        (outcome,) = Planner(terraform, keeper=keeper).plan([described(VPC)])
+        (outcome,) = Planner(terraform, servers=keeper).plan([described(VPC)])
     assert after(outcome, "aws_vpc.a")["cidr_block"] == "10.0.0.0/16"
     assert list(tmp_path.iterdir()) == []
 
@@ -354,9 +354,9 @@ SUITE_DRAWN = some_of_each(list(SUITE_PROGRAMS), lambda name: [name.rpartition("
     ],
 )
 def test_programs_of_the_development_suite_plan_as_they_do_alone(
-    terraform: Terraform, keeper: ProviderKeeper, names: list[str]
+    terraform: Terraform, keeper: ProviderServers, names: list[str]
 ) -> None:
-    outcomes = planned(Planner(terraform, keeper=keeper), {name: SUITE_PROGRAMS[name] for name in names})
+    outcomes = planned(Planner(terraform, servers=keeper), {name: SUITE_PROGRAMS[name] for name in names})
     assert [name for name, outcome in outcomes.items() if outcome.plan is None] == []
     for name in names[:: max(15, len(names) // 5)]:
         assert as_policies_read(plan_of(outcomes[name])) == as_policies_read(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from loraform_api.verification import HousePolicy, Program, ProgramVerdict, Stage, VerifyRequest
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
@@ -19,8 +19,8 @@ TAKES_AND_GIVES = 'variable "v" {\n}\noutput "o" {\n  value = var.v\n}\n'
 
 
 @pytest.fixture(scope="module")
-def keeper(terraform: Terraform) -> Iterator[ProviderKeeper]:
-    with ProviderKeeper(terraform) as keeper:
+def keeper(terraform: Terraform) -> Iterator[ProviderServers]:
+    with ProviderServers(terraform) as keeper:
         yield keeper
 
 
@@ -65,14 +65,14 @@ POISON: dict[str, tuple[Program, str]] = {
 }
 
 
-def judged(terraform: Terraform, keeper: ProviderKeeper, *programs: Program) -> list[ProgramVerdict]:
+def judged(terraform: Terraform, keeper: ProviderServers, *programs: Program) -> list[ProgramVerdict]:
     request = VerifyRequest(programs=list(programs), stages=STAGES, policy=HousePolicy(comment=""))
-    return Verifier(terraform, keeper=keeper).verify(request).verdicts
+    return Verifier(terraform, servers=keeper).verify(request).verdicts
 
 
 @pytest.mark.parametrize("name", POISON)
 def test_the_neighbours_of_a_poison_keep_their_verdicts(
-    terraform: Terraform, keeper: ProviderKeeper, name: str
+    terraform: Terraform, keeper: ProviderServers, name: str
 ) -> None:
     poison, code = POISON[name]
     started = time.process_time()
@@ -85,7 +85,7 @@ def test_the_neighbours_of_a_poison_keep_their_verdicts(
     assert last.inconclusive is (code == "PlanTooLarge")
 
 
-def test_no_depth_of_a_plan_is_too_much_for_a_later_stage(terraform: Terraform, keeper: ProviderKeeper) -> None:
+def test_no_depth_of_a_plan_is_too_much_for_a_later_stage(terraform: Terraform, keeper: ProviderServers) -> None:
     deep = [Program(id=str(depth), text=nested(depth)) for depth in (400, 900, 950, 960, 970, 980)]
     good, *verdicts = judged(terraform, keeper, GOOD, *deep)
     assert good.passed
@@ -94,5 +94,5 @@ def test_no_depth_of_a_plan_is_too_much_for_a_later_stage(terraform: Terraform, 
     assert set(codes) == {"PlanTooLarge"}
 
 
-def test_a_plan_of_three_mebibytes_passes(terraform: Terraform, keeper: ProviderKeeper) -> None:
+def test_a_plan_of_three_mebibytes_passes(terraform: Terraform, keeper: ProviderServers) -> None:
     assert judged(terraform, keeper, Program(id="large", text=large(10)))[0].passed

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from loraform_api.verification import DefaultTags, DenyRule, Diagnostic, HousePolicy, Program, Stage, VerifyRequest
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform, discover
 from loraform_verifier.verify import Verifier
 
@@ -42,8 +42,8 @@ def verifier(tmp_path_factory: pytest.TempPathFactory, terraform: Terraform) -> 
     (module / "keys").mkdir(parents=True)
     (module / "main.tf").write_text(VARIABLES + DATABASE)
     (module / "keys/main.tf").write_text(KEY)
-    with ProviderKeeper(terraform) as keeper:
-        yield Verifier(discover(str(terraform.binary), modules=str(mirror)), keeper=keeper)
+    with ProviderServers(terraform) as keeper:
+        yield Verifier(discover(str(terraform.binary), modules=str(mirror)), servers=keeper)
 
 
 def call(source: str, arguments: str = "", name: str = "db") -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from loraform_verifier import security
-from loraform_verifier.hcl.configuration import single
+from loraform_verifier.hcl.configuration import single_file
 from loraform_verifier.hcl.normalise import normalise
-from loraform_verifier.rego.evaluate import Answer, Asks, Question, evaluate
+from loraform_verifier.rego.evaluate import PolicyKind, PolicyQuery, PolicyResult, evaluate
 from loraform_verifier.terraform.plan import Planner
 from loraform_verifier.terraform.plan_json import as_json
 from loraform_verifier.terraform.plannable import plannable
@@ -29,11 +29,13 @@ MEMORY_BOMB = (
 )
 
 
-def intents(*policies: str, plan: Any = None, each: float = 5) -> list[Answer]:
-    return evaluate([Question(Asks.INTENT, (policy,), as_json(plan or {"on": True})) for policy in policies], each=each)
+def intents(*policies: str, plan: Any = None, each: float = 5) -> list[PolicyResult]:
+    return evaluate(
+        [PolicyQuery(PolicyKind.INTENT, (policy,), as_json(plan or {"on": True})) for policy in policies], each=each
+    )
 
 
-def codes(answers: list[Answer]) -> list[str | None]:
+def codes(answers: list[PolicyResult]) -> list[str | None]:
     return [answer.undecided.code if answer.undecided else None for answer in answers]
 
 
@@ -73,12 +75,12 @@ deny contains cidr if {
 """
 
 
-def pack(*texts: str, plan: Any = None) -> Answer:
-    (answer,) = evaluate([Question(Asks.PACK, texts, as_json(plan or {}))])
+def pack(*texts: str, plan: Any = None) -> PolicyResult:
+    (answer,) = evaluate([PolicyQuery(PolicyKind.PACK, texts, as_json(plan or {}))])
     return answer
 
 
-def message(answer: Answer) -> str:
+def message(answer: PolicyResult) -> str:
     assert answer.undecided
     assert answer.undecided.code == "RegoInvalid"
     return answer.undecided.message
@@ -123,7 +125,7 @@ def test_a_policy_that_hangs_is_stopped_and_the_others_are_answered() -> None:
 
 def test_a_policy_that_hangs_on_every_plan_is_given_up() -> None:
     started = time.monotonic()
-    questions = [Question(Asks.INTENT, (REGEX_BOMB,), as_json({"n": n})) for n in range(50)]
+    questions = [PolicyQuery(PolicyKind.INTENT, (REGEX_BOMB,), as_json({"n": n})) for n in range(50)]
     assert codes(evaluate(questions, each=1)) == ["RegoTimeout"] * 50
     assert time.monotonic() - started < 30
 
@@ -135,12 +137,17 @@ def test_a_policy_that_eats_memory_is_stopped_and_the_others_are_answered() -> N
 
 
 def test_time_is_counted_for_each_question_and_not_for_all_of_a_policy() -> None:
-    questions = [Question(Asks.PACK, security.rules(), as_json({"n": n})) for n in range(400)]  # each takes some 6 ms
+    questions = [
+        PolicyQuery(PolicyKind.PACK, security.rules(), as_json({"n": n})) for n in range(400)
+    ]  # each takes some 6 ms
     assert codes(evaluate(questions, each=1)) == [None] * 400
 
 
 def test_a_batch_ends_in_time() -> None:
-    answers = evaluate([Question(Asks.INTENT, (REGEX_BOMB,), b"{}"), Question(Asks.INTENT, (SOUND,), b"{}")], seconds=1)
+    answers = evaluate(
+        [PolicyQuery(PolicyKind.INTENT, (REGEX_BOMB,), b"{}"), PolicyQuery(PolicyKind.INTENT, (SOUND,), b"{}")],
+        seconds=1,
+    )
     assert codes(answers) == ["RegoTimeout", "RegoTimeout"]
 
 
@@ -156,23 +163,23 @@ def test_nothing_is_reached_from_a_policy(call: str) -> None:
 def test_a_policy_sees_no_environment_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORAFORM_SECRET", "s3cret")
     pack = "package a\n\nimport rego.v1\n\ndeny contains name if some name, _ in opa.runtime().env"
-    (answer,) = evaluate([Question(Asks.PACK, (pack,), b"{}")])
+    (answer,) = evaluate([PolicyQuery(PolicyKind.PACK, (pack,), b"{}")])
     assert {finding.msg for finding in answer.findings} <= {"HOME", "TMPDIR", "PATH", "LANG", "LC_CTYPE"}
 
 
 @pytest.mark.parametrize("text", ['a"b', "a\nb", "a\\b", "é\u2028", '{"Action": "*"}', "\ud800"])
 def test_any_text_of_a_plan_comes_through(text: str) -> None:
     pack = "package a\n\nimport rego.v1\n\ndeny contains input.text"
-    (answer,) = evaluate([Question(Asks.PACK, (pack,), as_json({"text": text}))])
+    (answer,) = evaluate([PolicyQuery(PolicyKind.PACK, (pack,), as_json({"text": text}))])
     assert [finding.msg for finding in answer.findings] == [text.replace("\ud800", "?")]
 
 
 def test_policies_see_each_plan_and_answers_keep_their_order() -> None:
     pack = "package main\n\ndeny[msg] { input.n > 1; msg := sprintf(`n is %d`, [input.n]) }"
     questions = [
-        Question(asks, (policy,), as_json({"n": n, "on": n > 1}))
+        PolicyQuery(asks, (policy,), as_json({"n": n, "on": n > 1}))
         for n in range(4)
-        for asks, policy in ((Asks.INTENT, SOUND), (Asks.PACK, pack))
+        for asks, policy in ((PolicyKind.INTENT, SOUND), (PolicyKind.PACK, pack))
     ]
     answers = evaluate(questions)
     assert [a.passed for a in answers[::2]] == [False, False, True, True]
@@ -184,11 +191,13 @@ def test_policies_of_a_human_suite_know_their_own_program(terraform: Terraform) 
         pytest.skip("the development suite does not lie beside the checkout")
     planner = Planner(terraform)
     rows = [json.loads(line) for line in SUITE.read_text().splitlines()]
-    programs = [single(row["reference"]) for row in rows]
-    plans = [outcome.written or b"{}" for outcome in planner.plan([plannable(c, normalise(c)) for c in programs])]
+    programs = [single_file(row["reference"]) for row in rows]
+    plans = [outcome.plan_json or b"{}" for outcome in planner.plan([plannable(c, normalise(c)) for c in programs])]
     policies = [(row["rego"],) for row in rows]
-    questions = [Question(Asks.INTENT, p, plan) for p, plan in zip(policies, plans, strict=True)]
-    questions += [Question(Asks.INTENT, p, plan) for p, plan in zip(policies, plans[61:] + plans[:61], strict=True)]
+    questions = [PolicyQuery(PolicyKind.INTENT, p, plan) for p, plan in zip(policies, plans, strict=True)]
+    questions += [
+        PolicyQuery(PolicyKind.INTENT, p, plan) for p, plan in zip(policies, plans[61:] + plans[:61], strict=True)
+    ]
     answers = evaluate(questions)
     assert [r["id"] for r, answer in zip(rows, answers[: len(rows)], strict=True) if not answer.passed] == []
     assert [r["id"] for r, answer in zip(rows, answers[len(rows) :], strict=True) if answer.passed] == []

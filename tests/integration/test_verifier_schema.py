@@ -23,7 +23,8 @@ from loraform_api.verification import Diagnostic, Program, Stage, StageResult, V
 from loraform_cli.schema import add_parser, run
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.schema.catalogue import DATA, Catalogue, default
-from loraform_verifier.schema.check import HALLUCINATION_CODES, check
+from loraform_verifier.schema.check import check_document
+from loraform_verifier.schema.findings import HALLUCINATION_CODES
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
@@ -63,7 +64,7 @@ def judged(terraform: Terraform) -> list[Judged]:
     for text, verdict in zip(texts, answer.verdicts, strict=True):
         last = verdict.stages[-1]
         if last.stage is Stage.VALIDATE and not last.inconclusive:
-            both.append(Judged(text, last, check(parse(text), catalogue).errors))
+            both.append(Judged(text, last, check_document(parse(text), catalogue).errors))
     return both
 
 
@@ -107,9 +108,9 @@ def test_a_class_that_schema_names_alone_is_the_class_that_terraform_names(judge
 def test_the_development_suite_passes_in_little_time(column: str) -> None:
     catalogue = default()
     documents = [parse(json.loads(line)[column]) for line in SUITE.read_text().splitlines()]
-    check(documents[0], catalogue)  # reads the schema
+    check_document(documents[0], catalogue)  # reads the schema
     started = time.process_time()
-    findings = [check(document, catalogue) for document in documents]
+    findings = [check_document(document, catalogue) for document in documents]
     seconds = (time.process_time() - started) / len(documents)
     print(f"\n{column}: {len(documents)} programs, {seconds * 1000:.2f} ms of processor time each")
     assert len(documents) == 122
@@ -123,12 +124,12 @@ sys.path.insert(0, sys.argv[1])
 from schema_programs import WRITTEN
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.schema.catalogue import default
-from loraform_verifier.schema.check import check
+from loraform_verifier.schema.check import check_document
 
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.spawn", "os.system"}
 started = []
 sys.addaudithook(lambda event, _: started.append(event) if event in STARTS or event.startswith("socket.") else None)
-assert all(check(parse(text), default()).errors == [] for text in WRITTEN)
+assert all(check_document(parse(text), default()).errors == [] for text in WRITTEN)
 assert started == [], started
 """
 
@@ -147,7 +148,7 @@ def test_the_schema_that_comes_with_us_is_what_build_makes(
     assert "1526 resources, 608 data sources, 7 ephemeral resources" in capsys.readouterr().out
     made, ours = Catalogue([tmp_path / "made"]), default()
     aws = ours.versions["hashicorp/aws"]
-    if terraform.words().providers.get("hashicorp/aws") != aws:
+    if terraform.provenance().providers.get("hashicorp/aws") != aws:
         pytest.skip(f"the mirror's provider is not the bundled {aws}")
     for kind in ("resource", "data", "ephemeral"):
         one, other = made.local("aws"), ours.local("aws")

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from loraform_api.verification import Diagnostic, Program, Stage, VerifyRequest
-from loraform_verifier.hcl.configuration import single
+from loraform_verifier.hcl.configuration import single_file
 from loraform_verifier.hcl.normalise import Normalised, normalise
 from loraform_verifier.terraform.batch import Deadlines
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
-from loraform_verifier.terraform.validate import Outcome, Validator
+from loraform_verifier.terraform.validate import ValidateOutcome, Validator
 from loraform_verifier.verify import Verifier
 
 VPC = 'resource "aws_vpc" "a" {\n  cidr_block = "10.0.0.0/16"\n}\n'
@@ -85,20 +85,20 @@ CASES: dict[str, tuple[str, set[tuple[int | None, str]]]] = {
 
 
 def program(text: str) -> Normalised:
-    configuration = single(text)
+    configuration = single_file(text)
     assert configuration.problems == []
     return normalise(configuration)
 
 
-def places(outcome: Outcome) -> set[tuple[int | None, str]]:
+def places(outcome: ValidateOutcome) -> set[tuple[int | None, str]]:
     assert outcome.undecided is None, outcome
     return {(d.line, d.code) for d in outcome.errors}
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["own provider", "kept provider"])
 def test_each_program_of_a_batch_gets_its_own_verdict(terraform: Terraform, kept: bool) -> None:
-    with ProviderKeeper(terraform) as keeper:
-        validator = Validator(terraform, keeper=keeper if kept else None)
+    with ProviderServers(terraform) as keeper:
+        validator = Validator(terraform, servers=keeper if kept else None)
         outcomes = validator.validate([program(text) for text, _ in CASES.values()])
     assert {name: places(o) for name, o in zip(CASES, outcomes, strict=True)} == {
         name: wanted for name, (_, wanted) in CASES.items()
@@ -115,8 +115,8 @@ def test_a_program_that_hangs_takes_nobody_with_it(terraform: Terraform) -> None
 
 
 def test_a_kept_provider_that_died_is_replaced(terraform: Terraform) -> None:
-    with ProviderKeeper(terraform) as keeper:
-        validator = Validator(terraform, keeper=keeper)
+    with ProviderServers(terraform) as keeper:
+        validator = Validator(terraform, servers=keeper)
         before = json.loads(keeper.environment(["aws"])["TF_REATTACH_PROVIDERS"])
         for address in before.values():
             os.kill(address["Pid"], signal.SIGKILL)
@@ -142,7 +142,7 @@ def test_a_missing_provider_and_a_denial_are_inconclusive(terraform: Terraform) 
         "file": (False, True, "BlockedByPolicy"),
         "custom": (False, True, "ProviderMissing"),
     }
-    assert answer.toolchain == terraform.words()
+    assert answer.toolchain == terraform.provenance()
 
 
 def test_settings_that_terraform_is_not_shown_are_held_against_its_rules(terraform: Terraform) -> None:

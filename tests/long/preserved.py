@@ -15,10 +15,10 @@ from tree_sitter import Node
 
 from loraform_api.verification import HousePolicy
 from loraform_verifier.hcl.literals import literal
-from loraform_verifier.hcl.parse import BYTE_ORDER_MARK, Block, Document, parse
+from loraform_verifier.hcl.parse import BYTE_ORDER_MARK, Document, HclBlock, parse
 from loraform_verifier.hcl.tree import text_of
-from loraform_verifier.policy.house_policy import tags_of
 from loraform_verifier.policy.taggable import Tagging, tagging_of
+from loraform_verifier.policy.tags import tags_of
 
 WORDS = ("{", "}", "merge", "(", ")", ",", "=", "tags", "tag", "key", "value", "propagate_at_launch", "true")
 
@@ -37,7 +37,7 @@ def check_preserved(before: Document, after: Document, policy: HousePolicy) -> N
         _check_resource(resource, now, policy)
 
 
-def _gaps(document: Document, resources: list[Block]) -> Iterator[bytes]:
+def _gaps(document: Document, resources: list[HclBlock]) -> Iterator[bytes]:
     end = 0
     for resource in resources:
         yield document.source[end : resource.node.start_byte]
@@ -61,7 +61,7 @@ def _check_gap(old: bytes, new: bytes, policy: HousePolicy) -> None:
     assert added.decode().strip() == policy.comment.strip(), f"added above a resource: {added!r}"
 
 
-def _check_resource(old: Block, new: Block, policy: HousePolicy) -> None:
+def _check_resource(old: HclBlock, new: HclBlock, policy: HousePolicy) -> None:
     tagging = tagging_of(old.labels[0])
     mine = _tag_nodes(old, tagging), _tag_nodes(new, tagging)
     assert list(_tokens(old.node, mine[0])) == list(_tokens(new.node, mine[1])), "tokens outside the tags changed"
@@ -76,14 +76,14 @@ def _check_resource(old: Block, new: Block, policy: HousePolicy) -> None:
     assert {*(Counter(after) - Counter(before))} <= allowed, f"tokens came: {Counter(after) - Counter(before)}"
 
 
-def _tag_nodes(resource: Block, tagging: Tagging | None) -> list[Node]:
+def _tag_nodes(resource: HclBlock, tagging: Tagging | None) -> list[Node]:
     if tagging is Tagging.BLOCKS:
         return [block.node for block in resource.blocks if block.type == "tag"]
     argument = resource.attribute("tags") if tagging else None
     return [argument.value.parent] if argument is not None and argument.value.parent is not None else []
 
 
-def _values(resource: Block, tagging: Tagging, policy: HousePolicy) -> list[Node]:
+def _values(resource: HclBlock, tagging: Tagging, policy: HousePolicy) -> list[Node]:
     """Return the values that a rewrite may replace."""
     replaced = [node for key, node in tags_of(resource, tagging).values.items() if key in policy.tags]
     argument = resource.attribute("tags")

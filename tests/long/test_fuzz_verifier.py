@@ -13,12 +13,12 @@ from loraform_verifier.hcl.configuration import Configuration
 from loraform_verifier.hcl.modules import modules_of
 from loraform_verifier.hcl.normalise import normalise
 from loraform_verifier.hcl.parse import Document, parse
-from loraform_verifier.policy.house_policy import judge
+from loraform_verifier.policy.house_policy import check_house_policy
 from loraform_verifier.policy.rewrite import rewrite
 from loraform_verifier.schema.catalogue import default
-from loraform_verifier.schema.check import check as check_schema
+from loraform_verifier.schema.check import check_document as check_schema
 from loraform_verifier.stages.denials import denials
-from loraform_verifier.stages.intent import missing
+from loraform_verifier.stages.intent import missing_requirements
 from loraform_verifier.terraform.plannable import plannable
 
 from .fuzzing import CASE_SECONDS, check
@@ -58,8 +58,8 @@ def judged(text: str) -> bool:
     if document is None:
         return False
     configuration = Configuration({"main.tf": document})
-    judge(document, RULES)
-    missing(document.blocks, ASKED)
+    check_house_policy(document, RULES)
+    missing_requirements(document.blocks, ASKED)
     denials(document)
     check_schema(document, default())
     modules = modules_of(configuration, "registry.terraform.io", None)
@@ -80,7 +80,7 @@ def rewritten(text: str, policies: Sequence[HousePolicy] = POLICIES) -> bool:
         result = rewrite(document, policy)
         after = parse(result)
         assert after.problems == (), f"after rewriting: {after.problems[0]} in {result!r}"
-        findings = judge(after, policy)
+        findings = check_house_policy(after, policy)
         assert findings.broken == findings.undecided == [], f"{(findings.broken + findings.undecided)[0]} in {result!r}"
         assert rewrite(after, policy) == result, f"a second rewrite changed {result!r}"
         check_preserved(document, after, policy)

@@ -30,7 +30,7 @@ from loraform_trainer.runtime.errors import DatasetInvalidError, StageError
 from loraform_trainer.runtime.tokens import BaseTokens
 from loraform_verifier.sandbox.isolation import IsolationError
 from loraform_verifier.schema.compact import SchemaError
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import ToolchainError, discover
 from loraform_verifier.verify import Verifier
 
@@ -103,8 +103,8 @@ def _validity(arguments: argparse.Namespace) -> Iterator[Validity | None]:
         return
     try:
         terraform = discover(arguments.terraform, arguments.mirror)
-        with ProviderKeeper(terraform) as keeper:
-            yield Validity(Verifier(terraform, keeper=keeper).verify)
+        with ProviderServers(terraform) as servers:
+            yield Validity(Verifier(terraform, servers=servers).verify)
     except ToolchainError as error:
         raise InputError(f"{error}, or give --no-validate") from error
     except (IsolationError, SchemaError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from loraform_cli.inputs import InputError
 from loraform_verifier.sandbox.isolation import IsolationError
 from loraform_verifier.schema.build import built_in_schema, provider_schema
-from loraform_verifier.schema.catalogue import BUILT_IN, VARIABLE, Catalogue, ProviderSchema, places
+from loraform_verifier.schema.catalogue import BUILT_IN, VARIABLE, Catalogue, ProviderSchema, schema_paths
 from loraform_verifier.schema.compact import KINDS, Compact, SchemaError, file_name, pack
 from loraform_verifier.terraform.toolchain import Provider, Terraform, ToolchainError, discover
 
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(paths: list[Path]) -> int:
-    catalogue = Catalogue(places(paths))
+    catalogue = Catalogue(schema_paths(paths))
     for source in catalogue.versions:
         provider = catalogue.provider(source)
         if provider is not None:

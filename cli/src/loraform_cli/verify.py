@@ -16,7 +16,7 @@ from loraform_cli.inputs import InputError, first_mistake, read_policy, read_pro
 from loraform_cli.suite import counts, json_lines, read_suite
 from loraform_verifier.sandbox.isolation import IsolationError
 from loraform_verifier.schema.compact import SchemaError
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import (
     MIRROR_VARIABLE,
     MODULES_VARIABLE,
@@ -136,8 +136,8 @@ def verify(request: VerifyRequest, arguments: argparse.Namespace) -> VerifyRespo
         if not any(stage in request.stages for stage in WITH_TERRAFORM):
             return Verifier().verify(request)
         terraform = discover(arguments.terraform, arguments.mirror, arguments.modules)
-        with ProviderKeeper(terraform) as keeper, progress(sys.stderr) as beginning:
-            return Verifier(terraform, keeper=keeper).verify(request, beginning=beginning)
+        with ProviderServers(terraform) as servers, progress(sys.stderr) as beginning:
+            return Verifier(terraform, servers=servers).verify(request, beginning=beginning)
     except ToolchainError as error:
         needing = ", ".join(s for s in WITH_TERRAFORM if s in request.stages)
         raise InputError(f"{error}, or leave {needing} out of --stages") from error

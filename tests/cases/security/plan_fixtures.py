@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loraform_verifier.hcl.configuration import single
+from loraform_verifier.hcl.configuration import single_file
 from loraform_verifier.hcl.normalise import normalise
 from loraform_verifier.terraform.plan import Planner
 from loraform_verifier.terraform.plannable import plannable
@@ -43,7 +43,7 @@ def _set(arguments: dict[str, Any]) -> dict[str, Any]:
 def planned(terraform: Terraform) -> dict[Path, dict[str, Any]]:
     """Plan every program beside the fixtures, and return the trimmed plans by the fixture's path."""
     programs = sorted(HERE.glob("*/*.tf"))
-    configurations = [single(program.read_text()) for program in programs]
+    configurations = [single_file(program.read_text()) for program in programs]
     outcomes = Planner(terraform).plan([plannable(c, normalise(c)) for c in configurations])
     found = {}
     for program, outcome in zip(programs, outcomes, strict=True):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from loraform_verifier import security
-from loraform_verifier.rego.evaluate import Answer, Asks, Finding, Question, evaluate
+from loraform_verifier.rego.evaluate import PackFinding, PolicyKind, PolicyQuery, PolicyResult, evaluate
 from loraform_verifier.terraform.plan_json import as_json
 
 FIXTURES = Path(__file__).parent
@@ -31,14 +31,14 @@ def metadata(rule: str) -> dict[str, Any]:
 
 
 @cache
-def answers() -> dict[tuple[str, str], Answer]:
+def answers() -> dict[tuple[str, str], PolicyResult]:
     places = [(rule, kind) for rule in RULES for kind in ("pass", "fail")]
     plans = [(FIXTURES / rule / f"{kind}.json").read_bytes() for rule, kind in places]
-    found = evaluate([Question(Asks.PACK, security.rules(), plan) for plan in plans])
+    found = evaluate([PolicyQuery(PolicyKind.PACK, security.rules(), plan) for plan in plans])
     return dict(zip(places, found, strict=True))
 
 
-def findings(rule: str, kind: str) -> list[Finding]:
+def findings(rule: str, kind: str) -> list[PackFinding]:
     answer = answers()[rule, kind]
     assert answer.undecided is None
     return [finding for finding in answer.findings if finding.package == f"loraform.security.{rule}"]
@@ -82,7 +82,7 @@ def test_only_a_critical_finding_fails_the_stage(rule: str) -> None:
         assert finding.gates is (about["severity"] == "CRITICAL")
 
 
-def unknown(rule: str) -> Question:
+def unknown(rule: str) -> PolicyQuery:
     """Ask of the rule's bad program as if each argument that it sets came from a variable without a value."""
     plan = json.loads((FIXTURES / rule / "fail.json").read_text())
     for change in (c["change"] for c in plan["resource_changes"]):
@@ -90,7 +90,7 @@ def unknown(rule: str) -> Question:
         change["after"] = {}
     for resource in plan["configuration"]["root_module"]["resources"]:
         resource["expressions"] = {name: {"references": ["var.x"]} for name in resource.get("expressions", {})}
-    return Question(Asks.PACK, security.rules(), as_json(plan))
+    return PolicyQuery(PolicyKind.PACK, security.rules(), as_json(plan))
 
 
 def test_values_known_only_after_apply_are_never_flagged() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from loraform_verifier.hcl.parse import Attribute, Block, parse
+from loraform_verifier.hcl.parse import Attribute, HclBlock, parse
 from loraform_verifier.hcl.tree import text_of
 
 Edit = Callable[[str, Random], str]
@@ -125,11 +125,11 @@ EDITS: tuple[Edit, ...] = (
 )
 
 
-def _block(text: str, random: Random, kind: str) -> Block:
+def _block(text: str, random: Random, kind: str) -> HclBlock:
     return random.choice([block for block in parse(text).blocks if block.type == kind])
 
 
-def _nested(text: str, random: Random) -> Block:
+def _nested(text: str, random: Random) -> HclBlock:
     """Return a resource or one of its blocks."""
     block = _block(text, random, "resource")
     return random.choice([block, block, *(b for b in block.blocks if b.type != "dynamic")])

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from loraform_api.verification import Program
-from loraform_verifier.hcl.configuration import read
+from loraform_verifier.hcl.configuration import read_program
 from loraform_verifier.hcl.modules import modules_of
 from loraform_verifier.hcl.normalise import Normalised, normalise
 from loraform_verifier.sandbox import isolation
-from loraform_verifier.schema.settings import mistakes
+from loraform_verifier.schema.settings import settings_errors
 from loraform_verifier.terraform.plannable import ProviderSettings
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform, child_environment
 from loraform_verifier.terraform.workspace import OUR_FILE, lay_out_alone
 
@@ -47,15 +47,15 @@ class Verdict:
 
 def ready(program: Program, terraform: Terraform) -> Normalised:
     """Return a program as terraform is given it; one that is refused without terraform as it is."""
-    configuration = read(program)
+    configuration = read_program(program)
     modules = modules_of(configuration, terraform.registry, None)
-    if configuration.problems or mistakes(configuration, modules):
+    if configuration.problems or settings_errors(configuration, modules):
         texts = {name: document.source for name, document in configuration.documents.items()}
         return Normalised(texts, frozenset(), calls=tuple(modules.calls))
     return normalise(configuration, modules)
 
 
-def validated(program: Normalised, terraform: Terraform, keeper: ProviderKeeper) -> Verdict:
+def validated(program: Normalised, terraform: Terraform, keeper: ProviderServers) -> Verdict:
     """Run `terraform validate`."""
     with isolation.private_folder() as root:
         lay_out_alone(root, terraform, program)
@@ -68,7 +68,7 @@ def validated(program: Normalised, terraform: Terraform, keeper: ProviderKeeper)
     return verdict
 
 
-def planned(program: Normalised, settings: ProviderSettings, terraform: Terraform, keeper: ProviderKeeper) -> Verdict:
+def planned(program: Normalised, settings: ProviderSettings, terraform: Terraform, keeper: ProviderServers) -> Verdict:
     """Run `terraform plan` with the provider set as the program sets it."""
     with isolation.private_folder() as root:
         lay_out_alone(root, terraform, program)
@@ -103,7 +103,7 @@ def digest_of(plan: dict[str, Any]) -> str:
 
 
 def _run(
-    root: Path, words: list[str], program: Normalised, terraform: Terraform, keeper: ProviderKeeper
+    root: Path, words: list[str], program: Normalised, terraform: Terraform, keeper: ProviderServers
 ) -> isolation.Finished:
     command, alone = [str(terraform.binary), *words], child_environment(root)
     env = alone | keeper.environment(program.needs)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from loraform_api.verification import Program
-from loraform_verifier.hcl.configuration import read
+from loraform_verifier.hcl.configuration import read_program
 from loraform_verifier.hcl.modules import modules_of
 from loraform_verifier.hcl.normalise import normalise
 from loraform_verifier.terraform.plannable import Plannable, plannable
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform, discover
 
 from . import verdicts
@@ -36,7 +36,7 @@ def toolchain(terraform: Terraform) -> dict[str, Any]:
     """Return the versions that verdicts hold for."""
     return {
         "terraform": terraform.version,
-        "providers": {"hashicorp/aws": terraform.words().providers["hashicorp/aws"]},
+        "providers": {"hashicorp/aws": terraform.provenance().providers["hashicorp/aws"]},
     }
 
 
@@ -53,12 +53,12 @@ def verdict_of(entry: dict[str, Any], stage: str) -> Verdict:
 
 def to_plan(program: Program, terraform: Terraform) -> Plannable:
     """Return a program as the planner is given it."""
-    configuration = read(program)
+    configuration = read_program(program)
     modules = modules_of(configuration, terraform.registry, None)
     return plannable(configuration, normalise(configuration, modules), modules)
 
 
-def judged(program: Program, terraform: Terraform, keeper: ProviderKeeper) -> dict[str, Any]:
+def judged(program: Program, terraform: Terraform, keeper: ProviderServers) -> dict[str, Any]:
     """Return the entry of one program: `plan` is asked where it is valid, reads no account and needs no input.
 
     The policy and the intent are asked of that plan.
@@ -91,7 +91,7 @@ def main() -> None:
     wanted = programs()
     lines = [json.dumps(versions)]
     try:
-        with ProviderKeeper(terraform) as keeper:
+        with ProviderServers(terraform) as keeper:
             for number, program in enumerate(wanted, 1):
                 entry = known.get(program.id)
                 if (

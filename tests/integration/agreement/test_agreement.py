@@ -15,10 +15,10 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from loraform_api.verification import Diagnostic, Program, Stage, VerifyRequest
-from loraform_verifier.hcl.configuration import read
+from loraform_verifier.hcl.configuration import read_program
 from loraform_verifier.terraform.diagnostics import MAX_PER_PROGRAM, code_of
 from loraform_verifier.terraform.plan import Planner, PlanOutcome
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
@@ -37,7 +37,7 @@ Found = set[tuple[str | None, int | None, str]]
 
 VERSIONS, ENTRIES = recorded()
 PROGRAMS = {program.id: program for program in programs()}
-UNREADABLE = {program.id for program in PROGRAMS.values() if read(program).problems}
+UNREADABLE = {program.id for program in PROGRAMS.values() if read_program(program).problems}
 READABLE = [program for name, program in PROGRAMS.items() if name not in UNREADABLE]
 PLANNED = [program for name, program in PROGRAMS.items() if "plan" in ENTRIES[name]]
 MADE_BY = {edit.__name__ for edit in EDITS}
@@ -88,8 +88,8 @@ def terraform(terraform: Terraform) -> Terraform:
 
 
 @pytest.fixture(scope="module")
-def keeper(terraform: Terraform) -> Iterator[ProviderKeeper]:
-    with ProviderKeeper(terraform) as kept:
+def keeper(terraform: Terraform) -> Iterator[ProviderServers]:
+    with ProviderServers(terraform) as kept:
         yield kept
 
 
@@ -100,10 +100,10 @@ Together = dict[str, PlanOutcome]
     scope="module",
     params=[pytest.param(PLANNED_DRAWN, id="drawn"), pytest.param(PLANNED, id="all", marks=pytest.mark.slow)],
 )
-def together(request: pytest.FixtureRequest, terraform: Terraform, keeper: ProviderKeeper) -> Together:
+def together(request: pytest.FixtureRequest, terraform: Terraform, keeper: ProviderServers) -> Together:
     """What comes of programs that lone terraform was asked to plan, planned in company."""
     asked: list[Program] = request.param
-    outcomes = Planner(terraform, keeper=keeper).plan([to_plan(program, terraform) for program in asked])
+    outcomes = Planner(terraform, servers=keeper).plan([to_plan(program, terraform) for program in asked])
     return {program.id: outcome for program, outcome in zip(asked, outcomes, strict=True)}
 
 
@@ -117,7 +117,7 @@ def found_in(diagnostics: list[Diagnostic]) -> Found:
 
 def lines_off(program: Program, verdict: Verdict) -> int:
     """Return how far the nearest of the parser's problems lies from the nearest error of terraform."""
-    problems = [(problem.file, problem.line) for problem in read(program).problems]
+    problems = [(problem.file, problem.line) for problem in read_program(program).problems]
     found = [
         abs(ours - line) for at, ours in problems for file, line, _ in verdict.errors if at == file and ours and line
     ]
@@ -142,7 +142,7 @@ def test_the_record_is_of_these_programs() -> None:
 
 
 def test_the_programs_are_many_and_unlike() -> None:
-    blocks = [b for p in PROGRAMS.values() for folder in read(p).folders for b in read(p).blocks(folder)]
+    blocks = [b for p in PROGRAMS.values() for folder in read_program(p).folders for b in read_program(p).blocks(folder)]
     types = {block.labels[0] for block in blocks if block.type in ("resource", "data") and block.labels}
     summaries = {summary for entry in ENTRIES.values() for _, _, summary in entry["validate"]}
     planned = [entry for entry in ENTRIES.values() if "plan" in entry]
@@ -171,10 +171,10 @@ def test_what_the_parser_refuses_terraform_refuses_too() -> None:
     ],
 )
 def test_validate_in_company_agrees_with_validate_alone(
-    terraform: Terraform, keeper: ProviderKeeper, asked: list[Program]
+    terraform: Terraform, keeper: ProviderServers, asked: list[Program]
 ) -> None:
     print(f"\n{len(asked)} programs: {[program.id for program in asked]}")
-    answer = Verifier(terraform, keeper=keeper).verify(VerifyRequest(programs=asked, stages=[Stage.VALIDATE]))
+    answer = Verifier(terraform, servers=keeper).verify(VerifyRequest(programs=asked, stages=[Stage.VALIDATE]))
     results = {verdict.id: verdict.stages[0] for verdict in answer.verdicts}
     wanted = {program.id: in_classes(verdict_of(ENTRIES[program.id], "validate")) for program in asked}
     assert max(len(ENTRIES[program.id]["validate"]) for program in asked) <= MAX_PER_PROGRAM
@@ -225,7 +225,7 @@ def drawn_and_all(drawn: list[Program], programs: Collection[Program]) -> list[P
 
 @pytest.mark.parametrize("asked", drawn_and_all(some_of_each(list(PROGRAMS.values()), outcome_of), PROGRAMS.values()))
 def test_lone_terraform_validates_as_was_recorded(
-    terraform: Terraform, keeper: ProviderKeeper, asked: list[Program]
+    terraform: Terraform, keeper: ProviderServers, asked: list[Program]
 ) -> None:
     for program in asked:
         # By class: terraform names the members of a cycle in any order.
@@ -235,14 +235,14 @@ def test_lone_terraform_validates_as_was_recorded(
 
 @pytest.mark.parametrize("asked", drawn_and_all(some_of_each(PLANNED, ends_of), PLANNED))
 def test_lone_terraform_plans_as_was_recorded(
-    terraform: Terraform, keeper: ProviderKeeper, asked: list[Program]
+    terraform: Terraform, keeper: ProviderServers, asked: list[Program]
 ) -> None:
     for program in asked:
         assert judged(program, terraform, keeper) == ENTRIES[program.id]
 
 
 def test_an_error_that_names_nobody_is_not_lost_beside_one_that_does(
-    terraform: Terraform, keeper: ProviderKeeper
+    terraform: Terraform, keeper: ProviderServers
 ) -> None:
     # The second one's error has neither place nor address. The first one's, which only a module has, names its file.
     texts = [
@@ -251,5 +251,5 @@ def test_an_error_that_names_nobody_is_not_lost_beside_one_that_does(
         'resource "aws_sns_topic" "t" {\n}\n',
     ]
     asked = [Program(id=str(number), text=text) for number, text in enumerate(texts)]
-    answer = Verifier(terraform, keeper=keeper).verify(VerifyRequest(programs=asked, stages=[Stage.VALIDATE]))
+    answer = Verifier(terraform, servers=keeper).verify(VerifyRequest(programs=asked, stages=[Stage.VALIDATE]))
     assert [verdict.passed for verdict in answer.verdicts] == [True, False, True]

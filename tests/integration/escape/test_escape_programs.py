@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from loraform_api.verification import HousePolicy, Program, ProgramVerdict, Stage, VerifyRequest
 from loraform_verifier.sandbox import isolation
 from loraform_verifier.terraform.batch import Deadlines
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.terraform.validate import Validator
 from loraform_verifier.verify import Verifier
@@ -49,7 +49,7 @@ FORBIDDEN_NAMES = [
 @pytest.fixture(scope="module")
 def verifiers(terraform: Terraform) -> Iterator[dict[bool, Verifier]]:
     """Verifiers by whether they are for bombs: those get one second of processor time a run."""
-    with ProviderKeeper(terraform) as keeper:
+    with ProviderServers(terraform) as keeper:
         kept = Validator(terraform, Deadlines(run=20, program=0, waiting=20), keeper)
         yield {
             True: Verifier(terraform, Validator(terraform, Deadlines(run=1, program=0, waiting=30))),

@@ -21,7 +21,7 @@ from loraform_operator.pods.parts import verifier_container
 from loraform_verifier.hcl.normalise import Normalised
 from loraform_verifier.sandbox import isolation
 from loraform_verifier.terraform.batch import was_stopped
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Provider, Terraform, child_environment
 from loraform_verifier.terraform.validate import Validator
 from loraform_verifier.terraform.workspace import lay_out_alone
@@ -142,7 +142,7 @@ def test_terraform_and_the_provider_that_it_starts_are_confined(terraform: Terra
 
 
 def test_a_kept_provider_is_confined_while_it_lives(terraform: Terraform) -> None:
-    with ProviderKeeper(terraform) as keeper:
+    with ProviderServers(terraform) as keeper:
         addresses = json.loads(keeper.environment(["aws"])["TF_REATTACH_PROVIDERS"])
         assert addresses
         for address in addresses.values():

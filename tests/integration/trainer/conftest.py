@@ -25,7 +25,7 @@ from loraform_trainer.__main__ import main
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.paths import Paths
 from loraform_verifier.http.service import application
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
 
@@ -286,8 +286,8 @@ def verifier() -> Verifier:
 @pytest.fixture(scope="session")
 def terraform_verifier(terraform: Terraform) -> Iterator[Verifier]:
     """Real, with this machine's terraform and a provider that stays up."""
-    with ProviderKeeper(terraform) as keeper:
-        yield Verifier(terraform, keeper=keeper)
+    with ProviderServers(terraform) as keeper:
+        yield Verifier(terraform, servers=keeper)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from loraform_trainer.evaluate import stage
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.progress import Progress
 from loraform_verifier.reflexion import REFUSED
-from loraform_verifier.terraform.validate import Outcome
+from loraform_verifier.terraform.validate import ValidateOutcome
 
 POLICED = """# This resource is generated using PiCloud tool
 resource "aws_s3_bucket" "{0}" {{
@@ -39,8 +39,8 @@ PLAIN = 'resource "aws_s3_bucket" "{0}" {{\n  bucket = "{0}"\n}}\n'
 class PassesAll:
     """Stands for terraform validate."""
 
-    def validate(self, programs: Sequence[Any]) -> list[Outcome]:
-        return [Outcome() for _ in programs]
+    def validate(self, programs: Sequence[Any]) -> list[ValidateOutcome]:
+        return [ValidateOutcome() for _ in programs]
 
 
 @dataclass

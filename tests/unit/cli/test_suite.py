@@ -89,7 +89,7 @@ def test_iac_evals_csv_is_read_as_it_is(tmp_path: Path, capsys: pytest.CaptureFi
     arguments = ["verify", "--suite", str(path), "--field", "Reference output", "--stages"]
     assert main([*arguments, "parse"]) == 0
     assert main([*arguments, "parse,intent"]) == 2
-    assert "Intent of programs with `rego` reads a plan; add Plan" in capsys.readouterr().err
+    assert "Intent of programs with `rego` needs a plan; add Plan" in capsys.readouterr().err
     path.write_text("Prompt\nA queue\n")
     assert main([*arguments, "parse"]) == 2
     assert "suite.CSV" in capsys.readouterr().err

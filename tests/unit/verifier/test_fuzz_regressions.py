@@ -1,4 +1,4 @@
-"""What fuzzing found, each defect as its smallest case."""
+"""Defects found by fuzzing, each as its smallest case."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from loraform_api.verification import HousePolicy
 from loraform_verifier.hcl.literals import literal, object_elements
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.hcl.tree import tree_of
-from loraform_verifier.policy.house_policy import judge
+from loraform_verifier.policy.house_policy import check_house_policy
 from loraform_verifier.policy.rewrite import rewrite
 from loraform_verifier.stages.denials import denials
 
@@ -27,7 +27,7 @@ POLICY = HousePolicy(comment="# by PiCloud", tags={"created_by": "PiCloud"})
         'a = "$$$$${x}"\n',
     ],
 )
-def test_a_call_cannot_hide_in_what_only_looks_like_an_interpolation(text: str) -> None:
+def test_a_call_cannot_hide_in_an_escaped_interpolation(text: str) -> None:
     """Terraform reads `$$${` as an escape: what is code to it would be text to us."""
     assert [problem.code for problem in parse(text).problems] == ["AmbiguousTemplate"]
 
@@ -35,7 +35,7 @@ def test_a_call_cannot_hide_in_what_only_looks_like_an_interpolation(text: str) 
 @pytest.mark.parametrize(
     "text", ['a = "$${x}"\n', 'a = "$$$${x}"\n', 'a = "%${x}$%{ if x }y%{ endif }"\n', 'a = "$$ ${x}"\n']
 )
-def test_escapes_that_both_read_alike_are_read(text: str) -> None:
+def test_unambiguous_escapes_parse(text: str) -> None:
     assert parse(text).problems == ()
 
 
@@ -44,7 +44,7 @@ def test_a_quoted_template_ends_on_its_line(text: str) -> None:
     assert [problem.code for problem in parse(text).problems] == ["MultiLineString"]
 
 
-def test_code_in_a_quoted_template_may_have_lines() -> None:
+def test_code_in_a_quoted_template_may_span_lines() -> None:
     assert parse('a = "${\nx\n}%{ if [\n1] }y%{ endif }"\n').problems == ()
 
 
@@ -56,9 +56,9 @@ def test_white_space_at_the_start_of_a_string_is_part_of_it(value: str) -> None:
     assert [element.key for element in object_elements(keyed.value) or []] == [value]
 
 
-def test_a_tag_with_a_space_before_it_is_another_tag() -> None:
+def test_a_tag_with_a_leading_space_is_another_tag() -> None:
     text = '# by PiCloud\nresource "aws_vpc" "a" {\n  tags = { created_by = " PiCloud" }\n}\n'
-    assert [finding.code for finding in judge(parse(text), POLICY).broken] == ["TagWrong"]
+    assert [finding.code for finding in check_house_policy(parse(text), POLICY).broken] == ["TagWrong"]
     assert rewrite(parse(text), POLICY) == text.replace('" PiCloud"', '"PiCloud"')
 
 
@@ -83,12 +83,12 @@ def test_comments_in_empty_tags_stay(tags: str, wanted: str) -> None:
         ("/* why */ ", "# by PiCloud\n/* why */ "),
     ],
 )
-def test_the_comment_is_not_put_into_another_comment(before: str, after: str) -> None:
+def test_the_comment_is_not_inserted_into_another_comment(before: str, after: str) -> None:
     resource = 'resource "aws_s3_bucket_policy" "a" {\n}\n'
     assert rewrite(parse(before + resource), POLICY) == after + resource
 
 
-def test_a_block_is_opened_up_where_its_argument_has_lines() -> None:
+def test_a_one_line_block_with_a_multi_line_argument_is_split() -> None:
     text = '# by PiCloud\nresource "aws_vpc" "a" { cidr_block = [\n1] }\n'
     assert rewrite(parse(text), POLICY) == (
         '# by PiCloud\nresource "aws_vpc" "a" {\n  cidr_block = [\n1]\n\n'
@@ -103,7 +103,7 @@ def test_a_block_is_opened_up_where_its_argument_has_lines() -> None:
         ("{ a = <<E\nx\nE\n/* c */ }", '{ a = <<E\nx\nE\ncreated_by = "PiCloud"\n/* c */ }'),
     ],
 )
-def test_nothing_follows_the_end_marker_of_a_heredoc(tags: str, wanted: str) -> None:
+def test_no_text_is_added_after_the_end_marker_of_a_heredoc(tags: str, wanted: str) -> None:
     program = '# by PiCloud\nresource "aws_vpc" "a" {{\n  tags = {}\n}}\n'
     assert rewrite(parse(program.format(tags)), POLICY) == program.format(wanted)
 
@@ -111,7 +111,7 @@ def test_nothing_follows_the_end_marker_of_a_heredoc(tags: str, wanted: str) -> 
 def test_a_comment_before_code_on_its_line_is_not_above_what_follows() -> None:
     text = '# by PiCloud\n/* why\n*/ locals {}\nresource "aws_s3_bucket_policy" "a" {\n}\n'
     assert parse(text).comments == {1: (1, "# by PiCloud")}
-    assert [finding.code for finding in judge(parse(text), POLICY).broken] == ["CommentMissing"]
+    assert [finding.code for finding in check_house_policy(parse(text), POLICY).broken] == ["CommentMissing"]
 
 
 def test_a_comment_of_several_lines_may_stand_before_the_brace() -> None:
@@ -124,7 +124,7 @@ def test_a_new_line_may_not_stand_before_the_brace(text: str) -> None:
 
 
 @pytest.mark.parametrize("unit", [".b", "[0]"])
-def test_a_long_expression_takes_no_more_than_its_grammar_does(unit: str) -> None:
+def test_a_long_expression_takes_little_more_than_its_parsing(unit: str) -> None:
     """What looks at all siblings of each node took five minutes for 200,000 characters; 400 times the grammar here."""
     source = f"a = x{unit * (50_000 // len(unit))}\n".encode()
     grammar = _processor_seconds(lambda: tree_of(source, source))
@@ -159,7 +159,7 @@ def hidden(marker: str, line: str) -> str:
         "".join(f"a{n} = <<é{n}\n\né{n}\n" for n in range(20)) + hidden("Ł", "A"),
     ],
 )
-def test_a_heredoc_that_two_readers_end_elsewhere_is_refused(text: str) -> None:
+def test_an_ambiguous_heredoc_is_refused(text: str) -> None:
     """Each hid a call of `file` from us, which Terraform then made."""
     assert {problem.code for problem in parse(text).problems} == {"AmbiguousHeredoc"}
 
@@ -167,11 +167,11 @@ def test_a_heredoc_that_two_readers_end_elsewhere_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["a = <<EOT\nEOTX ${x}\n EOT_\n  EOT\n", "a = <<-é\n  x ${y}\n  é\n", f"a = <<{'A' * 64}\n{'A' * 64}\n"]
 )
-def test_heredocs_that_both_read_alike_are_read(text: str) -> None:
+def test_unambiguous_heredocs_parse(text: str) -> None:
     assert parse(text).problems == ()
 
 
-def test_templates_may_nest_as_deep_as_the_grammar_remembers() -> None:
+def test_nesting_of_templates_is_limited() -> None:
     """Its scanner forgets what is open at 64: then it reads on as if nothing were."""
     assert parse("a = " + '"${' * 10 + "x" + '}"' * 10 + "\n").problems == ()
     assert [p.code for p in parse("a = " + '"${' * 11 + "x" + '}"' * 11 + "\n").problems] == ["NestingTooDeep"]

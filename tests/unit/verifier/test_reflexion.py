@@ -1,11 +1,19 @@
-"""The course of repairs: what the model is told, whether it is asked again, and which candidate stays."""
+"""Reflexion: repair inputs, when to stop, and which candidate is kept."""
 
 from __future__ import annotations
 
 import pytest
 
 from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, StageResult
-from loraform_verifier.reflexion import MAX_FINDINGS, Candidate, begin, checks, churn, lost_resources, repair_input
+from loraform_verifier.reflexion import (
+    MAX_FINDINGS,
+    Candidate,
+    begin,
+    churn,
+    lost_resources,
+    repair_input,
+    visible_stages,
+)
 
 ORDER = (Stage.PARSE, Stage.VALIDATE, Stage.PLAN, Stage.POLICY)
 BUCKET = 'resource "aws_s3_bucket" "b" {{\n  {} = "x"\n}}\n'
@@ -28,7 +36,7 @@ def judged(failed: Stage | None = None, *found: Diagnostic, inconclusive: bool =
 REFUSED = Candidate(WRONG, judged(Stage.VALIDATE, finding(), finding(6)))
 
 
-def test_the_model_is_given_its_program_and_what_is_wrong_with_it() -> None:
+def test_the_repair_input_has_the_program_and_its_findings() -> None:
     first = finding(3, hint='Did you mean "bucket"?', file="main.tf")
     lost = Diagnostic(code="Timeout", message="No\n  place.")
     assert repair_input(" Use eu-west-1. ", Candidate(WRONG, judged(Stage.VALIDATE, first, finding(), lost))) == (
@@ -42,7 +50,7 @@ def test_the_model_is_given_its_program_and_what_is_wrong_with_it() -> None:
     )
 
 
-def test_findings_are_few_and_those_that_stopped_the_program_come_first() -> None:
+def test_findings_are_limited_and_the_last_stage_comes_first() -> None:
     formatting = StageResult(
         stage=Stage.FORMAT, passed=False, diagnostics=[finding(None, "NotFormatted", file="main.tf")]
     )
@@ -57,39 +65,39 @@ def test_findings_are_few_and_those_that_stopped_the_program_come_first() -> Non
     )
 
 
-def test_a_long_message_does_not_fill_the_prompt() -> None:
+def test_long_messages_are_shortened() -> None:
     long = finding().model_copy(update={"message": "m" * 1000})
     assert len(repair_input("", Candidate("", judged(Stage.VALIDATE, long)))) < 700
 
 
-def test_intent_is_neither_asked_nor_told_nor_counted() -> None:
-    assert checks([Stage.PARSE, Stage.INTENT, Stage.SECURITY]) == [Stage.PARSE, Stage.SECURITY]
+def test_intent_is_not_verified_shown_or_scored() -> None:
+    assert visible_stages([Stage.PARSE, Stage.INTENT, Stage.SECURITY]) == [Stage.PARSE, Stage.SECURITY]
     marked = StageResult(stage=Stage.INTENT, passed=False, diagnostics=[Diagnostic(code="X", message="held-out-7f3a")])
     verdict = judged()
     seen = Candidate(WRONG, verdict.model_copy(update={"stages": [*verdict.stages, marked], "passed": False}))
     assert "held-out-7f3a" not in repair_input("", seen)
-    assert (seen.standing, seen.passed) == ((len(ORDER), 0), frozenset(ORDER))
-    assert not begin(seen).open(2)
+    assert (seen.score, seen.passed) == ((len(ORDER), 0), frozenset(ORDER))
+    assert not begin(seen).can_continue(2)
 
 
 def test_rounds_end_when_the_program_passes_or_they_are_used_up() -> None:
     course = begin(REFUSED)
-    assert (course.open(0), course.open(1)) == (False, True)
+    assert (course.can_continue(0), course.can_continue(1)) == (False, True)
     halfway = course.after(Candidate(WRONG + "\n", judged(Stage.VALIDATE, finding())))
-    assert (halfway.open(1), halfway.open(2)) == (False, True)
-    assert not course.after(Candidate(RIGHT, judged())).open(2)
+    assert (halfway.can_continue(1), halfway.can_continue(2)) == (False, True)
+    assert not course.after(Candidate(RIGHT, judged())).can_continue(2)
 
 
 @pytest.mark.parametrize("repair", [None, REFUSED, Candidate(WRONG + "#", REFUSED.verdict)])
-def test_a_round_that_brought_nothing_is_the_last(repair: Candidate | None) -> None:
+def test_a_round_without_improvement_is_the_last(repair: Candidate | None) -> None:
     course = begin(REFUSED).after(repair)
     assert course.best == (REFUSED, REFUSED)
-    assert not course.open(2)
+    assert not course.can_continue(2)
 
 
-def test_what_could_not_be_decided_is_not_repaired() -> None:
+def test_inconclusive_stages_are_not_repaired() -> None:
     timed_out = judged(Stage.PLAN, Diagnostic(code="Timeout", message="Too slow."), inconclusive=True)
-    assert not begin(Candidate(RIGHT, timed_out)).open(2)
+    assert not begin(Candidate(RIGHT, timed_out)).can_continue(2)
 
 
 @pytest.mark.parametrize(
@@ -102,11 +110,11 @@ def test_what_could_not_be_decided_is_not_repaired() -> None:
         (Candidate(RIGHT, judged(Stage.PARSE, finding())), False),
     ],
 )
-def test_a_repair_stays_when_it_is_better(repair: Candidate, kept: bool) -> None:
+def test_a_better_repair_is_kept(repair: Candidate, kept: bool) -> None:
     assert begin(REFUSED).after(repair).best[-1] is (repair if kept else REFUSED)
 
 
-def test_of_equal_repairs_the_one_that_changed_less_stays() -> None:
+def test_of_equal_repairs_the_smaller_change_wins() -> None:
     verdict = judged(Stage.VALIDATE, finding())
     much = Candidate(RIGHT + "# a\n# b\n# c\n", verdict)
     little = Candidate(RIGHT, verdict)
@@ -115,23 +123,23 @@ def test_of_equal_repairs_the_one_that_changed_less_stays() -> None:
     assert 0 == churn(REFUSED, REFUSED) < churn(REFUSED, little) < churn(REFUSED, much)
 
 
-def test_a_repair_that_loses_a_passed_stage_is_refused_however_much_it_gains() -> None:
+def test_a_repair_that_loses_a_passed_stage_is_refused() -> None:
     formatted = StageResult(stage=Stage.FORMAT, passed=True)
     first = Candidate(WRONG, REFUSED.verdict.model_copy(update={"stages": [formatted, *REFUSED.verdict.stages]}))
     untidy = formatted.model_copy(update={"passed": False})
     passes = judged()
     repair = Candidate(RIGHT, passes.model_copy(update={"stages": [untidy, *passes.stages], "passed": False}))
-    assert repair.standing > first.standing
+    assert repair.score > first.score
     assert begin(first).after(repair).best[-1] is first
 
 
-def test_a_finding_that_goes_with_its_resource_is_not_repaired() -> None:
+def test_deleting_the_resource_of_a_finding_is_no_repair() -> None:
     without = Candidate('resource "aws_vpc" "v" {\n  cidr_block = "10.0.0.0/16"\n}\n', judged())
     assert lost_resources(REFUSED, without) == {"aws_s3_bucket.b"}
     assert begin(REFUSED).after(without).best[-1] is REFUSED
 
 
-def test_resources_are_seen_in_a_text_that_cannot_be_read() -> None:
+def test_resources_are_found_in_a_text_with_syntax_errors() -> None:
     broken = Candidate(WRONG.rstrip().removesuffix("}"), judged(Stage.PARSE, finding()))
     assert broken.resources() == {"aws_s3_bucket.b": 1, "aws_vpc.v": 4}
     assert begin(broken).after(Candidate(BUCKET.format("bucket"), judged())).best[-1] is broken
@@ -139,7 +147,7 @@ def test_resources_are_seen_in_a_text_that_cannot_be_read() -> None:
     assert begin(broken).after(whole).best[-1] is whole
 
 
-def test_a_type_that_does_not_exist_may_become_one_that_does() -> None:
+def test_a_resource_of_an_unknown_type_may_change_its_type() -> None:
     unknown = Candidate(WRONG.replace("aws_vpc", "aws_vpcs"), judged(Stage.VALIDATE, finding(4, "InvalidResourceType")))
     assert lost_resources(unknown, REFUSED) == set()
     dropped = Candidate(BUCKET.format("bucket"), judged())

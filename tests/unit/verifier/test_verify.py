@@ -1,4 +1,4 @@
-"""Programs on their way through the stages."""
+"""The verifier: requests, stages, and failures of its own code."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 
 from loraform_api.verification import HousePolicy, Program, Stage, VerifyRequest
 from loraform_verifier import verify
-from loraform_verifier.hcl.configuration import Configuration, read
+from loraform_verifier.hcl.configuration import Configuration, read_program
 from loraform_verifier.hcl.normalise import Normalised
 from loraform_verifier.sandbox.isolation import IsolationError
-from loraform_verifier.terraform.validate import Outcome, Validator
+from loraform_verifier.terraform.validate import ValidateOutcome, Validator
 from loraform_verifier.verify import RequestError, Verifier
 
 
-def test_each_stage_is_announced_with_the_programs_that_come_to_it() -> None:
+def test_each_stage_is_announced_with_the_number_of_its_programs() -> None:
     told: list[tuple[Stage, int]] = []
     programs = [Program(id="good", text="locals {}\n"), Program(id="broken", text="locals {\n")]
     request = VerifyRequest(programs=programs, stages=[Stage.POLICY, Stage.PARSE], policy=HousePolicy())
@@ -25,27 +25,30 @@ def test_each_stage_is_announced_with_the_programs_that_come_to_it() -> None:
     ("request_", "words"),
     [
         (VerifyRequest(programs=[], stages=[Stage.POLICY]), "policy: the Policy stage needs a policy or packs"),
-        (VerifyRequest(programs=[], stages=[Stage.PARSE], packs=["package x"]), "packs: the Policy stage asks them"),
+        (
+            VerifyRequest(programs=[], stages=[Stage.PARSE], packs=["package x"]),
+            "packs: only the Policy stage evaluates packs",
+        ),
         (VerifyRequest(programs=[], stages=[Stage.PARSE], rewrite=True), "policy: `rewrite` needs a policy"),
-        (VerifyRequest(programs=[], stages=[Stage.POLICY], packs=["package x"]), "stages: Policy with `packs` reads"),
+        (VerifyRequest(programs=[], stages=[Stage.POLICY], packs=["package x"]), "stages: Policy with `packs` needs"),
     ],
 )
-def test_rules_that_nothing_would_ask_are_refused(request_: VerifyRequest, words: str) -> None:
+def test_contradictory_requests_are_refused(request_: VerifyRequest, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         Verifier().verify(request_)
 
 
 class _Fragile(Validator):
-    """A validator that is brought down by what says `poison`; it accepts everything else."""
+    """A validator that raises on programs with `poison` and accepts all others."""
 
     def __init__(self, error: Exception) -> None:
         self.error, self.runs = error, 0
 
-    def validate(self, programs: list[Normalised]) -> list[Outcome]:
+    def validate(self, programs: list[Normalised]) -> list[ValidateOutcome]:
         self.runs += 1
         if any(b"poison" in text for program in programs for text in program.files.values()):
             raise self.error
-        return [Outcome() for _ in programs]
+        return [ValidateOutcome() for _ in programs]
 
 
 def _with_poison(place: int, count: int) -> VerifyRequest:
@@ -53,7 +56,7 @@ def _with_poison(place: int, count: int) -> VerifyRequest:
     return VerifyRequest(programs=programs, stages=[Stage.PARSE, Stage.VALIDATE])
 
 
-def test_a_program_that_brings_a_stage_down_costs_its_neighbours_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_program_that_crashes_a_stage_does_not_affect_others(caplog: pytest.LogCaptureFixture) -> None:
     validator = _Fragile(KeyError("unforeseen"))
     verdicts = Verifier(validator=validator).verify(_with_poison(41, 100)).verdicts
     assert [verdict.id for verdict in verdicts if not verdict.passed] == ["41"]
@@ -68,18 +71,18 @@ def test_a_program_that_brings_a_stage_down_costs_its_neighbours_nothing(caplog:
 
 
 @pytest.mark.parametrize("error", [IsolationError("no filter"), OSError("no space"), MemoryError()])
-def test_what_befalls_the_machine_is_no_verdict_on_programs(error: Exception) -> None:
+def test_errors_of_the_machine_are_raised(error: Exception) -> None:
     with pytest.raises(type(error)):
         Verifier(validator=_Fragile(error)).verify(_with_poison(0, 2))
 
 
-def test_a_program_that_cannot_even_be_read_costs_its_neighbours_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_crashes_the_parser_does_not_affect_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def fragile(program: Program) -> Configuration:
         if "poison" in program.text:
             raise RecursionError
-        return read(program)
+        return read_program(program)
 
-    monkeypatch.setattr(verify, "read", fragile)
+    monkeypatch.setattr(verify, "read_program", fragile)
     good, poison = Verifier(validator=_Fragile(KeyError())).verify(_with_poison(1, 2)).verdicts
     assert good.passed
     assert [(r.stage, r.inconclusive, r.diagnostics[0].code) for r in poison.stages] == [

@@ -1,4 +1,4 @@
-"""`python -m loraform_verifier serve`: the entry point of the verifier's image."""
+"""`python -m loraform_verifier serve`: entry point of the verifier image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loraform_verifier.http.service import application
 from loraform_verifier.rego.evaluate import check_engine
 from loraform_verifier.sandbox.isolation import IsolationError, make_undumpable, remove_leftovers
 from loraform_verifier.schema.compact import SchemaError
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import (
     MIRROR_VARIABLE,
     MODULES_VARIABLE,
@@ -26,7 +26,7 @@ from loraform_verifier.verify import Verifier
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM. Exit status 2: no usable toolchain, no free port, or wrong usage."""
+    """Serve until SIGTERM. Exit status 2: no usable toolchain, no free port, or invalid arguments."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     try:
@@ -34,9 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         remove_leftovers()
         terraform = discover(options.terraform, options.mirror, options.modules)
         check_engine()
-        with ProviderKeeper(terraform) as keeper:
-            app = application(Verifier(terraform, keeper=keeper, packs=read_packs(options.packs)))
-            logging.getLogger(__name__).info("toolchain %s, pid %d", terraform.words().model_dump(), os.getpid())
+        with ProviderServers(terraform) as servers:
+            app = application(Verifier(terraform, servers=servers, packs=read_packs(options.packs)))
+            logging.getLogger(__name__).info("toolchain %s, pid %d", terraform.provenance().model_dump(), os.getpid())
             web.run_app(app, host=options.host, port=options.port, print=None, access_log=None)
     except (ToolchainError, SchemaError, PackError, IsolationError, OSError) as error:
         sys.stderr.write(f"loraform_verifier: {error}\n")
@@ -53,26 +53,28 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--mirror", help=f"unpacked provider mirror (default: ${MIRROR_VARIABLE}, then the usual folders)"
     )
-    serve.add_argument("--modules", help=f"module mirror (default: ${MODULES_VARIABLE}; without one, none)")
+    serve.add_argument("--modules", help=f"module mirror (default: ${MODULES_VARIABLE}; otherwise none)")
     serve.add_argument(
-        "--packs", type=Path, help="folder with a folder for each policy pack, its .rego file inside (default: none)"
+        "--packs",
+        type=Path,
+        help="folder with a subfolder for each policy pack that holds its .rego file (default: none)",
     )
     return parser
 
 
 class PackError(ValueError):
-    """A policy pack cannot be read; the message says which and why."""
+    """A policy pack cannot be read; the message names it and the reason."""
 
 
 def read_packs(folder: Path | None) -> dict[str, str]:
-    """Return the Rego modules below `folder` by the names of the folders they lie in."""
+    """Return Rego modules by the name of their folder in `folder`."""
     packs = {}
-    for place in sorted(folder.iterdir()) if folder else ():
-        files = sorted(place.glob("*.rego"))
+    for pack_folder in sorted(folder.iterdir()) if folder else ():
+        files = sorted(pack_folder.glob("*.rego"))
         if len(files) != 1:
-            raise PackError(f"--packs: {place} must hold one .rego file, it holds {len(files)}")
+            raise PackError(f"--packs: {pack_folder} must hold exactly one .rego file; it holds {len(files)}")
         try:
-            packs[place.name] = files[0].read_text(encoding="utf-8")
+            packs[pack_folder.name] = files[0].read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise PackError(f"--packs: {files[0]}: {error}") from error
     return packs

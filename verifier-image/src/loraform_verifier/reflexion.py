@@ -1,8 +1,8 @@
-"""Reflexion: what a model is told of a refused program, whether to ask again, and which candidate is kept. Pure.
+"""Reflexion: repair prompts from findings, the decision to ask again, and the choice of the best candidate. Pure.
 
-Gateway and evaluation go the same course, so that what is measured is what is served. Intent has no part in it: in an
-evaluation it is what was held out, and in serving nobody has written it down. Texts here are `main.tf` as it would be
-served, after the house-policy rewrite: lines of findings are lines of that.
+Evaluation measures it; the gateway does not serve it yet. Intent is never shown to the model: in an evaluation it is
+held out, and a request to the gateway has none. Texts are `main.tf` after the house-policy rewrite, as it would be
+served, and lines of findings refer to that text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from loraform_verifier.hcl.parse import parse
 
 MAX_FINDINGS = 5
 MAX_FINDING = 400
-"""Characters of one finding; what a message says beyond them is its program again."""
+"""Characters of one finding; longer messages only quote the program."""
 NO_SUCH_TYPE = "InvalidResourceType"
 REFUSED = "This program for it was refused:"
 REASONS = "Why:"
@@ -28,20 +28,20 @@ _RESOURCE = re.compile(r'^[ \t]*resource[ \t]+"([^"\n]+)"[ \t]+"([^"\n]+)"', re.
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A whole program and its verdict, which holds every stage that the course may know."""
+    """A program and its verdict."""
 
     text: str
     verdict: ProgramVerdict
 
     @classmethod
     def served(cls, text: str, verdict: ProgramVerdict) -> Candidate:
-        """Return an answer's program as it would be served: as its verdict rewrote it, where it did."""
+        """Return the candidate of an answer as it would be served: the rewritten program, if there is one."""
         served = text if verdict.rewritten is None else verdict.rewritten
         return cls(served, verdict.model_copy(update={"rewritten": None}))
 
     @property
     def results(self) -> list[StageResult]:
-        """What the stages said, in the order in which they ran, without Intent."""
+        """Results of the stages in the order in which they ran, without Intent."""
         return [result for result in self.verdict.stages if result.stage is not Stage.INTENT]
 
     @property
@@ -50,79 +50,79 @@ class Candidate:
 
     @property
     def findings(self) -> list[Diagnostic]:
-        """What is wrong, first what stopped the program. What a stage could not decide is no fault of the author's."""
+        """Diagnostics of the failed stages, the last stage first. Inconclusive stages are left out."""
         failed = [result for result in reversed(self.results) if not result.passed and not result.inconclusive]
         return [finding for result in failed for finding in result.diagnostics]
 
     @property
-    def standing(self) -> tuple[int, int]:
-        """How good it is, larger is better: stages passed, then fewer diagnostics."""
-        against = sum(len(result.diagnostics) for result in self.results if not result.passed)
-        return len(self.passed), -against
+    def score(self) -> tuple[int, int]:
+        """Sort key, larger is better: stages passed, then fewer diagnostics."""
+        diagnostics = sum(len(result.diagnostics) for result in self.results if not result.passed)
+        return len(self.passed), -diagnostics
 
     def resources(self) -> dict[str, int]:
-        """Return the addresses of its resources with their lines, as far as the text can be read."""
+        """Return line by resource address; a regular expression finds them in a text with syntax errors."""
         document = parse(self.text)
         if not document.problems:
             return {block.address: block.line for block in document.resources()}
-        found = _RESOURCE.finditer(self.text)
-        return {f"{match[1]}.{match[2]}": self.text.count("\n", 0, match.start()) + 1 for match in found}
+        matches = _RESOURCE.finditer(self.text)
+        return {f"{match[1]}.{match[2]}": self.text.count("\n", 0, match.start()) + 1 for match in matches}
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """The best candidate after each round; the first is the model's first answer."""
+class RepairHistory:
+    """The best candidate after each repair round; the first is the model's first answer."""
 
     best: tuple[Candidate, ...]
     stalled: bool = False
-    """The last round brought nothing: a greedy model would be asked, and would answer, the same again."""
+    """The last round brought no improvement: with greedy decoding the next prompt and answer would be the same."""
 
-    def open(self, rounds: int) -> bool:
-        """Say whether one more repair is worth its tokens, of at most `rounds`."""
+    def can_continue(self, rounds: int) -> bool:
+        """Return whether to ask for one more repair, of at most `rounds`."""
         return len(self.best) <= rounds and not self.stalled and bool(self.best[-1].findings)
 
-    def after(self, repair: Candidate | None) -> Course:
-        """Return the course after one more round; None stands for an answer that was cut off."""
-        kept = self.best[-1]
-        better = repair is not None and improves(repair, kept, self.best[0])
-        return replace(self, best=(*self.best, repair if repair and better else kept), stalled=not better)
+    def after(self, repair: Candidate | None) -> RepairHistory:
+        """Return the history after one more round; None stands for a truncated answer."""
+        current = self.best[-1]
+        better = repair is not None and improves(repair, current, self.best[0])
+        return replace(self, best=(*self.best, repair if repair and better else current), stalled=not better)
 
 
-def begin(first: Candidate) -> Course:
-    """Return the course of a first answer."""
-    return Course((first,))
+def begin(first: Candidate) -> RepairHistory:
+    """Return the history of a first answer."""
+    return RepairHistory((first,))
 
 
-def checks(stages: Sequence[Stage]) -> list[Stage]:
-    """Return the stages whose verdicts a course may know."""
+def visible_stages(stages: Sequence[Stage]) -> list[Stage]:
+    """Return the stages whose verdicts may be used for repairs: all but Intent."""
     return [stage for stage in stages if stage is not Stage.INTENT]
 
 
-def repair_input(asked: str, candidate: Candidate) -> str:
-    """Return what stands in the prompt's `### Input:` when a program is to be repaired; the instruction is unchanged.
+def repair_input(prompt_input: str, candidate: Candidate) -> str:
+    """Return the `### Input:` of the prompt for a repair; the instruction stays the same.
 
-    `asked` is the input of the prompt that the program answers, often empty.
+    `prompt_input` is the input of the original prompt, often empty.
     """
     findings = "\n".join(map(_line, candidate.findings[:MAX_FINDINGS]))
-    # Blank lines before the program stay: findings count them.
-    parts = (asked.strip(), f"{REFUSED}\n{candidate.text.rstrip()}", f"{REASONS}\n{findings}", ASK)
+    # Leading blank lines of the program stay, since the line numbers of findings count them.
+    parts = (prompt_input.strip(), f"{REFUSED}\n{candidate.text.rstrip()}", f"{REASONS}\n{findings}", ASK)
     return "\n\n".join(part for part in parts if part)
 
 
 def improves(repair: Candidate, kept: Candidate, first: Candidate) -> bool:
-    """Say whether `repair` takes the place of `kept`: better, and worse in nothing that `kept` had.
+    """Return whether `repair` replaces `kept`: a better score, no lost stage and no lost resource.
 
-    Among equals the one that changed less of `first` stands.
+    At equal scores the one that changes less of `first` wins.
     """
     if kept.passed - repair.passed or lost_resources(kept, repair):
         return False
-    return (*repair.standing, -churn(first, repair)) > (*kept.standing, -churn(first, kept))
+    return (*repair.score, -churn(first, repair)) > (*kept.score, -churn(first, kept))
 
 
 def lost_resources(before: Candidate, after: Candidate) -> set[str]:
-    """Return the addresses that `after` lacks: a finding that went with its resource was not repaired.
+    """Return the resource addresses that `after` lacks: deleting a resource is no repair of its findings.
 
-    A resource whose type does not exist may come back under another type and the same name.
+    A resource of an unknown type may come back under another type with the same name.
     """
     had, has = before.resources(), after.resources()
     unknown = {finding.line for finding in before.findings if finding.code == NO_SUCH_TYPE}
@@ -132,8 +132,8 @@ def lost_resources(before: Candidate, after: Candidate) -> set[str]:
 
 
 def churn(first: Candidate, other: Candidate) -> float:
-    """Return the share of lines that only one of them has, 0 to 1."""
-    # Lines by number, not by place: linear in the text, whatever a model wrote.
+    """Return the share of lines that only one of the two has, 0 to 1."""
+    # quick_ratio counts lines without aligning them, so it is linear for any text.
     return 1 - SequenceMatcher(None, first.text.splitlines(), other.text.splitlines()).quick_ratio()
 
 
@@ -143,6 +143,6 @@ def _name(address: str) -> str:
 
 def _line(finding: Diagnostic) -> str:
     file = finding.file or ("main.tf" if finding.line is not None else "")
-    place = f"{file}{'' if finding.line is None else f':{finding.line}'} ".lstrip()
+    location = f"{file}{'' if finding.line is None else f':{finding.line}'} ".lstrip()
     hint = f" ({finding.hint})" if finding.hint else ""
-    return " ".join(f"{place}{finding.code}: {finding.message}{hint}".split())[:MAX_FINDING]
+    return " ".join(f"{location}{finding.code}: {finding.message}{hint}".split())[:MAX_FINDING]

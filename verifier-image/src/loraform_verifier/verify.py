@@ -1,7 +1,8 @@
-"""The verifier as a library: programs in, verdicts out, stage by stage.
+"""The verifier as a library: it takes programs and returns verdicts.
 
-A program meets the asked stages in the order of `Stage` and stops at the first that it does not pass, except Format,
-which says nothing about what the program does. All programs that come to a stage go through it together.
+A program passes through the requested stages in the order of `Stage` and stops at the first one that it fails. Format
+stops no program, and neither does Schema where the provider's schema is unknown. Each stage runs once for all programs
+that reach it.
 """
 
 from __future__ import annotations
@@ -22,130 +23,130 @@ from loraform_api.verification import (
     VerifyRequest,
     VerifyResponse,
 )
-from loraform_verifier.hcl.configuration import Configuration, read
+from loraform_verifier.hcl.configuration import Configuration, read_program
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.policy.rewrite import rewrite
 from loraform_verifier.sandbox.isolation import IsolationError
-from loraform_verifier.stages.stages import Row, Stages, result
+from loraform_verifier.stages.stages import ProgramRow, Stages, result
 from loraform_verifier.terraform.batch import WAYS, parts
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.terraform.validate import Validator
 
 LOG = logging.getLogger(__name__)
 NO_TERRAFORM = Toolchain(terraform="none")
-NOT_THE_PROGRAM = (IsolationError, OSError, MemoryError)
-"""What befalls the machine: no verdict on any program."""
+MACHINE_ERRORS = (IsolationError, OSError, MemoryError)
+"""Errors of the machine, not of a program: they are raised, and no program gets a verdict."""
 WITH_TERRAFORM = (Stage.FORMAT, Stage.VALIDATE, Stage.PLAN)
 
 
 class RequestError(ValueError):
-    """The request asks for something that cannot be done; the message names the field and what to change."""
+    """The request contradicts itself; the message names the field and what to change."""
 
 
 class Verifier:
-    """Verifies programs. Without a toolchain every stage but Format, Validate and what needs a plan works."""
+    """Verifies programs. Without a toolchain, Format, Validate and the stages that need a plan are not available."""
 
     def __init__(
         self,
         terraform: Terraform | None = None,
         validator: Validator | None = None,
         *,
-        keeper: ProviderKeeper | None = None,
+        servers: ProviderServers | None = None,
         packs: Mapping[str, str] | None = None,
     ) -> None:
-        """`validator` is made from `terraform` unless given; with a `keeper`, providers live on between requests.
-        `packs` are Rego modules by name that Policy asks of every plan, beside those of the request.
+        """With `servers`, providers keep running between requests. The default `validator` uses `terraform`.
 
-        Raises SchemaError where a schema file that the environment names cannot be used.
+        `packs` are Rego modules by name, which Policy evaluates on every plan beside those of the request.
+        Raises SchemaError for an unusable schema file in the environment.
         """
         digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (packs or {}).items()}
-        words = terraform.words() if terraform else NO_TERRAFORM
-        self.toolchain = words.model_copy(update={"packs": digests})
-        self._stages = Stages(terraform, validator, keeper, tuple((packs or {}).values()))
+        toolchain = terraform.provenance() if terraform else NO_TERRAFORM
+        self.toolchain = toolchain.model_copy(update={"packs": digests})
+        self._stages = Stages(terraform, validator, servers, tuple((packs or {}).values()))
 
     def verify(
         self, request: VerifyRequest, *, beginning: Callable[[Stage, int], None] = lambda _stage, _programs: None
     ) -> VerifyResponse:
-        """Run the asked stages; `beginning` is told of each, with the number of programs that have come to it.
+        """Run the requested stages. `beginning` is called before each one with the number of programs that reach it.
 
-        Raises RequestError for a contradictory request, IsolationError without a sandbox.
+        Raises RequestError for a contradictory request, IsolationError if children cannot be confined.
         """
         started = time.monotonic()
-        for mistake in self._mistakes(request):
-            raise RequestError(mistake)
-        rows = [_begun(program, request) for program in request.programs]
+        for error in self._request_errors(request):
+            raise RequestError(error)
+        rows = [_parsed_row(program, request) for program in request.programs]
         for stage in (stage for stage in Stage if stage in request.stages):
-            left = [row for row in rows if row.open]
-            beginning(stage, len(left))
-            self._run(stage, left, request)
+            remaining = [row for row in rows if row.open]
+            beginning(stage, len(remaining))
+            self._run(stage, remaining, request)
         seconds = round(time.monotonic() - started, 3)
         return VerifyResponse(verdicts=[row.verdict() for row in rows], seconds=seconds, toolchain=self.toolchain)
 
-    def _run(self, stage: Stage, rows: list[Row], request: VerifyRequest) -> None:
+    def _run(self, stage: Stage, rows: list[ProgramRow], request: VerifyRequest) -> None:
         started = time.monotonic()
         results = self._results(stage, rows, request)
-        for row, found in zip(rows, results, strict=True):
-            row.results.append(found)
+        for row, stage_result in zip(rows, results, strict=True):
+            row.results.append(stage_result)
             row.seconds += (time.monotonic() - started) / len(rows)
 
-    def _results(self, stage: Stage, rows: Sequence[Row], request: VerifyRequest) -> list[StageResult]:
-        """Run a stage. A program that brings it down is found by division and has no verdict; its neighbours have."""
+    def _results(self, stage: Stage, rows: Sequence[ProgramRow], request: VerifyRequest) -> list[StageResult]:
+        """Run a stage. If it raises, split the rows to find the culprit; all other programs keep their verdicts."""
         try:
             return self._stages.run(stage, rows, request)
-        except NOT_THE_PROGRAM:
+        except MACHINE_ERRORS:
             raise
         except Exception:
             if len(rows) == 1:
-                return [_broken_down(stage, rows[0].program)]
+                return [_internal_error(stage, rows[0].program)]
             return [r for part in parts(list(rows), WAYS) for r in self._results(stage, part, request)]
 
-    def _mistakes(self, request: VerifyRequest) -> Iterator[str]:
-        asked = set(request.stages)
+    def _request_errors(self, request: VerifyRequest) -> Iterator[str]:
+        stages = set(request.stages)
         for stage in WITH_TERRAFORM:
-            if stage in asked and not self._stages.can(stage):
-                yield f"stages: {stage} needs a terraform binary and a provider mirror; give both or leave it out"
+            if stage in stages and not self._stages.available(stage):
+                yield f"stages: {stage} needs a terraform binary and a provider mirror; give both or remove the stage"
         if request.policy is None and request.rewrite:
-            yield "policy: `rewrite` needs a policy; give one or leave it out"
-        if request.policy is None and not request.packs and Stage.POLICY in asked:
-            yield "policy: the Policy stage needs a policy or packs; give one or leave it out"
-        if request.packs and Stage.POLICY not in asked:
-            yield "packs: the Policy stage asks them; add it to the stages"
-        if Stage.PLAN in asked and Stage.VALIDATE not in asked:
-            yield "stages: Plan needs Validate; add it"
-        if Stage.PLAN not in asked:
-            needing = [str(s) for s in ON_PLAN if s in asked]
-            needing += ["Intent of programs with `rego`"] * (
-                Stage.INTENT in asked and any(p.rego for p in request.programs)
+            yield "policy: `rewrite` needs a policy; give one or turn `rewrite` off"
+        if request.policy is None and not request.packs and Stage.POLICY in stages:
+            yield "policy: the Policy stage needs a policy or packs; give one or remove the stage"
+        if request.packs and Stage.POLICY not in stages:
+            yield "packs: only the Policy stage evaluates packs; add Policy to the stages"
+        if Stage.PLAN in stages and Stage.VALIDATE not in stages:
+            yield "stages: Plan needs Validate; add Validate"
+        if Stage.PLAN not in stages:
+            needs_plan = [str(s) for s in ON_PLAN if s in stages]
+            needs_plan += ["Intent of programs with `rego`"] * (
+                Stage.INTENT in stages and any(p.rego for p in request.programs)
             )
-            needing += ["Policy with `packs`"] * (Stage.POLICY in asked and bool(request.packs))
-            if needing:
-                yield f"stages: {needing[0]} reads a plan; add Plan"
+            needs_plan += ["Policy with `packs`"] * (Stage.POLICY in stages and bool(request.packs))
+            if needs_plan:
+                yield f"stages: {needs_plan[0]} needs a plan; add Plan"
 
 
-def _begun(program: Program, request: VerifyRequest) -> Row:
+def _parsed_row(program: Program, request: VerifyRequest) -> ProgramRow:
     try:
         return _row(program, request)
-    except NOT_THE_PROGRAM:
+    except MACHINE_ERRORS:
         raise
     except Exception:
         first = next(stage for stage in Stage if stage in request.stages)
-        return Row(program, Configuration({}), results=[_broken_down(first, program)])
+        return ProgramRow(program, Configuration({}), results=[_internal_error(first, program)])
 
 
-def _broken_down(stage: Stage, program: Program) -> StageResult:
-    """Return the result of a program that our own code fails on, as its exception is handled; it is told in the log."""
+def _internal_error(stage: Stage, program: Program) -> StageResult:
+    """Log the current exception and return the result of the program that caused it in the verifier's own code."""
     LOG.exception("the verifier failed in %s on program %r", stage, program.id)
-    message = "The verifier itself failed on this program; its log says where."
+    message = "The verifier failed on this program with an internal error; its log has the traceback."
     return result(stage, [], Diagnostic(code="InternalError", message=message))
 
 
-def _row(program: Program, request: VerifyRequest) -> Row:
-    configuration = read(program)
+def _row(program: Program, request: VerifyRequest) -> ProgramRow:
+    configuration = read_program(program)
     if not request.rewrite or request.policy is None or configuration.problems:
-        return Row(program, configuration)
+        return ProgramRow(program, configuration)
     rewritten = _rewritten(configuration, request.policy)
-    return Row(program, Configuration({name: parse(text) for name, text in rewritten.items()}), rewritten)
+    return ProgramRow(program, Configuration({name: parse(text) for name, text in rewritten.items()}), rewritten)
 
 
 def _rewritten(configuration: Configuration, policy: HousePolicy) -> dict[str, str]:

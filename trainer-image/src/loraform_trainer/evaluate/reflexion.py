@@ -17,7 +17,7 @@ from loraform_trainer.evaluate.arms import Arm, Row, Scored, effect
 from loraform_trainer.evaluate.engine import Generated, together
 from loraform_trainer.evaluate.judging import Judge, Question, Told
 from loraform_verifier import reflexion
-from loraform_verifier.reflexion import Candidate, Course
+from loraform_verifier.reflexion import Candidate, RepairHistory
 
 Generate = Callable[[Arm, str, str, int], Awaitable[Generated]]
 """Asks an arm for an answer: instruction, input, and which drawn answer it is (0: the greedy one)."""
@@ -36,7 +36,7 @@ class Trail:
     """All that was done for one row whose first answer was whole."""
 
     first: Scored
-    course: Course
+    course: RepairHistory
     repairs: list[Attempt] = field(default_factory=list)
     drawn: list[Attempt] = field(default_factory=list)
     outcomes: dict[str, bool] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Trail:
     def drawn_best(self) -> Candidate:
         """The best of first and drawn answers by what the course may know; among equals the earliest."""
         candidates = [self.course.best[0], *(a.candidate for a in self.drawn if a.candidate)]
-        return max(candidates, key=lambda candidate: candidate.standing)
+        return max(candidates, key=lambda candidate: candidate.score)
 
     def passed(self, candidate: Candidate) -> bool:
         return self.outcomes[candidate.text]
@@ -77,7 +77,7 @@ class Measurement:
         candidates = await self._candidates([(s, s.text) for s in whole])
         trails = [Trail(s, reflexion.begin(c)) for s, c in zip(whole, candidates, strict=True)]
         for _ in range(self._rounds):
-            await self._round([trail for trail in trails if trail.course.open(self._rounds)])
+            await self._round([trail for trail in trails if trail.course.can_continue(self._rounds)])
         await self._draw(trails)
         await self._judge_chosen(trails)
         return trails
@@ -127,7 +127,7 @@ class Measurement:
 
     async def _candidates(self, answers: Sequence[tuple[Scored, str]]) -> list[Candidate]:
         """Return the programs as they would be served, judged by what the course may know."""
-        questions = [Question(text, tuple(reflexion.checks(first.row.stages))) for first, text in answers]
+        questions = [Question(text, tuple(reflexion.visible_stages(first.row.stages))) for first, text in answers]
         verdicts = await self._judge.verdicts(questions, rewrite=self._judge.rewrites, told=self._step())
         return [Candidate.served(question.text, verdicts[question]) for question in questions]
 

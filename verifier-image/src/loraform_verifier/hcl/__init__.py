@@ -1,1 +1,1 @@
-"""A program's text: parse it, read values, edit it, normalise it."""
+"""HCL: parse programs, read literal values, edit the text, normalise for Terraform."""

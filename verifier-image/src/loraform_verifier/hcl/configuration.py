@@ -1,6 +1,6 @@
-"""A program's files, read: its root module and the local modules that it brings along.
+"""The parsed files of a program: its root module and its local modules.
 
-Terraform reads a folder as one module, whatever its files are called; so do we.
+As in Terraform, all files of a folder are one module.
 """
 
 from __future__ import annotations
@@ -11,62 +11,62 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from loraform_api.verification import Diagnostic, Program
-from loraform_verifier.hcl.parse import Block, Document, parse
+from loraform_verifier.hcl.parse import Document, HclBlock, parse
 
 MAIN_FILE = "main.tf"
 OVERRIDE = re.compile(r"(?:^|[/_])override\.tf$")
-"""Names of files that Terraform merges into the others."""
+"""Names of override files, which Terraform merges into the other files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Documents by their path in the program, for example `main.tf` or `modules/network/main.tf`."""
+    """Parsed files by path in the program, for example `main.tf` or `modules/network/main.tf`."""
 
     documents: dict[str, Document]
 
     @property
     def problems(self) -> list[Diagnostic]:
-        """What keeps the files from being read."""
-        return [found for name, document in self.documents.items() for found in placed(name, document.problems)]
+        """The problems of all files, each with its file."""
+        return [problem for name, document in self.documents.items() for problem in with_file(name, document.problems)]
 
     def module(self, folder: str = "") -> dict[str, Document]:
-        """Return the documents of one folder; the root module's by default."""
+        """Return the files of one folder, by default of the root module."""
         return {name: document for name, document in self.documents.items() if folder_of(name) == folder}
 
-    def blocks(self, folder: str = "") -> Iterator[Block]:
-        """Yield the blocks of one folder's module."""
+    def blocks(self, folder: str = "") -> Iterator[HclBlock]:
+        """Yield the blocks of the module in a folder."""
         for document in self.module(folder).values():
             yield from document.blocks
 
     @property
     def folders(self) -> list[str]:
-        """The folders that hold files; the root module's is the empty string."""
+        """The folders that hold files; the root module is the empty string."""
         return sorted({folder_of(name) for name in self.documents})
 
 
-def read(program: Program) -> Configuration:
-    """Read a program's files; `main.tf` is left out when it is empty and others stand for it."""
+def read_program(program: Program) -> Configuration:
+    """Parse the files of a program. An empty `main.tf` is left out if there are other files."""
     texts = {MAIN_FILE: program.text} if program.text or not program.files else {}
     return Configuration({name: parse(text) for name, text in sorted((texts | program.files).items())})
 
 
-def single(text: str) -> Configuration:
-    """Return the configuration of one text."""
+def single_file(text: str) -> Configuration:
+    """Return the configuration of a program that is one file."""
     return Configuration({MAIN_FILE: parse(text)})
 
 
-def placed(file: str, found: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Return findings with the file they were made in."""
-    return [diagnostic.model_copy(update={"file": file}) for diagnostic in found]
+def with_file(file: str, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Return copies of diagnostics with `file` set."""
+    return [diagnostic.model_copy(update={"file": file}) for diagnostic in diagnostics]
 
 
 def folder_of(name: str) -> str:
-    """Return the folder of a file's path, empty for the root module."""
+    """Return the folder of a path; empty for the root module."""
     return name.rpartition("/")[0]
 
 
-def resolved(folder: str, source: str) -> str | None:
-    """Return the folder that a local module source means, seen from `folder`; None when it lies outside."""
+def resolve_folder(folder: str, source: str) -> str | None:
+    """Resolve a local module source against `folder`; None if it leaves the program."""
     parts: list[str] = [part for part in folder.split("/") if part]
     for part in PurePosixPath(source).parts:
         if part == "..":

@@ -1,4 +1,4 @@
-"""The value of an expression where it can be read off the syntax tree: strings, numbers, bools, null."""
+"""Values of literal expressions: strings, numbers, bools and null."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loraform_verifier.hcl.tree import children, text_of
 
 
 class Special(Enum):
-    """What an expression may be besides a scalar."""
+    """Marker for an expression that has no literal value."""
 
     UNKNOWN = "not a literal"
 
@@ -28,7 +28,7 @@ _PLAIN = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 
 
 def inner(node: Node) -> Node:
-    """Return what an expression wraps: parentheses and single-child layers removed."""
+    """Return the innermost node, without parentheses and layers that have a single child."""
     while node.type in ("expression", "collection_value", "literal_value", "operation"):
         named = [child for child in node.named_children if child.type != "comment"]
         if len(named) != 1:
@@ -38,7 +38,7 @@ def inner(node: Node) -> Node:
 
 
 def literal(node: Node) -> Value:
-    """Return the value of a literal expression; UNKNOWN for anything that must be evaluated."""
+    """Return the value of a literal expression; UNKNOWN if it must be evaluated."""
     node = inner(node)
     text = text_of(node)
     match node.type:
@@ -57,7 +57,7 @@ def literal(node: Node) -> Value:
 
 
 def unescape(text: str) -> str:
-    """Return a quoted string's value from its source text."""
+    """Return the value of a quoted string from its source text."""
     return _ESCAPE.sub(_unescaped, text)
 
 
@@ -70,13 +70,13 @@ def escape(value: str) -> str:
 
 
 def canonical(value: str) -> str:
-    """Return one spelling for a value written as in Terraform: `1.0` and `1` are the same number."""
+    """Return the canonical spelling of a value, so that `1.0` equals `1`."""
     number = _number(value)
     return _plain(number) if isinstance(number, Decimal) and number.is_finite() else value
 
 
 def as_string(value: Value) -> str | None:
-    """Return a literal as Terraform converts it to a string; None for null and for what is no literal."""
+    """Return a literal converted to a string as Terraform does; None for null and UNKNOWN."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -90,7 +90,7 @@ def as_string(value: Value) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One `key = value` of an object constructor; the key is None where it must be evaluated."""
+    """One `key = value` of an object constructor; the key is None if it must be evaluated."""
 
     key: str | None
     value: Node
@@ -98,7 +98,7 @@ class Element:
 
 
 def object_elements(node: Node) -> list[Element] | None:
-    """Return the elements of an object constructor; None when the expression is something else."""
+    """Return the elements of an object constructor; None for any other expression."""
     node = inner(node)
     if node.type != "object":
         return None
@@ -136,7 +136,7 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 def _key(node: Node) -> str | None:
-    # A bare word is its own name, except in parentheses, where it is a reference.
+    # A bare word is a string key; in parentheses it is a reference.
     if text_of(node).startswith("("):
         return as_string(literal(node))
     word = inner(node)

@@ -1,7 +1,7 @@
-"""Which modules a program may call: those in its own files, and those of the module mirror. Nothing is downloaded.
+"""Resolution of `module` blocks: to the program's own files or to the module mirror. Nothing is downloaded.
 
-A mirror is a folder `HOST/NAMESPACE/NAME/PROVIDER/VERSION` of unpacked modules that the operator of the verifier has
-chosen; as with providers, what does not lie there does not exist.
+A mirror holds unpacked modules in folders `HOST/NAMESPACE/NAME/PROVIDER/VERSION`. Modules that are not in it do not
+exist.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loraform_api.verification import Diagnostic
-from loraform_verifier.hcl.configuration import Configuration, placed, resolved
+from loraform_verifier.hcl.configuration import Configuration, resolve_folder, with_file
 from loraform_verifier.hcl.literals import literal
-from loraform_verifier.hcl.parse import Block, Document, parse
+from loraform_verifier.hcl.parse import Document, HclBlock, parse
 from loraform_verifier.hcl.versions import order, satisfies
 
 MIRRORED = ".mirrored"
-"""Folder in a program's own where mirrored modules are linked; no file of a program can begin with a dot."""
+"""Folder of a program in which mirrored modules are linked; no file of a program can begin with a dot."""
 LOCAL = ("./", "../")
 MAX_CALLS = 100
 MAX_DEPTH = 6
@@ -26,60 +26,60 @@ _REGISTRY_SOURCE = re.compile(r"^(?:([a-z0-9.-]+\.[a-z]+)/)?([\w-]+)/([\w-]+)/([
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A `module` block that can be followed: an entry of terraform's module manifest."""
+class ModuleCall:
+    """A resolved `module` block: an entry of terraform's module manifest."""
 
     key: str
-    """The names of the calls that lead here, joined by dots."""
+    """The names of the calls from the root module to this one, joined by dots."""
     source: str
-    """As the manifest wants it: a registry address is written with its host."""
+    """As in the manifest: a registry address includes its host."""
     folder: str
-    """Where the module lies, seen from the program's root."""
-    block: Block
+    """Folder of the module, relative to the program's root."""
+    block: HclBlock
     file: str
-    """Where the block stands; of a mirrored module, the name alone."""
+    """File of the block; for a block of a mirrored module, the file name only."""
     version: str | None = None
 
 
 @dataclass(slots=True)
 class Modules:
-    """What a program's `module` blocks mean here."""
+    """The resolved and refused `module` blocks of a program."""
 
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ModuleCall] = field(default_factory=list)
     links: dict[str, Path] = field(default_factory=dict)
-    """Folders to link: path in the program to folder of the mirror."""
+    """Links to create: path in the program to folder in the mirror."""
     refused: list[Diagnostic] = field(default_factory=list)
-    _read: dict[str, dict[str, Document]] = field(default_factory=dict)
-    """What was read of the mirror, by folder."""
+    _mirrored_documents: dict[str, dict[str, Document]] = field(default_factory=dict)
+    """Cache of parsed mirror modules by folder."""
 
-    def linked(self, folder: str) -> Path | None:
-        """Return where in the mirror a folder of the program lies; None when it is none of those linked."""
-        for link, place in self.links.items():
+    def mirror_folder(self, folder: str) -> Path | None:
+        """Return the mirror folder that a folder of the program is linked to; None if it is not linked."""
+        for link, target in self.links.items():
             if folder == link or folder.startswith(f"{link}/"):
-                return place / folder[len(link) :].lstrip("/")
+                return target / folder[len(link) :].lstrip("/")
         return None
 
     def documents(self, configuration: Configuration, folder: str) -> dict[str, Document]:
-        """Return the files of the module in a folder, of the program's own or of the mirror."""
-        place = self.linked(folder)
-        if place is None:
+        """Return the parsed files of the module in a folder, from the program or from the mirror."""
+        mirrored = self.mirror_folder(folder)
+        if mirrored is None:
             return configuration.module(folder)
-        if folder not in self._read:
-            files = sorted(place.glob("*.tf"))
-            self._read[folder] = {file.name: parse(file.read_text(encoding="utf-8")) for file in files}
-        return self._read[folder]
+        if folder not in self._mirrored_documents:
+            files = sorted(mirrored.glob("*.tf"))
+            self._mirrored_documents[folder] = {file.name: parse(file.read_text(encoding="utf-8")) for file in files}
+        return self._mirrored_documents[folder]
 
-    def blocks(self, configuration: Configuration, folder: str) -> Iterator[Block]:
+    def blocks(self, configuration: Configuration, folder: str) -> Iterator[HclBlock]:
         """Yield the blocks of the module in a folder."""
         for document in self.documents(configuration, folder).values():
             yield from document.blocks
 
 
 def modules_of(configuration: Configuration, registry: str, mirror: Path | None) -> Modules:
-    """Follow all `module` blocks. `registry` is the host that an address without one means."""
-    found = Modules()
-    _follow(_Walk(configuration, registry, mirror, found), "", "", 0)
-    return found
+    """Resolve all `module` blocks. `registry` is the default host of registry addresses."""
+    modules = Modules()
+    _follow(_Walk(configuration, registry, mirror, modules), "", "", 0)
+    return modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,37 +87,37 @@ class _Walk:
     configuration: Configuration
     registry: str
     mirror: Path | None
-    found: Modules
+    modules: Modules
 
-    def calls_in(self, folder: str) -> Iterator[tuple[str, Block]]:
-        """Yield (file, block) of the `module` blocks in a folder of the program or of the mirror."""
-        for file, document in self.found.documents(self.configuration, folder).items():
+    def calls_in(self, folder: str) -> Iterator[tuple[str, HclBlock]]:
+        """Yield (file, block) for each `module` block in a folder of the program or the mirror."""
+        for file, document in self.modules.documents(self.configuration, folder).items():
             yield from ((file, block) for block in document.blocks if block.type == "module" and block.labels)
 
     def exists(self, folder: str) -> bool:
-        return any(self.configuration.module(folder)) or self.found.linked(folder) is not None
+        return any(self.configuration.module(folder)) or self.modules.mirror_folder(folder) is not None
 
 
 def _follow(walk: _Walk, folder: str, prefix: str, depth: int) -> None:
     for file, block in walk.calls_in(folder):
-        if depth >= MAX_DEPTH or len(walk.found.calls) >= MAX_CALLS:
+        if depth >= MAX_DEPTH or len(walk.modules.calls) >= MAX_CALLS:
             limits = f"Modules may nest {MAX_DEPTH} deep, {MAX_CALLS} calls in all."
-            walk.found.refused += placed(file, [_refusal(block, limits)])
+            walk.modules.refused += with_file(file, [_refusal(block, limits)])
             return
         call = _call(walk, folder, prefix, file, block)
         if call is None:
             continue
         if isinstance(call, Diagnostic):
-            walk.found.refused += placed(file, [call])
+            walk.modules.refused += with_file(file, [call])
             continue
-        walk.found.calls.append(call)
+        walk.modules.calls.append(call)
         _follow(walk, call.folder, f"{call.key}.", depth + 1)
 
 
-def _call(walk: _Walk, folder: str, prefix: str, file: str, block: Block) -> Call | Diagnostic | None:
+def _call(walk: _Walk, folder: str, prefix: str, file: str, block: HclBlock) -> ModuleCall | Diagnostic | None:
     argument = block.attribute("source")
     if argument is None:
-        return None  # a mistake, and no matter of where modules come from
+        return None  # the Schema and Validate stages report the missing argument
     source = literal(argument.value)
     key = prefix + block.labels[0]
     if not isinstance(source, str):
@@ -126,49 +126,45 @@ def _call(walk: _Walk, folder: str, prefix: str, file: str, block: Block) -> Cal
         inside = local_folder(folder, block)
         if inside is None or not walk.exists(inside):
             return _refusal(block, f"Module source {source[:100]!r} is not among the program's files.")
-        return Call(key, source, inside, block, file)
+        return ModuleCall(key, source, inside, block, file)
     return _mirrored(walk, key, source, file, block)
 
 
-def local_folder(folder: str, block: Block) -> str | None:
-    """Return the folder of the local module that a block in `folder` calls; None for others, and beyond the root."""
+def local_folder(folder: str, block: HclBlock) -> str | None:
+    """Return the folder of the local module that a block in `folder` calls; None for any other source."""
     argument = block.attribute("source")
     source = literal(argument.value) if argument else None
-    return resolved(folder, source) if isinstance(source, str) and source.startswith(LOCAL) else None
+    return resolve_folder(folder, source) if isinstance(source, str) and source.startswith(LOCAL) else None
 
 
-def _mirrored(walk: _Walk, key: str, source: str, file: str, block: Block) -> Call | Diagnostic:
+def _mirrored(walk: _Walk, key: str, source: str, file: str, block: HclBlock) -> ModuleCall | Diagnostic:
     match = _REGISTRY_SOURCE.match(source)
     if match is None or walk.mirror is None:
-        return _refusal(
-            block,
-            f"Module source {source[:100]!r} is not allowed: modules come from the program's own files{_or(walk)}.",
-        )
+        origins = "the program's own files" + ("" if walk.mirror is None else " or the module mirror")
+        return _refusal(block, f"Module source {source[:100]!r} is not allowed: modules come from {origins}.")
     host, namespace, name, provider, inside = match.groups()
-    place = walk.mirror / (host or walk.registry) / namespace / name / provider
-    wanted = block.attribute("version")
-    constraint = literal(wanted.value) if wanted else ""
-    versions = sorted((p.name for p in place.iterdir() if p.is_dir()), key=order) if place.is_dir() else []
-    fitting = [v for v in versions if isinstance(constraint, str) and satisfies(v, constraint)]
-    if not fitting:
-        there = f"it has {', '.join(versions)}" if versions else "it has none"
-        return _refusal(block, f"Module {source[:100]!r} is not in the mirror in a version that fits; {there}.")
-    link = f"{MIRRORED}/{namespace}-{name}-{provider}-{fitting[-1]}"
-    walk.found.links[link] = place / fitting[-1]
+    module_folder = walk.mirror / (host or walk.registry) / namespace / name / provider
+    argument = block.attribute("version")
+    constraint = literal(argument.value) if argument else ""
+    versions = (
+        sorted((p.name for p in module_folder.iterdir() if p.is_dir()), key=order) if module_folder.is_dir() else []
+    )
+    matching = [v for v in versions if isinstance(constraint, str) and satisfies(v, constraint)]
+    if not matching:
+        available = f"it has {', '.join(versions)}" if versions else "it has none"
+        return _refusal(block, f"The module mirror has no matching version of {source[:100]!r}; {available}.")
+    link = f"{MIRRORED}/{namespace}-{name}-{provider}-{matching[-1]}"
+    walk.modules.links[link] = module_folder / matching[-1]
     address = f"{host or walk.registry}/{namespace}/{name}/{provider}"
-    return Call(
+    return ModuleCall(
         key,
         address + (f"//{inside}" if inside else ""),
         f"{link}/{inside}".rstrip("/") if inside else link,
         block,
         file,
-        fitting[-1],
+        matching[-1],
     )
 
 
-def _or(walk: _Walk) -> str:
-    return "" if walk.mirror is None else " or the module mirror"
-
-
-def _refusal(block: Block, message: str) -> Diagnostic:
+def _refusal(block: HclBlock, message: str) -> Diagnostic:
     return Diagnostic(code="BlockedByPolicy", message=f"module.{block.labels[0]}: {message}", line=block.line)

@@ -1,9 +1,9 @@
-"""Makes a program judgeable in our setting: its own settings taken out, what it needs from outside listed.
+"""Normalisation of a program for Terraform: its own settings are removed, and its needs are listed.
 
-`terraform` and `provider` blocks are overwritten with spaces, so that every line number stands. Provider configuration
-is always ours. What stood in the program's own is left as a local value that nothing reads, where a resource uses it:
-so terraform judges the expressions where they stand, and none acts. The program keeps its aliases: in the root module
-ours feeds them, in others they are the default configuration.
+`terraform` and `provider` blocks are overwritten with spaces, so line numbers stay. The provider configuration is
+always the verifier's. If a resource uses a provider block of the program, that block becomes a local value that nothing
+reads: terraform checks its expressions, and they have no effect. The program keeps its aliases: in the root module the
+verifier's configuration is passed to them, in other modules they become the default configuration.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from pathlib import Path
 from tree_sitter import Node
 
 from loraform_verifier.hcl.configuration import Configuration, folder_of
-from loraform_verifier.hcl.edits import Edit, edited
+from loraform_verifier.hcl.edits import Edit, apply_edits
 from loraform_verifier.hcl.literals import inner, literal, object_elements
-from loraform_verifier.hcl.modules import Call, Modules
-from loraform_verifier.hcl.parse import Attribute, Block, Document
+from loraform_verifier.hcl.modules import ModuleCall, Modules
+from loraform_verifier.hcl.parse import Attribute, Document, HclBlock
 from loraform_verifier.hcl.provider_blocks import (
     Reference,
-    configured_by,
+    declared_reference,
     is_proxy,
-    named_in,
-    reference,
-    required,
-    typed,
-    uses,
+    named_providers,
+    parse_reference,
+    provider_typed,
+    required_entries,
+    used_references,
 )
 from loraform_verifier.hcl.tree import children, text_of
 
 BLANKED = ("terraform", "provider", "backend")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-"""A name as Terraform takes it, to be matched whole."""
+"""A Terraform identifier, for `fullmatch`."""
 _RESERVED = {"source", "version", "providers", "count", "for_each", "depends_on", "lifecycle", "locals"}
 _PATH = b"path.module"
 _BINDS_PATH = re.compile(rb"(?:\bfor\s+|,\s*)path\s*(?:,|in\b)")
@@ -45,33 +45,33 @@ Aliases = frozenset[Reference]
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
-    """A program ready for Terraform, and what its parent must provide."""
+    """A program ready for Terraform, and what its root module must provide."""
 
     files: dict[str, bytes]
-    """By path in the program."""
+    """Text by path in the program."""
     providers: frozenset[str]
-    """Providers that it names, as `named_in` does: `aws`, or `aws = custom/aws`."""
+    """Providers that it names, as `named_providers` yields them: `aws`, or `aws = custom/aws`."""
     aliases: Aliases = frozenset()
     """Declared (provider, alias) pairs."""
     inputs: frozenset[str] = frozenset()
     """Variables without a default."""
     root_only: bool = False
-    """It may break a rule that holds for root modules alone: outputs of sensitive or ephemeral values."""
-    calls: Sequence[Call] = ()
-    """The modules it calls."""
+    """It may break a rule of root modules only (outputs of sensitive or ephemeral values), so it must run alone."""
+    calls: Sequence[ModuleCall] = ()
+    """The modules that it calls."""
     links: dict[str, Path] = field(default_factory=dict)
-    """Mirrored modules to link: path in the program to folder."""
+    """Links to create: path in the program to folder in the module mirror."""
     inner_aliases: dict[str, Aliases] = field(default_factory=dict)
-    """Aliases that the modules in its folders expect from their callers."""
+    """By folder, the aliases that its module expects from its caller."""
 
     @property
     def needs(self) -> frozenset[str]:
-        """Local names of all providers that a run starts: also of those that have an alias alone."""
+        """Local names of all providers that a run starts, including those with an alias only."""
         return self.providers | {name for name, _ in self.aliases}
 
 
 def normalise(configuration: Configuration, modules: Modules | None = None) -> Normalised:
-    """Take out what is ours to decide and list the program's needs. The configuration has no problems."""
+    """Normalise a program. The configuration must have no problems."""
     modules = modules or Modules()
     root = list(configuration.blocks())
     folders = {*configuration.folders, *(call.folder for call in modules.calls)}
@@ -79,7 +79,9 @@ def normalise(configuration: Configuration, modules: Modules | None = None) -> N
     expected.pop("", None)
     return Normalised(
         files=_files(configuration, modules),
-        providers=frozenset(n for folder in folders for n in named_in(list(modules.blocks(configuration, folder)))),
+        providers=frozenset(
+            n for folder in folders for n in named_providers(list(modules.blocks(configuration, folder)))
+        ),
         aliases=frozenset(_aliases(root)),
         inputs=frozenset(_inputs(root)),
         root_only=_root_only(configuration.module().values()),
@@ -90,46 +92,46 @@ def normalise(configuration: Configuration, modules: Modules | None = None) -> N
 
 
 def _files(configuration: Configuration, modules: Modules) -> dict[str, bytes]:
-    used, numbers = uses(configuration, modules), count()
+    used, numbers = used_references(configuration, modules), count()
     files = {}
     for name, document in configuration.documents.items():
         folder = folder_of(name)
-        own = {configured_by(block) for block in configuration.blocks(folder)} if folder else set()
+        own = {declared_reference(block) for block in configuration.blocks(folder)} if folder else set()
         edits = [e for b in document.blocks for e in _in_block(b, folder, used.get(folder, set()), own, numbers)]
-        files[name] = edited(document.source, [*edits, *_paths(document, folder)])
+        files[name] = apply_edits(document.source, [*edits, *_paths(document, folder)])
     return files
 
 
 def _in_block(
-    block: Block, folder: str, used: set[Reference], own: set[Reference | None], numbers: Iterator[int]
+    block: HclBlock, folder: str, used: set[Reference], own: set[Reference | None], numbers: Iterator[int]
 ) -> Iterator[Edit]:
     if block.type == "provider" and folder and is_proxy(block) and block.attribute("alias"):
-        return  # a caller may hand it in; nobody uses it otherwise
-    if block.type == "provider" and configured_by(block) in used:
+        return  # the caller may pass it in; otherwise it is unused
+    if block.type == "provider" and declared_reference(block) in used:
         yield from _as_local(block, next(numbers))
     elif block.type in BLANKED:
         yield _blank(block.node)
-    for argument in (found for b in typed([block]) if (found := b.attribute("provider"))):
-        meant = reference(argument.value)
-        if meant in own and meant is not None and meant[1]:
-            yield Edit(argument.value.start_byte, argument.value.end_byte, meant[0])
+    for argument in (a for b in provider_typed([block]) if (a := b.attribute("provider"))):
+        reference = parse_reference(argument.value)
+        if reference in own and reference is not None and reference[1]:
+            yield Edit(argument.value.start_byte, argument.value.end_byte, reference[0])
 
 
-def _as_local(provider: Block, number: int) -> Iterator[Edit]:
-    """Make a provider's block an object that a local value is, each expression on its line."""
+def _as_local(provider: HclBlock, number: int) -> Iterator[Edit]:
+    """Turn a provider block into a local value that is an object; expressions keep their lines."""
     kind, end = provider.node.children[0], children(provider.node, "block_end")[0]
     yield Edit(kind.start_byte, kind.end_byte, f"locals {{ _loraform_{number} =")
     yield from _as_object(provider)
     yield Edit(end.start_byte, end.end_byte, "}}")
 
 
-def _as_object(block: Block) -> Iterator[Edit]:
+def _as_object(block: HclBlock) -> Iterator[Edit]:
     yield from (_blank(label) for label in block.node.children[1:] if label.type in ("identifier", "string_lit"))
     for name in (a.value.parent.children[0] for a in block.attributes if a.value.parent):
         yield Edit(name.start_byte, name.end_byte, f'"{text_of(name)}"')
     for nested in block.blocks:
         kind = nested.node.children[0]
-        if nested.type == "dynamic":  # its iterator is known to it alone
+        if nested.type == "dynamic":  # its iterator is defined inside it only
             yield _blank(nested.node)
         else:
             yield Edit(kind.start_byte, kind.end_byte, f'"{nested.type}" =')
@@ -137,7 +139,7 @@ def _as_object(block: Block) -> Iterator[Edit]:
 
 
 def _paths(document: Document, folder: str) -> Iterator[Edit]:
-    """Write out the path of the module, which with us lies elsewhere."""
+    """Replace `path.module` by its value: the module lies in another folder during a run."""
     if _PATH not in document.source or _BINDS_PATH.search(document.source):
         return
     for word in document.nodes.of("variable_expr"):
@@ -146,25 +148,25 @@ def _paths(document: Document, folder: str) -> Iterator[Edit]:
             yield Edit(word.start_byte, step.end_byte, f'"{folder or "."}"')
 
 
-def blanked(source: bytes, blocks: Iterable[Block]) -> bytes:
-    """Return a text with blocks overwritten by spaces; every line and every other byte stands where it stood."""
-    return edited(source, (_blank(block.node) for block in blocks))
+def blanked(source: bytes, blocks: Iterable[HclBlock]) -> bytes:
+    """Return a text with blocks overwritten by spaces; all other bytes keep their offsets."""
+    return apply_edits(source, (_blank(block.node) for block in blocks))
 
 
 def _blank(node: Node) -> Edit:
     return Edit(node.start_byte, node.end_byte, re.sub(rb"[^\r\n]", b" ", node.text or b"").decode())
 
 
-def _aliases(blocks: Iterable[Block]) -> Iterator[Reference]:
-    for name, alias in filter(None, map(configured_by, blocks)):
+def _aliases(blocks: Iterable[HclBlock]) -> Iterator[Reference]:
+    for name, alias in filter(None, map(declared_reference, blocks)):
         if NAME.fullmatch(name) and NAME.fullmatch(alias):
             yield name, alias
 
 
-def _expected(blocks: Sequence[Block]) -> Iterator[Reference]:
+def _expected(blocks: Sequence[HclBlock]) -> Iterator[Reference]:
     """Yield the `configuration_aliases` of a module's `required_providers` that it does not configure itself."""
-    own = {configured_by(block) for block in blocks if not is_proxy(block)}
-    for element in (e for provider in required(blocks) for e in object_elements(provider.value) or ()):
+    own = {declared_reference(block) for block in blocks if not is_proxy(block)}
+    for element in (e for provider in required_entries(blocks) for e in object_elements(provider.value) or ()):
         if element.key == "configuration_aliases":
             for item in children(inner(element.value), "expression"):
                 name, _, alias = text_of(item).partition(".")
@@ -172,7 +174,7 @@ def _expected(blocks: Sequence[Block]) -> Iterator[Reference]:
                     yield name, alias
 
 
-def _inputs(blocks: Iterable[Block]) -> Iterator[str]:
+def _inputs(blocks: Iterable[HclBlock]) -> Iterator[str]:
     for block in blocks:
         if block.type == "variable" and len(block.labels) == 1 and block.attribute("default") is None:
             name = block.labels[0]
@@ -185,7 +187,7 @@ def _root_only(documents: Iterable[Document]) -> bool:
     outputs = [b for document in documents for b in document.blocks if b.type == "output"]
     if any(b.attribute("ephemeral") for b in outputs):
         return True
-    return any(not _says_true(b.attribute("sensitive")) for b in outputs) and any(map(_marks_values, documents))
+    return any(not _is_true(b.attribute("sensitive")) for b in outputs) and any(map(_marks_values, documents))
 
 
 def _marks_values(document: Document) -> bool:
@@ -198,5 +200,5 @@ def _marks_values(document: Document) -> bool:
     return any(name in ("sensitive", "ephemeralasnull") for name in calls)
 
 
-def _says_true(attribute: Attribute | None) -> bool:
+def _is_true(attribute: Attribute | None) -> bool:
     return attribute is not None and literal(attribute.value) is True

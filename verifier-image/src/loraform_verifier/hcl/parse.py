@@ -1,4 +1,4 @@
-"""Reads one program into a model of blocks, attributes and comments."""
+"""Parser of one file into blocks, attributes and comments."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
-from loraform_verifier.hcl.stand_ins import disguised
+from loraform_verifier.hcl.stand_ins import with_stand_ins
 from loraform_verifier.hcl.syntax import MAX_DEPTH, problems_of
-from loraform_verifier.hcl.tree import Nodes, body_items, line_of, nothing, text_of, tree_of
+from loraform_verifier.hcl.tree import Nodes, body_items, empty_tree, line_of, text_of, tree_of
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -25,15 +25,15 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """A block with its labels, arguments and nested blocks."""
+class HclBlock:
+    """An HCL block with its labels, arguments and nested blocks."""
 
     type: str
     labels: tuple[str, ...]
     line: int
     node: Node
     attributes: tuple[Attribute, ...]
-    blocks: tuple[Block, ...]
+    blocks: tuple[HclBlock, ...]
 
     def attribute(self, name: str) -> Attribute | None:
         """Return the argument called `name`."""
@@ -41,48 +41,49 @@ class Block:
 
     @property
     def address(self) -> str:
-        """The block as a reader names it, for example `aws_vpc.main`."""
+        """The labels joined by dots, for example `aws_vpc.main`; the type of a block without labels."""
         return ".".join(self.labels) or self.type
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A program that was read. With `problems` it is not a program, and `blocks` is empty."""
+    """One parsed file. If it has `problems`, `blocks` is empty."""
 
     source: bytes
     root: Node
     nodes: Nodes
-    blocks: tuple[Block, ...]
+    blocks: tuple[HclBlock, ...]
     comments: dict[int, tuple[int, str]]
-    """Comments that have their lines for themselves: last line to (first line, text)."""
+    """Comments without code on their lines: last line to (first line, text)."""
     problems: tuple[Diagnostic, ...]
 
-    def resources(self) -> Iterator[Block]:
-        """Yield the resource blocks that have a type and a name."""
+    def resources(self) -> Iterator[HclBlock]:
+        """Return the resource blocks that have a type and a name."""
         return (b for b in self.blocks if b.type == "resource" and len(b.labels) == 2)
 
 
 def parse(text: str) -> Document:
-    """Read a program. Errors become `problems`, each with its line; nothing is raised for any text."""
+    """Parse a file. Errors are returned as `problems`, each with its line; no text raises an exception."""
     source = text.encode("utf-8", errors="surrogatepass")
-    shown = disguised(text).encode("utf-8", errors="surrogatepass")
-    root = tree_of(source, shown)
+    parser_source = with_stand_ins(text).encode("utf-8", errors="surrogatepass")
+    root = tree_of(source, parser_source)
     if root is None:
-        given_up = Diagnostic(code="SyntaxError", message="Too many errors to read on.", line=1)
-        root = nothing()
-        return Document(source, root, Nodes(root, MAX_DEPTH), (), {}, (given_up,))
+        message = "The file has too many syntax errors; parsing was stopped."
+        problem = Diagnostic(code="SyntaxError", message=message, line=1)
+        root = empty_tree()
+        return Document(source, root, Nodes(root, MAX_DEPTH), (), {}, (problem,))
     nodes = Nodes(root, MAX_DEPTH)
-    problems = problems_of(text, source, shown, root, nodes)
+    problems = problems_of(text, source, parser_source, root, nodes)
     if problems:
         return Document(source, root, nodes, (), {}, problems)
     blocks = tuple(_block(node) for node in body_items(root) if node.type == "block")
     return Document(source, root, nodes, blocks, _comments(source, nodes), ())
 
 
-def _block(node: Node) -> Block:
+def _block(node: Node) -> HclBlock:
     head = [c for c in node.children if c.type in ("identifier", "string_lit")]
     items = body_items(node)
-    return Block(
+    return HclBlock(
         type=text_of(head[0]),
         labels=tuple(text_of(label).strip('"') for label in head[1:]),
         line=line_of(node),
@@ -98,15 +99,15 @@ def _attribute(node: Node) -> Attribute:
 
 def _comments(source: bytes, nodes: Nodes) -> dict[int, tuple[int, str]]:
     lines = source.split(b"\n")
-    found = {}
+    comments = {}
     for node in nodes.of("comment"):
         before = lines[node.start_point.row][: node.start_point.column].removeprefix(BYTE_ORDER_MARK)
         if not before.strip():
-            # Some comments swallow their newline: the last line is where the text ends.
+            # The nodes of some comments include the newline, so take the last line from the text.
             text = text_of(node).rstrip()
             first = line_of(node)
             last = first + text.count("\n")
             after = lines[last - 1][node.end_point.column :] if node.end_point.row == last - 1 else b""
             if not after.strip():
-                found[last] = (first, text)
-    return found
+                comments[last] = (first, text)
+    return comments

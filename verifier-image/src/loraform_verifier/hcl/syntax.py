@@ -1,7 +1,7 @@
-"""What keeps a text from being a program: what the grammar cannot read, and what it takes and Terraform does not.
+"""Syntax errors of a file: those of the grammar, and those that only Terraform reports.
 
-The grammar accepts a little more than Terraform does; what matters of that (an argument set twice, two items on one
-line) is found here, so that "parses" means the same in both.
+The grammar accepts a little more than Terraform does, for example an argument set twice or two items on one line.
+Those errors are found here, so that the Parse stage agrees with Terraform.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ MAX_DEPTH = 400
 """Levels of the syntax tree; the deepest program of the AWS provider's documentation has about 60."""
 MAX_ERRORS = 20
 CLOSING = {"}", "quoted_template_end"}
-"""What Terraform reports where it was opened."""
+"""Missing tokens that Terraform reports at the opening token."""
 _STARTS = re.compile(r"[{=#/]")
-"""What the first line of a block, an argument or a comment holds."""
+"""Characters of which the first line of a block, an argument or a comment has at least one."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SUSPECTS = (
     "body",
@@ -32,7 +32,7 @@ _SUSPECTS = (
     "template_interpolation_start",
     "template_directive_start",
 )
-"""Nodes in which Terraform may refuse what the grammar takes."""
+"""Types of nodes in which Terraform may report errors that the grammar does not."""
 _CODE_IN_TEMPLATE = (
     "template_interpolation",
     "template_if_intro",
@@ -43,10 +43,10 @@ _CODE_IN_TEMPLATE = (
 )
 
 
-def problems_of(text: str, source: bytes, shown: bytes, root: Node, nodes: Nodes) -> tuple[Diagnostic, ...]:
-    """Return what keeps a text from being a program, each with its line."""
-    unread = tuple(_unreadable(text, nodes)) or tuple(_syntax_errors(source, root))
-    return unread or (*ambiguities(source, shown, nodes), *_beyond_grammar(source, nodes))[:MAX_ERRORS]
+def problems_of(text: str, source: bytes, parser_source: bytes, root: Node, nodes: Nodes) -> tuple[Diagnostic, ...]:
+    """Return the syntax errors of a file, each with its line."""
+    errors = tuple(_unreadable(text, nodes)) or tuple(_syntax_errors(source, root))
+    return errors or (*ambiguities(source, parser_source, nodes), *_beyond_grammar(source, nodes))[:MAX_ERRORS]
 
 
 def _unreadable(text: str, nodes: Nodes) -> Iterator[Diagnostic]:
@@ -61,13 +61,13 @@ def _unreadable(text: str, nodes: Nodes) -> Iterator[Diagnostic]:
         )
     for heredoc in nodes.of("heredoc_template"):
         if any(not text_of(marker) for marker in children(heredoc, "heredoc_identifier")[:1]):
-            # All that follows would be its text.
+            # The rest of the file would be the text of this heredoc.
             yield _problem(heredoc, "SyntaxError", "A heredoc needs an end marker, without quotes.", "Write <<EOT.")
 
 
 def _syntax_errors(source: bytes, root: Node) -> Iterator[Diagnostic]:
     for json in children(root, "object"):
-        message = "An argument or block is required here; JSON belongs into a .tf.json file, which is not read."
+        message = "An argument or block is required here; JSON belongs in a .tf.json file, which is not read."
         yield Diagnostic(code="SyntaxError", message=message, line=line_of(json))
     if not root.has_error:
         return
@@ -75,7 +75,7 @@ def _syntax_errors(source: bytes, root: Node) -> Iterator[Diagnostic]:
     for node in walk(root):
         if not (node.is_error or node.is_missing) or len(seen) == MAX_ERRORS:
             continue
-        line = line_of(_opened(node) if node.is_missing else _wrong(source, node))
+        line = line_of(_opened(node) if node.is_missing else _error_position(source, node))
         if line not in seen:
             seen.add(line)
             if node.is_missing:
@@ -85,10 +85,10 @@ def _syntax_errors(source: bytes, root: Node) -> Iterator[Diagnostic]:
                 yield Diagnostic(code="SyntaxError", message=f"Unexpected text: {near!r}.", line=line)
 
 
-def _wrong(source: bytes, error: Node) -> Node:
-    """Return what is wrong in an error: where the grammar gave up, for it may begin with lines that are right.
+def _error_position(source: bytes, error: Node) -> Node:
+    """Return the node at which an error is reported: where the grammar gave up, as it may begin with correct lines.
 
-    Where it begins within a line, or outside of blocks with what begins none, it is wrong from the beginning.
+    An error that begins within a line, or at the top level with text that begins no item, is reported at its start.
     """
     before = source[error.start_byte - error.start_point.column : error.start_byte]
     outside = error.parent is None or error.parent.parent is None
@@ -100,7 +100,7 @@ def _wrong(source: bytes, error: Node) -> Node:
 
 
 def _opened(missing: Node) -> Node:
-    """Return what a missing end was to close: what is missing is found missing at the end of the program."""
+    """Return the node that a missing end should close: the grammar reports it at the end of the file."""
     if missing.type not in CLOSING:
         return missing
     node = missing
@@ -110,7 +110,7 @@ def _opened(missing: Node) -> Node:
 
 
 def _beyond_grammar(source: bytes, nodes: Nodes) -> Iterator[Diagnostic]:
-    """Yield what the grammar lets pass and Terraform refuses as a syntax error."""
+    """Yield errors that the grammar accepts and Terraform reports as syntax errors."""
     for node in nodes.of(*_SUSPECTS):
         if node.type == "body":
             yield from _body_problems(node)
@@ -122,16 +122,16 @@ def _beyond_grammar(source: bytes, nodes: Nodes) -> Iterator[Diagnostic]:
             yield from _object_problems(node)
         elif node.type in ("template_interpolation_start", "template_directive_start") and _is_escape(source, node):
             sigil = text_of(node)[0]
-            message = f"`{sigil * 3}{{` reads as an interpolation and as an escape."
+            message = f"`{sigil * 3}{{` can be read as an interpolation or as an escape."
             yield _problem(
                 node, "AmbiguousTemplate", message, f'Write `${{"{sigil}"}}` for a {sigil} before `{sigil}{{`.'
             )
 
 
 def _is_escape(source: bytes, start: Node) -> bool:
-    """Say whether Terraform, which escapes with two sigils or more, sees text where the grammar sees code.
+    """Return whether Terraform, which escapes with two sigils or more, reads text where the grammar reads code.
 
-    What is a quote to one is then none to the other, and code would be hidden from us.
+    The two then disagree on where strings end, and code would be hidden from the checks.
     """
     at = start.start_byte
     return source[at - 1 : at] == source[at : at + 1]
@@ -140,7 +140,7 @@ def _is_escape(source: bytes, start: Node) -> bool:
 def _breaks_line(source: bytes, string: Node) -> bool:
     if string.start_point.row == string.end_point.row:
         return False
-    # The grammar's literals leave out white space, so that text is what lies between the pieces of code.
+    # The literal nodes omit white space, so the text is what lies between the pieces of code.
     begin, stack = string.start_byte, [string]
     while stack:
         node = stack.pop()
@@ -172,7 +172,7 @@ def _body_problems(body: Node) -> Iterator[Diagnostic]:
 def _breaks_head(block: Node) -> bool:
     before: Node | None = None
     for part in block.children:
-        # A comment of several lines is no new line, but one that ends with its line is.
+        # A `/* */` comment may span lines without ending the head; `#` and `//` comments end it.
         ends_line = before is not None and before.type == "comment" and not text_of(before).startswith("/*")
         if before is not None and (ends_line or before.end_point.row != part.start_point.row):
             return True

@@ -1,6 +1,6 @@
-"""Shows a program to tree-sitter's HCL grammar and reads the tree that comes back.
+"""Syntax trees of tree-sitter's HCL grammar.
 
-Programs are hostile: reading ends in a bounded time, and nothing here recurses.
+Programs are hostile, so parsing time is bounded and no function recurses.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from tree_sitter import Language, Node, Parser
 
 LANGUAGE = Language(tree_sitter_hcl.language())
 MAX_SECONDS = 2
-"""Processor time for reading one file; 200,000 characters without errors take a twentieth of a second."""
+"""Processor time to parse one file; 200,000 characters without errors take a twentieth of a second."""
 SHORT = 4096
-"""Bytes that are read in a tenth of a second, whatever they are: most programs are no longer."""
+"""Bytes that parse within a tenth of a second whatever they hold; most programs are not longer."""
 
 
-def tree_of(source: bytes, shown: bytes) -> Node | None:
-    """Return the root of a program's tree, or None when its errors are too many to read on.
+def tree_of(source: bytes, parser_source: bytes) -> Node | None:
+    """Return the root of the syntax tree, or None if parsing exceeds MAX_SECONDS because of errors.
 
-    The grammar is shown `shown`, of equal size, in which what it cannot read stands disguised; the nodes have the text
-    of `source`.
+    The grammar parses `parser_source`, which has the same length as `source` and stand-ins for the text that the
+    grammar cannot parse. The nodes return the text of `source`.
     """
-    if len(shown) > SHORT and not _ends_in_time(shown):
+    if len(parser_source) > SHORT and not _parses_in_time(parser_source):
         return None
-    text = bytearray(shown)
+    text = bytearray(parser_source)
     root = Parser(LANGUAGE).parse(text).root_node
-    text[:] = source  # a node looks its text up when it is asked
+    text[:] = source  # nodes read their text from this buffer on each access
     return root
 
 
-def nothing() -> Node:
-    """Return the root of the empty program."""
+def empty_tree() -> Node:
+    """Return the root of an empty program."""
     return Parser(LANGUAGE).parse(b"").root_node
 
 
-def _ends_in_time(source: bytes) -> bool:
-    """Say whether the grammar gets through; its search for a way past errors is quadratic and can take minutes.
+def _parses_in_time(source: bytes) -> bool:
+    """Return whether parsing ends within MAX_SECONDS: error recovery is quadratic and can take minutes.
 
-    Only a parser that is fed by a function can be stopped, and its nodes are slow to give their text: this one is
-    thrown away.
+    Only a parser that reads through a callback can be cancelled. Its nodes are slow to return their text, so its tree
+    is discarded.
     """
     until = time.thread_time() + MAX_SECONDS
     try:
@@ -49,13 +49,13 @@ def _ends_in_time(source: bytes) -> bool:
             lambda offset, _: source[offset : offset + 4096],
             progress_callback=lambda _, __: time.thread_time() > until,
         )
-    except ValueError:  # what a stopped parser raises
+    except ValueError:  # raised by a cancelled parser
         return False
     return True
 
 
 def walk(root: Node) -> Iterator[Node]:
-    """Yield every node below and including `root`, in source order, without recursion."""
+    """Yield `root` and all nodes below it in source order."""
     stack = [root]
     while stack:
         node = stack.pop()
@@ -64,16 +64,17 @@ def walk(root: Node) -> Iterator[Node]:
 
 
 class Nodes:
-    """The nodes of a program by their types, from one walk.
+    """The nodes of a file by type, from one walk.
 
-    To make an object of a node is most of a walk, so a program is walked once. Tree-sitter's queries and cursors are no
-    way around: for each node they look at the siblings that follow, which is quadratic in a long list or sum.
+    Creating a Python object for each node is most of the cost of a walk, so each tree is walked once. Tree-sitter's
+    queries and cursors are no alternative: for each node they visit the siblings that follow, which is quadratic in a
+    long list or sum.
     """
 
     def __init__(self, root: Node, max_depth: int) -> None:
         self._by_type: dict[str, list[Node]] = {}
         self.too_deep: Node | None = None
-        """The first node that lies `max_depth` levels below the root, if there is one: what is deeper was not read."""
+        """The first node `max_depth` levels below the root, if any; deeper nodes are not collected."""
         level = [root]
         for _ in range(max_depth):
             for node in level:
@@ -84,19 +85,19 @@ class Nodes:
         self.too_deep = level[0]
 
     def of(self, *types: str) -> list[Node]:
-        """Return the nodes of some types in source order, the outer before the inner; of equal extent as in `types`."""
-        found = [node for name in types for node in self._by_type.get(name, ())]
-        return sorted(found, key=lambda node: (node.start_byte, -node.end_byte))
+        """Return nodes of the given types in source order, outer before inner, then in the order of `types`."""
+        nodes = [node for name in types for node in self._by_type.get(name, ())]
+        return sorted(nodes, key=lambda node: (node.start_byte, -node.end_byte))
 
     def nested(self, levels: int, *types: str) -> list[Node]:
-        """Return the nodes of some types that lie in `levels` others of them, in source order."""
-        found, open_ends = [], list[int]()
+        """Return nodes of the given types that lie in exactly `levels` others of them, in source order."""
+        nested, open_ends = [], list[int]()
         for node in self.of(*types):
             open_ends = [end for end in open_ends if end > node.start_byte]
             if len(open_ends) == levels:
-                found.append(node)
+                nested.append(node)
             open_ends.append(node.end_byte)
-        return found
+        return nested
 
 
 def text_of(node: Node) -> str:
@@ -115,5 +116,5 @@ def children(node: Node, kind: str) -> list[Node]:
 
 
 def body_items(parent: Node) -> list[Node]:
-    """Return the arguments and blocks of a file or a block, as they stand in it."""
+    """Return the arguments and blocks of a file or a block in source order."""
     return [item for body in children(parent, "body") for item in body.children if item.type in ("attribute", "block")]

@@ -1,22 +1,22 @@
-"""Public registries of providers, versions, and Terraform's constraints on them."""
+"""Public registries, version order, and Terraform's version constraints."""
 
 from __future__ import annotations
 
 import re
 
 REGISTRIES = {"Terraform": "registry.terraform.io", "OpenTofu": "registry.opentofu.org"}
-"""Host of the public registry, by the name of the binary's product."""
+"""Host of the public registry by product."""
 _CONSTRAINT = re.compile(r"^(=|!=|>=|<=|>|<|~>|)\s*v?(\d+(?:\.\d+){0,2})$")
 
 
 def order(version: str) -> tuple[int, ...]:
-    """Return a key that sorts versions by age; what follows a hyphen does not count."""
+    """Return a sort key for a version; a pre-release suffix after `-` is ignored."""
     numbers = [int(part) for part in re.findall(r"\d+", version.split("-", maxsplit=1)[0])[:3]]
     return tuple(numbers + [0] * (3 - len(numbers)))
 
 
 def satisfies(version: str, constraint: str) -> bool:
-    """Say whether a version meets a constraint, for example `~> 5.0, != 5.3.1`; empty: any does."""
+    """Return whether a version meets a constraint such as `~> 5.0, != 5.3.1`; any version meets an empty one."""
     return all(_meets(order(version), part.strip()) for part in constraint.split(",") if part.strip())
 
 
@@ -24,14 +24,14 @@ def _meets(version: tuple[int, ...], part: str) -> bool:
     match = _CONSTRAINT.match(part)
     if match is None:
         return False
-    operator, given = match[1], tuple(int(n) for n in match[2].split("."))
-    bound = given + (0,) * (3 - len(given))
-    kept = given[:-1]  # of `~>`: the last given part may grow
+    operator, numbers = match[1], tuple(int(n) for n in match[2].split("."))
+    bound = numbers + (0,) * (3 - len(numbers))
+    prefix = numbers[:-1]  # `~>` lets the last given number grow
     return {
         "!=": version != bound,
         ">=": version >= bound,
         "<=": version <= bound,
         ">": version > bound,
         "<": version < bound,
-        "~>": version >= bound and version[: len(kept)] == kept,
+        "~>": version >= bound and version[: len(prefix)] == prefix,
     }.get(operator, version == bound)

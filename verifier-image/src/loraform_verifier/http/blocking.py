@@ -1,7 +1,7 @@
-"""Asks a verifier service from code that has no event loop, by the standard library alone.
+"""Blocking client of the verifier service, with the standard library only.
 
-aiohttp, which `client` needs for many questions at once, takes longer to import than all that stage `prepare` does when
-its rows are in the cache.
+Importing aiohttp, which `client` needs for concurrent requests, takes longer than the whole stage `prepare` if its rows
+are cached.
 """
 
 from __future__ import annotations
@@ -16,47 +16,47 @@ from loraform_api.verification import VerifyRequest, VerifyResponse
 
 HEALTH_SECONDS = 5.0
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""It asks the environment for no proxy: the verifier is in the same pod."""
-_TROUBLE = (OSError, http.client.HTTPException)
+"""Ignores proxy settings of the environment: the verifier is in the same pod."""
+_CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 
 
-class VerifierUnavailable(ConnectionError):  # noqa: N818 - a state of the world, like ConnectionRefused
-    """The service cannot be reached, is busy or did not answer in time; trying again may help."""
+class VerifierUnavailable(ConnectionError):  # noqa: N818 - a state of the service, like ConnectionRefused
+    """The service cannot be reached, is busy or did not respond in time; a retry may succeed."""
 
 
-class VerifierRefused(ValueError):  # noqa: N818 - named for what happened
-    """The service refuses the request as it is; the message is the service's own."""
+class VerifierRefused(ValueError):  # noqa: N818 - the counterpart of VerifierUnavailable
+    """The service rejects the request; the message holds its response."""
 
 
-def read(url: str, status: int, body: bytes) -> VerifyResponse:
-    """Return the verdicts in an answer of the service at `url`. Raises VerifierUnavailable or VerifierRefused."""
+def parse_response(url: str, status: int, body: bytes) -> VerifyResponse:
+    """Parse a response of the service at `url`. Raises VerifierUnavailable or VerifierRefused."""
     text = body.decode("utf-8", errors="replace")
     if status != 200:
-        kind = VerifierUnavailable if status >= 500 else VerifierRefused
-        raise kind(f"verifier at {url} answered {status}: {text[:300]}")
+        error_type = VerifierUnavailable if status >= 500 else VerifierRefused
+        raise error_type(f"verifier at {url} answered {status}: {text[:300]}")
     try:
         return VerifyResponse.model_validate_json(text)
     except ValidationError as error:
-        raise VerifierUnavailable(f"verifier at {url} gave no verdict: {text[:100]!r}") from error
+        raise VerifierUnavailable(f"verifier at {url} sent an invalid response: {text[:100]!r}") from error
 
 
 def verify(url: str, request: VerifyRequest, *, seconds: float = 1800) -> VerifyResponse:
-    """Verify programs; a silence of `seconds` ends it. Raises VerifierUnavailable or VerifierRefused."""
+    """Verify programs; `seconds` bounds each socket operation. Raises VerifierUnavailable or VerifierRefused."""
     body, headers = request.model_dump_json(by_alias=True).encode(), {"Content-Type": "application/json"}
-    asked = urllib.request.Request(f"{url}/v1/verify", body, headers)  # noqa: S310 (our own sidecar)
+    http_request = urllib.request.Request(f"{url}/v1/verify", body, headers)  # noqa: S310 (our own sidecar)
     try:
-        with _OPENER.open(asked, timeout=seconds) as answer:
-            return read(url, answer.status, answer.read())
+        with _OPENER.open(http_request, timeout=seconds) as response:
+            return parse_response(url, response.status, response.read())
     except urllib.error.HTTPError as error:
-        return read(url, error.code, error.read())
-    except _TROUBLE as error:
+        return parse_response(url, error.code, error.read())
+    except _CONNECTION_ERRORS as error:
         raise VerifierUnavailable(f"verifier at {url}: {type(error).__name__}: {error}") from error
 
 
 def healthy(url: str) -> bool:
-    """Say whether the service answers its health check."""
+    """Return whether the health check succeeds."""
     try:
         with _OPENER.open(f"{url}/healthz", timeout=HEALTH_SECONDS):
             return True
-    except _TROUBLE:
+    except _CONNECTION_ERRORS:
         return False

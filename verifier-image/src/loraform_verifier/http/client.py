@@ -1,4 +1,4 @@
-"""Talks to a verifier service; used by trainer and gateway, which need neither terraform nor a parser for it."""
+"""Asynchronous client of the verifier service, for the trainer and the gateway."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Self
 import aiohttp
 
 from loraform_api.verification import VerifyRequest, VerifyResponse
-from loraform_verifier.http.blocking import VerifierUnavailable, read
+from loraform_verifier.http.blocking import VerifierUnavailable, parse_response
 
 
 class VerifierClient:
-    """A connection to one verifier; an async context manager."""
+    """A client of one verifier; an async context manager."""
 
     def __init__(self, url: str, *, seconds: float = 1800) -> None:
         """`url` is the service's root, for example `http://127.0.0.1:8085`; `seconds` bounds one request."""
@@ -38,16 +38,18 @@ class VerifierClient:
         try:
             async with self._connected().post(
                 f"{self._url}/v1/verify", data=body, headers={"Content-Type": "application/json"}, timeout=timeout
-            ) as answer:
-                return read(self._url, answer.status, await answer.read())
+            ) as response:
+                return parse_response(self._url, response.status, await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
             raise VerifierUnavailable(f"verifier at {self._url}: {type(error).__name__}: {error}") from error
 
     async def healthy(self) -> bool:
-        """Say whether the service answers its health check."""
+        """Return whether the health check succeeds."""
         try:
-            async with self._connected().get(f"{self._url}/healthz", timeout=aiohttp.ClientTimeout(total=5)) as answer:
-                return answer.status == 200
+            async with self._connected().get(
+                f"{self._url}/healthz", timeout=aiohttp.ClientTimeout(total=5)
+            ) as response:
+                return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
 

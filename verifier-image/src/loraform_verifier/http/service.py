@@ -1,7 +1,7 @@
 """The verifier as an HTTP service: `POST /v1/verify` and `GET /healthz`.
 
-It judges one request at a time (a terraform run already uses all processors); others wait their turn. Requests and
-answers are the words of `loraform_api.verification` in JSON; refusals are `{"error": {"code", "message"}}`.
+It verifies one request at a time, since a terraform run uses all processors; other requests wait. Requests and
+responses are models of `loraform_api.verification` in JSON; errors are `{"error": {"code", "message"}}`.
 """
 
 from __future__ import annotations
@@ -19,41 +19,40 @@ from loraform_verifier.verify import RequestError, Verifier
 LOG = logging.getLogger(__name__)
 MAX_BODY = 32 * 1024 * 1024
 MAX_WAITING = 64
-"""Requests in the building; one more is told to come back."""
+"""Requests in progress or waiting; further ones get status 503."""
 RETRY_SECONDS = 10
 READ_SECONDS = 60
-"""A body that comes more slowly takes the place of those that wait."""
-
+"""Time limit for a request body, so that slow clients do not fill the queue."""
 MAX_NAME = 60
-"""Characters of an unknown field's name that a refusal repeats."""
+"""Characters of an unknown field's name that an error message repeats."""
 
 _VERIFIER = web.AppKey("verifier", Verifier)
 _TURN = web.AppKey("turn", asyncio.Lock)
-_INSIDE: web.AppKey[set[object]] = web.AppKey("inside", set)
+_PENDING: web.AppKey[set[object]] = web.AppKey("pending", set)
 
 
 def application(verifier: Verifier) -> web.Application:
-    """Return the service around one verifier."""
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[_explain])
-    app[_VERIFIER], app[_TURN], app[_INSIDE] = verifier, asyncio.Lock(), set()
+    """Return the application that serves one verifier."""
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[_error_response])
+    app[_VERIFIER], app[_TURN], app[_PENDING] = verifier, asyncio.Lock(), set()
     app.router.add_post("/v1/verify", _verify)
     app.router.add_get("/healthz", _healthz)
     return app
 
 
 async def _verify(http: web.Request) -> web.Response:
-    inside, ticket = http.app[_INSIDE], object()
-    if len(inside) >= MAX_WAITING:
+    pending, ticket = http.app[_PENDING], object()
+    if len(pending) >= MAX_WAITING:
         busy = _refusal(503, "Busy", f"{MAX_WAITING} requests are waiting; try again later")
         busy.headers["Retry-After"] = str(RETRY_SECONDS)
         return busy
-    inside.add(ticket)
+    pending.add(ticket)
     try:
         request = await _read(http)
-        # Shielded: when a client goes away its run still has the turn until the terraform in it has ended.
+        # Shielded: after a client disconnects, its run keeps the lock until its terraform has ended.
         response = await asyncio.shield(_in_turn(http.app, request))
     finally:
-        inside.discard(ticket)
+        pending.discard(ticket)
     LOG.info("verified programs=%d passed=%d seconds=%.2f", *_figures(response))
     return web.Response(text=response.model_dump_json(by_alias=True), content_type="application/json")
 
@@ -64,7 +63,7 @@ async def _read(http: web.Request) -> VerifyRequest:
             body = await http.read()
     except TimeoutError as error:
         raise web.HTTPRequestTimeout from error
-    # A policy is lenient in a custom resource; here an unknown field is a rule that nobody would ask.
+    # Custom resources allow unknown fields in a policy; here they are errors, as they would be ignored rules.
     return VerifyRequest.model_validate_json(body, extra="forbid")
 
 
@@ -78,27 +77,27 @@ async def _healthz(http: web.Request) -> web.Response:
 
 
 @web.middleware
-async def _explain(  # noqa: PLR0911 - one for each way to be wrong
+async def _error_response(  # noqa: PLR0911 - one return for each kind of error
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     try:
         return await handler(request)
     except ValidationError as error:
-        return _refusal(400, "InvalidRequest", _first_mistake(error))
+        return _refusal(400, "InvalidRequest", _first_error(error))
     except RequestError as error:
         return _refusal(400, "InvalidRequest", str(error))
     except web.HTTPRequestEntityTooLarge:
         return _refusal(413, "TooLarge", f"the body may have at most {MAX_BODY} bytes; send fewer programs at a time")
     except web.RequestPayloadError:
-        return _refusal(400, "InvalidRequest", "body: it cannot be decoded as its headers say")
+        return _refusal(400, "InvalidRequest", "body: it cannot be decoded as its headers specify")
     except ConnectionResetError:
-        return _refusal(400, "Disconnected", "the client went away")
+        return _refusal(400, "Disconnected", "the client closed the connection")
     except web.HTTPException as error:
         return _refusal(error.status, error.reason.replace(" ", ""), f"{request.method} {request.path}: {error.reason}")
 
 
-def _first_mistake(error: ValidationError) -> str:
-    # The offending value is left out: it may be a whole program.
+def _first_error(error: ValidationError) -> str:
+    # The invalid value is left out, since it may be a whole program.
     first = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(str(part)[:MAX_NAME] for part in first['loc']) or 'body'}: {first['msg']}"
 

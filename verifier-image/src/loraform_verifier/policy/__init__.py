@@ -1,1 +1,1 @@
-"""The house policy: judge it on the syntax tree, and rewrite a program to keep it."""
+"""The house policy: check programs against it, and rewrite them to keep it."""

@@ -1,4 +1,4 @@
-"""The house policy's deny rules, judged on the syntax tree; a plan, where one was made, decides instead."""
+"""Deny rules of the house policy, checked in the plan if there is one, otherwise in the syntax tree."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from tree_sitter import Node
 
 from loraform_api.verification import DenyRule, Diagnostic
 from loraform_verifier.hcl.literals import UNKNOWN, Value, as_string, inner, literal
-from loraform_verifier.hcl.parse import Block
+from loraform_verifier.hcl.parse import HclBlock
 from loraform_verifier.hcl.tree import children
-from loraform_verifier.terraform.planned import Planned
+from loraform_verifier.terraform.planned_resources import PlannedResources
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """A resource that is held against the policy."""
+class PolicySubject:
+    """A resource that the policy is checked on."""
 
     address: str
     type: str
     line: int
-    """Of its block; of the call of its module where it has none."""
-    block: Block | None
-    """None for a resource of somebody else's module, of which only the plan tells."""
+    """Line of its block, or of the call of its module if it has no block."""
+    block: HclBlock | None
+    """None for a resource of a mirrored module, which is known from the plan only."""
 
 
-def subject_of(resource: Block) -> Subject:
-    """Return a resource block as what is judged."""
-    return Subject(resource.address, resource.labels[0], resource.line, resource)
+def policy_subject(resource: HclBlock) -> PolicySubject:
+    """Return the policy subject of a resource block."""
+    return PolicySubject(resource.address, resource.labels[0], resource.line, resource)
 
 
-def broken_rules(resource: Subject, rules: list[DenyRule], plan: Planned) -> tuple[list[Diagnostic], list[Diagnostic]]:
-    """Return the findings of one resource: rules it breaks, and rules that cannot be decided."""
+def broken_rules(
+    resource: PolicySubject, rules: list[DenyRule], plan: PlannedResources
+) -> tuple[list[Diagnostic], list[Diagnostic]]:
+    """Return the violated rules of one resource, and the rules that cannot be decided."""
     broken: list[Diagnostic] = []
     undecided: list[Diagnostic] = []
     for rule in rules:
@@ -45,22 +47,22 @@ def broken_rules(resource: Subject, rules: list[DenyRule], plan: Planned) -> tup
         if not rule.argument:
             broken.append(_denied(resource, rule, f"resources of type {resource.type} are denied"))
             continue
-        known, whole = plan.values(resource.address, rule.argument)
-        found: list[str | None] = [_text(value) for value in known]
-        if not whole:
-            found += _values(resource.block, rule.argument.split(".")) if resource.block else [None]
-        hits = [text for text in found if text is not None and (not rule.values or text in rule.values)]
+        known, complete = plan.values(resource.address, rule.argument)
+        values: list[str | None] = [_text(value) for value in known]
+        if not complete:
+            values += _values(resource.block, rule.argument.split(".")) if resource.block else [None]
+        hits = [text for text in values if text is not None and (not rule.values or text in rule.values)]
         if hits:
-            what = f"{rule.argument} may not be {hits[0][:100]!r}" if rule.values else f"{rule.argument} is denied"
-            broken.append(_denied(resource, rule, what))
-        elif None in found:
-            what = f"{rule.argument} must be evaluated; it cannot be read off the program"
-            undecided.append(_denied(resource, rule, what))
+            reason = f"{rule.argument} may not be {hits[0][:100]!r}" if rule.values else f"{rule.argument} is denied"
+            broken.append(_denied(resource, rule, reason))
+        elif None in values:
+            reason = f"{rule.argument} must be evaluated; it cannot be read off the program"
+            undecided.append(_denied(resource, rule, reason))
     return broken, undecided
 
 
-def _values(block: Block, path: list[str]) -> Iterator[str | None]:
-    """Yield the literals at a path, None for what must be evaluated."""
+def _values(block: HclBlock, path: list[str]) -> Iterator[str | None]:
+    """Yield the literals at an argument's path; None for a value that must be evaluated."""
     name, rest = path[0], path[1:]
     argument = block.attribute(name)
     if argument is not None:
@@ -92,8 +94,8 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _denied(resource: Subject, rule: DenyRule, what: str) -> Diagnostic:
+def _denied(resource: PolicySubject, rule: DenyRule, reason: str) -> Diagnostic:
     code = "PolicyDenied"
     return Diagnostic(
-        code=code, message=f"{resource.address}: {rule.name}: {what}.", line=resource.line, hint=rule.message or None
+        code=code, message=f"{resource.address}: {rule.name}: {reason}.", line=resource.line, hint=rule.message or None
     )

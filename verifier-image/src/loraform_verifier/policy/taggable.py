@@ -1,6 +1,6 @@
-"""Which resource types can carry tags, and how: read off the provider's schema.
+"""Which resource types can carry tags, and how, according to the provider's schema.
 
-A type that no known schema has is asked for no tags.
+Types without a known schema need no tags.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Tagging(Enum):
 
 @lru_cache(maxsize=4096)
 def tagging_of(resource_type: str) -> Tagging | None:
-    """Return how a resource type carries tags; None when it cannot or is not known.
+    """Return how a resource type carries tags; None if it cannot or is unknown.
 
-    Reads a provider's schema when it first meets a type of that provider. Raises SchemaError for a broken file.
+    Loads a provider's schema on the first type of that provider. Raises SchemaError for a broken file.
     """
     schema = default().find("resource", resource_type)
     return _tagging(schema) if schema else None

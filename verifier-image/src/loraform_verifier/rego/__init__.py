@@ -1,1 +1,1 @@
-"""Rego policies over a plan, in a confined process."""
+"""Evaluation of Rego policies on plans, in a confined process."""

@@ -1,8 +1,8 @@
-"""The confined evaluator of Rego: questions from a file of its folder, answers line by line on its standard output.
+"""The confined Rego evaluator: it reads questions from a file and writes one answer a line to standard output.
 
-It is started as a file of its own (`python -I child.py QUESTIONS.json ENGINE_FOLDER`), so it imports the standard
-library and the engine alone. Each set of policies is compiled and asked in a process of its own: a policy that hangs,
-crashes or takes over the engine spoils its own answers only.
+It runs as a script (`python -I child.py QUESTIONS.json ENGINE_FOLDER`), so it imports only the standard library and the
+engine. Each set of policies is compiled and evaluated in a process of its own, so a policy that hangs, crashes or takes
+over the engine affects only its own answers.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ MAX_FINDINGS = 50
 MAX_ERRORS = 3
 MAX_TEXT = 500
 MAX_MEMORY = 1 << 30
-"""Resident bytes of a process that evaluates."""
-LOOK_MILLISECONDS = 50
-"""How often its memory is looked at."""
+"""Resident bytes of an evaluating process."""
+POLL_MILLISECONDS = 50
+"""Interval of the checks of its memory."""
 PATIENCE = 2
-"""A set of policies is given up when it lost this many more questions than it answered."""
+"""A set of policies is given up after it has lost this many more questions than it has answered."""
 PACK_RULES = re.compile(r"^(?:deny|violation|warn)(?:_\w+)?$")
 FIELDS = ("msg", "id", "severity", "resource", "hint")
 ANSWERS = {"invalid", "decided", "false", "findings"}
 COMPILED = b"compiled\n"
 _PACKAGE = re.compile(r"^\s*package\s+([\w.]+)", re.MULTILINE)
 _HOLDS_PACK_RULES = re.compile(r"\b(?:deny|violation|warn)")
-_ENGINE_WORDS = re.compile(r"(?:\(error \d+:policy(\d+)\|(\d+)\|\d+\s+)?\(errormsg \d+:([^\n]*?)\)+(?=\s|$)")
+_ENGINE_MESSAGE = re.compile(r"(?:\(error \d+:policy(\d+)\|(\d+)\|\d+\s+)?\(errormsg \d+:([^\n]*?)\)+(?=\s|$)")
 _BUILT_INS = (1, 0, 2)
-"""Where a bundle's tree lists the built-ins that it calls: policy, static, built-in functions."""
+"""Path in a bundle's tree to the built-ins that it calls: policy, static, built-in functions."""
 
 Json = Any
 
 
 class InvalidError(Exception):
-    """The engine refuses a policy; the message has its words and nothing of the policy's text."""
+    """The engine refuses a policy; the message has the engine's error without the policy's text."""
 
 
 class Policies:
     """One compiled set of policies."""
 
     def __init__(self, texts: list[str], root: tuple[str, ...] = ()) -> None:
-        """Compile to answer what stands below `root` in `data`. Raises InvalidError."""
-        from regopy import Interpreter, LogLevel, RegoError, rego_shared  # noqa: PLC0415 - tests read without it
+        """Compile the query of `root` in `data`. Raises InvalidError."""
+        from regopy import Interpreter, LogLevel, RegoError, rego_shared  # noqa: PLC0415 - unit tests import this module without the engine
 
         self._engine, self._raw, self._texts = Interpreter(), rego_shared, texts
         self._engine.log_level = LogLevel.NONE
@@ -61,26 +61,26 @@ class Policies:
             if not self._bundle.ok():  # to query it would crash
                 raise InvalidError(self._errors(self._raw.rego_bundle_node(self._bundle._impl)))
         except RegoError as error:
-            raise InvalidError(words(str(error), texts)) from None
+            raise InvalidError(error_messages(str(error), texts)) from None
         except ValueError:
-            raise InvalidError(words("")) from None
+            raise InvalidError(error_messages("")) from None
         if lacking := [name for name in self._built_ins() if not self._engine.is_builtin(name)]:
             raise InvalidError(
-                "; ".join(f"{name} is a built-in that the engine lacks{called(name, texts)}" for name in lacking)
+                "; ".join(f"{name} is a built-in that the engine lacks{first_call(name, texts)}" for name in lacking)
             )
 
     def _built_ins(self) -> list[str]:
-        """Return the built-ins that are called; to the engine a call of one that it lacks is undefined."""
-        found = self._raw.rego_bundle_node(self._bundle._impl)
-        for place in _BUILT_INS:
-            found = self._raw.rego_node_get(found, place)
-        functions = (self._raw.rego_node_get(found, i) for i in range(self._raw.rego_node_size(found)))
+        """Return the built-ins that the policies call; the engine evaluates a call of an unknown one to undefined."""
+        node = self._raw.rego_bundle_node(self._bundle._impl)
+        for index in _BUILT_INS:
+            node = self._raw.rego_node_get(node, index)
+        functions = (self._raw.rego_node_get(node, i) for i in range(self._raw.rego_node_size(node)))
         return [self._raw.rego_node_value(self._raw.rego_node_get(function, 0)) for function in functions]
 
     def data(self, plan: str) -> Json:
-        """Return what stands there with `plan`, a JSON text, as the input. Raises InvalidError.
+        """Return the value of the query with `plan`, a JSON text, as input. Raises InvalidError.
 
-        Only this way in keeps quotes and newlines: `set_input` hands strings on without escaping them.
+        Uses `set_input_term`, since `set_input` does not escape quotes and newlines.
         """
         from regopy import RegoError  # noqa: PLC0415 - as above
 
@@ -88,41 +88,41 @@ class Policies:
             self._engine.set_input_term(plan)
             output = self._raw.rego_bundle_query(self._engine._impl, self._bundle._impl)
         except (RegoError, ValueError) as error:
-            raise InvalidError(words(str(error), self._texts)) from None
+            raise InvalidError(error_messages(str(error), self._texts)) from None
         try:
-            said = self._raw.rego_output_string(output)
+            text = self._raw.rego_output_string(output)
             if not self._raw.rego_output_ok(output):
                 raise InvalidError(self._errors(self._raw.rego_output_node(output)))
         finally:
             self._raw.rego_free_output(output)
         try:
-            return json.loads(said)["expressions"][0]
+            return json.loads(text)["expressions"][0]
         except (ValueError, LookupError):
-            raise InvalidError(words(said, self._texts)) from None
+            raise InvalidError(error_messages(text, self._texts)) from None
 
     def _errors(self, node: Json) -> str:
-        """Return the words of a list of errors, of which the engine prints no more than `<error>`."""
+        """Return the messages in a list of errors, which the engine itself prints as `<error>`."""
         children = (self._raw.rego_node_get(node, i) for i in range(min(MAX_ERRORS, self._raw.rego_node_size(node))))
-        return words(" ".join(map(self._raw.rego_node_json, children)), self._texts)
+        return error_messages(" ".join(map(self._raw.rego_node_json, children)), self._texts)
 
 
-def words(said: str, texts: Sequence[str] = ()) -> str:
-    """Return the messages in an answer of the engine and their lines, without the tree that quotes the policy."""
-    found: dict[str, str] = {}
-    for number, offset, message in _ENGINE_WORDS.findall(said):
-        found.setdefault(message, _place(texts, int(number), int(offset)) if number else "")
-    return "; ".join(map("".join, found.items()))[:MAX_TEXT] or "the engine cannot evaluate it"
+def error_messages(output: str, texts: Sequence[str] = ()) -> str:
+    """Return the messages in the engine's output with their lines, without the tree that quotes the policy."""
+    messages: dict[str, str] = {}
+    for number, offset, message in _ENGINE_MESSAGE.findall(output):
+        messages.setdefault(message, _location(texts, int(number), int(offset)) if number else "")
+    return "; ".join(map("".join, messages.items()))[:MAX_TEXT] or "the engine cannot evaluate it"
 
 
-def called(name: str, texts: Sequence[str]) -> str:
-    """Return words for where a function is first called."""
+def first_call(name: str, texts: Sequence[str]) -> str:
+    """Return the location of a function's first call, as text."""
     call = re.compile(rf"^[^#\n]*?(?<![\w.]){re.escape(name)}\(", re.MULTILINE)
     calls = ((number, match.end()) for number, text in enumerate(texts) if (match := call.search(text)))
-    return next((_place(texts, number, len(texts[number][:end].encode())) for number, end in calls), "")
+    return next((_location(texts, number, len(texts[number][:end].encode())) for number, end in calls), "")
 
 
-def _place(texts: Sequence[str], number: int, offset: int) -> str:
-    """Return words for the line at a byte of a module; a lone module is not named, for an intent's text is not told."""
+def _location(texts: Sequence[str], number: int, offset: int) -> str:
+    """Return the line of a byte offset as text; a single module is not named, since an intent must stay hidden."""
     line = texts[number].encode()[:offset].count(b"\n") + 1
     package = _PACKAGE.search(texts[number])
     module = f" of module {number + 1}, package {package[1] if package else 'unknown'}" if len(texts) > 1 else ""
@@ -130,7 +130,7 @@ def _place(texts: Sequence[str], number: int, offset: int) -> str:
 
 
 def read_intent(data: Json, texts: list[str]) -> Json:
-    """Return whether `data` holds any truth value, and the names of the rules that are or hold a false."""
+    """Return whether `data` holds any boolean, and the names of the rules that are or hold false."""
     packages = [match[1].split(".") for text in texts if (match := _PACKAGE.search(text))]
     values = list(_booleans(data, ()))
     false = dict.fromkeys(_rule(path, packages) for path, value in values if not value)
@@ -138,20 +138,20 @@ def read_intent(data: Json, texts: list[str]) -> Json:
 
 
 def pack_root(texts: list[str]) -> tuple[str, ...]:
-    """Return the path below which all rules of conftest's convention stand; to ask for less costs less."""
+    """Return the common package path of all conftest rules; a smaller query costs less."""
     packages = [_PACKAGE.search(text) for text in texts if _HOLDS_PACK_RULES.search(text)]
     paths = [match[1].split(".") if match else [] for match in packages]
     return tuple(parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
 
 
 def read_pack(data: Json, root: tuple[str, ...] = ()) -> Json:
-    """Return what the rules of conftest's convention hold, with the package and the rule that say it."""
+    """Return the findings of the conftest rules, each with its package and rule."""
     findings = [
         {"package": package, "rule": rule} | _finding(item)
         for package, rule, value in _rules(data, root)
         for item in _members(value)
     ]
-    findings.sort(key=lambda found: found["rule"].startswith("warn"))  # no crowd of warnings hides what gates
+    findings.sort(key=lambda finding: finding["rule"].startswith("warn"))  # the limit cuts warnings first
     return {"findings": findings[:MAX_FINDINGS]}
 
 
@@ -184,19 +184,19 @@ def _rules(value: Json, path: tuple[str, ...]) -> Iterator[tuple[str, str, Json]
 
 
 def _members(value: Json) -> list[Json]:
-    """Return the members of a set; the engine reads the old `deny[msg] { … }` as an object from members to true."""
+    """Return the members of a set; the engine parses the old `deny[msg] { … }` as an object of members to true."""
     if isinstance(value, list):
         return value
     if isinstance(value, dict):
-        keys = [key for key, held in value.items() if held is True and not key.startswith("(error")]
+        keys = [key for key, member in value.items() if member is True and not key.startswith("(error")]
         return [_member(key) for key in keys]
     return [value] if value is True or isinstance(value, str) else []
 
 
 def _member(key: str) -> Json:
     with suppress(ValueError):
-        found = json.loads(key)
-        return found if isinstance(found, dict) else key
+        member = json.loads(key)
+        return member if isinstance(member, dict) else key
     return key
 
 
@@ -211,8 +211,8 @@ def _text(value: Json) -> str:
 
 
 def answer_all(group: Json, folder: Path, seconds: float, out: int) -> None:
-    """Compile the policies of a group and write one line for each of its questions to descriptor `out`."""
-    signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends this process, whatever the engine is at
+    """Compile the policies of a group and write one line for each question to file descriptor `out`."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # SIGPROF ends this process, whatever the engine does
     intent = group["asks"] == "intent"
     root = () if intent else pack_root(group["policies"])
     try:
@@ -232,33 +232,33 @@ def answer_all(group: Json, folder: Path, seconds: float, out: int) -> None:
 
 
 def ask(group: Json, folder: Path, seconds: float) -> Iterator[Json]:
-    """Yield the answer to each question of a group, in order, in as many processes as it takes."""
+    """Yield the answer to each question of a group, in order; fork again after each lost process."""
     pending, answered, lost = list(group["questions"]), 0, 0
     while pending:
         received, ended = _in_a_fork(group | {"questions": pending}, folder, seconds)
         compiled, lines = received[:1] == [COMPILED], received[1:]
-        yield from map(_said, lines)
+        yield from map(_answer_of, lines)
         pending, answered = pending[len(lines) :], answered + len(lines)
         if not pending:
             return
         lost += 1
-        gone = {"lost": "timeout" if ended == signal.SIGPROF else "crash"}
+        lost_answer = {"lost": "timeout" if ended == signal.SIGPROF else "crash"}
         given_up = len(pending) if not compiled or lost >= answered + PATIENCE else 1
-        yield from [gone] * given_up
+        yield from [lost_answer] * given_up
         pending = pending[given_up:]
 
 
-def _said(line: bytes) -> Json:
-    """Return an answer; whoever took the engine over can write what he likes, as the answer to his own question."""
+def _answer_of(line: bytes) -> Json:
+    """Return the answer in a line; a policy that took over the engine may write anything."""
     with suppress(ValueError):
-        said = json.loads(line)
-        if isinstance(said, dict) and said.keys() <= ANSWERS:
-            return said
+        answer = json.loads(line)
+        if isinstance(answer, dict) and answer.keys() <= ANSWERS:
+            return answer
     return {"lost": "crash"}
 
 
 def _in_a_fork(group: Json, folder: Path, seconds: float) -> tuple[list[bytes], int]:
-    """Return the whole lines that the fork wrote, and the signal that ended it."""
+    """Return the complete lines that a forked process wrote, and the signal that ended it."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -274,9 +274,9 @@ def _in_a_fork(group: Json, folder: Path, seconds: float) -> tuple[list[bytes], 
 
 
 def _received(reading: int, child: int) -> bytes:
-    """Read to the end, and end a process that takes more memory than it may.
+    """Read until end of file; kill a process that exceeds MAX_MEMORY.
 
-    The engine's allocator reserves 256 GiB of address space at its start, so no limit of the kernel's bounds it.
+    The engine's allocator reserves 256 GiB of address space at its start, so no rlimit can bound its memory.
     """
     poller, received = select.poll(), bytearray()
     poller.register(reading, select.POLLIN | select.POLLHUP)
@@ -284,7 +284,7 @@ def _received(reading: int, child: int) -> bytes:
         resident = int(Path(f"/proc/{child}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
         if resident > MAX_MEMORY:
             os.kill(child, signal.SIGKILL)
-        if poller.poll(LOOK_MILLISECONDS):
+        if poller.poll(POLL_MILLISECONDS):
             part = os.read(reading, 1 << 20)
             if not part:
                 os.close(reading)
@@ -297,16 +297,16 @@ def _line(answer: Json) -> bytes:
 
 
 def main(questions: Path, engine: str) -> None:
-    """Answer all groups; nothing but answers reaches standard output, for the engine too likes to write to it."""
+    """Answer all groups. Standard output is redirected, since the engine writes to it too."""
     sys.path.append(engine)
     import regopy  # noqa: F401, PLC0415 - once, before the forks
 
-    out, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.dup2(nothing, 2)
-    asked = json.loads(questions.read_bytes())
-    for group in asked["groups"]:
-        for question, answer in zip(group["questions"], ask(group, questions.parent, asked["seconds"]), strict=True):
+    out, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    request = json.loads(questions.read_bytes())
+    for group in request["groups"]:
+        for question, answer in zip(group["questions"], ask(group, questions.parent, request["seconds"]), strict=True):
             os.write(out, _line({"id": question["id"]} | answer))
 
 

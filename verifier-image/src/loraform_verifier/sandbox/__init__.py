@@ -1,1 +1,1 @@
-"""Hostile work in confined child processes."""
+"""Confinement of child processes: resource limits, Landlock, a seccomp filter, private folders."""

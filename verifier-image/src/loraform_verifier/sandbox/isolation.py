@@ -1,7 +1,7 @@
-"""Runs hostile work: each child under the launcher's walls and limits, in a process group that dies as a whole.
+"""Confined child processes: each runs under the launcher's restrictions, in a process group that is killed as a whole.
 
-The caller gives the command, a private folder and an environment; nothing else of ours reaches the child. Output
-goes to unlinked files whose size the kernel bounds, so that a flood of it cannot fill memory.
+The caller gives the command, a private folder and the environment; the child inherits nothing else. Output goes to
+unlinked files whose size the kernel bounds, so that it cannot fill memory.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from loraform_verifier.sandbox import launcher
 
 MIB = 1024 * 1024
 PYTHON = (Path(sys.prefix), Path(sys.base_prefix))
-"""What a child that is Python reads."""
+"""Paths that a Python child reads."""
 PREFIX = "lf-"
 UNLOCKED_SECONDS = 10.0
-"""What lies between making a folder and locking it takes far less."""
+"""Age up to which an unlocked folder is kept; locking follows its creation much sooner."""
 _PR_SET_DUMPABLE = 4
 
 
@@ -42,45 +42,45 @@ class IsolationError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one child may use, by the kernel's names; the provider a terraform starts has each limit for itself."""
+    """Limits of each process, by the kernel's names; a provider that terraform starts has its own."""
 
     cpu: int = 600
     """Seconds of processor time."""
     data: int = 1024 * MIB
     """Bytes of private writable memory; terraform and the AWS provider need a quarter of it each. The kernel does not
-    look when writable pages take the place of reserved ones, which is how Go grows, so one step may go beyond."""
+    check when writable pages replace reserved ones, which is how Go grows, so one step may exceed it."""
     address_space: int = 3 * 1024 * MIB
-    """Bytes mapped in all; bounds that last step. Go reserves nearly 2 GiB without using them. Together with the
-    verifier all children must fit the pod's limit, beyond which the kernel kills the whole container."""
+    """Bytes mapped in all; bounds that step. Go reserves nearly 2 GiB without using it. The verifier and all children
+    together must fit the pod's memory limit, beyond which the kernel kills the whole container."""
     fsize: int = 32 * MIB
-    """Bytes of one written file, standard output and error among them."""
+    """Bytes of one written file, including standard output and error."""
     nofile: int = 1024
     nproc: int = 512
-    """Threads beyond those that this user is seen to have. The kernel counts the user's threads on the whole node, a
-    container sees its own alone: other verifiers of the node are in this number too, some dozens of threads each."""
+    """Threads beyond those of this user in this container. The kernel counts the user's threads on the whole node, so
+    this number includes other verifiers on the node, with some dozens of threads each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a child ended."""
+    """A finished child process and its output."""
 
     returncode: int
     stdout: bytes
     stderr: bytes
     timed_out: bool = False
     flooded: bool = False
-    """It tried to write more than `Limits.fsize`."""
+    """True if it tried to write more than `Limits.fsize`."""
 
     @property
-    def said(self) -> str:
-        """The end of what it said, on one line."""
+    def output_tail(self) -> str:
+        """The end of its output, on one line."""
         return " ".join((self.stderr or self.stdout)[-300:].decode(errors="replace").split())
 
 
 class Child:
-    """A confined process and its group; a context manager that leaves nothing running."""
+    """A confined process and its process group; a context manager that kills both."""
 
-    def __init__(  # noqa: PLR0913 - each is one thing that the caller alone knows
+    def __init__(  # noqa: PLR0913 - each is known only to the caller
         self,
         command: Sequence[str],
         *,
@@ -94,37 +94,42 @@ class Child:
     ) -> None:
         """Start `command` (an absolute path first).
 
-        It can read and execute itself, what lies in the system's folders and in `readable`; read and write in `cwd`.
-        `filtered=False` leaves the system call filter out; only the test that proves the filter's worth asks for it.
-        Raises IsolationError when the limits or the filter could not be set or the command is not executable.
+        It may read and execute its own file, the system's folders and `readable`, and read and write `cwd`.
+        `filtered=False` omits the system call filter, for the test that shows the filter's effect.
+        Raises IsolationError if the limits or the filter cannot be set or the command is not executable.
         """
-        walls = {"filter": filtered, "landlock": landlock(), "readable": [*map(str, readable)], "writable": [str(cwd)]}
-        settings = json.dumps(walls | {"limits": asdict(limits)})
-        told, tell = os.pipe()
+        restrictions = {
+            "filter": filtered,
+            "landlock": landlock(),
+            "readable": [*map(str, readable)],
+            "writable": [str(cwd)],
+        }
+        settings = json.dumps(restrictions | {"limits": asdict(limits)})
+        status_reader, status_writer = os.pipe()
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", launcher.__file__, str(tell), settings, *command],
+                [sys.executable, "-I", "-S", launcher.__file__, str(status_writer), settings, *command],
                 cwd=cwd,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                pass_fds=(tell,),
+                pass_fds=(status_writer,),
                 start_new_session=True,
             )
         except BaseException:
-            os.close(told)
+            os.close(status_reader)
             raise
         finally:
-            os.close(tell)
-        with open(told, "rb") as pipe:  # noqa: PTH123 - a descriptor, not a path
-            complaint = pipe.read()
-        if complaint:
+            os.close(status_writer)
+        with open(status_reader, "rb") as pipe:  # noqa: PTH123 - a descriptor, not a path
+            failure = pipe.read()
+        if failure:
             self.kill()
-            raise IsolationError(f"cannot confine {command[0]}: {complaint.decode(errors='replace')}")
+            raise IsolationError(f"cannot confine {command[0]}: {failure.decode(errors='replace')}")
 
     def wait(self, seconds: float) -> bool:
-        """Say whether the process ended within `seconds`. It stays unreaped, so its group id cannot be reused."""
+        """Return whether the process ended within `seconds`. It stays unreaped, so its group id cannot be reused."""
         descriptor = os.pidfd_open(self.process.pid)
         try:
             poller = select.poll()
@@ -134,12 +139,12 @@ class Child:
             os.close(descriptor)
 
     def kill(self) -> int:
-        """Kill the whole group, reap what is ours, and return the process's exit status."""
+        """Kill the process group, reap its processes, and return the exit status."""
         if self.process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
         returncode = self.process.wait()
-        with suppress(ChildProcessError):  # orphans of the group come to us when we are init or a subreaper
+        with suppress(ChildProcessError):  # orphans of the group become our children if we are init or a subreaper
             while True:
                 os.waitpid(-self.process.pid, 0)
         return returncode
@@ -161,7 +166,7 @@ def run(
     limits: Limits = Limits(),
     filtered: bool = True,
 ) -> Finished:
-    """Run `command` for at most `seconds`, then kill its group; see Child for the rest."""
+    """Run `command` for at most `seconds`, then kill its group; see Child for the other parameters."""
     with tempfile.TemporaryFile(dir=cwd) as out, tempfile.TemporaryFile(dir=cwd) as err:
         with Child(
             command, cwd=cwd, env=env, readable=readable, limits=limits, stdout=out, stderr=err, filtered=filtered
@@ -175,32 +180,32 @@ def run(
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Yield a folder for one run. A provider's socket lies in it and its path has at most 107 bytes: a short name."""
+    """Yield a folder for one run. Its name is short: the path of a provider's socket in it has at most 107 bytes."""
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
-        held = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(held, fcntl.LOCK_SH)  # says that its owner lives: the kernel lets go when that one dies
+        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # marks it as in use; the kernel unlocks it if this process dies
         try:
             yield Path(name)
         finally:
-            os.close(held)
+            os.close(descriptor)
 
 
 def remove_leftovers() -> None:
-    """Remove the folders of runs whose verifier was killed; those of one that lives are locked, once they are made."""
+    """Remove the folders of runs whose verifier was killed; folders of live verifiers are locked."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # it is another user's, in use, or gone
+        with suppress(OSError):  # owned by another user, in use, or gone
             if time.time() - folder.stat().st_mtime < UNLOCKED_SECONDS:
                 continue
-            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
             finally:
-                os.close(held)
+                os.close(descriptor)
 
 
 def make_undumpable() -> None:
-    """Close this process's memory, environment and descriptors in `/proc` to others of its user, children too."""
+    """Deny other processes of this user, including children, access to this process in `/proc`."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE) failed")
@@ -208,11 +213,11 @@ def make_undumpable() -> None:
 
 @cache
 def landlock() -> int:
-    """Return the version of Landlock by which children are kept from files, 0 for none; that is logged once."""
+    """Return the Landlock ABI version that confines children; 0, with a warning, if the kernel has none."""
     abi = launcher.landlock_abi()
     if not abi:
         logging.getLogger(__name__).warning(
-            "this kernel offers no Landlock: terraform's children can read what this user can; the other walls stand"
+            "this kernel offers no Landlock: children can read what this user can read; all other restrictions apply"
         )
     return abi
 

@@ -1,9 +1,8 @@
-"""The launcher of every terraform child: limits, no new privileges, Landlock, a seccomp filter, then exec.
+"""Launcher of every confined child: limits, no new privileges, Landlock, a seccomp filter, then exec.
 
-It knows system call numbers and how to write a BPF program by hand. It is started as a file of its own
-(`python -I -S launcher.py STATUS_FD SETTINGS command…`), so it imports the standard library alone. It writes to the
-status pipe, which closes on exec, only when something could not be set up: nothing ever runs without its filter, nor
-without Landlock where the kernel has it.
+It holds system call numbers and assembles the BPF program itself. It runs as a script (`python -I -S launcher.py
+STATUS_FD SETTINGS command…`), so it imports only the standard library. If a restriction cannot be set up, it writes the
+error to the status pipe, which closes on exec, and runs nothing. Landlock is skipped if the kernel lacks it.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ NUMBER_AT, ARCH_AT, FIRST_ARGUMENT_AT = 0, 4, 16  # offsets in struct seccomp_da
 X32_BIT = 0x40000000
 NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 
-# Landlock: its system calls have one number on every architecture, each right to files is a bit.
+# Landlock: its system calls have the same number on every architecture; each access right is a bit.
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 CREATE_RULESET_VERSION, PATH_BENEATH = 1, 1
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 MAKE_CHAR, MAKE_BLOCK, TRUNCATE, IOCTL_DEV = 1 << 6, 1 << 11, 1 << 14, 1 << 15
-KNOWN_RIGHTS = (0, 13, 14, 15, 15, 16)  # how many rights each ABI knows; later ones know the last number, or more
+KNOWN_RIGHTS = (0, 13, 14, 15, 15, 16)  # number of rights by ABI version; later versions have the last number or more
 SCOPED_SINCE, SCOPE_ABSTRACT_UNIX_SOCKET = 6, 1 << 0
 READ = EXECUTE | READ_FILE | READ_DIR
-NEVER_IN_A_RUN = EXECUTE | MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV
-OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE  # the kernel takes no other right for what is not a folder
+NEVER_WRITABLE = EXECUTE | MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV
+FILE_RIGHTS = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE  # the only rights that the kernel accepts for a file
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/ld.so.cache", "/proc/self")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
-# One number on every architecture: system calls added since Linux 5.1.
+# System calls added since Linux 5.1 have the same number on every architecture.
 NEWER = {
     "io_uring_setup": 425,
     "io_uring_enter": 426,
@@ -75,7 +74,7 @@ AARCH64 = NEWER | {
     "kcmp": 272, "finit_module": 273, "bpf": 280, "userfaultfd": 282, "kexec_file_load": 294,
 }  # fmt: skip
 ARCHITECTURES = {
-    # machine: (AUDIT_ARCH, number of seccomp(2), numbers of the calls we judge)
+    # machine: (AUDIT_ARCH, number of seccomp(2), numbers of the filtered calls)
     "x86_64": (0xC000003E, 317, X86_64),
     "aarch64": (0xC00000B7, 277, AARCH64),
 }
@@ -87,12 +86,12 @@ def instruction(code: int, k: int, if_true: int = 0, if_false: int = 0) -> bytes
 
 
 def refuse(number: int, errno: int) -> list[bytes]:
-    """Return the instructions by which system call `number` fails with `errno`."""
+    """Return instructions that make system call `number` fail with `errno`."""
     return [instruction(JUMP_EQUAL, number, 0, 1), instruction(RETURN, ERRNO | errno)]
 
 
 def unless_unix(number: int) -> list[bytes]:
-    """Return the instructions by which socket or socketpair works for AF_UNIX only."""
+    """Return instructions that allow socket or socketpair for AF_UNIX only."""
     return [
         instruction(JUMP_EQUAL, number, 0, 4),
         instruction(LOAD, FIRST_ARGUMENT_AT),
@@ -103,7 +102,7 @@ def unless_unix(number: int) -> list[bytes]:
 
 
 def unless_plain_clone(number: int) -> list[bytes]:
-    """Return the instructions by which clone works, but not into a new namespace."""
+    """Return instructions that allow clone, but no new namespaces."""
     return [
         instruction(JUMP_EQUAL, number, 0, 4),
         instruction(LOAD, FIRST_ARGUMENT_AT),
@@ -133,15 +132,15 @@ def filter_program(machine: str) -> bytes:
 
 
 def give_up_privileges() -> None:
-    """End with the verifier, and gain nothing by exec; the kernel asks for that before it confines."""
+    """Die with the verifier, and gain no privileges by exec, which Landlock and seccomp require."""
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a killed verifier leaves nothing running
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # so a killed verifier leaves no child
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS) failed")
 
 
 def landlock_abi() -> int:
-    """Return the version of Landlock that this kernel lets us use; 0 for none."""
+    """Return the Landlock ABI version of this kernel; 0 for none."""
     libc = ctypes.CDLL(None)
     flags = ctypes.c_ulong(CREATE_RULESET_VERSION)
     abi: int = libc.syscall(ctypes.c_long(CREATE_RULESET), None, ctypes.c_ulong(0), flags)
@@ -149,9 +148,9 @@ def landlock_abi() -> int:
 
 
 def confine_files(abi: int, readable: list[str], writable: list[str]) -> None:
-    """Leave this process, and all it will start, these files and folders and no others; OSError if one is missing.
+    """Restrict this process and its children to these files and folders. Raises OSError if one is missing.
 
-    What is writable cannot be executed. Processes outside cannot be traced, nor their memory opened.
+    Writable files cannot be executed. Processes outside cannot be traced, nor their memory opened.
     """
     libc = ctypes.CDLL(None, use_errno=True)
 
@@ -161,25 +160,25 @@ def confine_files(abi: int, readable: list[str], writable: list[str]) -> None:
             raise OSError(ctypes.get_errno(), f"Landlock (system call {call}) failed")
         return result
 
-    every = (1 << KNOWN_RIGHTS[min(abi, len(KNOWN_RIGHTS) - 1)]) - 1
+    all_rights = (1 << KNOWN_RIGHTS[min(abi, len(KNOWN_RIGHTS) - 1)]) - 1
     scope = SCOPE_ABSTRACT_UNIX_SOCKET if abi >= SCOPED_SINCE else 0
-    attributes = struct.pack("QQQ", every, 0, scope)
+    attributes = struct.pack("QQQ", all_rights, 0, scope)
     rules = landlock(CREATE_RULESET, attributes, ctypes.c_ulong(len(attributes)), ctypes.c_ulong(0))
     system = [path for path in SYSTEM if os.path.exists(path)]  # noqa: PTH110 - pathlib is slow to import
     allowed = [(path, READ) for path in (*system, *readable)]
-    allowed += [(path, every & ~NEVER_IN_A_RUN) for path in (*DEVICES, *writable)]
+    allowed += [(path, all_rights & ~NEVER_WRITABLE) for path in (*DEVICES, *writable)]
     for path, rights in allowed:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        fitting = every if stat.S_ISDIR(os.fstat(place).st_mode) else every & OF_FILES
-        rule = struct.pack("=Qi", rights & fitting, place)
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        valid = all_rights if stat.S_ISDIR(os.fstat(descriptor).st_mode) else all_rights & FILE_RIGHTS
+        rule = struct.pack("=Qi", rights & valid, descriptor)
         landlock(ADD_RULE, ctypes.c_ulong(rules), ctypes.c_ulong(PATH_BENEATH), rule, ctypes.c_ulong(0))
-        os.close(place)
+        os.close(descriptor)
     landlock(RESTRICT_SELF, ctypes.c_ulong(rules), ctypes.c_ulong(0))
     os.close(rules)
 
 
 def install_filter(machine: str) -> None:
-    """Load the filter into this process and all it will start; OSError if the kernel refuses."""
+    """Install the filter for this process and its children. Raises OSError if the kernel refuses."""
     if machine not in ARCHITECTURES:
         raise OSError(f"no system call table for machine {machine!r}; known: {', '.join(ARCHITECTURES)}")
     libc = ctypes.CDLL(None, use_errno=True)
@@ -194,13 +193,13 @@ def install_filter(machine: str) -> None:
 def own_threads() -> int:
     """Count the threads of this user, which RLIMIT_NPROC counts too."""
     uid, count = os.getuid(), 0
-    parent = str(os.getppid())  # undumpable, so that its files are root's, but a process of this user
+    parent = str(os.getppid())  # it is undumpable, so root owns its /proc files, but its threads count
     for entry in os.scandir("/proc"):
         try:
             if entry.name == parent or (entry.name.isdigit() and entry.stat().st_uid == uid):
                 count += len(os.listdir(f"/proc/{entry.name}/task"))  # noqa: PTH208 - pathlib is slow to import
         except OSError:
-            continue  # it ended while we looked
+            continue  # it ended meanwhile
     return count
 
 
@@ -216,18 +215,18 @@ def set_limits(limits: dict[str, int]) -> None:
 
 
 def main(status_fd: int, settings: str, command: list[str]) -> None:
-    """Confine this process and become `command`; on failure say why on the status pipe and exit 126."""
+    """Confine this process and exec `command`; on failure write the error to the status pipe and exit 126."""
     os.set_inheritable(status_fd, False)
     try:
-        wanted = json.loads(settings)
-        set_limits(wanted["limits"])
+        restrictions = json.loads(settings)
+        set_limits(restrictions["limits"])
         give_up_privileges()
-        if wanted["landlock"]:
-            confine_files(wanted["landlock"], [command[0], *wanted["readable"]], wanted["writable"])
-        if wanted["filter"]:
+        if restrictions["landlock"]:
+            confine_files(restrictions["landlock"], [command[0], *restrictions["readable"]], restrictions["writable"])
+        if restrictions["filter"]:
             install_filter(platform.machine())
-        os.execv(command[0], command)  # noqa: S606 - a shell is the last thing wanted
-    except Exception as error:  # whatever it is, the parent must hear of it
+        os.execv(command[0], command)  # noqa: S606 - no shell on purpose
+    except Exception as error:  # the parent reports every failure
         os.write(status_fd, f"{type(error).__name__}: {error}".encode()[:500])
         os._exit(126)
 

@@ -1,1 +1,1 @@
-"""What providers say their types look like, and the Schema stage that holds programs against it without Terraform."""
+"""Schemas of providers, and the Schema stage, which checks programs against them without Terraform."""

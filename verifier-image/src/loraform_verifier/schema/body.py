@@ -1,7 +1,7 @@
-"""Holds the body of a block against a schema: names, presence, counts, literal values, `dynamic` blocks.
+"""Checks of a block's body against a schema: names, presence, counts, literal values, `dynamic` blocks.
 
-It says what Terraform says while it decodes the body, and nothing where Terraform would not look: the content of a
-`dynamic` block is only decoded when there is something to repeat.
+Errors are those that Terraform reports when it decodes the body. As in Terraform, the content of a `dynamic` block is
+checked only if `for_each` has elements.
 """
 
 from __future__ import annotations
@@ -12,183 +12,183 @@ from dataclasses import dataclass
 from tree_sitter import Node
 
 from loraform_verifier.hcl.literals import inner, object_elements
-from loraform_verifier.hcl.parse import Attribute, Block
+from loraform_verifier.hcl.parse import Attribute, HclBlock
 from loraform_verifier.hcl.tree import children, text_of
 from loraform_verifier.schema.catalogue import Argument, BlockSchema, Nested
-from loraform_verifier.schema.findings import Place, SchemaFindings
+from loraform_verifier.schema.findings import BlockLocation, SchemaFindings
 from loraform_verifier.schema.values import elements, is_set, mismatch
 
 READ_ONLY = "Value for unconfigurable attribute"
-"""The words of the plugin SDK, in which most providers are written."""
+"""Error summary of the plugin SDK, which most providers use."""
 DYNAMIC_ARGUMENTS = ("for_each", "iterator", "labels")
 KNOWN_ROOTS = ("var", "each", "local")
-"""First words of references whose values are understood here, unless an iterator takes the word."""
+"""Roots of references that `_repeats` resolves, unless an iterator has the same name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What holds for a whole program or resource."""
+    """Context of the checks of one block."""
 
     findings: SchemaFindings
     local: Callable[[str], Node | None]
-    """The expression of a local value of the program."""
+    """Returns the expression of a local value."""
     arguments: tuple[str, ...] = ()
-    """Meta-arguments of the block itself; they are not the provider's."""
+    """Meta-arguments of the block, which no provider schema has."""
     blocks: tuple[str, ...] = ()
-    """Likewise its meta-blocks."""
+    """Meta-blocks of the block."""
     decided: bool = True
-    """The values in the body are looked at; in blocks repeated an unknown number of times they are not."""
+    """False in blocks that may be repeated zero times: their values are not checked."""
 
 
-def check_body(block: Block, schema: BlockSchema, place: Place, scope: Scope) -> None:
-    """Check one body and all that is nested in it."""
+def check_body(block: HclBlock, schema: BlockSchema, location: BlockLocation, scope: Scope) -> None:
+    """Check a body and its nested blocks."""
     inside = Scope(scope.findings, scope.local, decided=scope.decided)
     for attribute in block.attributes:
         if attribute.name not in scope.arguments:
-            _check_attribute(attribute, schema, place, scope)
+            _check_attribute(attribute, schema, location, scope)
     set_here = {attribute.name for attribute in block.attributes}
     for name in schema.required:
         if name not in set_here and name not in scope.arguments:
-            message = f'{place.name}: the argument "{name}" is required, but no definition was found.'
-            scope.findings.error("Missing required argument", message, place.line, f"Set {name}.")
-    nested = [found for found in block.blocks if found.type not in scope.blocks]
-    for found in nested:
-        if found.type == "dynamic":
-            _check_dynamic(found, schema, place, inside)
+            message = f'{location.name}: the argument "{name}" is required, but no definition was found.'
+            scope.findings.error("Missing required argument", message, location.line, f"Set {name}.")
+    nested_blocks = [nested for nested in block.blocks if nested.type not in scope.blocks]
+    for nested in nested_blocks:
+        if nested.type == "dynamic":
+            _check_dynamic(nested, schema, location, inside)
         else:
-            _check_nested(found, found.type, schema, place, inside)
-    if nested or schema.wanted:
-        _check_counts(nested, schema, place, scope)
+            _check_nested(nested, nested.type, schema, location, inside)
+    if nested_blocks or schema.required_blocks:
+        _check_counts(nested_blocks, schema, location, scope)
 
 
-def _check_attribute(attribute: Attribute, schema: BlockSchema, place: Place, scope: Scope) -> None:
+def _check_attribute(attribute: Attribute, schema: BlockSchema, location: BlockLocation, scope: Scope) -> None:
     name, argument = attribute.name, schema.arguments.get(attribute.name)
     if argument is None:
-        message = f'{place.name}: an argument named "{name}" is not expected here.'
+        message = f'{location.name}: an argument named "{name}" is not expected here.'
         hint = f'Did you mean to define a block of type "{name}"?' if name in schema.nested else None
         near = (name, schema.arguments)
         scope.findings.error("Unsupported argument", message, attribute.line, hint, near=near)
     elif scope.decided:
-        _check_value(attribute, argument, place, scope)
+        _check_value(attribute, argument, location, scope)
 
 
-def _check_value(attribute: Attribute, argument: Argument, place: Place, scope: Scope) -> None:
+def _check_value(attribute: Attribute, argument: Argument, location: BlockLocation, scope: Scope) -> None:
     name = attribute.name
-    wrong = mismatch(argument.type, attribute.value)
-    if wrong:
-        message = f'{place.name}: inappropriate value for attribute "{name}": {wrong}.'
+    requirement = mismatch(argument.type, attribute.value)
+    if requirement:
+        message = f'{location.name}: inappropriate value for attribute "{name}": {requirement}.'
         scope.findings.error("Incorrect attribute value type", message, attribute.line)
     elif not argument.settable and is_set(attribute.value):
-        _read_only(name, place, attribute.line, scope)
+        _read_only(name, location, attribute.line, scope)
 
 
-def _read_only(name: str, place: Place, line: int, scope: Scope) -> None:
-    message = f'{place.name}: "{name}" is decided by the provider and cannot be set.'
+def _read_only(name: str, location: BlockLocation, line: int, scope: Scope) -> None:
+    message = f'{location.name}: "{name}" is decided by the provider and cannot be set.'
     scope.findings.error(READ_ONLY, message, line, f"Remove {name}.")
 
 
-def _check_nested(block: Block, name: str, schema: BlockSchema, place: Place, scope: Scope) -> None:
-    """Check a nested block, or the content of a dynamic one, under the name of its type."""
+def _check_nested(block: HclBlock, name: str, schema: BlockSchema, location: BlockLocation, scope: Scope) -> None:
+    """Check a nested block, or the content of a dynamic one, as a block of type `name`."""
     nested = schema.block(name)
     body = nested.block if nested else schema.as_blocks(name)
     if body is None:
-        _unsupported_block(name, schema, place, block.line, scope)
+        _unsupported_block(name, schema, location, block.line, scope)
     elif block.labels and block.type == name and not (nested and nested.nesting == "map"):
-        message = f"{place.name}: no labels are expected for {name} blocks."
+        message = f"{location.name}: no labels are expected for {name} blocks."
         scope.findings.error(f"Extraneous label for {name}", message, block.line, f"Write {name} {{ … }}.")
     elif nested is None and scope.decided and not schema.arguments[name].settable:
-        _read_only(name, place, block.line, scope)
+        _read_only(name, location, block.line, scope)
     else:
-        check_body(block, body, place.inside(block, name), scope)
+        check_body(block, body, location.inside(block, name), scope)
 
 
-def _unsupported_block(name: str, schema: BlockSchema, place: Place, line: int, scope: Scope) -> None:
-    message = f'{place.name}: blocks of type "{name}" are not expected here.'
+def _unsupported_block(name: str, schema: BlockSchema, location: BlockLocation, line: int, scope: Scope) -> None:
+    message = f'{location.name}: blocks of type "{name}" are not expected here.'
     hint = None
     if name in schema.arguments:
         hint = f'Did you mean to define argument "{name}"? If so, use the equals sign to assign it a value.'
     scope.findings.error("Unsupported block type", message, line, hint, near=(name, schema.nested))
 
 
-def _check_dynamic(block: Block, schema: BlockSchema, place: Place, scope: Scope) -> None:
+def _check_dynamic(block: HclBlock, schema: BlockSchema, location: BlockLocation, scope: Scope) -> None:
     if len(block.labels) != 1:
         summary = "Extraneous label for dynamic" if block.labels else "Missing type for dynamic"
-        message = f"{place.name}: a dynamic block has one label, the type of the blocks it makes."
+        message = f"{location.name}: a dynamic block has one label, the type of the blocks it makes."
         scope.findings.error(summary, message, block.line)
         return
     name = block.labels[0]
     if schema.block(name) is None and schema.as_blocks(name) is None:
-        _unsupported_block(name, schema, place, block.line, scope)
+        _unsupported_block(name, schema, location, block.line, scope)
         return
-    here = place.inside(block, f'dynamic "{name}"')
+    inside = location.inside(block, f'dynamic "{name}"')
     for attribute in block.attributes:
         if attribute.name not in DYNAMIC_ARGUMENTS:
-            message = f'{here.name}: an argument named "{attribute.name}" is not expected here.'
+            message = f'{inside.name}: an argument named "{attribute.name}" is not expected here.'
             hint = f"Put {attribute.name} into content {{ … }}." if attribute.name != "content" else None
             scope.findings.error("Unsupported argument", message, attribute.line, hint)
-    for found in block.blocks:
-        if found.type != "content":
-            message = f'{here.name}: blocks of type "{found.type}" are not expected here.'
-            scope.findings.error("Unsupported block type", message, found.line, "Put it into content { … }.")
-    _check_repeated(block, name, schema, here, scope)
+    for nested in block.blocks:
+        if nested.type != "content":
+            message = f'{inside.name}: blocks of type "{nested.type}" are not expected here.'
+            scope.findings.error("Unsupported block type", message, nested.line, "Put it into content { … }.")
+    _check_repeated(block, name, schema, inside, scope)
 
 
-def _check_repeated(block: Block, name: str, schema: BlockSchema, place: Place, scope: Scope) -> None:
+def _check_repeated(block: HclBlock, name: str, schema: BlockSchema, location: BlockLocation, scope: Scope) -> None:
     for_each = block.attribute("for_each")
-    contents = [found for found in block.blocks if found.type == "content"]
+    contents = [nested for nested in block.blocks if nested.type == "content"]
     if for_each is None:
-        message = f'{place.name}: the argument "for_each" is required, but no definition was found.'
+        message = f'{location.name}: the argument "for_each" is required, but no definition was found.'
         scope.findings.error("Missing required argument", message, block.line)
         return
     if len(contents) != 1:
-        word = "Extraneous" if contents else "Missing"
-        message = f"{place.name}: a dynamic block has one nested content block, not {len(contents)}."
-        scope.findings.error(f"{word} dynamic content block", message, block.line)
+        problem = "Extraneous" if contents else "Missing"
+        message = f"{location.name}: a dynamic block has one nested content block, not {len(contents)}."
+        scope.findings.error(f"{problem} dynamic content block", message, block.line)
         return
-    iterator = block.attribute("iterator")
-    shadowing = name if iterator is None else text_of(iterator.value)
+    argument = block.attribute("iterator")
+    iterator = name if argument is None else text_of(argument.value)
     repeated = _repeats(for_each.value, scope)
-    if repeated is not None and shadowing not in KNOWN_ROOTS:
+    if repeated is not None and iterator not in KNOWN_ROOTS:
         decided = scope.decided and repeated
-        _check_nested(contents[0], name, schema, place, Scope(scope.findings, scope.local, decided=decided))
+        _check_nested(contents[0], name, schema, location, Scope(scope.findings, scope.local, decided=decided))
 
 
 def _repeats(for_each: Node, scope: Scope) -> bool | None:
-    """Say whether there is something to repeat: True certainly, False unknown to Terraform too, None not known here.
+    """Return True if `for_each` has elements, False if Terraform does not know either, None if it is unknown here.
 
-    While it validates, Terraform knows no input variable and nothing of what a resource repeats over.
+    During validation, Terraform knows neither input variables nor `each`.
     """
     node = inner(for_each)
     if node.type == "function_call" and text_of(node.children[0]) in ("toset", "tolist", "tomap"):
         arguments = [n for a in children(node, "function_arguments") for n in a.named_children if n.type != "comment"]
         return _repeats(arguments[0], scope) if len(arguments) == 1 else None
-    words = text_of(node).split(".") if node.type in ("expression", "variable_expr") else []
-    if words and words[0] in ("var", "each") and len(words) == 2 and words[1].isidentifier():
+    names = text_of(node).split(".") if node.type in ("expression", "variable_expr") else []
+    if names and names[0] in ("var", "each") and len(names) == 2 and names[1].isidentifier():
         return False
-    if len(words) == 2 and words[0] == "local":
-        value = scope.local(words[1])
+    if len(names) == 2 and names[0] == "local":
+        value = scope.local(names[1])
         return _repeats(value, Scope(scope.findings, lambda _: None)) if value is not None else None
     return True if elements(node) or object_elements(node) else None
 
 
-def _check_counts(nested: list[Block], schema: BlockSchema, place: Place, scope: Scope) -> None:
-    lines: dict[str, list[int]] = {name: [] for name in schema.wanted}
+def _check_counts(nested: list[HclBlock], schema: BlockSchema, location: BlockLocation, scope: Scope) -> None:
+    lines: dict[str, list[int]] = {name: [] for name in schema.required_blocks}
     for block in nested:
         lines.setdefault(block.type, []).append(block.line)
     repeated = {block.labels[0] for block in nested if block.type == "dynamic" and block.labels}
     for name, at in lines.items():
-        found = schema.block(name) if name not in repeated else None
-        if found is not None and found.nesting != "map":
-            _check_count(name, at, found, place, scope)
+        block_type = schema.block(name) if name not in repeated else None
+        if block_type is not None and block_type.nesting != "map":
+            _check_count(name, at, block_type, location, scope)
 
 
-def _check_count(name: str, lines: list[int], nested: Nested, place: Place, scope: Scope) -> None:
+def _check_count(name: str, lines: list[int], nested: Nested, location: BlockLocation, scope: Scope) -> None:
     if len(lines) < nested.min_items:
         summary = f"Missing {name} block" if nested.single else f"Insufficient {name} blocks"
-        message = f'{place.name}: at least {nested.min_items} "{name}" blocks are required.'
-        scope.findings.error(summary, message, place.line, f"Add {name} {{ … }}.")
+        message = f'{location.name}: at least {nested.min_items} "{name}" blocks are required.'
+        scope.findings.error(summary, message, location.line, f"Add {name} {{ … }}.")
     most = 1 if nested.single else nested.max_items
     if most and len(lines) > most and scope.decided:
         summary = f"Duplicate {name} block" if nested.single else f"Too many {name} blocks"
-        message = f'{place.name}: no more than {most} "{name}" blocks are allowed.'
+        message = f'{location.name}: no more than {most} "{name}" blocks are allowed.'
         scope.findings.error(summary, message, lines[most], f"Keep {most} of the {name} blocks.")

@@ -1,4 +1,4 @@
-"""Asks Terraform for the schema of a provider, in a folder of its own and confined like every child."""
+"""Builds schema files from `terraform providers schema`, confined like every child."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ BUILT_IN_HOST = "terraform.io"
 
 
 def provider_schema(terraform: Terraform, provider: Provider) -> Compact:
-    """Return the schema of a provider of the mirror. Raises SchemaError, or IsolationError without a sandbox."""
+    """Return the schema of a provider of the mirror. Raises SchemaError, or IsolationError if it cannot be confined."""
     source = f"{terraform.registry}/{provider.source}"
     program = {"terraform": {"required_providers": {"wanted": {"source": source}}}}
-    found = _schemas(replace(terraform, providers=(provider,)), program)
-    return _compact(found, source, provider.source, provider.version)
+    schemas = _schemas(replace(terraform, providers=(provider,)), program)
+    return _compact(schemas, source, provider.source, provider.version)
 
 
 def built_in_schema(terraform: Terraform) -> Compact:
-    """Return the schema of the provider that is part of Terraform, under Terraform's version. Raises as above."""
+    """Return the schema of the provider built into Terraform, with Terraform's version. Raises as above."""
     source = BUILT_IN["terraform"]
-    found = _schemas(replace(terraform, providers=()), {"resource": {"terraform_data": {"wanted": {}}}})
-    return _compact(found, f"{BUILT_IN_HOST}/{source}", source, terraform.version)
+    schemas = _schemas(replace(terraform, providers=()), {"resource": {"terraform_data": {"wanted": {}}}})
+    return _compact(schemas, f"{BUILT_IN_HOST}/{source}", source, terraform.version)
 
 
 def _schemas(terraform: Terraform, program: dict[str, Any]) -> dict[str, Any]:
@@ -46,12 +46,12 @@ def _schemas(terraform: Terraform, program: dict[str, Any]) -> dict[str, Any]:
             limits=LIMITS,
         )
     if finished.returncode or finished.timed_out or finished.flooded:
-        raise SchemaError(f"`providers schema` failed (exit status {finished.returncode}): {finished.said}")
-    found: dict[str, Any] = json.loads(finished.stdout).get("provider_schemas", {})
-    return found
+        raise SchemaError(f"`providers schema` failed (exit status {finished.returncode}): {finished.output_tail}")
+    schemas: dict[str, Any] = json.loads(finished.stdout).get("provider_schemas", {})
+    return schemas
 
 
-def _compact(found: dict[str, Any], address: str, source: str, version: str) -> Compact:
-    if address not in found:
-        raise SchemaError(f"`providers schema` told of {', '.join(found) or 'nothing'}, not of {address}")
-    return compact(source, version, found[address])
+def _compact(schemas: dict[str, Any], address: str, source: str, version: str) -> Compact:
+    if address not in schemas:
+        raise SchemaError(f"`providers schema` lists {', '.join(schemas) or 'no provider'}, not {address}")
+    return compact(source, version, schemas[address])

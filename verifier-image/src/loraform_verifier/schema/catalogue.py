@@ -1,7 +1,7 @@
-"""Finds schema files and answers what a type looks like: those that come with us, and any that are given beside them.
+"""Catalogue of schema files: those of this package, and additional ones.
 
-A file is read when its provider is first asked for, and of its blocks only those that are met are parsed. Threads may
-share a catalogue: two that ask at once do the same work twice, and both are right.
+A file is read at the first request for its provider, and its blocks are parsed on demand. Threads may share a
+catalogue: concurrent requests may do the same work twice, with equal results.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from loraform_verifier.schema.compact import (
 )
 
 VARIABLE = "LORAFORM_SCHEMAS"
-"""Environment variable: more schema files, or folders of them, separated as in PATH."""
+"""Environment variable: additional schema files, or folders of them, separated as in PATH."""
 DATA = Path(__file__).with_name("data")
-"""The schemas that come with us."""
+"""Folder of the schemas in this package."""
 BUILT_IN = {"terraform": "builtin/terraform"}
-"""Local names that mean a provider inside Terraform itself."""
+"""Local names of providers that are part of Terraform."""
 _FILE = re.compile(rf"^([^_]+)_(.+)_(\d[^_]*){re.escape(SUFFIX)}$")
 
 
@@ -44,16 +44,16 @@ class Argument:
     computed: bool
     deprecated: bool
     type: Any
-    """In Terraform's JSON, for example `["list", "string"]`; `["nested", MODE, …]` holds arguments of its own."""
+    """In Terraform's JSON, for example `["list", "string"]`; `["nested", MODE, …]` has arguments of its own."""
 
     @property
     def settable(self) -> bool:
-        """A program may give it a value."""
+        """True if a program may set it."""
         return self.required or self.optional
 
     @property
     def members(self) -> dict[str, Any] | None:
-        """The attributes with their types when it is a list or set of objects, which may be written as blocks."""
+        """Types by attribute if it is a list or set of objects, which may be written as blocks; otherwise None."""
         match self.type:
             case ["list" | "set", ["object", members, *_]]:
                 return dict(members)
@@ -63,7 +63,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """A nested block type; `max_items` 0 means any number."""
+    """A nested block type; `max_items` 0 means no limit."""
 
     nesting: str
     min_items: int
@@ -72,14 +72,14 @@ class Nested:
 
     @property
     def single(self) -> bool:
-        """It can stand once at most, and is no list."""
+        """True if it may occur at most once and is no list."""
         return self.nesting in ("single", "group")
 
 
 class BlockSchema:
-    """What may and must stand in a block."""
+    """Arguments and nested blocks that a block may and must have."""
 
-    __slots__ = ("_nested", "_provider", "arguments", "deprecated", "required", "wanted")
+    __slots__ = ("_nested", "_provider", "arguments", "deprecated", "required", "required_blocks")
 
     def __init__(
         self,
@@ -89,13 +89,13 @@ class BlockSchema:
         *,
         deprecated: bool = False,
     ) -> None:
-        """`nested` is as in a schema file of `provider`."""
+        """`nested` has the form of the schema file of `provider`."""
         self.arguments = arguments
         self.deprecated = deprecated
-        self.required = tuple(name for name, found in arguments.items() if found.required and found.members is None)
-        """Arguments whose absence is an error, whoever looks: a list of objects is left to the provider."""
-        self.wanted = tuple(name for name, (_, least, *_) in nested.items() if least)
-        """Nested blocks of which there must be some."""
+        self.required = tuple(name for name, a in arguments.items() if a.required and a.members is None)
+        """Arguments that Terraform requires; for a list of objects, the provider decides."""
+        self.required_blocks = tuple(name for name, (_, least, *_) in nested.items() if least)
+        """Nested blocks with a minimum number."""
         self._nested = nested
         self._provider = provider
 
@@ -105,14 +105,14 @@ class BlockSchema:
         return self._nested.keys()
 
     def block(self, name: str) -> Nested | None:
-        """Return the nested block type called `name`."""
+        """Return the nested block type `name`; None if there is none."""
         if name not in self._nested or self._provider is None:
             return None
         mode, least, most, number = self._nested[name]
         return Nested(NESTINGS[mode], least, most, self._provider.block(number))
 
     def as_blocks(self, name: str) -> BlockSchema | None:
-        """Return what a block holds that stands for an element of the argument called `name`, where one may."""
+        """Return the schema of a block that stands for an element of argument `name`; None if none may."""
         members = self.arguments[name].members if name in self.arguments else None
         if members is None:
             return None
@@ -123,7 +123,7 @@ class ProviderSchema:
     """One version of a provider."""
 
     def __init__(self, compacted: Compact) -> None:
-        """Take an unpacked schema file."""
+        """`compacted` is an unpacked schema file."""
         self.source = compacted.head.source
         self.version = compacted.head.version
         self._kinds = compacted.head.kinds
@@ -137,7 +137,7 @@ class ProviderSchema:
         return self._kinds.get(kind, {}).keys()
 
     def find(self, kind: str, name: str) -> BlockSchema | None:
-        """Return what a type's block holds; None when the provider has no such type."""
+        """Return the schema of a type's block; None if the provider has no such type."""
         number = self._kinds.get(kind, {}).get(name)
         return None if number is None else self.block(number)
 
@@ -158,78 +158,78 @@ class ProviderSchema:
 
 
 @cache
-def read(path: Path, source: str, version: str) -> ProviderSchema:
-    """Read a schema file, once a process: catalogues of other versions may share it. Raises SchemaError."""
+def read_schema_file(path: Path, source: str, version: str) -> ProviderSchema:
+    """Read a schema file, once a process; all catalogues share it. Raises SchemaError."""
     try:
-        found = ProviderSchema(unpack(path.read_bytes()))
+        schema = ProviderSchema(unpack(path.read_bytes()))
     except (OSError, SchemaError) as error:
         raise SchemaError(f"{path}: {error}") from error
-    if (found.source, found.version) != (source, version):
-        raise SchemaError(f"{path}: it holds {found.source} {found.version}; name it so")
-    return found
+    if (schema.source, schema.version) != (source, version):
+        raise SchemaError(f"{path}: it holds {schema.source} {schema.version}; rename the file to match")
+    return schema
 
 
 class Catalogue:
-    """All known providers, of each the version that `versions` names, otherwise the newest."""
+    """All known providers, each in the version that `versions` names, otherwise in the newest."""
 
     def __init__(self, paths: Iterable[Path], versions: Mapping[str, str] | None = None) -> None:
-        """Look through schema files and folders of them; `versions` maps sources to the only version wanted.
+        """List schema files and folders of them; `versions` maps a source to its only accepted version.
 
-        A provider of which `versions` wants one that no file has is not known. Raises SchemaError for a path that is
-        not there or is named wrongly.
+        A provider without a file of that version is unknown. Raises SchemaError for a path that is missing or has an
+        invalid name.
         """
         self._files: dict[str, tuple[str, Path]] = {}
-        wanted = versions or {}
-        for source, version, path in (found for place in paths for found in _schema_files(place)):
+        accepted = versions or {}
+        for source, version, path in (file for location in paths for file in _schema_files(location)):
             known = self._files.get(source)
-            fits = wanted.get(source, version) == version
-            if fits and (known is None or order(version) >= order(known[0])):
+            matches = accepted.get(source, version) == version
+            if matches and (known is None or order(version) >= order(known[0])):
                 self._files[source] = (version, path)
 
     @property
     def versions(self) -> dict[str, str]:
-        """Provider source address to version, of all that is known."""
+        """Version by source address of all known providers."""
         return {source: version for source, (version, _) in sorted(self._files.items())}
 
     def provider(self, source: str) -> ProviderSchema | None:
-        """Return a provider by its source address; None when it is not known. Raises SchemaError for a broken file."""
+        """Return a provider by its source address; None if it is unknown. Raises SchemaError for a broken file."""
         if source not in self._files:
             return None
         version, path = self._files[source]
-        return read(path, source, version)
+        return read_schema_file(path, source, version)
 
     def local(self, name: str) -> ProviderSchema | None:
-        """Return the provider that a program without `required_providers` means by a local name."""
+        """Return the provider of a local name in a program without `required_providers`."""
         return self.provider(source_of(name))
 
     def find(self, kind: str, name: str) -> BlockSchema | None:
-        """Return what the block of a type holds, the provider taken from the type's own name."""
+        """Return the schema of a type's block; the type's name determines its provider."""
         provider = self.local(name.partition("_")[0])
         return provider.find(kind, name) if provider else None
 
 
 def source_of(local_name: str) -> str:
-    """Return the short source address that a local name means where nothing else is said."""
+    """Return the default source address of a local name."""
     return BUILT_IN.get(local_name, f"hashicorp/{local_name}")
 
 
-def places(extra: Iterable[Path] = ()) -> list[Path]:
-    """Return where schemas are looked for: ours, those of the environment, and `extra`."""
-    given = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
-    return [DATA, *given, *extra]
+def schema_paths(extra: Iterable[Path] = ()) -> list[Path]:
+    """Return the paths of schemas: of this package, of the environment, and `extra`."""
+    from_environment = [Path(part) for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part]
+    return [DATA, *from_environment, *extra]
 
 
 @cache
 def default() -> Catalogue:
-    """Return the process's catalogue: what comes with us and what the environment names. Raises SchemaError."""
-    return Catalogue(places())
+    """Return the process's catalogue: this package's schemas and the environment's. Raises SchemaError."""
+    return Catalogue(schema_paths())
 
 
-def _schema_files(place: Path) -> Iterator[tuple[str, str, Path]]:
-    if not place.exists():
-        raise SchemaError(f"{place} does not exist; {VARIABLE} and --schemas name schema files or folders of them")
-    for path in sorted(place.iterdir()) if place.is_dir() else [place]:
+def _schema_files(location: Path) -> Iterator[tuple[str, str, Path]]:
+    if not location.exists():
+        raise SchemaError(f"{location} does not exist; {VARIABLE} and --schemas name schema files or folders of them")
+    for path in sorted(location.iterdir()) if location.is_dir() else [location]:
         if match := _FILE.match(path.name):
             yield f"{match[1]}/{match[2]}", match[3], path
-        elif not place.is_dir():
-            raise SchemaError(f"{place} is not named like a schema file: NAMESPACE_TYPE_VERSION{SUFFIX}")
+        elif not location.is_dir():
+            raise SchemaError(f"{location} has no valid name of a schema file: NAMESPACE_TYPE_VERSION{SUFFIX}")

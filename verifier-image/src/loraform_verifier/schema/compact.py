@@ -1,9 +1,8 @@
-"""The compact form of a provider's schema: what `terraform providers schema -json` says, less the descriptions.
+"""The compact form of a provider's schema: the output of `terraform providers schema -json` without descriptions.
 
-Equal blocks and equal types are stored once and named by their number, and an argument is one number: its flags and
-its type. So the 13 MB of a large provider become a file small enough to commit. It is JSON lines under xz: a head,
-then each block on a line of its own, so that a reader need parse only the blocks that it meets. Equal schemas have
-equal bytes.
+Equal blocks and equal types are stored once and referenced by number, and an argument is one number: its flags and its
+type. So the 13 MB of a large provider become a file small enough to commit. The file is JSON lines under xz: a head,
+then one block a line, so that a reader parses only the blocks that it needs. Equal schemas give equal bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 FORMAT = 1
 SUFFIX = ".jsonl.xz"
 FLAGS = {1: "required", 2: "optional", 4: "computed", 8: "deprecated"}
-"""Bit to Terraform's word."""
+"""Bit to Terraform's key."""
 FLAG_BITS = 4
 KINDS = {
     "resource": "resource_schemas",
@@ -29,7 +28,7 @@ NESTINGS = ("single", "group", "list", "set", "map")
 
 
 class SchemaError(ValueError):
-    """A schema file is not readable; the message names what is wrong with it."""
+    """A schema file cannot be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +39,14 @@ class Head:
     """Short, for example `hashicorp/aws`."""
     version: str
     kinds: dict[str, dict[str, int]]
-    """Kind of block to its types, each with the number of its block."""
+    """Kind of block to type name to number of the block."""
     types: list[Any]
-    """Types of arguments, by number, in Terraform's JSON."""
+    """Types of arguments by number, in Terraform's JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compact:
-    """An unpacked schema file; `blocks` are still text."""
+    """An unpacked schema file; `blocks` are unparsed JSON."""
 
     head: Head
     blocks: list[str]
@@ -55,7 +54,7 @@ class Compact:
 
 @dataclass(slots=True)
 class _Pool:
-    """Values as JSON text without their doubles, each with its number."""
+    """Distinct values as JSON text, each with a number."""
 
     numbers: dict[str, int] = field(default_factory=dict)
 
@@ -67,7 +66,7 @@ def compact(source: str, version: str, schema: Mapping[str, Any]) -> Compact:
     """Return the compact form of one entry of `provider_schemas`."""
     types, blocks = _Pool(), _Pool()
     kinds = {
-        kind: {name: _block(found["block"], types, blocks) for name, found in sorted(schema.get(key, {}).items())}
+        kind: {name: _block(entry["block"], types, blocks) for name, entry in sorted(schema.get(key, {}).items())}
         for kind, key in KINDS.items()
     }
     return Compact(Head(source, version, kinds, [json.loads(text) for text in types.numbers]), list(blocks.numbers))
@@ -102,8 +101,8 @@ def _text(value: Any) -> str:
 
 
 def _block(block: Mapping[str, Any], types: _Pool, blocks: _Pool) -> int:
-    arguments = {name: _argument(found, types) for name, found in sorted(block.get("attributes", {}).items())}
-    nested = {name: _nested(found, types, blocks) for name, found in sorted(block.get("block_types", {}).items())}
+    arguments = {name: _argument(entry, types) for name, entry in sorted(block.get("attributes", {}).items())}
+    nested = {name: _nested(entry, types, blocks) for name, entry in sorted(block.get("block_types", {}).items())}
     return blocks.number([arguments, nested, *([1] if block.get("deprecated") else [])])
 
 
@@ -121,5 +120,5 @@ def _argument(argument: Mapping[str, Any], types: _Pool) -> int:
 
 
 def _nested_type(nested: Mapping[str, Any], types: _Pool) -> tuple[str, dict[str, int]]:
-    inner = {name: _argument(found, types) for name, found in sorted(nested["attributes"].items())}
+    inner = {name: _argument(entry, types) for name, entry in sorted(nested["attributes"].items())}
     return nested["nesting_mode"], inner

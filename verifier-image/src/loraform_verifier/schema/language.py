@@ -1,15 +1,15 @@
-"""The blocks of Terraform's own language: which there are, their labels, and the arguments of the plain ones.
+"""The blocks of Terraform's own language: their types, labels and arguments.
 
-Later versions add words and take none away, so the words of all versions and of OpenTofu are known here.
+Later versions only add names, so this lists the names of all versions and of OpenTofu.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loraform_verifier.hcl.parse import Block, Document
+from loraform_verifier.hcl.parse import Document, HclBlock
 from loraform_verifier.hcl.tree import children, line_of, text_of
-from loraform_verifier.schema.findings import Place, SchemaFindings
+from loraform_verifier.schema.findings import BlockLocation, SchemaFindings
 
 META_ARGUMENTS = ("count", "for_each", "provider", "depends_on")
 META_BLOCKS = {
@@ -21,21 +21,23 @@ MANAGED_ONLY = ("create_before_destroy", "prevent_destroy", "ignore_changes", "r
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """What a block of the language may hold."""
+class BlockGrammar:
+    """Arguments and blocks that a block of the language may and must have."""
 
     arguments: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
 
 
-CONDITION = Words(("condition", "error_message"), ("condition", "error_message"))
-LIFECYCLE = Words((*MANAGED_ONLY, "destroy", "enabled"), blocks=("precondition", "postcondition", "action_trigger"))
-VARIABLE = Words(
+CONDITION = BlockGrammar(("condition", "error_message"), ("condition", "error_message"))
+LIFECYCLE = BlockGrammar(
+    (*MANAGED_ONLY, "destroy", "enabled"), blocks=("precondition", "postcondition", "action_trigger")
+)
+VARIABLE = BlockGrammar(
     ("description", "default", "type", "sensitive", "ephemeral", "nullable", "deprecated", "const"),
     blocks=("validation",),
 )
-OUTPUT = Words(
+OUTPUT = BlockGrammar(
     ("description", "value", "depends_on", "sensitive", "ephemeral", "deprecated", "type"),
     ("value",),
     ("precondition", "postcondition"),
@@ -47,7 +49,7 @@ PLAIN = {
     "precondition": CONDITION,
     "postcondition": CONDITION,
 }
-"""Blocks that are checked by their words alone."""
+"""Blocks that are checked by their grammar only."""
 LABELS = {
     "resource": ("type", "name"),
     "data": ("type", "name"),
@@ -64,11 +66,11 @@ LABELS = {
     "removed": (),
 }
 OTHER = ("action", "backend", "cloud", "encryption", "language", "list", "policy", "required_providers")
-"""Top-level words of some version that nothing is said about."""
+"""Top-level block types of some version that are not checked."""
 
 
 def check_top(document: Document, findings: SchemaFindings) -> None:
-    """Check that nothing but blocks stands at the top of a file."""
+    """Check that a file has only blocks at the top level."""
     for body in children(document.root, "body"):
         for attribute in children(body, "attribute"):
             name = text_of(attribute.children[0])
@@ -77,8 +79,8 @@ def check_top(document: Document, findings: SchemaFindings) -> None:
             findings.error("Unsupported argument", message, line_of(attribute), hint)
 
 
-def check_labels(block: Block, findings: SchemaFindings) -> bool:
-    """Check that a top-level block is one of the language and has its labels; say whether its body is worth a look."""
+def check_labels(block: HclBlock, findings: SchemaFindings) -> bool:
+    """Check type and labels of a top-level block; return whether its body can be checked."""
     labels = LABELS.get(block.type)
     if labels is None:
         if block.type not in OTHER:
@@ -98,30 +100,32 @@ def check_labels(block: Block, findings: SchemaFindings) -> bool:
     return False
 
 
-def check_words(block: Block, words: Words, place: Place, findings: SchemaFindings) -> None:
-    """Check a block of the language that holds nothing of a provider's."""
+def check_language_block(
+    block: HclBlock, grammar: BlockGrammar, location: BlockLocation, findings: SchemaFindings
+) -> None:
+    """Check a block of the language that has no provider schema."""
     for attribute in block.attributes:
-        if attribute.name not in words.arguments:
-            message = f'{place.name}: an argument named "{attribute.name}" is not expected here.'
-            near = (attribute.name, words.arguments)
+        if attribute.name not in grammar.arguments:
+            message = f'{location.name}: an argument named "{attribute.name}" is not expected here.'
+            near = (attribute.name, grammar.arguments)
             findings.error("Unsupported argument", message, attribute.line, near=near)
-    for name in words.required:
+    for name in grammar.required:
         if block.attribute(name) is None:
-            message = f'{place.name}: the argument "{name}" is required, but no definition was found.'
-            findings.error("Missing required argument", message, place.line, f"Set {name}.")
+            message = f'{location.name}: the argument "{name}" is required, but no definition was found.'
+            findings.error("Missing required argument", message, location.line, f"Set {name}.")
     for nested in block.blocks:
-        if nested.type not in words.blocks:
-            message = f'{place.name}: blocks of type "{nested.type}" are not expected here.'
-            findings.error("Unsupported block type", message, nested.line, near=(nested.type, words.blocks))
+        if nested.type not in grammar.blocks:
+            message = f'{location.name}: blocks of type "{nested.type}" are not expected here.'
+            findings.error("Unsupported block type", message, nested.line, near=(nested.type, grammar.blocks))
         elif nested.type in PLAIN:
-            check_words(nested, PLAIN[nested.type], place.inside(nested, nested.type), findings)
+            check_language_block(nested, PLAIN[nested.type], location.inside(nested, nested.type), findings)
 
 
-def check_lifecycle(resource: Block, place: Place, findings: SchemaFindings) -> None:
+def check_lifecycle(resource: HclBlock, location: BlockLocation, findings: SchemaFindings) -> None:
     """Check the `lifecycle` block of a resource, data source or ephemeral resource."""
-    for block in (found for found in resource.blocks if found.type == "lifecycle"):
-        check_words(block, LIFECYCLE, place.inside(block, "lifecycle"), findings)
+    for block in (nested for nested in resource.blocks if nested.type == "lifecycle"):
+        check_language_block(block, LIFECYCLE, location.inside(block, "lifecycle"), findings)
         for attribute in block.attributes:
             if resource.type != "resource" and attribute.name in MANAGED_ONLY:
-                message = f'{place.name}: the lifecycle argument "{attribute.name}" is for managed resources alone.'
+                message = f'{location.name}: the lifecycle argument "{attribute.name}" is for managed resources only.'
                 findings.error(f"Invalid {resource.type} resource lifecycle argument", message, attribute.line)

@@ -1,8 +1,8 @@
-"""Finds references to attributes that a declared resource does not have: `aws_vpc.main.arnn`.
+"""Check of references to attributes that a declared resource does not have, such as `aws_vpc.main.arnn`.
 
-Most programs hold none, so they are searched as text first, and only what looks wrong is looked up in the syntax
-tree. Terraform checks such references without evaluating them, even inside try(…). Where an index must be
-evaluated, or a name may be one that the program binds itself, nothing is said.
+Most programs have none, so a regular expression searches the text first, and only suspects are looked up in the syntax
+tree. Terraform checks such references without evaluating them, even inside try(…). References with an index that must
+be evaluated, or with a name that the program may bind itself, are skipped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import islice
 from tree_sitter import Node
 
 from loraform_verifier.hcl.literals import UNKNOWN, inner, literal
-from loraform_verifier.hcl.parse import Block, Document
+from loraform_verifier.hcl.parse import Document, HclBlock
 from loraform_verifier.hcl.tree import line_of, text_of
 from loraform_verifier.schema.catalogue import BlockSchema
 from loraform_verifier.schema.findings import SchemaFindings
@@ -23,24 +23,24 @@ Address = tuple[str, str, str]
 """Kind, type and name of a declared resource."""
 UNSUPPORTED = "Unsupported attribute"
 MAX_SUSPECTS = 500
-"""References looked up in the tree; text that only looks like references must not cost without end."""
+"""References looked up in the tree, a bound for text that only looks like references."""
 _NAME = r"[A-Za-z_][\w-]*"
 _REFERENCE = re.compile(
     rf"(?<![\w.-])(?:(data|ephemeral|resource)\.)?({_NAME})\.({_NAME})(\[[^\[\]]*\])?\.({_NAME})".encode()
 )
 NOT_EVALUATED = ("terraform", "provider", "backend", "variable", "moved", "removed", "import", "module", "check")
-"""Top-level blocks in which such words are no references, or are read by other rules."""
+"""Top-level blocks in which such names are no references or have other rules."""
 ADDRESSES = ("depends_on", "ignore_changes", "iterator", "provider", "replace_triggered_by")
 """Arguments that hold addresses, not values."""
 NOT_READ = ("provisioner", "connection", "_", "content")
-"""The same, inside resources: the content of a dynamic block is read only where there is something to repeat."""
+"""The same inside resources; Terraform reads the content of a dynamic block only if `for_each` has elements."""
 _BINDING = re.compile(
     rf"\bfor\s+({_NAME})(?:\s*,\s*({_NAME}))?\s+in\b|\biterator\s*=\s*({_NAME})|\bdynamic\s+\"?({_NAME})".encode()
 )
 
 
 def check_references(document: Document, declared: Mapping[Address, BlockSchema], findings: SchemaFindings) -> None:
-    """Report references to attributes that the schemas of `declared` do not have."""
+    """Report references to attributes that the schemas in `declared` do not have."""
     source = document.source
     suspects = list(islice((m for m in _REFERENCE.finditer(source) if _suspect(m, declared)), MAX_SUSPECTS))
     if not suspects:
@@ -55,9 +55,9 @@ def check_references(document: Document, declared: Mapping[Address, BlockSchema]
             _check_steps(variable, declared, findings)
 
 
-def check_ignored(resource: Block, schema: BlockSchema, findings: SchemaFindings) -> None:
+def check_ignored(resource: HclBlock, schema: BlockSchema, findings: SchemaFindings) -> None:
     """Report names in `ignore_changes` that the resource does not have."""
-    for block in (found for found in resource.blocks if found.type == "lifecycle"):
+    for block in (nested for nested in resource.blocks if nested.type == "lifecycle"):
         ignored = block.attribute("ignore_changes")
         value = inner(ignored.value) if ignored else None
         for element in value.named_children if value is not None and value.type == "tuple" else []:
@@ -77,13 +77,13 @@ def _has(schema: BlockSchema, name: str) -> bool:
 
 
 def _variable(name: Node) -> Node | None:
-    """Return the variable that a name is; None where the text is no reference."""
+    """Return the variable node of a name; None if the text is no reference."""
     variable = name.parent
     return variable if variable is not None and variable.type == "variable_expr" else None
 
 
 def _evaluated(variable: Node, document: Document) -> bool:
-    """Say whether Terraform looks at a reference at its place."""
+    """Return whether Terraform evaluates a reference in its position."""
     node = variable.parent
     while node is not None:
         if node.type == "attribute" and text_of(node.children[0]) in ADDRESSES:
@@ -97,9 +97,9 @@ def _evaluated(variable: Node, document: Document) -> bool:
 
 
 def _check_steps(variable: Node, declared: Mapping[Address, BlockSchema], findings: SchemaFindings) -> None:
-    words = list(_steps(variable))
-    kind = words.pop(0) if words[0] in ("data", "ephemeral", "resource") else "resource"
-    type_, name, *steps = words
+    names = list(_steps(variable))
+    kind = names.pop(0) if names[0] in ("data", "ephemeral", "resource") else "resource"
+    type_, name, *steps = names
     schema = declared.get((str(kind), str(type_), str(name)))
     if steps and not isinstance(steps[0], str):
         steps = steps[1:]
@@ -133,7 +133,7 @@ def _unsupported(address: str, name: str, schema: BlockSchema, node: Node, findi
 
 
 def _steps(variable: Node) -> Iterator[str | int]:
-    """Yield the names of a reference, 0 for each literal index; it ends at the first thing that must be evaluated."""
+    """Yield the names of a reference, with 0 for a literal index, up to the first index that must be evaluated."""
     yield text_of(variable)
     part = variable.next_named_sibling
     while part is not None and (part.type == "get_attr" or (part.type == "index" and _is_literal(part))):

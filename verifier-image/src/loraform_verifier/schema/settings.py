@@ -1,4 +1,4 @@
-"""The blocks of a program that terraform is not shown, or cannot follow: what is wrong with them."""
+"""Errors in `terraform`, `provider` and `module` blocks, which the normalised program no longer has or cannot check."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterator
 
 from loraform_api.verification import Diagnostic
-from loraform_verifier.hcl.configuration import Configuration, placed
+from loraform_verifier.hcl.configuration import Configuration, with_file
 from loraform_verifier.hcl.literals import inner, literal, object_elements
 from loraform_verifier.hcl.modules import Modules
 from loraform_verifier.hcl.normalise import NAME
-from loraform_verifier.hcl.parse import Attribute, Block
-from loraform_verifier.hcl.provider_blocks import Reference, configured_by, is_proxy
+from loraform_verifier.hcl.parse import Attribute, HclBlock
+from loraform_verifier.hcl.provider_blocks import Reference, declared_reference, is_proxy
 from loraform_verifier.hcl.tree import children, line_of
-from loraform_verifier.schema.findings import Place, SchemaFindings
-from loraform_verifier.schema.language import Words, check_labels, check_words
+from loraform_verifier.schema.findings import BlockLocation, SchemaFindings
+from loraform_verifier.schema.language import BlockGrammar, check_labels, check_language_block
 
 SETTINGS = ("terraform", "provider", "module")
-TERRAFORM = Words(
+TERRAFORM = BlockGrammar(
     ("required_version", "experiments", "language"),
     blocks=("required_providers", "backend", "cloud", "provider_meta", "encryption", "state_store"),
 )
@@ -28,22 +28,22 @@ _LOCAL_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class Settings:
-    """What the settings of a module have said so far."""
+    """Checks the settings blocks of one module, block by block."""
 
     def __init__(self) -> None:
         self._configured: set[Reference] = set()
         self._required = False
 
-    def check(self, block: Block, findings: SchemaFindings) -> None:
-        """Check a block that has its labels; others than settings are passed over."""
+    def check(self, block: HclBlock, findings: SchemaFindings) -> None:
+        """Check a settings block with correct labels; other blocks are ignored."""
         if block.type == "terraform":
-            check_words(block, TERRAFORM, Place("terraform", block.line), findings)
-            for nested in (found for found in block.blocks if found.type == "required_providers"):
+            check_language_block(block, TERRAFORM, BlockLocation("terraform", block.line), findings)
+            for nested in (b for b in block.blocks if b.type == "required_providers"):
                 self._check_required(nested, findings)
         elif block.type == "provider":
             _check_local_name(block.labels[0], block.line, findings)
             _check_alias(block, findings)
-            configured = configured_by(block)
+            configured = declared_reference(block)
             if configured in self._configured:
                 message = f"Provider {'.'.join(filter(None, configured))} was already configured in this module."
                 hint = "Give each further configuration an alias of its own."
@@ -53,7 +53,7 @@ class Settings:
             message = f'module.{block.address}: the argument "source" is required, but no definition was found.'
             findings.error("Missing required argument", message, block.line, "Set source.")
 
-    def _check_required(self, block: Block, findings: SchemaFindings) -> None:
+    def _check_required(self, block: HclBlock, findings: SchemaFindings) -> None:
         if self._required:
             message = "A module may have only one required_providers block."
             findings.error("Duplicate required providers configuration", message, block.line)
@@ -68,11 +68,11 @@ class Settings:
 
 def _check_local_name(name: str, line: int, findings: SchemaFindings) -> None:
     if name.isascii() and not _LOCAL_NAME.fullmatch(name):
-        message = f"{name[:60]!r} is no local name of a provider: those are lower-case letters, digits and dashes."
+        message = f"{name[:60]!r} is no valid local name of a provider: use lower-case letters, digits and dashes."
         findings.error("Invalid provider local name", message, line)
 
 
-def _check_alias(provider: Block, findings: SchemaFindings) -> None:
+def _check_alias(provider: HclBlock, findings: SchemaFindings) -> None:
     alias = provider.attribute("alias")
     name = literal(alias.value) if alias else None
     if alias and not (isinstance(name, str) and NAME.fullmatch(name)):
@@ -87,9 +87,9 @@ def _check_entry(provider: Attribute, findings: SchemaFindings) -> None:
             findings.error("Invalid required_providers object", message, line_of(element.node), near=near)
 
 
-def mistakes(configuration: Configuration, modules: Modules) -> list[Diagnostic]:
-    """Return what is wrong in the settings of the modules that are called, in the program's own files."""
-    found: list[Diagnostic] = []
+def settings_errors(configuration: Configuration, modules: Modules) -> list[Diagnostic]:
+    """Return errors in the settings of the root module and the called modules, in the program's own files."""
+    errors: list[Diagnostic] = []
     for folder in dict.fromkeys(["", *(call.folder for call in modules.calls)]):
         settings = Settings()
         for name, document in configuration.module(folder).items():
@@ -97,25 +97,25 @@ def mistakes(configuration: Configuration, modules: Modules) -> list[Diagnostic]
             for block in document.blocks:
                 if block.type in SETTINGS and check_labels(block, findings):
                     settings.check(block, findings)
-            found += placed(name, findings.errors)
-    return found + list(_incompatible(configuration, modules))
+            errors += with_file(name, findings.errors)
+    return errors + list(_incompatible(configuration, modules))
 
 
 def _incompatible(configuration: Configuration, modules: Modules) -> Iterator[Diagnostic]:
-    """Yield an error for each call that repeats a module, or makes it wait, in which a provider is configured."""
+    """Yield an error for each call with `count`, `for_each` or `depends_on` of a module that configures a provider."""
     repeated: dict[str, tuple[str, Attribute]] = {}
     for call in modules.calls:
         own = next(((call.file, a) for a in call.block.attributes if a.name in REPEATING and not _is_empty(a)), None)
-        found = own or repeated.get(call.key.rpartition(".")[0])
-        if found is None:
+        repeating = own or repeated.get(call.key.rpartition(".")[0])
+        if repeating is None:
             continue
-        repeated[call.key] = found
+        repeated[call.key] = repeating
         if any(b.type == "provider" and not is_proxy(b) for b in modules.blocks(configuration, call.folder)):
-            file, argument = found
+            file, argument = repeating
             message = f"module.{call.key} has provider configurations of its own, so it may not have {argument.name}."
             findings = SchemaFindings()
             findings.error(INCOMPATIBLE, message, argument.line, "Let its caller hand them in.")
-            yield from placed(file, findings.errors)
+            yield from with_file(file, findings.errors)
 
 
 def _is_empty(argument: Attribute) -> bool:

@@ -1,6 +1,6 @@
-"""Says when the literal value of an argument can never be converted to the argument's type.
+"""Checks whether a literal value can be converted to an argument's type.
 
-Terraform converts freely (`"5"` is a number, `5` a string), so only what fails for certain is named here.
+Terraform converts freely (`"5"` is a number, `5` a string), so only values that certainly fail are reported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SCALARS = ("string", "number", "bool")
 
 
 def mismatch(kind: Any, value: Node) -> str | None:
-    """Return what is wanted instead, for example `number required`; None where the value fits or may fit."""
+    """Return what is required instead, for example `number required`; None if the value fits or may fit."""
     node = inner(value)
     if node.type in ("tuple", "object"):
         return _in_collection(kind, node)
@@ -33,7 +33,7 @@ def mismatch(kind: Any, value: Node) -> str | None:
 
 
 def is_set(value: Node) -> bool:
-    """Say whether a value is certainly neither null nor empty."""
+    """Return whether a value is certainly neither null nor empty."""
     node = inner(value)
     match node.type:
         case "tuple":
@@ -72,10 +72,10 @@ def _in_collection(kind: Any, node: Node) -> str | None:
             return f"{kind} required"
         case [("list" | "set"), element], "tuple":
             return _first(element, elements(node) or [])
-        case ["map", element], "object":
-            return _first(element, [found.value for found in object_elements(node) or []])
-        case [("list" | "set" | "map") as wanted, _], _:
-            return f"{wanted} required"
+        case ["map", element_type], "object":
+            return _first(element_type, [element.value for element in object_elements(node) or []])
+        case [("list" | "set" | "map") as expected, _], _:
+            return f"{expected} required"
         case ["object", dict(members), *optional], "object":
             return _members(members, optional[0] if optional else [], node)
         case _:
@@ -83,20 +83,21 @@ def _in_collection(kind: Any, node: Node) -> str | None:
 
 
 def _first(kind: Any, values: list[Node]) -> str | None:
-    return next((found for value in values if (found := mismatch(kind, value))), None)
+    return next((reason for value in values if (reason := mismatch(kind, value))), None)
 
 
 def _members(members: dict[str, Any], optional: list[str], node: Node) -> str | None:
-    """Hold an object constructor against an object type: unlike a block it must have every attribute."""
-    given = {found.key: found.value for found in object_elements(node) or []}
-    if None in given:
+    """Check an object constructor against an object type; unlike a block, it must have every attribute."""
+    values = {element.key: element.value for element in object_elements(node) or []}
+    if None in values:
         return None
-    missing = sorted(members.keys() - given.keys() - set(optional))
+    missing = sorted(members.keys() - values.keys() - set(optional))
     if missing:
         return f"attributes {', '.join(missing)} are required"
-    return next((f for name, kind in members.items() if name in given and (f := mismatch(kind, given[name]))), None)
+    reasons = (mismatch(kind, values[name]) for name, kind in members.items() if name in values)
+    return next(filter(None, reasons), None)
 
 
 def _name(kind: Any) -> str | None:
-    """Return the word for a type that no single string, number or bool converts to."""
+    """Return the name of a collection type, which no string, number or bool converts to."""
     return kind[0] if isinstance(kind, list) and kind[0] in ("list", "set", "map", "object") else None

@@ -1,7 +1,7 @@
-"""The rules of the Security stage, in Rego over the plan, as a pack in conftest's convention.
+"""The rules of the Security stage: a pack of Rego rules over the plan, in conftest's convention.
 
-A rule of severity CRITICAL fills `deny` and so fails the stage; the others fill `warn` and are reported. Each names
-the rules of Checkov and Trivy that it is modelled on.
+Rules of severity CRITICAL are `deny` rules and fail the stage; all others are `warn` rules and are only reported. Each
+rule names the rules of Checkov and Trivy that it is modelled on.
 """
 
 from __future__ import annotations
@@ -14,5 +14,5 @@ RULES = Path(__file__).parent / "rules"
 
 @cache
 def rules() -> tuple[str, ...]:
-    """Return the modules of the pack, to be compiled together."""
+    """Return the Rego modules of the pack, which are compiled together."""
     return tuple(path.read_text() for path in sorted(RULES.glob("*.rego")))

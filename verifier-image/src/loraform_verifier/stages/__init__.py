@@ -1,1 +1,1 @@
-"""The stages of verification: what each asks of the programs that reach it."""
+"""The stages of verification, and the checks of Validate and Intent that need no Terraform."""

@@ -1,7 +1,7 @@
-"""Refuses programs that must not reach Terraform: the denials are static and come first.
+"""Static checks that keep programs from Terraform if they could run commands, read files or open connections.
 
-Terraform runs programs, reads files and opens connections on behalf of the code it judges, some of it in
-`validate` already. The sandbox stops these too; a denial says which rule a program met instead of failing obscurely.
+Terraform does some of this already in `validate`. The sandbox blocks it too; a denial names the rule, where a sandbox
+failure would be hard to understand.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
-from loraform_verifier.hcl.parse import Block, Document
+from loraform_verifier.hcl.parse import Document, HclBlock
 from loraform_verifier.hcl.tree import Nodes, children, line_of, text_of
 
 TOP_LEVEL = {
@@ -25,7 +25,7 @@ TOP_LEVEL = {
 IN_TERRAFORM = {
     "backend": TOP_LEVEL["backend"],
     "cloud": TOP_LEVEL["cloud"],
-    "provider_meta": "`provider_meta` is not judged.",
+    "provider_meta": "`provider_meta` is not verified.",
 }
 IN_RESOURCE = {"provisioner": "Provisioners run programs.", "connection": "`connection` opens connections."}
 DATA = {
@@ -38,7 +38,7 @@ DATA = {
     "template_file": "renders templates from files",
     "terraform_remote_state": "reads remote state",
 }
-# templatestring renders a string in which all other functions can be called out of our sight.
+# templatestring renders a string whose function calls no static check can see.
 FUNCTIONS = re.compile(r"^(file\w*|templatefile|templatestring|pathexpand)$")
 LOOPS = ("for_expr", "template_for")
 MAX_FOR_NESTING = 2
@@ -46,15 +46,15 @@ MAX_FOR_NESTING = 2
 
 
 def denials(document: Document) -> list[Diagnostic]:
-    """Return why a program may not be given to Terraform; empty when it may. At most ten reasons."""
-    found: list[Diagnostic] = []
+    """Return why a file must not reach Terraform, at most ten reasons; empty if it may."""
+    reasons: list[Diagnostic] = []
     for block in document.blocks:
-        found.extend(_in_block(block))
-    found.extend(_in_expressions(document.nodes))
-    return found[:10]
+        reasons.extend(_in_block(block))
+    reasons.extend(_in_expressions(document.nodes))
+    return reasons[:10]
 
 
-def _in_block(block: Block) -> Iterator[Diagnostic]:
+def _in_block(block: HclBlock) -> Iterator[Diagnostic]:
     if block.type in TOP_LEVEL:
         yield _blocked(block.line, f"`{block.type}` blocks are not allowed. {TOP_LEVEL[block.type]}")
     for data in (block, *block.blocks) if block.type == "check" else (block,):
@@ -74,10 +74,8 @@ def _in_expressions(nodes: Nodes) -> Iterator[Diagnostic]:
             yield from _in_call(node)
         elif node.type == "block":
             if any("\\" in text_of(label) for label in children(node, "string_lit")):
-                # Terraform resolves escapes in labels: a forbidden type could be spelt in a way that no rule knows.
-                yield _blocked(
-                    line_of(node), "A block's labels may not contain escapes: write the characters themselves."
-                )
+                # Terraform resolves escapes in labels, so an escape could hide a forbidden type.
+                yield _blocked(line_of(node), "Labels may not contain escapes: write the characters themselves.")
         elif node in too_deep:
             yield _blocked(line_of(node), f"`for` may nest at most {MAX_FOR_NESTING} deep.")
 

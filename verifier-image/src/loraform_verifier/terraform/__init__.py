@@ -1,1 +1,1 @@
-"""Everything that runs terraform, and what is read from its plans and diagnostics."""
+"""Runs of terraform, and readers of its plans and diagnostics."""

@@ -1,9 +1,9 @@
-"""Which data sources of AWS ask an account, and what they answer where there is none: plausible, fixed values.
+"""AWS data sources that read an account, and fixed, plausible values for their attributes.
 
-The table names the computed attributes of those that ask, in a short form: `id arns* vpc_config{vpc_id size# open?}`
-is a string, a list of strings and a list of objects with a string, a number and a bool; `%` marks an empty list, `@`
-an empty map. Of what is left out terraform makes 0, false and empty collections; of strings it makes random ones, and a
-plan must come out the same each time.
+The table lists the computed attributes of those data sources in a short form: `id arns* vpc_config{vpc_id size# open?}`
+is a string, a list of strings, and a list of objects with a string, a number and a bool; `%` marks an empty list, `@`
+an empty map. Terraform fills in 0, false and empty collections for omitted attributes, but random strings; the table
+makes plans reproducible.
 
 `python -m loraform_verifier.terraform.data_sources SCHEMA.json` prints a new table, where SCHEMA.json is the output of
 `terraform providers schema -json`.
@@ -47,9 +47,9 @@ LOCAL = {
     "aws_service",
     "aws_service_principal",
 }
-"""Found by reading every data source of provider 5.100.0 without a network; these answered."""
+"""The data sources of provider 5.100.0 that can be read without a network."""
 MAX_OBJECT = 400
-"""Characters of the short form; what is longer is left to terraform, which makes an empty list of it."""
+"""Characters of an object's short form; longer ones become an empty list."""
 _TOKEN = re.compile(r"(\w+)([*{#?%@])?|(\})")
 _PLAIN: dict[str, Any] = {"#": 0, "?": False, "%": [], "@": {}}
 _HEX = "0123456789abcdef0"
@@ -140,7 +140,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
 
 
 def reads_api(data_type: str) -> bool:
-    """Say whether a data source needs an account to be read; data sources of other providers are taken as local."""
+    """Return whether a data source reads an account; those of other providers count as local."""
     return data_type.startswith(PREFIX) and data_type not in LOCAL
 
 
@@ -148,25 +148,25 @@ def values_of(data_type: str, region: str) -> dict[str, Any]:
     """Return values for the computed attributes of a data source that reads the API."""
     tokens = _TOKEN.finditer(_table().get(data_type, ""))
     special = _SPECIAL.get(data_type, {})
-    found = _values(tokens, data_type, region)
-    return found | {name: _in_region(value, region) for name, value in special.items()}
+    values = _values(tokens, data_type, region)
+    return values | {name: _in_region(value, region) for name, value in special.items()}
 
 
 def _values(tokens: Iterator[re.Match[str]], data_type: str, region: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for token in tokens:
         name, kind, end = token.groups()
         if end:
             break
         if kind == "{":
-            found[name] = [_values(tokens, data_type, region)]
+            values[name] = [_values(tokens, data_type, region)]
         elif kind == "*":
-            found[name] = _strings(data_type, name, region)
+            values[name] = _strings(data_type, name, region)
         elif kind:
-            found[name] = _PLAIN[kind]
+            values[name] = _PLAIN[kind]
         else:
-            found[name] = _string(data_type, name, region)
-    return found
+            values[name] = _string(data_type, name, region)
+    return values
 
 
 def _strings(data_type: str, name: str, region: str) -> list[str]:
@@ -184,21 +184,21 @@ def _string(data_type: str, name: str, region: str) -> str:
             return value.replace("{region}", region)
     if re.search(r"_arns?$", name):
         return _arn(data_type, region)
-    what = data_type if name in ("id", "ids") else name if _ID.search(name) else ""
-    thing = _ID.sub("", what.removeprefix(PREFIX).removeprefix("ec2_"))
-    whole = name in ("id", "ids")
-    prefixes = (p for word, p in _ID_PREFIXES.items() if thing == word or (not whole and thing.endswith(f"_{word}")))
+    is_own_id = name in ("id", "ids")
+    source = data_type if is_own_id else name if _ID.search(name) else ""
+    noun = _ID.sub("", source.removeprefix(PREFIX).removeprefix("ec2_"))
+    prefixes = (p for word, p in _ID_PREFIXES.items() if noun == word or (not is_own_id and noun.endswith(f"_{word}")))
     return next((prefix + _HEX for prefix in prefixes), "example")
 
 
 def _arn(data_type: str, region: str) -> str:
-    words = data_type.removeprefix(PREFIX).split("_")
-    if words[0] == "iam":
-        return f"arn:aws:iam::{ACCOUNT}:{words[-1]}/example"
-    if words[0] == "s3":
+    parts = data_type.removeprefix(PREFIX).split("_")
+    if parts[0] == "iam":
+        return f"arn:aws:iam::{ACCOUNT}:{parts[-1]}/example"
+    if parts[0] == "s3":
         return "arn:aws:s3:::example"
-    service = "ec2" if words[0] in _EC2 else _SERVICES.get(words[0], words[0])
-    return f"arn:aws:{service}:{region}:{ACCOUNT}:{words[-1]}/example"
+    service = "ec2" if parts[0] in _EC2 else _SERVICES.get(parts[0], parts[0])
+    return f"arn:aws:{service}:{region}:{ACCOUNT}:{parts[-1]}/example"
 
 
 def _in_region(value: Any, region: str) -> Any:
@@ -215,32 +215,32 @@ def _table() -> dict[str, str]:
 
 def table_of(schema: Mapping[str, Any]) -> dict[str, str]:
     """Return the table for the output of `terraform providers schema -json`."""
-    found = {}
+    table = {}
     for provider in schema["provider_schemas"].values():
         for name, source in sorted(provider.get("data_source_schemas", {}).items()):
             attributes = source["block"].get("attributes", {})
             computed = {key: a["type"] for key, a in attributes.items() if a.get("computed") and "type" in a}
-            if reads_api(name) and (words := _short(computed)):
-                found[name] = words
-    return found
+            if reads_api(name) and (short := _short_form(computed)):
+                table[name] = short
+    return table
 
 
-def _short(attributes: Mapping[str, Any]) -> str:
-    """Return the short form of what terraform would not make the same each time by itself."""
-    words = ((_word(name, kind), kind) for name, kind in sorted(attributes.items()))
-    return " ".join(word for word, kind in words if word and kind not in ("number", "bool") and word[-1] not in "%@")
+def _short_form(attributes: Mapping[str, Any]) -> str:
+    """Return the short form of the attributes that terraform would fill with random values."""
+    forms = ((_attribute_form(name, kind), kind) for name, kind in sorted(attributes.items()))
+    return " ".join(form for form, kind in forms if form and kind not in ("number", "bool") and form[-1] not in "%@")
 
 
-def _word(name: str, kind: Any) -> str | None:
+def _attribute_form(name: str, kind: Any) -> str | None:
     match kind:
         case "string" | "number" | "bool":
             return name + {"string": "", "number": "#", "bool": "?"}[kind]
         case ["list" | "set", "string"]:
             return f"{name}*"
         case ["list" | "set", ["object", inside]]:
-            words = [_word(key, value) for key, value in sorted(inside.items())]
-            word = f"{name}{{{' '.join(filter(None, words))}}}"
-            return word if None not in words and len(word) <= MAX_OBJECT else f"{name}%"
+            forms = [_attribute_form(key, value) for key, value in sorted(inside.items())]
+            form = f"{name}{{{' '.join(filter(None, forms))}}}"
+            return form if None not in forms and len(form) <= MAX_OBJECT else f"{name}%"
         case ["list" | "set" | "map" as outer, _]:
             return name + ("@" if outer == "map" else "%")
         case _:

@@ -1,4 +1,4 @@
-"""Tells which programs are written as `terraform fmt` writes: one process for all of them."""
+"""Format checks with `terraform fmt`, one process for all programs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _LISTED = re.compile(rb"^p(\d+)/(.+)$", re.MULTILINE)
 
 
 class FormatError(RuntimeError):
-    """`terraform fmt` gave no answer; the message says what it said."""
+    """`terraform fmt` did not finish."""
 
 
 def unformatted(terraform: Terraform, programs: Sequence[Mapping[str, bytes]]) -> list[list[str]]:
-    """Return for each program (its files by path) those files that `fmt` would change. All of them can be parsed."""
-    found: list[list[str]] = [[] for _ in programs]
+    """Return for each program (text by path) the files that `fmt` would change. All files must parse."""
+    changed: list[list[str]] = [[] for _ in programs]
     with isolation.private_folder() as home:
         for index, files in enumerate(programs):
             for path, text in files.items():
@@ -34,5 +34,5 @@ def unformatted(terraform: Terraform, programs: Sequence[Mapping[str, bytes]]) -
     if finished.timed_out or finished.returncode < 0:
         raise FormatError("terraform fmt was stopped: it ran out of time or memory")
     for index, path in _LISTED.findall(finished.stdout):
-        found[int(index)].append(path.decode())
-    return found
+        changed[int(index)].append(path.decode())
+    return changed

@@ -1,8 +1,8 @@
-"""Plans programs without a cloud, hundreds in one run, each with the JSON plan that it would have alone.
+"""The Plan stage: plans without a cloud, hundreds of programs in one run, with the JSON plan of a separate run.
 
-Programs whose providers are set alike run together. Terraform plans on where a module fails, so one run gives the
-plans of all that are sound and the errors of all others. Programs that read an account are planned twice: once with
-the reading put off, for their configuration, and once by `terraform test`, which fills in what would be read.
+Programs with equal provider settings run together. Terraform continues after a failed module, so one run gives the
+plans of all valid programs and the errors of the others. Programs that read an account are planned twice: once with the
+reads deferred, for their configuration, and once by `terraform test`, which overrides the values that would be read.
 """
 
 from __future__ import annotations
@@ -19,60 +19,60 @@ from typing import Any
 from loraform_api.verification import Diagnostic
 from loraform_verifier.terraform.batch import (
     DEADLINES,
+    BatchResult,
     Deadlines,
-    Round,
     Runner,
     blamed,
     by_program,
     diagnostics_of,
+    failure_diagnostic,
     in_batches,
     missing_provider,
     module_of,
-    no_verdict,
 )
 from loraform_verifier.terraform.plan_json import as_json, with_changes, without_keys
 from loraform_verifier.terraform.plan_run import PlanRun, PlanRuns
 from loraform_verifier.terraform.plannable import Output, Plannable
-from loraform_verifier.terraform.provider_server import ProviderKeeper
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 
 TERRAFORM = "Terraform"
-"""OpenTofu gives an override to all instances of a module, and refuses one for a single instance."""
-INSTANCES = {"Invalid count argument", "Invalid for_each argument"}
+"""Product whose overrides are for single module instances; OpenTofu's apply to all instances of a module."""
+INSTANCE_ERRORS = {"Invalid count argument", "Invalid for_each argument"}
 _FROM_INPUT = re.compile(r"\b(?:var|local|module|data|each)\.")
 MAX_PLAN = 4 * 1024 * 1024
-"""Bytes of one program's plan; 200 virtual machines make a fifth of it. Those of all rows are in memory at once."""
+"""Bytes of one program's plan; 200 virtual machines take a fifth of it. A request's plans are in memory together."""
 _NO_NETWORK = re.compile(r"\bsocket: operation not permitted\b")
 
 
 @dataclass(frozen=True, slots=True)
 class PlanOutcome:
-    """The plan of one program or what keeps it from being planned; `undecided` says why neither could be had."""
+    """The plan of one program or its errors; `undecided` says why there is neither."""
 
-    written: bytes | None = None
+    plan_json: bytes | None = None
     """The plan in JSON."""
     errors: list[Diagnostic] = field(default_factory=list)
     undecided: Diagnostic | None = None
 
     @property
     def plan(self) -> dict[str, Any] | None:
-        """The plan, read anew each time."""
-        return None if self.written is None else dict(json.loads(self.written))
+        """The parsed plan; parsed again on each access."""
+        return None if self.plan_json is None else dict(json.loads(self.plan_json))
 
 
 class Planner:
-    """Plans batches with one toolchain."""
+    """Plans batches of programs. Not thread-safe."""
 
     def __init__(
-        self, terraform: Terraform, deadlines: Deadlines = DEADLINES, keeper: ProviderKeeper | None = None
+        self, terraform: Terraform, deadlines: Deadlines = DEADLINES, servers: ProviderServers | None = None
     ) -> None:
-        """Without a `keeper`, providers live on between the runs of one call. Not for several threads at once."""
+        """Without `servers`, providers keep running only between the runs of one call."""
         self._terraform = terraform
         self._deadlines = deadlines
-        self._keeper = keeper
+        self._servers = servers
 
     def plan(self, programs: list[Plannable]) -> list[PlanOutcome]:
-        """Plan programs; outcomes come in the same order. Raises IsolationError where children cannot be confined."""
+        """Plan programs; outcomes are in the same order. Raises IsolationError if children cannot be confined."""
         until = time.monotonic() + self._deadlines.request
         outcomes: dict[int, PlanOutcome] = {}
         groups: dict[object, dict[int, Plannable]] = {}
@@ -81,90 +81,92 @@ class Planner:
                 outcomes[index] = PlanOutcome(undecided=absent)
             else:
                 groups.setdefault(program.settings.key, {})[index] = program
-        # `terraform plan` alone would start a provider three times.
-        with nullcontext(self._keeper) if self._keeper else ProviderKeeper(self._terraform) as keeper:
-            runner = Runner(self._terraform, self._deadlines, keeper, until)
+        # Without servers, `terraform plan` starts a provider three times.
+        with nullcontext(self._servers) if self._servers else ProviderServers(self._terraform) as servers:
+            runner = Runner(self._terraform, self._deadlines, servers, until)
             for group in groups.values():
                 settings = next(iter(group.values())).settings
-                outcomes |= _planned(PlanRuns(self._terraform, runner, settings), group)
+                outcomes |= _plan_group(PlanRuns(self._terraform, runner, settings), group)
         return [outcomes[index] for index in range(len(programs))]
 
 
-def _planned(runs: PlanRuns, programs: dict[int, Plannable]) -> dict[int, PlanOutcome]:
-    """Plan programs whose providers are set alike."""
+def _plan_group(runs: PlanRuns, programs: dict[int, Plannable]) -> dict[int, PlanOutcome]:
+    """Plan programs with equal provider settings."""
     outcomes = in_batches(programs, partial(_together, runs.plan), partial(_alone, runs.plan))
-    reading = {i: p for i, p in programs.items() if p.reads and outcomes[i].written is not None}
+    reading = {i: p for i, p in programs.items() if p.reads and outcomes[i].plan_json is not None}
     if runs.terraform.product == TERRAFORM:
         reading = {i: _at_instances(p, outcomes[i].plan or {}) for i, p in reading.items()}
     read = in_batches(reading, partial(_together, runs.test), partial(_alone, runs.test))
     return outcomes | {index: _merged(outcomes[index], outcome) for index, outcome in read.items()}
 
 
-def _at_instances(program: Plannable, put_off: dict[str, Any]) -> Plannable:
-    """Return a program whose reads also name the instances of modules: terraform gives values to no others."""
-    found = {read.address: read for read in program.reads}
-    for change in put_off["resource_changes"]:
+def _at_instances(program: Plannable, deferred: dict[str, Any]) -> Plannable:
+    """Add reads in the instances of modules, which terraform overrides only by their full address."""
+    reads = {read.address: read for read in program.reads}
+    for change in deferred["resource_changes"]:
         address = f"{change.get('module_address', '')}.data.{change['type']}.{change['name']}".lstrip(".")
-        read = found.get(without_keys(address)) if change["mode"] == "data" else None
+        read = reads.get(without_keys(address)) if change["mode"] == "data" else None
         if read is not None:
-            found[address] = replace(read, address=address)
-    return replace(program, reads=tuple(found.values()))
+            reads[address] = replace(read, address=address)
+    return replace(program, reads=tuple(reads.values()))
 
 
-def _merged(put_off: PlanOutcome, read: PlanOutcome) -> PlanOutcome:
-    """Return what a program that reads an account comes to: `test` tells all but the configuration."""
-    plan, changed = put_off.plan, read.plan
-    return _kept(with_changes(plan, changed["resource_changes"])) if plan and changed else read
+def _merged(deferred: PlanOutcome, read: PlanOutcome) -> PlanOutcome:
+    """Combine both plans of a program that reads an account: `test` gives the changes, `plan` the configuration."""
+    plan, changed = deferred.plan, read.plan
+    return _plan_outcome(with_changes(plan, changed["resource_changes"])) if plan and changed else read
 
 
-def _kept(plan: dict[str, Any]) -> PlanOutcome:
-    """Return the outcome that a plan is, unless it is too much of one."""
+def _plan_outcome(plan: dict[str, Any]) -> PlanOutcome:
+    """Return the outcome with a plan, or an undecided one if the plan is too large."""
     with suppress(RecursionError):
-        if len(written := as_json(plan)) <= MAX_PLAN:
-            return PlanOutcome(written)
+        if len(plan_json := as_json(plan)) <= MAX_PLAN:
+            return PlanOutcome(plan_json)
     return PlanOutcome(undecided=_too_large())
 
 
 def _too_large() -> Diagnostic:
-    message = f"The plan has more than {MAX_PLAN >> 20} MiB, or is nested too deeply to be read."
+    message = f"The plan is larger than {MAX_PLAN >> 20} MiB or nested too deeply."
     return Diagnostic(code="PlanTooLarge", message=message, hint="Shorten loops and values.")
 
 
 def _together(
     run_of: Callable[[Mapping[int, Plannable]], PlanRun], programs: dict[int, Plannable]
-) -> Round[PlanOutcome] | None:
+) -> BatchResult[PlanOutcome] | None:
     run = run_of(programs)
     if run.errors is None:
         return None
-    guilty = blamed(run.errors) & programs.keys()
+    to_run_alone = blamed(run.errors) & programs.keys()
     if any(module_of(error) is None and not blamed([error]) for error in run.errors):
-        return Round(blamed=guilty) if guilty else None  # some error may be anyone's
+        return BatchResult(blamed=to_run_alone) if to_run_alone else None  # an error names no program
     own = by_program(run.errors)
-    outcomes = {i: _outcome(run, i, program, own.get(i, [])) for i, program in programs.items() if i not in guilty}
-    return Round({index: outcome for index, outcome in outcomes.items() if outcome is not None}, guilty)
+    outcomes = {
+        i: _outcome(run, i, program, own.get(i, [])) for i, program in programs.items() if i not in to_run_alone
+    }
+    return BatchResult({index: outcome for index, outcome in outcomes.items() if outcome is not None}, to_run_alone)
 
 
 def _alone(run_of: Callable[[Mapping[int, Plannable]], PlanRun], index: int, program: Plannable) -> PlanOutcome:
     run = run_of({index: program})
     outcome = _outcome(run, index, program, run.errors) if run.errors is not None else None
-    return outcome or PlanOutcome(undecided=_too_large() if run.unreadable else no_verdict(run.finished))
+    return outcome or PlanOutcome(undecided=_too_large() if run.unreadable else failure_diagnostic(run.finished))
 
 
 def _outcome(run: PlanRun, index: int, program: Plannable, errors: Sequence[dict[str, Any]]) -> PlanOutcome | None:
-    """Return what a run says of one program; None when it did not come to it."""
-    given_out = [_given_out(output) for output in program.outputs if output.name in run.secrets.get(index, ())]
-    if not errors and not given_out:
-        return _kept(run.plans[index]) if index in run.plans else None
+    """Return the outcome of one program in a run; None if the run did not plan it."""
+    leaks = [_sensitive_output(output) for output in program.outputs if output.name in run.secrets.get(index, ())]
+    if not errors and not leaks:
+        return _plan_outcome(run.plans[index]) if index in run.plans else None
     excuses = [_excuse(error, program) for error in errors]
     hard = [error for error, excuse in zip(errors, excuses, strict=True) if excuse is None]
-    if hard or given_out:
-        return PlanOutcome(errors=diagnostics_of(hard) + given_out)
+    if hard or leaks:
+        return PlanOutcome(errors=diagnostics_of(hard) + leaks)
     code, hint = next(excuse for excuse in excuses if excuse)
     return PlanOutcome(undecided=diagnostics_of(errors)[0].model_copy(update={"code": code, "hint": hint}))
 
 
-def _given_out(output: Output) -> Diagnostic:
-    """Return what terraform says of a root module that gives out a secret unmarked."""
+def _sensitive_output(output: Output) -> Diagnostic:
+    """Return terraform's error for a root module's output that holds a sensitive value without `sensitive = true`."""
     message = "Output refers to sensitive values: a root module's output of something sensitive must be marked so."
     hint = "Add `sensitive = true` to the output."
     return Diagnostic(
@@ -173,11 +175,11 @@ def _given_out(output: Output) -> Diagnostic:
 
 
 def _excuse(error: dict[str, Any], program: Plannable) -> tuple[str, str] | None:
-    """Return the code and hint of an error that only our setting causes."""
-    # Providers speak of a resource; without one the words may be the program's, of a condition of its own.
+    """Return code and hint if an error is caused by planning without an account or inputs, not by the program."""
+    # Errors of providers have an address; without one, the text may come from a condition of the program.
     if error.get("address") and _NO_NETWORK.search(f"{error.get('summary')} {error.get('detail')}"):
         return "NeedsNetwork", "This reads an account; programs are planned without one."
     expression = str((error.get("snippet") or {}).get("code", ""))
-    if error.get("summary") in INSTANCES and program.program.inputs and _FROM_INPUT.search(expression):
-        return "DependsOnInput", "Give the variables that decide on instances a default."
+    if error.get("summary") in INSTANCE_ERRORS and program.program.inputs and _FROM_INPUT.search(expression):
+        return "DependsOnInput", "Set defaults for the variables that `count` or `for_each` uses."
     return None

@@ -1,8 +1,8 @@
-"""Turns the JSON plan of many programs into one for each, as if the program had been the root module.
+"""Split of the JSON plan of a batch into one plan for each program, as if the program were the root module.
 
-What policies read comes out as in a plan of the program alone: `resource_changes`, `planned_values`, the resources of
-`configuration`, `prior_state`, `variables`. The values of outputs are missing, for terraform writes none of child
-modules; so is what differs from run to run, such as the time.
+The parts that policies read equal those of a plan of the program alone: `resource_changes`, `planned_values`, the
+resources of `configuration`, `prior_state`, `variables`. Output values are missing, since terraform writes none for
+child modules, and so is what differs between runs, such as the time.
 """
 
 from __future__ import annotations
@@ -17,23 +17,26 @@ Json = dict[str, Any]
 OURS = {"max_retries", "skip_credentials_validation", "skip_metadata_api_check", "skip_region_validation"} | {
     "skip_requesting_account_id"
 }
-"""Provider arguments that no program wrote."""
+"""Provider arguments that the verifier adds."""
 _PROGRAM = re.compile(r"^module\.(r\d+)(?:\.|$)")
 _INDEX = re.compile(r'\["(?:[^"\\]|\\.)*"\]|\[\d+\]')
 
 
 def as_json(plan: Mapping[str, Any]) -> bytes:
-    """Write a plan as it is kept: in memory its objects can take over twenty times as much. The engine of Rego, which
-    reads it, does not undo \\u escapes. Raises RecursionError for what is nested too deeply."""
+    """Serialise a plan; its Python objects can take over twenty times as much memory.
+
+    Non-ASCII text stays as it is, since the Rego engine does not decode Unicode escapes. Raises RecursionError for a
+    plan that is nested too deeply.
+    """
     return json.dumps(plan, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def split(plan: Json) -> dict[str, Json]:
-    """Return the plan of each program whose module is in the configuration, by the module's name."""
+    """Return the plan of each program in the configuration by the name of its module."""
     changes = changes_of(plan)
     calls = plan["configuration"]["root_module"].get("module_calls", {})
     planned, prior = _by_program(plan.get("planned_values")), _by_program(plan.get("prior_state", {}).get("values"))
-    found = {}
+    plans = {}
     for key, call in calls.items():
         own: Json = {name: plan[name] for name in ("format_version", "terraform_version") if name in plan}
         if variables := _variables(call["module"]):
@@ -44,24 +47,24 @@ def split(plan: Json) -> dict[str, Json]:
             head = {name: value for name, value in plan["prior_state"].items() if name != "values"}
             own["prior_state"] = head | {"values": {"root_module": prior[key]}}
         own["configuration"] = _configuration(plan["configuration"], call["module"])
-        found[key] = own | {"errored": False}
-    return found
+        plans[key] = own | {"errored": False}
+    return plans
 
 
 def changes_of(plan: Json) -> dict[str, list[Json]]:
-    """Return the resource changes of each program, seen from the program."""
-    found: dict[str, list[Json]] = {}
+    """Return the resource changes of each program, with addresses relative to the program."""
+    by_program: dict[str, list[Json]] = {}
     for change in plan.get("resource_changes", ()):
         if owner := _PROGRAM.match(change["address"]):
-            found.setdefault(owner[1], []).append(_seen_from(owner[1], change))
-    return found
+            by_program.setdefault(owner[1], []).append(_relative_to(owner[1], change))
+    return by_program
 
 
 def with_changes(plan: Json, changes: list[Json]) -> Json:
-    """Return a program's plan with other changes, and the planned values that follow from them."""
+    """Return a program's plan with other changes and the planned values that follow from them."""
     versions = dict(_schema_versions(plan["configuration"]["root_module"], ""))
     root: Json = {}
-    for change in sorted(changes, key=_place):
+    for change in sorted(changes, key=_output_order):
         if change["change"].get("after") is not None:
             folder = _child(root, change.get("module_address", ""))
             folder.setdefault("resources", []).append(_planned(change, versions))
@@ -70,7 +73,7 @@ def with_changes(plan: Json, changes: list[Json]) -> Json:
 
 
 def without_keys(address: str) -> str:
-    """Return an address without the keys of instances, as the configuration has it."""
+    """Return an address without instance keys, as in the configuration."""
     return _INDEX.sub("", address)
 
 
@@ -80,27 +83,29 @@ def _by_program(values: Json | None) -> dict[str, Json]:
 
 
 def _module(module: Json, prefix: str) -> Json:
-    """Return the values of a module with addresses seen from the program; its own address goes, for it is the root."""
-    found: Json = {}
+    """Return the values of a module with addresses relative to the program, and without its own address."""
+    values: Json = {}
     if resources := module.get("resources"):
-        found["resources"] = [r | {"address": r["address"].removeprefix(prefix)} for r in resources]
+        values["resources"] = [r | {"address": r["address"].removeprefix(prefix)} for r in resources]
     if children := module.get("child_modules"):
-        # Terraform's order of modules is a different one each time.
+        # Terraform's order of modules differs between runs.
         children = sorted(children, key=lambda child: str(child["address"]))
-        found["child_modules"] = [_module(c, prefix) | {"address": c["address"].removeprefix(prefix)} for c in children]
-    return found
+        values["child_modules"] = [
+            _module(c, prefix) | {"address": c["address"].removeprefix(prefix)} for c in children
+        ]
+    return values
 
 
-def _seen_from(key: str, change: Json) -> Json:
+def _relative_to(key: str, change: Json) -> Json:
     prefix = f"module.{key}."
-    found = change | {
+    relative = change | {
         name: change[name].removeprefix(prefix)
         for name in ("address", "module_address", "previous_address")
         if name in change
     }
     if change.get("module_address") == f"module.{key}":
-        del found["module_address"]
-    return found
+        del relative["module_address"]
+    return relative
 
 
 def _variables(module: Json) -> Json:
@@ -124,21 +129,21 @@ def _provider(provider: Json) -> Json:
 
 
 def _with_keys(module: Json) -> Json:
-    """Return a module's configuration in which providers are named as in the root, where all of them are set."""
-    found = dict(module)
+    """Return a module's configuration with provider keys as in a root module, which configures all providers."""
+    renamed = dict(module)
     if "resources" in module:
-        found["resources"] = [
+        renamed["resources"] = [
             r | {"provider_config_key": r["provider_config_key"].rpartition(":")[2]}
             if "provider_config_key" in r
             else r
             for r in module["resources"]
         ]
     if "module_calls" in module:
-        found["module_calls"] = {
+        renamed["module_calls"] = {
             name: call | {"module": _with_keys(call["module"])} if "module" in call else call
             for name, call in module["module_calls"].items()
         }
-    return found
+    return renamed
 
 
 def _provider_keys(module: Json) -> Iterator[str]:
@@ -155,27 +160,27 @@ def _schema_versions(module: Json, prefix: str) -> Iterable[tuple[str, int]]:
         yield from _schema_versions(call.get("module", {}), f"{prefix}module.{name}.")
 
 
-def _place(change: Json) -> tuple[str, bool]:
-    """Return where terraform puts a change's planned values: modules by address, data last."""
+def _output_order(change: Json) -> tuple[str, bool]:
+    """Sort key in terraform's order of planned values: modules by address, data sources last."""
     return change.get("module_address", ""), change["mode"] == "data"
 
 
 def _planned(change: Json, versions: Mapping[str, int]) -> Json:
     copied = ("address", "mode", "type", "name", "index", "provider_name")
-    found = {name: change[name] for name in copied if name in change}
-    found["schema_version"] = versions.get(without_keys(change["address"]), 0)
+    resource = {name: change[name] for name in copied if name in change}
+    resource["schema_version"] = versions.get(without_keys(change["address"]), 0)
     after, sensitive = change["change"]["after"], change["change"].get("after_sensitive")
-    return found | ({"values": after} if after else {}) | {"sensitive_values": sensitive or {}}
+    return resource | ({"values": after} if after else {}) | {"sensitive_values": sensitive or {}}
 
 
 def _child(module: Json, address: str) -> Json:
-    """Return the child of `module` with this address, making it and those above it where they are missing."""
+    """Return the descendant of `module` at `address`; create it and its parents if they are missing."""
     ends = [match.end() for match in re.finditer(r'module\.[\w-]+(?:\["(?:[^"\\]|\\.)*"\]|\[\d+\])?', address)]
     for end in ends:
         children = module.setdefault("child_modules", [])
-        found = next((child for child in children if child["address"] == address[:end]), None)
-        if found is None:
-            found = {"address": address[:end]}
-            children.append(found)
-        module = found
+        child = next((c for c in children if c["address"] == address[:end]), None)
+        if child is None:
+            child = {"address": address[:end]}
+            children.append(child)
+        module = child
     return module

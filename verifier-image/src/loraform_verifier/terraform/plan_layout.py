@@ -1,7 +1,7 @@
-"""Lays programs out for one planning run: modules of a root of ours, as for Validate, with what a plan needs more.
+"""Folder layout of a planning run: modules of a generated root, as for Validate, with additions for plans.
 
-A variable without a default gets a value of no known type that is known after apply only. Modules that read an
-account wait for our one resource, so that `plan` puts their reading off; in `test` they get values from us instead.
+A variable without a default gets a value of unknown type that is known only after apply. In `plan`, modules that read
+an account depend on a generated resource, which defers their reads; in `test`, overrides give the values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from loraform_verifier.terraform.workspace import UNKNOWN_INPUT, lay_out_modules
 PLAN_FILE = "plan.bin"
 TEST_FILE = "loraform.tftest.json"
 OUR_RESOURCE = f"terraform_data.{UNKNOWN_INPUT}"
-"""It is planned whenever terraform comes to plan anything, and so tells that it did."""
+"""It is part of every plan, so a plan without it means that terraform did not start to plan."""
 _UNKNOWN = f"${{jsondecode({OUR_RESOURCE}.id)}}"
 
 
@@ -27,16 +27,16 @@ def lay_out_plan(
     root: Path, terraform: Terraform, programs: Mapping[str, Plannable], settings: ProviderSettings
 ) -> None:
     """Write `root` for `terraform plan`."""
-    _lay_out(root, terraform, programs, settings, waiting=True)
+    _lay_out(root, terraform, programs, settings, defer=True)
 
 
 def lay_out_test(
     root: Path, terraform: Terraform, programs: Mapping[str, Plannable], settings: ProviderSettings
 ) -> None:
-    """Write `root` for `terraform test`: a single planning run in which data that need an account have our values."""
-    _lay_out(root, terraform, programs, settings, waiting=False)
+    """Write `root` for `terraform test`: one planning run with overrides for data sources that read an account."""
+    _lay_out(root, terraform, programs, settings, defer=False)
     overrides = [
-        {"target": f"module.{key}.{read.address}", "values": _inert(_values(read, settings))}
+        {"target": f"module.{key}.{read.address}", "values": _escape_templates(_values(read, settings))}
         for key, program in programs.items()
         for read in program.reads
     ]
@@ -44,40 +44,48 @@ def lay_out_test(
 
 
 def _values(read: DataRead, settings: ProviderSettings) -> dict[str, Any]:
-    return {n: value for n, value in values_of(read.type, settings.region).items() if n not in read.given}
+    return {n: value for n, value in values_of(read.type, settings.region).items() if n not in read.arguments}
 
 
 def _lay_out(
-    root: Path, terraform: Terraform, programs: Mapping[str, Plannable], settings: ProviderSettings, *, waiting: bool
+    root: Path,
+    terraform: Terraform,
+    programs: Mapping[str, Plannable],
+    settings: ProviderSettings,
+    *,
+    defer: bool,
 ) -> None:
     modules = {key: program.program for key, program in programs.items()}
-    ours = lay_out_modules(root, terraform, modules, unknown=_UNKNOWN)
+    generated = lay_out_modules(root, terraform, modules, unknown=_UNKNOWN)
     for key, program in programs.items():
-        if waiting and program.reads:
-            ours["module"][key]["depends_on"] = [OUR_RESOURCE]
-        if waiting and program.outputs:
-            # Only a root module may not give out secrets unmarked: we must ask where terraform does not.
-            asked = {o.name: f"${{issensitive(jsonencode(module.{key}.{o.name}))}}" for o in program.outputs}
-            ours.setdefault("output", {}).update({f"{key}-{name}": {"value": value} for name, value in asked.items()})
-    ours["resource"] = {"terraform_data": {UNKNOWN_INPUT: {}}}
-    if providers := ours.get("provider"):
+        if defer and program.reads:
+            generated["module"][key]["depends_on"] = [OUR_RESOURCE]
+        if defer and program.outputs:
+            # Terraform checks unmarked sensitive outputs only in a root module, so the generated root checks them.
+            names = [output.name for output in program.outputs]
+            checks = {f"{key}-{n}": {"value": f"${{issensitive(jsonencode(module.{key}.{n}))}}"} for n in names}
+            generated.setdefault("output", {}).update(checks)
+    generated["resource"] = {"terraform_data": {UNKNOWN_INPUT: {}}}
+    if providers := generated.get("provider"):
         providers["aws"] = [aws | _configuration(settings) for aws in providers["aws"]]
     write_manifest(root, modules)
-    write_json(root / OUR_FILE, ours)
+    write_json(root / OUR_FILE, generated)
 
 
 def _configuration(settings: ProviderSettings) -> dict[str, Any]:
-    # There is no network; to try once is enough.
-    found: dict[str, Any] = {"region": settings.region, "max_retries": 1}
-    return found | ({"default_tags": [{"tags": _inert(settings.default_tags)}]} if settings.default_tags else {})
+    # There is no network, so a retry cannot help.
+    configuration: dict[str, Any] = {"region": settings.region, "max_retries": 1}
+    if settings.default_tags:
+        configuration["default_tags"] = [{"tags": _escape_templates(settings.default_tags)}]
+    return configuration
 
 
-def _inert(value: Any) -> Any:
-    """Return a value in which terraform sees no templates: strings in its JSON are evaluated."""
+def _escape_templates(value: Any) -> Any:
+    """Escape template sequences: terraform evaluates strings in JSON files."""
     if isinstance(value, str):
         return value.replace("${", "$${").replace("%{", "%%{")
     if isinstance(value, list):
-        return [_inert(item) for item in value]
+        return [_escape_templates(item) for item in value]
     if isinstance(value, dict):
-        return {_inert(key): _inert(item) for key, item in value.items()}
+        return {_escape_templates(key): _escape_templates(item) for key, item in value.items()}
     return value

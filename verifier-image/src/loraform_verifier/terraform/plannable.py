@@ -1,6 +1,6 @@
-"""What Plan must know of a program beyond its text: how it sets its provider, and which data it reads from an account.
+"""What Plan needs of a program beyond its text: its provider settings, and the data sources that read an account.
 
-Its provider block does not act, like in Validate; of what it says only the region and the default tags change a plan.
+As in Validate, its provider block has no effect; only its region and default tags are applied to the plan.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from tree_sitter import Node
 
 from loraform_verifier.hcl.configuration import Configuration
 from loraform_verifier.hcl.literals import as_string, inner, literal, object_elements
-from loraform_verifier.hcl.modules import Call, Modules
+from loraform_verifier.hcl.modules import ModuleCall, Modules
 from loraform_verifier.hcl.normalise import NAME, Normalised, blanked
-from loraform_verifier.hcl.parse import Block, Document, parse
+from loraform_verifier.hcl.parse import Document, HclBlock, parse
 from loraform_verifier.hcl.tree import text_of
 from loraform_verifier.terraform.data_sources import reads_api
 
@@ -25,33 +25,33 @@ _REGION = re.compile(r"^[a-z]{2}(-[a-z]{2,10}){1,3}-\d$")
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """What the program's default `provider "aws"` block says, as far as it is literal or names what is."""
+    """Literal settings of the program's default `provider "aws"` block, also through locals and variable defaults."""
 
     region: str = DEFAULT_REGION
     default_tags: dict[str, str] = field(default_factory=dict)
     incomplete: bool = False
-    """Some default tag must be evaluated, and is left out."""
+    """True if a default tag must be evaluated; it is left out."""
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, str], ...]]:
-        """Equal for programs that can be planned in one run."""
+        """Group key: programs with equal keys can be planned in one run."""
         return self.region, tuple(sorted(self.default_tags.items()))
 
 
 @dataclass(frozen=True, slots=True)
 class DataRead:
-    """A data source that asks an account."""
+    """A data source that reads an account."""
 
     address: str
-    """Seen from the program, for example `module.network.data.aws_ami.this`."""
+    """Relative to the program, for example `module.network.data.aws_ami.this`."""
     type: str
-    given: frozenset[str] = frozenset()
-    """Arguments that the program sets; they are not read."""
+    arguments: frozenset[str] = frozenset()
+    """Arguments that the program sets; the verifier gives them no values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """An output of the root module that is not marked as sensitive, so that terraform refuses a secret in it."""
+    """An output of the root module without `sensitive = true`, in which terraform refuses a sensitive value."""
 
     name: str
     file: str
@@ -60,7 +60,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Plannable:
-    """A normalised program without its `check` blocks, and what its run must provide."""
+    """A normalised program without its `check` blocks, and what its planning run must provide."""
 
     program: Normalised
     settings: ProviderSettings = ProviderSettings()
@@ -69,7 +69,7 @@ class Plannable:
 
 
 def plannable(configuration: Configuration, program: Normalised, modules: Modules | None = None) -> Plannable:
-    """Describe a program to Plan. The configuration has no problems, `program` is its normalised form."""
+    """Prepare a program for Plan. The configuration must have no problems; `program` is its normalised form."""
     reads = tuple(_reads(configuration, modules or Modules()))
     return Plannable(
         _unchecked(configuration, program), settings_of(configuration), reads, tuple(_outputs(configuration))
@@ -77,33 +77,34 @@ def plannable(configuration: Configuration, program: Normalised, modules: Module
 
 
 def _unchecked(configuration: Configuration, program: Normalised) -> Normalised:
-    """Blank `check` blocks, which can only warn: `terraform test` takes a warning of theirs for a failure."""
+    """Blank `check` blocks, which can only warn: `terraform test` counts their warnings as failures."""
     files = dict(program.files)
     for name, document in configuration.documents.items():
         if any(block.type == "check" for block in document.blocks):
-            made = parse(files[name].decode())
-            files[name] = blanked(made.source, (block for block in made.blocks if block.type == "check"))
+            normalised = parse(files[name].decode())
+            checks = (block for block in normalised.blocks if block.type == "check")
+            files[name] = blanked(normalised.source, checks)
     return replace(program, files=files)
 
 
 def settings_of(configuration: Configuration) -> ProviderSettings:
-    """Read the settings off the root module's provider block that has no alias."""
+    """Return the settings of the root module's default AWS provider block."""
     for block in configuration.blocks():
         if block.type == "provider" and block.labels == ("aws",) and block.attribute("alias") is None:
-            return _settings(block, dict(_named(configuration.blocks())))
+            return _settings(block, dict(_definitions(configuration.blocks())))
     return ProviderSettings()
 
 
-def _settings(provider: Block, named: Mapping[str, Node]) -> ProviderSettings:
+def _settings(provider: HclBlock, definitions: Mapping[str, Node]) -> ProviderSettings:
     tags: dict[str, str] = {}
     argument = provider.attribute("region")
-    region = literal(_followed(argument.value, named)) if argument else None
+    region = literal(_resolve(argument.value, definitions)) if argument else None
     incomplete = any(b.type == "dynamic" and b.labels == ("default_tags",) for b in provider.blocks)
     for argument in (a for b in provider.blocks if b.type == "default_tags" for a in b.attributes if a.name == "tags"):
-        elements = object_elements(_followed(argument.value, named))
+        elements = object_elements(_resolve(argument.value, definitions))
         incomplete = incomplete or elements is None
         for element in elements or ():
-            value = as_string(literal(_followed(element.value, named)))
+            value = as_string(literal(_resolve(element.value, definitions)))
             if element.key is None or value is None:
                 incomplete = True
             else:
@@ -112,8 +113,8 @@ def _settings(provider: Block, named: Mapping[str, Node]) -> ProviderSettings:
     return ProviderSettings(str(region) if usable else DEFAULT_REGION, tags, incomplete)
 
 
-def _named(blocks: Iterable[Block]) -> Iterator[tuple[str, Node]]:
-    """Yield the names of a module that stand for an expression: variables with a default, and locals."""
+def _definitions(blocks: Iterable[HclBlock]) -> Iterator[tuple[str, Node]]:
+    """Yield (reference, expression) for each local value and each variable with a default."""
     for block in blocks:
         if block.type == "locals":
             yield from ((f"local.{a.name}", a.value) for a in block.attributes)
@@ -121,17 +122,17 @@ def _named(blocks: Iterable[Block]) -> Iterator[tuple[str, Node]]:
             yield f"var.{block.labels[0]}", default.value
 
 
-def _followed(value: Node, named: Mapping[str, Node]) -> Node:
-    """Return the expression that an expression stands for; most stand for themselves."""
-    for _ in named:  # names that go in a circle must be left
-        if (meant := named.get(text_of(inner(value)))) is None:
+def _resolve(value: Node, definitions: Mapping[str, Node]) -> Node:
+    """Follow references to local values and variable defaults."""
+    for _ in definitions:  # bounds circular definitions
+        if (definition := definitions.get(text_of(inner(value)))) is None:
             break
-        value = meant
+        value = definition
     return value
 
 
-def prefix_of(call: Call) -> str:
-    """Return what the addresses in a called module begin with, without the keys of its instances."""
+def prefix_of(call: ModuleCall) -> str:
+    """Return the address prefix of a called module, without instance keys."""
     return "".join(f"module.{name}." for name in call.key.split("."))
 
 
@@ -154,5 +155,5 @@ def _reads_in(documents: Iterable[Document], prefix: str) -> Iterator[DataRead]:
         if block.type == "data" and len(block.labels) == 2 and all(NAME.fullmatch(label) for label in block.labels):
             kind, name = block.labels
             if reads_api(kind):
-                given = frozenset(a.name for a in block.attributes)
-                yield DataRead(f"{prefix}data.{kind}.{name}", kind, given)
+                arguments = frozenset(a.name for a in block.attributes)
+                yield DataRead(f"{prefix}data.{kind}.{name}", kind, arguments)

@@ -1,8 +1,7 @@
-"""Keeps providers running between terraform runs, over a unix socket, confined like every child.
+"""Provider processes that keep running between terraform runs and serve on a unix socket, confined like every child.
 
-Starting the AWS provider costs more than judging a program. To validate, a kept provider is not configured at all; each
-planning run configures it anew, with a region, tags and an account that is none, so that nothing of one run stays for
-the next.
+Starting the AWS provider costs more than verifying a program. `validate` does not configure a provider; each planning
+run configures it again with region, tags and fake credentials. So no state of one run remains for the next.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from loraform_verifier.terraform.toolchain import Provider, Terraform, child_env
 
 START_SECONDS = 60
 MAX_RUNS = 200
-"""Then it makes way for a fresh one: what leaks, leaks no further."""
+"""Runs after which a provider is restarted, which bounds leaks."""
 LIMITS = Limits(cpu=24 * 3600)
 _ATTACH = re.compile(rb"TF_REATTACH_PROVIDERS='(\{.*\})'")
 
 
 @dataclass(slots=True)
-class _Kept:
-    """A running provider and what terraform needs to find it."""
+class _ProviderServer:
+    """A running provider and the address that terraform needs to attach to it."""
 
     child: Child
     resources: ExitStack
@@ -40,32 +39,32 @@ class _Kept:
         return self.runs < MAX_RUNS and not self.child.wait(0)
 
 
-class ProviderKeeper:
-    """Starts providers when first used; a context manager that ends them. Not for several threads at once."""
+class ProviderServers:
+    """The running providers of one toolchain, each started on first use. A context manager. Not thread-safe."""
 
     def __init__(self, terraform: Terraform) -> None:
         self._terraform = terraform
-        self._kept: dict[str, _Kept] = {}
+        self._servers: dict[str, _ProviderServer] = {}
 
     def environment(self, local_names: Iterable[str]) -> dict[str, str]:
-        """Return the variable by which a terraform run uses the kept providers, starting those that do not run.
+        """Return the environment by which terraform attaches to the providers; start those that do not run.
 
-        A provider that cannot be kept is left out; terraform then starts it for itself.
+        A provider that does not start is left out; terraform then starts it itself.
         """
         addresses = {}
         for name in sorted(local_names):
             provider = self._terraform.provider(name)
-            kept = self._running(provider) if provider else None
-            if provider and kept:
-                kept.runs += 1
-                addresses[f"{self._terraform.registry}/{provider.source}"] = kept.address
+            server = self._running_server(provider) if provider else None
+            if provider and server:
+                server.runs += 1
+                addresses[f"{self._terraform.registry}/{provider.source}"] = server.address
         return {"TF_REATTACH_PROVIDERS": json.dumps(addresses)} if addresses else {}
 
     def drop(self) -> None:
-        """End all providers; the next run starts fresh ones. For when a run went wrong, and for the end."""
-        while self._kept:
-            _, kept = self._kept.popitem()
-            kept.resources.close()
+        """Stop all providers, for example after a failed run; the next run starts new ones."""
+        while self._servers:
+            _, server = self._servers.popitem()
+            server.resources.close()
 
     def __enter__(self) -> Self:
         return self
@@ -73,24 +72,24 @@ class ProviderKeeper:
     def __exit__(self, *_: object) -> None:
         self.drop()
 
-    def _running(self, provider: Provider) -> _Kept | None:
-        kept = self._kept.get(provider.source)
-        if kept and kept.usable:
-            return kept
-        if kept:
-            self._kept.pop(provider.source).resources.close()
+    def _running_server(self, provider: Provider) -> _ProviderServer | None:
+        server = self._servers.get(provider.source)
+        if server and server.usable:
+            return server
+        if server:
+            self._servers.pop(provider.source).resources.close()
         started = _start(provider)
         if started:
-            self._kept[provider.source] = started
+            self._servers[provider.source] = started
         return started
 
 
-def _start(provider: Provider) -> _Kept | None:
-    """Start a provider in its debugging mode, in which it serves until killed; None when it does not come up."""
+def _start(provider: Provider) -> _ProviderServer | None:
+    """Start a provider in debug mode, in which it serves until it is killed; None if it does not start."""
     executables = sorted(provider.folder.glob("terraform-provider-*"))
     with ExitStack() as resources:
         home = resources.enter_context(private_folder())
-        said = resources.enter_context((home / "stdout").open("w+b"))
+        stdout = resources.enter_context((home / "stdout").open("w+b"))
         try:
             child = Child(
                 [str(executables[0]), "-debug"],
@@ -98,22 +97,22 @@ def _start(provider: Provider) -> _Kept | None:
                 env=child_environment(home),
                 readable=(provider.folder,),
                 limits=LIMITS,
-                stdout=said,
+                stdout=stdout,
             )
         except (IsolationError, IndexError):
             return None
         resources.enter_context(child)
         address = _address(child, home / "stdout")
-        return _Kept(child, resources.pop_all(), address) if address else None
+        return _ProviderServer(child, resources.pop_all(), address) if address else None
 
 
-def _address(child: Child, said: Path) -> dict[str, Any] | None:
-    """Wait until the provider has written where it listens."""
+def _address(child: Child, stdout: Path) -> dict[str, Any] | None:
+    """Wait for the provider to print its address; None if it ends or does not print it in time."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
-        if match := _ATTACH.search(said.read_bytes()):
+        if match := _ATTACH.search(stdout.read_bytes()):
             (address,) = json.loads(match[1]).values()
             return dict(address)
-        if child.wait(0.02):  # it ended; otherwise this is the pause between two looks
+        if child.wait(0.02):  # it ended; otherwise this is the polling interval
             return None
     return None

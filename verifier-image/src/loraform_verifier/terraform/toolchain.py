@@ -1,7 +1,7 @@
-"""Finds and describes the terraform (or tofu) binary and the folder of providers that it may use.
+"""Discovery of the terraform (or tofu) binary, the provider mirror and the module mirror.
 
-Which providers a program may use is decided by absence: only what lies unpacked in the mirror exists. Nothing here
-knows a fixed path of any one machine; flags come first, then the environment, then the places Terraform itself uses.
+Programs may use only the providers that lie unpacked in the mirror. Flags come first, then the environment, then the
+folders that Terraform itself uses.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Provider:
     type: str
     version: str
     folder: Path
-    """Holds the executable."""
+    """Folder of the executable."""
 
     @property
     def source(self) -> str:
@@ -50,7 +50,7 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Terraform:
-    """A binary and the providers it may use, the newest version of each."""
+    """A binary and the providers that it may use, the newest version of each."""
 
     binary: Path
     product: str
@@ -62,26 +62,26 @@ class Terraform:
 
     @property
     def readable(self) -> tuple[Path, ...]:
-        """What a run of it reads beside its own folder."""
+        """Paths that a run reads beside its own folder."""
         return (self.binary, *(p.folder for p in self.providers), *((self.modules,) if self.modules else ()))
 
     @property
     def registry(self) -> str:
-        """The host that a source address without one means to this product."""
+        """This product's default host of source addresses."""
         return REGISTRIES[self.product]
 
     def provider(self, local_name: str) -> Provider | None:
-        """Return the provider that a program without `required_providers` means by a local name."""
+        """Return the provider of a local name in a program without `required_providers`."""
         return next((p for p in self.providers if p.namespace == "hashicorp" and p.type == local_name), None)
 
-    def words(self) -> Toolchain:
-        """Return what goes into provenance."""
+    def provenance(self) -> Toolchain:
+        """Return the versions for the provenance of verdicts."""
         versions = {p.source: p.version for p in self.providers}
         return Toolchain(terraform=f"{self.product.lower()} {self.version}", providers=versions)
 
 
 def discover(binary: str | None = None, mirror: str | None = None, modules: str | None = None) -> Terraform:
-    """Find the toolchain: arguments, then environment, then the usual places. Raises ToolchainError."""
+    """Find the toolchain: arguments, then environment, then the usual folders. Raises ToolchainError."""
     executable = _binary(binary or os.environ.get(TERRAFORM_VARIABLE))
     folder = _mirror(mirror or os.environ.get(MIRROR_VARIABLE))
     product, version = _product(executable)
@@ -92,7 +92,7 @@ def discover(binary: str | None = None, mirror: str | None = None, modules: str 
 
 
 def child_environment(home: Path) -> dict[str, str]:
-    """Return the whole environment of a terraform child: nothing of ours, no account, no network, `home` as home."""
+    """Return the whole environment of a terraform child: fake credentials, no checkpoint calls, `home` as home."""
     return {
         "HOME": str(home),
         "TMPDIR": str(home),
@@ -110,39 +110,39 @@ def child_environment(home: Path) -> dict[str, str]:
 
 
 def write_cli_config(home: Path) -> None:
-    """Write the command line configuration that `child_environment` names: an empty mirror, no registry, no call home.
+    """Write the CLI configuration for `child_environment`: an empty mirror, no registry, no checkpoint calls.
 
-    Providers are linked into place by us, so nothing has to be found.
+    The verifier links providers into each working folder, so terraform has nothing to look up.
     """
-    nowhere = home / "no-mirror"
-    nowhere.mkdir(exist_ok=True)
-    mirror = f'filesystem_mirror {{\n    path = "{nowhere}"\n  }}'
+    empty = home / "no-mirror"
+    empty.mkdir(exist_ok=True)
+    mirror = f'filesystem_mirror {{\n    path = "{empty}"\n  }}'
     (home / "cli.tfrc").write_text(f"disable_checkpoint = true\nprovider_installation {{\n  {mirror}\n}}\n")
 
 
-def _binary(wanted: str | None) -> Path:
-    found = shutil.which(wanted) if wanted else shutil.which("terraform") or shutil.which("tofu")
-    if found is None:
-        missing = f"{wanted!r} is not an executable" if wanted else "neither terraform nor tofu is on PATH"
+def _binary(name: str | None) -> Path:
+    path = shutil.which(name) if name else shutil.which("terraform") or shutil.which("tofu")
+    if path is None:
+        missing = f"{name!r} is not an executable" if name else "neither terraform nor tofu is on PATH"
         raise ToolchainError(f"{missing}; give --terraform or set {TERRAFORM_VARIABLE}")
-    return Path(found).resolve()
+    return Path(path).resolve()
 
 
-def _mirror(wanted: str | None) -> Path:
-    candidates = [Path(wanted)] if wanted else _usual_mirrors()
+def _mirror(path: str | None) -> Path:
+    candidates = [Path(path)] if path else _usual_mirrors()
     for folder in candidates:
         if any((folder / host).is_dir() for host in REGISTRIES.values()):
             return folder.resolve()
-    missing = f"{wanted!r} holds no registry.terraform.io folder" if wanted else "no provider mirror was found"
+    missing = f"{path!r} holds no registry.terraform.io folder" if path else "no provider mirror was found"
     raise ToolchainError(f"{missing}; give --mirror or set {MIRROR_VARIABLE} to an unpacked filesystem mirror")
 
 
-def _modules(wanted: str | None) -> Path | None:
-    if not wanted:
+def _modules(path: str | None) -> Path | None:
+    if not path:
         return None
-    if not Path(wanted).is_dir():
-        raise ToolchainError(f"the module mirror {wanted!r} is not a folder; correct --modules or {MODULES_VARIABLE}")
-    return Path(wanted).resolve()
+    if not Path(path).is_dir():
+        raise ToolchainError(f"the module mirror {path!r} is not a folder; correct --modules or {MODULES_VARIABLE}")
+    return Path(path).resolve()
 
 
 def _usual_mirrors() -> Iterator[Path]:
@@ -166,8 +166,8 @@ def _product(binary: Path) -> tuple[str, str]:
         finished = isolation.run([str(binary), "version"], cwd=home, env=child_environment(home), seconds=60)
     match = _VERSION.search(finished.stdout)
     if match is None:
-        said = (finished.stderr or finished.stdout)[:200].decode(errors="replace").strip()
-        raise ToolchainError(f"{binary} is neither terraform nor tofu: `version` said {said!r}")
+        output = (finished.stderr or finished.stdout)[:200].decode(errors="replace").strip()
+        raise ToolchainError(f"{binary} is neither terraform nor tofu: `version` printed {output!r}")
     return match[1].decode(), match[2].decode()
 
 

@@ -1,8 +1,8 @@
-"""Lays programs out for one terraform run: child modules of a root of ours, or one program as the root itself.
+"""Folder layout of a terraform run: programs as child modules of a generated root, or one program as the root.
 
-There is no `terraform init`: the module manifest, the lock file and the link to the providers are written by hand.
-The lock file names versions without checksums, so that terraform does not hash 700 MB at each start; the mirror is
-part of our image. All of ours is JSON, so that no name in a program can break out of its place.
+There is no `terraform init`: the module manifest, the lock file and the provider links are written here. The lock file
+has versions without checksums, so that terraform does not hash 700 MB at each start; the mirror is part of the image.
+Generated files are JSON, so that no name in a program can inject code.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from loraform_verifier.terraform.toolchain import Provider, Terraform, write_cli
 
 CANARY = "canary"
 CANARY_TEXT = 'output "canary" {\n  value = local.canary\n}\n'
-"""Terraform reports its undeclared local value only once it really judges modules. Loading errors and graph errors
-come earlier and hide all that follows; when the canary is silent, so may be other errors."""
+"""Terraform reports its undeclared local value only when it validates modules. Errors of loading and of the graph come
+earlier and hide all later ones; without the canary's error, other errors may be hidden too."""
 UNKNOWN_INPUT = "unknown"
 CONFIGURATION = {
     "aws": {
@@ -30,11 +30,11 @@ CONFIGURATION = {
         "skip_region_validation": True,
     }
 }
-"""Provider arguments of ours; a provider that is not here is configured with none."""
+"""Arguments of each provider configuration; a provider that is not listed gets an empty one."""
 
 
 def lay_out_batch(root: Path, terraform: Terraform, programs: Mapping[str, Normalised]) -> None:
-    """Write `root` so that each program is a child module in the folder of its key, and the canary another."""
+    """Write `root` with each program as a child module in the folder of its key, and the canary as another."""
     settings = lay_out_modules(root, terraform, programs, unknown=f"${{var.{UNKNOWN_INPUT}}}")
     settings["variable"] = {UNKNOWN_INPUT: {}}
     settings["module"][CANARY] = {"source": f"./{CANARY}"}
@@ -47,20 +47,20 @@ def lay_out_batch(root: Path, terraform: Terraform, programs: Mapping[str, Norma
 def lay_out_modules(
     root: Path, terraform: Terraform, programs: Mapping[str, Normalised], *, unknown: str
 ) -> dict[str, Any]:
-    """Write each program into the folder of its key, and the installation; return what our root says of them.
+    """Write each program to the folder of its key, and the installation; return the root's blocks for them.
 
-    Variables without a default get the expression `unknown`. Manifest and root are left to the caller.
+    Variables without a default get the expression `unknown`. The caller writes the manifest and the root.
     """
     used = {name for program in programs.values() for name in program.providers}
-    providers = {name: found for name in sorted(used) if (found := terraform.provider(name))}
+    providers = {name: provider for name in sorted(used) if (provider := terraform.provider(name))}
     modules: dict[str, Any] = {}
     for key, program in programs.items():
         modules[key] = {"source": f"./{key}"} | dict.fromkeys(sorted(program.inputs), unknown)
         _write_program(root / key, program, terraform)
-        # Without a call that could hand them on by name, default configurations are inherited.
+        # Default configurations are inherited, so only programs whose calls may pass them on need them by name.
         passed = {name: name for name in program.providers if program.calls and name in providers}
-        if aliases := _known(program.aliases, terraform):
-            own, aliased = _alias_words(aliases, providers, terraform)
+        if aliases := _installed(program.aliases, terraform):
+            own, aliased = _alias_settings(aliases, providers, terraform)
             write_json(root / key / OUR_FILE, {"terraform": {"required_providers": own}})
             passed |= aliased
         modules[key] |= {"providers": passed} if passed else {}
@@ -69,11 +69,11 @@ def lay_out_modules(
 
 
 def lay_out_alone(root: Path, terraform: Terraform, program: Normalised) -> None:
-    """Write `root` so that the program is the root module itself, as its author would run it."""
+    """Write `root` with the program as the root module, as its author would run it."""
     names = program.providers | {name for name, _ in program.aliases}
-    providers = {name: found for name in sorted(names) if (found := terraform.provider(name))}
+    providers = {name: provider for name in sorted(names) if (provider := terraform.provider(name))}
     settings = _own_providers(providers, terraform)
-    for name, alias in sorted(_known(program.aliases, terraform)):
+    for name, alias in sorted(_installed(program.aliases, terraform)):
         settings.setdefault("provider", {}).setdefault(name, []).append(CONFIGURATION.get(name, {}) | {"alias": alias})
     _write_program(root, program, terraform)
     write_json(root / OUR_FILE, settings)
@@ -88,22 +88,22 @@ def _own_providers(providers: Mapping[str, Provider], terraform: Terraform) -> d
     return settings | ({"provider": configured} if configured else {})  # an empty `provider` is an error
 
 
-def _known(aliases: Aliases, terraform: Terraform) -> set[tuple[str, str]]:
+def _installed(aliases: Aliases, terraform: Terraform) -> set[tuple[str, str]]:
     return {(name, alias) for name, alias in aliases if terraform.provider(name)}
 
 
-def _alias_words(
+def _alias_settings(
     aliases: set[tuple[str, str]], providers: dict[str, Provider], terraform: Terraform
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the child's `required_providers` and the root's `providers`; every alias gets the one configuration."""
+    """Return the child's `required_providers` and the root's `providers`; all aliases get the default configuration."""
     own: dict[str, Any] = {}
     passed: dict[str, str] = {}
     for name, alias in sorted(aliases):
-        found = terraform.provider(name)
-        if found is None:
+        provider = terraform.provider(name)
+        if provider is None:
             continue
-        providers.setdefault(name, found)
-        entry = own.setdefault(name, {"source": _source(found, terraform), "configuration_aliases": []})
+        providers.setdefault(name, provider)
+        entry = own.setdefault(name, {"source": _source(provider, terraform), "configuration_aliases": []})
         entry["configuration_aliases"].append(f"{name}.{alias}")
         passed |= {name: name, f"{name}.{alias}": name}
     return own, passed
@@ -120,26 +120,26 @@ def _write_program(folder: Path, program: Normalised, terraform: Terraform) -> N
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(text)
     for name, aliases in program.inner_aliases.items():
-        own, _ = _alias_words(_known(aliases, terraform), {}, terraform)
+        own, _ = _alias_settings(_installed(aliases, terraform), {}, terraform)
         write_json(folder / name / OUR_FILE, {"terraform": {"required_providers": own}})
-    for name, place in program.links.items():
+    for name, target in program.links.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).symlink_to(place)
+        (folder / name).symlink_to(target)
 
 
 def write_manifest(root: Path, modules: Mapping[str, Normalised | None]) -> None:
-    """Write terraform's list of installed modules: each key's own, in the folder of its name, and what it calls.
+    """Write terraform's manifest of installed modules: each program in the folder of its key, and its calls.
 
-    The empty key is the root module itself.
+    The empty key is the root module.
     """
     entries = [{"Key": "", "Source": "", "Dir": "."}]
     for key, program in modules.items():
         entries += [{"Key": key, "Source": f"./{key}", "Dir": key}] if key else []
-        # Of two calls with one name terraform itself says more than of a list that has a name twice.
+        # Terraform's error for two calls of one name is better than its error for a duplicate manifest entry.
         for call in {call.key: call for call in program.calls}.values() if program else ():
             version = {"Version": call.version} if call.version else {}
-            place = "/".join(part for part in (key, call.folder) if part) or "."
-            entries.append({"Key": f"{key}.{call.key}".lstrip("."), "Source": call.source, "Dir": place} | version)
+            directory = "/".join(part for part in (key, call.folder) if part) or "."
+            entries.append({"Key": f"{key}.{call.key}".lstrip("."), "Source": call.source, "Dir": directory} | version)
     folder = root / ".terraform/modules"
     folder.mkdir(parents=True)
     write_json(folder / "modules.json", {"Modules": entries})
@@ -149,15 +149,15 @@ def write_installation(root: Path, terraform: Terraform) -> None:
     """Link the providers, write the lock file and the command line configuration."""
     locks = []
     for provider in terraform.providers:
-        place = f"{terraform.registry}/{provider.source}"
-        version = root / ".terraform/providers" / place / provider.version
+        address = f"{terraform.registry}/{provider.source}"
+        version = root / ".terraform/providers" / address / provider.version
         version.mkdir(parents=True)
         (version / provider.folder.name).symlink_to(provider.folder)
-        locks.append(f'provider "{place}" {{\n  version = "{provider.version}"\n}}\n')
+        locks.append(f'provider "{address}" {{\n  version = "{provider.version}"\n}}\n')
     (root / ".terraform.lock.hcl").write_text("\n".join(locks))
     write_cli_config(root)
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write one of our files."""
+    """Write a generated file."""
     path.write_text(json.dumps(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from loraform_api.dataset import PolicyTeaching
 from loraform_api.verification import HousePolicy
 from loraform_verifier.hcl.parse import Document
-from loraform_verifier.policy.house_policy import judge
+from loraform_verifier.policy.house_policy import check_house_policy
 from loraform_verifier.policy.rewrite import rewrite
 
 
@@ -26,7 +26,7 @@ class Teacher:
         """Say what of the policy the answer breaks and will not be put right; None when nothing is known to be."""
         if self._mode is PolicyTeaching.OFF or not self._judges:
             return None
-        broken = judge(document, self._asked).broken
+        broken = check_house_policy(document, self._asked).broken
         return f"{broken[0].code}: {broken[0].message}" if broken else None
 
     def taught(self, document: Document) -> str | None:

@@ -5,7 +5,7 @@ import rego.v1
 
 rule := {
 	"id": "CloudtrailWeak",
-	"title": "A trail misses regions or cannot be proven whole",
+	"title": "A trail does not cover all regions or has no log file validation",
 	"severity": "MEDIUM",
 	"checkov": ["CKV_AWS_36", "CKV_AWS_67"],
 	"trivy": ["AVD-AWS-0014", "AVD-AWS-0016"],

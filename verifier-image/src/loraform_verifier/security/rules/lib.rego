@@ -1,4 +1,4 @@
-# What the rules share. A value that is known only after apply is never counted as wrong.
+# Helpers of the rules. A value that is known only after apply is never reported.
 package loraform.lib
 
 import rego.v1
@@ -25,7 +25,7 @@ by_type := {type: found |
 
 of_types(types) := [change | some type in types; some change in object.get(by_type, type, [])]
 
-# The arguments as they are written, of resources of the root module.
+# Arguments of the root module's resources, as written in the program.
 written := {sprintf("%s.%s", [resource.type, resource.name]): object.get(resource, "expressions", {}) |
 	some resource in input.configuration.root_module.resources
 	resource.mode == "managed"
@@ -39,7 +39,7 @@ value(change, name) := object.get(change.change.after, name, null)
 
 blank(found) if found in [null, false, "", []]
 
-# False or left out; a value that the provider will compute counts when the program does not set it.
+# False or not set. A value that is known after apply counts only if the program does not set it.
 off(change, name) if {
 	blank(value(change, name))
 	not unknown(change, name)
@@ -51,7 +51,7 @@ off(change, name) if {
 	arguments(change)
 }
 
-# The program sets it, to whatever value.
+# The program sets it to any value.
 given(change, name) if not blank(value(change, name))
 
 given(change, name) if {
@@ -93,7 +93,7 @@ open_to_world(blocks) if {
 	block in world
 }
 
-# Ingress open to everyone: from inline blocks, from rules of their own, in both generations.
+# Ingress open to everyone: from inline blocks and from both kinds of rule resources.
 open_ingress contains found if {
 	some change in of_types({"aws_security_group", "aws_default_security_group"})
 	some block in list(value(change, "ingress"))

@@ -14,7 +14,7 @@ rule := {
 
 access_key := `(^|[^A-Z0-9])(AKIA|ASIA)[A-Z0-9]{16}($|[^A-Z0-9])`
 
-# Of lower-cased text; quotes may stand escaped.
+# For lower-cased text; quotes may be escaped.
 secret_key := `aws_secret_access_key[\\"']*\s*[=:][\s\\"']*[a-z0-9/+]{40}`
 
 holds_key(text) if regex.match(access_key, text)
@@ -48,7 +48,7 @@ texts contains {"resource": change.address, "text": sprintf("%s=%s", [name, sett
 	some name, setting in object.get(block, "variables", {})
 }
 
-# As it is written: the plan has no more than a digest of some user data.
+# From the configuration: the plan has only a digest of some user data.
 texts contains {"resource": address, "text": text} if {
 	some resource in input.configuration.root_module.resources
 	resource.mode == "managed"
@@ -57,7 +57,7 @@ texts contains {"resource": address, "text": text} if {
 	is_string(text)
 }
 
-deny contains lib.finding(rule, found.resource, "an AWS access key stands in the program.") if {
+deny contains lib.finding(rule, found.resource, "an AWS access key is written in the program.") if {
 	some found in texts
 	holds_key(found.text)
 }

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tree_sitter import Node
 
-from loraform_verifier.hcl.parse import Attribute, Block, Document
+from loraform_verifier.hcl.parse import Attribute, Document, HclBlock
 from loraform_verifier.hcl.tree import text_of, walk
 from loraform_verifier.schema import catalogue
 from loraform_verifier.schema.catalogue import BlockSchema
@@ -28,7 +28,7 @@ NOT_PROVIDERS = {"dynamic", *META_BLOCKS["resource"]}
 class Place:
     """A block that a provider's schema speaks of: a resource, a data source, or a block inside one."""
 
-    block: Block
+    block: HclBlock
     schema: BlockSchema
     top: bool
 
@@ -123,7 +123,7 @@ def doubled(document: Document, node: Node, gap: str) -> str:
     return replaced(document, node.end_byte, node.end_byte, f"{gap}{indent}{text_of(node)}")
 
 
-def added(document: Document, block: Block, line: str) -> str | None:
+def added(document: Document, block: HclBlock, line: str) -> str | None:
     """Return the program with one more line at the end of a block; None for a block on one line."""
     closing = block.node.children[-1]
     start = document.source.rfind(b"\n", 0, closing.start_byte) + 1

@@ -19,7 +19,7 @@ from loraform_trainer.prepare.dataset.repair.edits import Breakage
 from loraform_trainer.prepare.dataset.validity import CHUNK, CHUNK_CHARACTERS, Verify
 from loraform_trainer.runtime.rows import MAX_TEXT, Row
 from loraform_verifier.hcl.parse import Document, parse
-from loraform_verifier.policy.house_policy import judge
+from loraform_verifier.policy.house_policy import check_house_policy
 from loraform_verifier.policy.rewrite import rewrite
 from loraform_verifier.reflexion import Candidate, repair_input
 
@@ -172,7 +172,7 @@ def _right(document: Document, policy: HousePolicy | None) -> bool:
     """Say whether an answer, as it would be served, keeps the policy: what it breaks, no repair could learn from it."""
     if document.problems or policy is None:
         return not document.problems
-    return not judge(parse(rewrite(document, policy)), policy).broken
+    return not check_house_policy(parse(rewrite(document, policy)), policy).broken
 
 
 def _turned(order: list[int], start: int) -> list[int]:

@@ -14,9 +14,9 @@ from loraform_api.verification import DenyRule, HousePolicy
 from loraform_trainer.prepare.dataset.repair import language, schema
 from loraform_trainer.prepare.dataset.repair.edits import Breakage, added, choose, replaced, without
 from loraform_verifier.hcl.literals import as_string, escape, literal, object_elements
-from loraform_verifier.hcl.parse import Block, Document
-from loraform_verifier.policy.house_policy import deciding_object
+from loraform_verifier.hcl.parse import Document, HclBlock
 from loraform_verifier.policy.taggable import tagging_of
+from loraform_verifier.policy.tags import deciding_object
 
 KINDS: Mapping[str, Breakage] = {
     "MissingArgument": schema.missing_argument,
@@ -86,7 +86,7 @@ def _with_denied_value(rules: list[DenyRule]) -> Breakage:
     return denied_value
 
 
-def _speaks_of(rule: DenyRule, resource: Block) -> bool:
+def _speaks_of(rule: DenyRule, resource: HclBlock) -> bool:
     attribute = resource.attribute(rule.argument)
     kept = attribute is None or as_string(literal(attribute.value)) not in rule.values
     return kept and any(fnmatchcase(resource.labels[0], pattern) for pattern in rule.types)

@@ -21,7 +21,7 @@ from loraform_trainer.prepare.dataset.repair.edits import (
     replaced,
     without,
 )
-from loraform_verifier.hcl.edits import Edit, edited
+from loraform_verifier.hcl.edits import Edit, apply_edits
 from loraform_verifier.hcl.literals import inner, literal
 from loraform_verifier.hcl.parse import Document
 from loraform_verifier.hcl.tree import text_of
@@ -112,7 +112,7 @@ def _renamed(document: Document, old: str, new: str) -> str:
         Edit(label.start_byte, label.end_byte, f'"{new}"' if label.type == "string_lit" else new) for label in labels
     ]
     edits += [Edit(word.start_byte, word.end_byte, new) for word in words]
-    return edited(document.source, edits).decode()
+    return apply_edits(document.source, edits).decode()
 
 
 def wrong_attribute(document: Document, random: Random) -> str | None:
