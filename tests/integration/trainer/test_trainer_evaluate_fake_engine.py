@@ -11,9 +11,8 @@ import pytest
 
 from loraform_api.evaluation import EvaluationReport
 from loraform_api.run import ExitCode
-from loraform_trainer.prepare.staging import digest_of
 from loraform_trainer.runtime.errors import StageError
-from loraform_trainer.runtime.files import write_jsonl
+from loraform_trainer.runtime.files import adapter_folder_digest, write_jsonl
 
 from .fake_engine import PLAIN, POLICED, FakeEngine, run
 
@@ -99,7 +98,7 @@ async def test_rows_are_kept_for_anyone_to_check(trained: Any, engine: FakeEngin
     assert len(rows) == 9
     candidate = next(r for r in rows if r["arm"] == "Candidate" and r["id"] == "held-0")
     assert candidate["raw"] == candidate["served"] == POLICED.format("held-0")
-    assert candidate["adapterDigest"] == digest_of(trained.paths.adapter)
+    assert candidate["adapterDigest"] == adapter_folder_digest(trained.paths.adapter)
     base = next(r for r in rows if r["arm"] == "Base" and r["id"] == "held-0")
     assert base["raw"] == PLAIN.format("held-0")
     assert "PiCloud" in base["served"]
@@ -143,7 +142,7 @@ async def test_a_live_version_is_an_arm_and_the_reference(
     trained.paths.live.mkdir()
     for file in trained.paths.adapter.iterdir():
         (trained.paths.live / file.name).write_bytes(file.read_bytes())
-    digest = digest_of(trained.paths.adapter)
+    digest = adapter_folder_digest(trained.paths.adapter)
     trained.config["live"] = {"version": 1, "digest": digest, "path": "x"}
     trained.config["spec"]["evaluation"] |= {"samplesPerPrompt": 5}
     result = (await run(trained, urls)).evaluate

@@ -128,7 +128,7 @@ def test_credentials_that_do_not_fit_are_told_by_the_name_of_their_secret(run: A
             (run.paths.base_access / key).write_text("wrong")
     with caught:
         staging.stage_base(run.context())
-    caught.says(ExitCode.ACCESS_DENIED, "spec.baseModel.storageUri: ", "'our-secret' in `secretRef` does not open it")
+    caught.says(ExitCode.ACCESS_DENIED, "spec.baseModel.storageUri: ", "'our-secret' in `secretRef` does not grant")
 
 
 def test_the_next_run_takes_the_model_from_the_cache(
@@ -261,7 +261,7 @@ def test_a_cache_that_is_not_there_is_named(run: Any, caught: Any, remote: Place
 
 @pytest.mark.parametrize(
     ("link", "message"),
-    [("/api/models/a/b/tree/", "has too many files"), ("https://127.0.0.1/x", "goes on at another address")],
+    [("/api/models/a/b/tree/", "has too many files"), ("https://127.0.0.1/x", "continues at another address")],
 )
 def test_a_listing_that_does_not_end_or_leads_away_is_refused(
     run: Any, caught: Any, server: Server, link: str, message: str
