@@ -22,7 +22,7 @@ from loraform_trainer.runtime.tokens import BaseTokens
 
 
 def vocabulary() -> BaseTokens:
-    """One token a byte."""
+    """Return a tokenizer with one token per byte."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({letter: i + 2 for i, letter in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -31,17 +31,17 @@ def vocabulary() -> BaseTokens:
 
 
 def source_rows(count: int, seed: int = 1) -> list[SourceRow]:
-    """Return rows that all differ."""
+    """Return rows that are all different."""
     chance = Random(seed)
 
-    def words(number: int) -> str:
+    def random_words(number: int) -> str:
         return " ".join("".join(chance.choices("abcdefgh", k=chance.randrange(4, 9))) for _ in range(number))
 
-    def one(number: int) -> TrainingRow:
-        text = f'resource "aws_sns_topic" "{words(1)}" {{\n  name = "{words(6)}"\n}}\n'
-        return TrainingRow(f"a:{number}", f"Make {words(5)}.", "", text)
+    def random_row(number: int) -> TrainingRow:
+        text = f'resource "aws_sns_topic" "{random_words(1)}" {{\n  name = "{random_words(6)}"\n}}\n'
+        return TrainingRow(f"a:{number}", f"Make {random_words(5)}.", "", text)
 
-    return [(f"a:{number}", one(number)) for number in range(count)]
+    return [(f"a:{number}", random_row(number)) for number in range(count)]
 
 
 def build(
@@ -56,8 +56,8 @@ def build(
 
 def ids(path: Path) -> list[str]:
     with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-        found: list[str] = stream.read_all().column("id").to_pylist()
-        return found
+        row_ids: list[str] = stream.read_all().column("id").to_pylist()
+        return row_ids
 
 
 def test_rows_are_written_in_their_order_to_two_sides(tmp_path: Path) -> None:
@@ -165,9 +165,9 @@ def test_lengths_are_those_of_kept_rows(tmp_path: Path) -> None:
 def test_token_ids_are_those_of_the_prompt_contract(tmp_path: Path, name: str) -> None:
     build(tmp_path, source_rows(30))
     rows = {row_id: row for row_id, row in source_rows(30) if isinstance(row, TrainingRow)}
-    words = vocabulary()
+    expected = vocabulary()
     with pa.memory_map(str(tmp_path / name)) as source, pa.ipc.open_stream(source) as stream:
         for made in stream.read_all().to_pylist():
             row = rows[made["id"]]
-            assert made["prompt_ids"] == words.prompt(row.instruction, row.input)
-            assert made["response_ids"] == words.response(row.response)
+            assert made["prompt_ids"] == expected.prompt(row.instruction, row.input)
+            assert made["response_ids"] == expected.response(row.response)

@@ -33,8 +33,8 @@ def test_near_pairs_are_found(similarity: float, least: float) -> None:
     near = near_rows(rows, 0.8)
     assert len(near.dropped) >= least * 300
     assert all(kept == row - 1 for row, (kept, _) in near.dropped.items())
-    row, (kept, found) = next(iter(near.dropped.items()))
-    assert found == jaccard(rows[kept], rows[row])
+    row, (kept, similarity_of_pair) = next(iter(near.dropped.items()))
+    assert similarity_of_pair == jaccard(rows[kept], rows[row])
 
 
 def test_pairs_below_the_threshold_are_kept() -> None:

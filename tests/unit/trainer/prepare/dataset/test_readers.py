@@ -81,9 +81,9 @@ class TestJsonArray:
         assert [value for _, value in rows(path, FileFormat.JSON)] == values
 
     def test_an_element_that_is_not_an_object_is_reported(self, tmp_path: Path) -> None:
-        found = rows(written(tmp_path, '[{"a": 1}, 12, {"a": 2}]'), FileFormat.JSON)
-        assert found[1] == (2, BadRow("must be an object, not a number"))
-        assert found[2] == (3, {"a": 2})
+        read_rows = rows(written(tmp_path, '[{"a": 1}, 12, {"a": 2}]'), FileFormat.JSON)
+        assert read_rows[1] == (2, BadRow("must be an object, not a number"))
+        assert read_rows[2] == (3, {"a": 2})
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -110,8 +110,8 @@ class TestCsv:
         assert rows(path, FileFormat.CSV) == [(1, {"a": 'one\n"two"', "b": "x"}), (2, {"a": "", "b": "y"})]
 
     def test_a_row_with_surplus_fields_is_reported(self, tmp_path: Path) -> None:
-        found = rows(written(tmp_path, "a,b\n1,2,3,4\n5,6\n"), FileFormat.CSV)
-        assert found == [(1, BadRow("2 more fields than the header has")), (2, {"a": "5", "b": "6"})]
+        read_rows = rows(written(tmp_path, "a,b\n1,2,3,4\n5,6\n"), FileFormat.CSV)
+        assert read_rows == [(1, BadRow("2 more fields than the header has")), (2, {"a": "5", "b": "6"})]
 
     @pytest.mark.parametrize(
         "text", [b'a,b\n1,2\n"never closed,3\n', b"a\n1\n\xff\n", b"a\n1\n" + b"x" * (MAX_LINE_BYTES + 1)]

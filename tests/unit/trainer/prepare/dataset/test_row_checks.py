@@ -1,4 +1,4 @@
-"""The checks of a row by itself: which one objects first, and what is rewritten."""
+"""Checks of single rows, and the house policy in responses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FakeVerifier:
     def __call__(self, request: VerifyRequest) -> VerifyResponse:
         self.programs += [program.text for program in request.programs]
         verdicts = [self._verdict(program.id, program.text) for program in request.programs]
-        return VerifyResponse(verdicts=verdicts, seconds=0, toolchain=Toolchain(terraform="verifier"))
+        return VerifyResponse(verdicts=verdicts, seconds=0, toolchain=Toolchain(terraform="fake"))
 
     def _verdict(self, name: str, text: str) -> ProgramVerdict:
         codes = {"invalid": "UnsupportedArgument", "unknown": "ProviderMissing", "blocked": "BlockedByPolicy"}
@@ -58,8 +58,8 @@ def run(
     responses: Sequence[str], house: HousePolicy | None = None, **checks: Any
 ) -> tuple[list[CheckedRow], DropCounts]:
     drops = DropCounts()
-    chain = RowChecks(DatasetChecks.model_validate(checks), house, ValidityCheck(FakeVerifier()))
-    return chain.passing_rows([TrainingRow(f"a:{i}", "Do.", "", r) for i, r in enumerate(responses)], drops), drops
+    row_checks = RowChecks(DatasetChecks.model_validate(checks), house, ValidityCheck(FakeVerifier()))
+    return row_checks.passing_rows([TrainingRow(f"a:{i}", "Do.", "", r) for i, r in enumerate(responses)], drops), drops
 
 
 @pytest.mark.parametrize(

@@ -64,12 +64,12 @@ QUESTION: dict[str, Any] = {"id": "1", "instruction": "Do it.", "input": "now", 
 def questions(path: Path, *changes: dict[str, Any], suites: int = 1) -> int:
     """Return how many rows were read: the question, then one for each of the changes, dealt out to the suites."""
     lines = [json.dumps(QUESTION | {"id": str(i)} | change) for i, change in enumerate(({}, *changes), 1)]
-    found = []
+    suites_with_files = []
     for i in range(suites):
         (path / f"{i}.jsonl").write_text("\n".join(lines[i::suites]))
         spec = SuiteSpec.model_validate({"name": f"s{i}", "stages": ["Validate", "Plan", "Intent"]})
-        found.append((spec, path / f"{i}.jsonl"))
-    return len(suite_rows(found))
+        suites_with_files.append((spec, path / f"{i}.jsonl"))
+    return len(suite_rows(suites_with_files))
 
 
 @pytest.mark.parametrize(

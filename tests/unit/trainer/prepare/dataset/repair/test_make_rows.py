@@ -1,4 +1,4 @@
-"""Repair rows from the Schema stage's verdicts, which need no terraform; with terraform: test_trainer_repair."""
+"""Repair rows from verdicts of stage Schema, which needs no terraform; test_trainer_repair uses terraform."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from loraform_verifier.verify import Verifier
 
 ROWS = [TrainingRow(f"data:{i}", row.instruction, "", row.response) for i, row in enumerate(dataset_rows(80, 1))]
 NOT_BY_SCHEMA = {"UndeclaredVariable", "ForgottenVariable", "InventedFunction", "WrongReference"}
-"""Kinds of which the Schema stage says nothing, or only with another mistake."""
+"""Kinds that stage Schema does not report, or only together with another mistake."""
 
 
 @dataclass
 class SchemaVerifier:
-    """The verifier with Schema for Validate; remembers what it was requests."""
+    """The verifier with stage Schema instead of Validate; records its requests."""
 
     requests: list[VerifyRequest] = field(default_factory=list)
     verifier: Verifier = field(default_factory=Verifier)
@@ -97,8 +97,8 @@ def test_rows_are_used_evenly() -> None:
 
 
 def test_rows_that_are_too_long_are_left_out_and_counted() -> None:
-    whole = make(SchemaVerifier(), 25)
-    length = sorted(len(row.input) for row in whole.rows)[len(whole.rows) // 2]
+    unlimited = make(SchemaVerifier(), 25)
+    length = sorted(len(row.input) for row in unlimited.rows)[len(unlimited.rows) // 2]
     result = make(SchemaVerifier(), 25, longest=length)
     assert result.too_long > 0
     assert all(len(row.input) <= length for row in result.rows)
@@ -146,7 +146,7 @@ def test_rows_that_violate_the_policy_are_not_used() -> None:
 
 
 def refused(request: VerifyRequest) -> VerifyResponse:
-    """Refuse everything."""
+    """Return a verdict that rejects each program."""
     wrong = StageResult(stage=Stage.PARSE, passed=False, diagnostics=[Diagnostic(code="SyntaxError", message="No.")])
     verdicts = [ProgramVerdict(id=p.id, passed=False, stages=[wrong]) for p in request.programs]
     return VerifyResponse(verdicts=verdicts, seconds=0, toolchain={"terraform": "none"})
@@ -169,16 +169,16 @@ def test_requests_are_limited_in_programs_and_characters(characters: int, monkey
 
 def test_a_kind_that_never_applies_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(make_rows, "MAX_MISSES", 5)
-    looked = 0
+    calls = 0
 
-    def nowhere(document: Document, random: Random) -> str | None:
-        nonlocal looked
-        looked += 1
+    def never_applies(document: Document, random: Random) -> str | None:
+        nonlocal calls
+        calls += 1
         return None
 
-    monkeypatch.setattr(mistakes, "GENERAL_KINDS", {**mistakes.GENERAL_KINDS, "Nowhere": nowhere})
+    monkeypatch.setattr(mistakes, "GENERAL_KINDS", {**mistakes.GENERAL_KINDS, "NeverApplies": never_applies})
     assert len(make(refused, 25).rows) == 20
-    assert looked == 5
+    assert calls == 5
 
 
 def test_a_kind_that_is_often_accepted_is_tried_more_often() -> None:

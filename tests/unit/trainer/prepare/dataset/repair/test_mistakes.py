@@ -1,4 +1,4 @@
-"""Mistakes: what each does to a program, where it finds no place, and that a seed decides it."""
+"""How each kind of mistake changes a program."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BUCKET = 'resource "aws_s3_bucket" "b" {\n}\n'
 
 
 def changed(kind: str, seed: int = 0, program: str = PROGRAM, policy: HousePolicy | None = None) -> tuple[str, str]:
-    """Return the lines that a mistake took away and those that it put there."""
+    """Return the lines that a mistake removes and those that it adds."""
     text = kinds(policy)[kind](parse(program), Random(seed))
     assert text is not None
     lines = list(difflib.ndiff(program.splitlines(), text.splitlines()))
@@ -52,7 +52,7 @@ def changed(kind: str, seed: int = 0, program: str = PROGRAM, policy: HousePolic
 
 
 def every(kind: str, program: str = PROGRAM) -> set[tuple[str, str]]:
-    """Return what a mistake does under many seeds."""
+    """Return the changes of a mistake with many seeds."""
     return {changed(kind, seed, program) for seed in range(60)}
 
 
@@ -65,7 +65,7 @@ def test_a_mistake_changes_the_program_as_the_seed_decides(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", GENERAL_KINDS)
 @pytest.mark.parametrize("program", ["", "locals {\n}\n", 'resource "unknown_thing" "x" {\n}\n', "x = 1\n"])
-def test_a_mistake_that_does_not_apply_returns_none(kind: str, program: str) -> None:
+def test_a_mistake_returns_none_or_another_program(kind: str, program: str) -> None:
     text = GENERAL_KINDS[kind](parse(program), Random(1))
     assert text is None or text != program
 
@@ -92,9 +92,9 @@ def test_missing_argument_removes_a_required_one() -> None:
 
 
 def test_invented_names_are_not_in_the_schema() -> None:
-    found = every("InventedArgument")
-    assert all(gone == "" and " = " in new for gone, new in found)
-    assert len({new for _, new in found}) > 5
+    changes = every("InventedArgument")
+    assert all(gone == "" and " = " in new for gone, new in changes)
+    assert len({new for _, new in changes}) > 5
     in_alias = {GENERAL_KINDS["InventedArgument"](parse(ALIAS), Random(seed)) for seed in range(60)}
     assert len(in_alias) > 5
     assert not [text for text in in_alias if text is None or "  name = " in text]  # an alias can have a name
@@ -123,13 +123,13 @@ def test_variables_are_used_without_declaration() -> None:
 
 
 def test_values_have_another_type() -> None:
-    found = every("WrongValue")
-    assert ("monitoring    = true", 'monitoring    = "enabled"') in found
-    assert ('ami           = "ami-1"', 'ami           = ["ami-1"]') in found
+    changes = every("WrongValue")
+    assert ("monitoring    = true", 'monitoring    = "enabled"') in changes
+    assert ('ami           = "ami-1"', 'ami           = ["ami-1"]') in changes
     group = 'resource "aws_security_group_rule" "r" {\n  cidr_blocks = ["10.0.0.0/8"]\n  from_port = 22\n}\n'
-    found = every("WrongValue", group)
-    assert ('cidr_blocks = ["10.0.0.0/8"]', 'cidr_blocks = "10.0.0.0/8"') in found
-    assert ("from_port = 22", 'from_port = "22 GB"') in found
+    changes = every("WrongValue", group)
+    assert ('cidr_blocks = ["10.0.0.0/8"]', 'cidr_blocks = "10.0.0.0/8"') in changes
+    assert ("from_port = 22", 'from_port = "22 GB"') in changes
 
 
 def test_blocks_become_arguments_and_arguments_blocks() -> None:
