@@ -78,7 +78,7 @@ def ours(rows: Sequence[TrainingRow], vocabulary: BaseTokens, folder: Path) -> t
         for chunk in chunks(rows, CHUNK):
             prompts, responses = encode_rows(vocabulary, chunk)
             lengths.extend(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
-            yield token_files.block([r.id for r in chunk], prompts, responses)
+            yield token_files.record_batch([r.id for r in chunk], prompts, responses)
 
     _, tokenising = cpu(lambda: token_files.write(folder / "rows.arrow", blocks()))
     sets, shingling = cpu(lambda: sets_of(rows))

@@ -115,7 +115,7 @@ def test_only_invalid_rows_is_said_clearly(pod: Any, stage: Stage) -> None:
     assert stage("prepare") == ExitCode.DATASET_INVALID
     message = pod.report().message
     assert "0 of 13 rows remain" in message
-    assert "minRows asks for 10" in message
+    assert "minRows is 10" in message
     assert "InvalidRow 12 (first: data:1: response: " in message
     assert "SyntaxError 1 (first: data:13:" in message
 

@@ -185,14 +185,14 @@ def test_an_object_that_changes_after_it_was_listed_is_left_to_another_pod(
     run: Any, caught: Any, remote: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote(MODEL)
-    listed = staging._chosen
+    listed = staging._selected_files
 
     def and_changed(*arguments: Any) -> Any:
         found = listed(*arguments)
         remote({**MODEL, "tokenizer.json": b'{"other": 1}'})
         return found
 
-    monkeypatch.setattr(staging, "_chosen", and_changed)
+    monkeypatch.setattr(staging, "_selected_files", and_changed)
     with caught:
         staging.stage_base(run.context())
     caught.says(ExitCode.TRAINER_ERROR, "tokenizer.json answered 412 PreconditionFailed")
@@ -201,7 +201,7 @@ def test_an_object_that_changes_after_it_was_listed_is_left_to_another_pod(
 def test_runs_at_once_share_one_entry(run: Any, remote: Place, tmp_path: Path) -> None:
     bases = with_cache(run)
     remote(MODEL)
-    found: list[staging.BaseModel] = []
+    found: list[staging.StagedBaseModel] = []
 
     def stage(number: int) -> None:
         context = run.context()

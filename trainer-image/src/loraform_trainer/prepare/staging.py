@@ -125,7 +125,7 @@ def _through_cache(
         existing = cache.find(root, name, files)
         digests = None if existing is None else _copy_entry(existing, target)
         if digests is not None:
-            log.info("copied the base model from cache entry %s", name)
+            log.info("the base model was taken from the cache, entry %s", name)
             return digests
         cache.discard(root, name)
     root.mkdir(parents=True, exist_ok=True)

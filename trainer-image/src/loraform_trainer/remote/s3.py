@@ -164,7 +164,7 @@ class Bucket:
         elif isinstance(error, ParamValidationError):
             advice = str(error)
         elif isinstance(error, BotoCoreError):
-            kind, advice = TransientError, f"no response ({type(error).__name__})"
+            kind, advice = TransientError, f"no answer ({type(error).__name__})"
         else:
             return error
         return kind(f"{self.access.field}: {url}: {advice}")
