@@ -38,15 +38,15 @@ _TOKEN_PATTERNS = (
     ("a JSON web token", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
     ("a private key", r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"),
 )  # fmt: skip
-_ARGUMENT = (
+_SENSITIVE_NAME = (
     r"[\w-]{0,60}(?:password|passwd|passphrase|auth_token|api_key|access_token|secret_string|client_secret"
     r"|shared_key|secret_key)(?:_wo)?"
 )
 # A value with `${` is an expression; an ARN, path or alias refers to a secret that is stored elsewhere.
 _LITERAL = r'"(?!(?:arn:|data:|/|alias/))(?=[^"$\\{}<]{1,200}")[^"]+"'
-_PASSWORD = re.compile(rf'(?<![\w.-])"?(?P<name>{_ARGUMENT})"?\s{{0,40}}[=:]\s{{0,40}}{_LITERAL}', re.IGNORECASE)
+_PASSWORD = re.compile(rf'(?<![\w.-])"?(?P<name>{_SENSITIVE_NAME})"?\s{{0,40}}[=:]\s{{0,40}}{_LITERAL}', re.IGNORECASE)
 _DEFAULT = re.compile(
-    rf'\bvariable\s{{1,8}}"(?P<name>{_ARGUMENT})"\s{{0,8}}\{{[^{{}}]{{0,1000}}?\bdefault\s{{0,40}}=\s{{0,40}}{_LITERAL}',
+    rf'\bvariable\s{{1,8}}"(?P<name>{_SENSITIVE_NAME})"\s{{0,8}}\{{[^{{}}]{{0,1000}}?\bdefault\s{{0,40}}=\s{{0,40}}{_LITERAL}',
     re.IGNORECASE,
 )
 _VALUE = rf"(?<!\w)(?P<name>value(?:_wo)?)\s{{0,40}}=\s{{0,40}}{_LITERAL}"

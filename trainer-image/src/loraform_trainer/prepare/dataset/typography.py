@@ -32,5 +32,5 @@ def damage(text: str) -> str | None:
         present = [c for c in dict.fromkeys(text) if c in plain]
         if present and not parse(text.translate({ord(c): to for c, to in plain.items()})).problems:
             names = [f"{unicodedata.name(c, 'control character').lower()} (U+{ord(c):04X})" for c in present[:SHOWN]]
-            return f"the response parses only with plain characters instead of {', '.join(names)}"
+            return f"the response parses only without {', '.join(names)} (was it copied from a word processor?)"
     return None
