@@ -1,4 +1,4 @@
-"""Reads and writes S3 buckets by boto3, with credentials only from the Secret, never from environment or files."""
+"""Reads and writes S3 buckets by boto3. Credentials are only the Secret's: not environment, files or metadata."""
 
 from __future__ import annotations
 

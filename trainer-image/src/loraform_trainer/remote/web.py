@@ -1,4 +1,4 @@
-"""HTTP client of all remote servers: checks each address, sends credentials to one host, streams, limits sizes."""
+"""HTTP client for remote servers: checks each address, sends credentials to one host, streams, limits sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normal forms of programs and prompts, for comparing them: without comments, white space or differences in case."""
+"""Normal forms for comparing: of programs without comments and layout, of prompts without case and white space."""
 
 from __future__ import annotations
 
