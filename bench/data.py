@@ -33,10 +33,11 @@ from transformers import PreTrainedTokenizerFast
 from trl.data_utils import pack_dataset
 
 from loraform_trainer.prepare.dataset import token_files
-from loraform_trainer.prepare.dataset.near import near_rows, shape, sketches
-from loraform_trainer.prepare.dataset.shingles import Sets, jaccard, shingled, union
+from loraform_trainer.prepare.dataset.near import band_shape, near_rows, sketches
+from loraform_trainer.prepare.dataset.row_tokens import encode_rows
+from loraform_trainer.prepare.dataset.rows import TrainingRow
+from loraform_trainer.prepare.dataset.shingles import ShingleSets, jaccard, shingle_sets, union
 from loraform_trainer.runtime import tokens
-from loraform_trainer.runtime.rows import Row
 from loraform_trainer.runtime.tokens import BaseTokens
 from loraform_trainer.train.packing import decide
 
@@ -59,29 +60,29 @@ def chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (rows[at : at + size] for at in range(0, len(rows), size))
 
 
-def sets_of(rows: Sequence[Row]) -> Sets:
+def sets_of(rows: Sequence[TrainingRow]) -> ShingleSets:
     """Return the shingles of rows as `prepare` makes them."""
     parts = [
-        union(shingled([r.instruction.encode() for r in chunk]), shingled([r.response.encode() for r in chunk]))
+        union(shingle_sets([r.instruction.encode() for r in chunk]), shingle_sets([r.response.encode() for r in chunk]))
         for chunk in chunks(rows, CHUNK)
     ]
     sizes = np.concatenate([[0], *(part.sizes for part in parts)])
-    return Sets(np.concatenate([part.values for part in parts]), np.cumsum(sizes))
+    return ShingleSets(np.concatenate([part.values for part in parts]), np.cumsum(sizes))
 
 
-def ours(rows: Sequence[Row], vocabulary: BaseTokens, folder: Path) -> tuple[Costs, set[tuple[int, int]], int]:
+def ours(rows: Sequence[TrainingRow], vocabulary: BaseTokens, folder: Path) -> tuple[Costs, set[tuple[int, int]], int]:
     """Return processor seconds by stage, the near pairs found, and the number of packs."""
     lengths: list[int] = []
 
     def blocks() -> Iterator[Any]:
         for chunk in chunks(rows, CHUNK):
-            prompts, responses = vocabulary.batch(chunk)
+            prompts, responses = encode_rows(vocabulary, chunk)
             lengths.extend(len(p) + len(r) for p, r in zip(prompts, responses, strict=True))
-            yield token_files.block([r.id for r in chunk], prompts, responses)
+            yield token_files.record_batch([r.id for r in chunk], prompts, responses)
 
     _, tokenising = cpu(lambda: token_files.write(folder / "rows.arrow", blocks()))
     sets, shingling = cpu(lambda: sets_of(rows))
-    bands, height = shape(THRESHOLDS[0])
+    bands, height = band_shape(THRESHOLDS[0])
     _, sketching = cpu(lambda: sketches(sets, bands * height))
     near, finding = cpu(lambda: near_rows(sets, THRESHOLDS[0]))
     packing, packed = cpu(lambda: decide(np.array(lengths, np.int64), CAPACITY))
@@ -90,7 +91,7 @@ def ours(rows: Sequence[Row], vocabulary: BaseTokens, folder: Path) -> tuple[Cos
     return {**costs, "pack": packed}, pairs, packing.packs
 
 
-def peer(rows: Sequence[Row], vocabulary: BaseTokens) -> tuple[Costs, set[tuple[int, int]], int]:
+def peer(rows: Sequence[TrainingRow], vocabulary: BaseTokens) -> tuple[Costs, set[tuple[int, int]], int]:
     """Do the same with datasets, datasketch and TRL."""
     fast: Any = PreTrainedTokenizerFast(tokenizer_object=vocabulary.tokenizer)  # type: ignore[no-untyped-call]
     source = datasets.Dataset.from_dict(
@@ -126,7 +127,7 @@ def peer(rows: Sequence[Row], vocabulary: BaseTokens) -> tuple[Costs, set[tuple[
     return costs, pairs, len(packed)
 
 
-def _shingles(one: Row) -> set[bytes]:
+def _shingles(one: TrainingRow) -> set[bytes]:
     found: set[bytes] = set()
     for text in (one.instruction, one.response):
         words = _TOKEN.findall(text)
@@ -150,7 +151,7 @@ def _deduplicated(index: MinHashLSH, first: int, sketches: list[MinHash]) -> set
     return pairs
 
 
-def recall(rows: Sequence[Row], copies: list[Copy], of_peer: set[tuple[int, int]]) -> list[dict[str, Any]]:
+def recall(rows: Sequence[TrainingRow], copies: list[Copy], of_peer: set[tuple[int, int]]) -> list[dict[str, Any]]:
     """Return, by kind of edit and threshold, how many planted pairs are near, and how many were found."""
     sets = sets_of(rows)
     found = {t: {(kept, gone) for gone, (kept, _) in near_rows(sets, t).dropped.items()} for t in THRESHOLDS}
@@ -179,7 +180,7 @@ def recall(rows: Sequence[Row], copies: list[Copy], of_peer: set[tuple[int, int]
 def paired(size: int, pairs: int, folder: Path) -> dict[str, Any]:
     """Compare both sides on `size` rows, `pairs` times."""
     made, copies = dataset(size)
-    rows = [Row(f"rows:{i}", r["instruction"], "", r["response"]) for i, r in enumerate(made)]
+    rows = [TrainingRow(f"rows:{i}", r["instruction"], "", r["response"]) for i, r in enumerate(made)]
     vocabulary = tokens.load(BASE)
     mine: list[Costs] = []
     theirs: list[Costs] = []

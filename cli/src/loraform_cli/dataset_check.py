@@ -18,13 +18,13 @@ from loraform_api.dataset import Columns, DatasetSpec, TrainingSource
 from loraform_api.training import TrainingSpec
 from loraform_api.verification import HousePolicy
 from loraform_cli.inputs import InputError, first_mistake, read_policy
-from loraform_trainer.prepare.dataset.build import Job, Outcome, prepare_rows
+from loraform_trainer.prepare.dataset.build import BuildRequest, PreparedDataset, build_dataset
 from loraform_trainer.prepare.dataset.decontaminate import HeldOut, SuiteIndex
-from loraform_trainer.prepare.dataset.pipeline import Found, Told
-from loraform_trainer.prepare.dataset.report import lines
-from loraform_trainer.prepare.dataset.source_rows import found
+from loraform_trainer.prepare.dataset.filter_rows import ReportProgress
+from loraform_trainer.prepare.dataset.report import report_lines
+from loraform_trainer.prepare.dataset.source_rows import SourceRow, read_source_rows
 from loraform_trainer.prepare.dataset.suites import held_out, suite_lines
-from loraform_trainer.prepare.dataset.validity import Validity
+from loraform_trainer.prepare.dataset.validity import ValidityCheck
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.errors import DatasetInvalidError, StageError
 from loraform_trainer.runtime.tokens import BaseTokens
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     suite = SuiteIndex(list(_suite(arguments.suite, job.policy)))
     try:
         with _validity(arguments) as validity, tempfile.TemporaryDirectory(prefix="loraform-") as work:
-            outcome = prepare_rows(replace(job, validity=validity), _found(arguments), suite, Path(work), _teller())
+            outcome = build_dataset(replace(job, validity=validity), _found(arguments), suite, Path(work), _teller())
     except DatasetInvalidError as error:
         print(f"refused: {error.message}")
         return REFUSED
@@ -55,11 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     return REFUSED if outcome.refusal or outcome.report.dropped else 0
 
 
-def _job(arguments: argparse.Namespace) -> Job:
+def _job(arguments: argparse.Namespace) -> BuildRequest:
     policy = None if arguments.policy is None else read_policy(arguments.policy)
     spec = DatasetSpec(sources=[TrainingSource(name="files")])  # its places are those of a cluster; files are at hand
     vocabulary = None if arguments.tokenizer is None else _vocabulary(arguments.tokenizer)
-    return Job(spec, policy, TrainingSpec().seed, arguments.max_sequence_length, vocabulary, None)
+    return BuildRequest(spec, policy, TrainingSpec().seed, arguments.max_sequence_length, vocabulary, None)
 
 
 def _vocabulary(folder: Path) -> BaseTokens:
@@ -79,10 +79,10 @@ def _suite(paths: list[Path], policy: HousePolicy | None) -> Iterator[HeldOut]:
             raise InputError(f"--suite {error.message}") from error
 
 
-def _found(arguments: argparse.Namespace) -> Iterator[Found]:
+def _found(arguments: argparse.Namespace) -> Iterator[SourceRow]:
     columns = _columns(arguments.columns)
     for path in arguments.files:
-        yield from found(path, path.name, arguments.format, columns)
+        yield from read_source_rows(path, path.name, arguments.format, columns)
 
 
 def _columns(pairs: list[str]) -> Columns:
@@ -97,21 +97,21 @@ def _columns(pairs: list[str]) -> Columns:
 
 
 @contextmanager
-def _validity(arguments: argparse.Namespace) -> Iterator[Validity | None]:
+def _validity(arguments: argparse.Namespace) -> Iterator[ValidityCheck | None]:
     if arguments.no_validate:
         yield None
         return
     try:
         terraform = discover(arguments.terraform, arguments.mirror)
         with ProviderServers(terraform) as servers:
-            yield Validity(Verifier(terraform, servers=servers).verify)
+            yield ValidityCheck(Verifier(terraform, servers=servers).verify)
     except ToolchainError as error:
         raise InputError(f"{error}, or give --no-validate") from error
     except (IsolationError, SchemaError) as error:
         raise InputError(str(error)) from error
 
 
-def _teller() -> Told:
+def _teller() -> ReportProgress:
     last = time.monotonic()
 
     def tell(read: int) -> None:
@@ -123,8 +123,8 @@ def _teller() -> Told:
     return tell
 
 
-def _text(outcome: Outcome, arguments: argparse.Namespace) -> Iterator[str]:
-    yield from lines(outcome.report)
+def _text(outcome: PreparedDataset, arguments: argparse.Namespace) -> Iterator[str]:
+    yield from report_lines(outcome.report)
     if arguments.no_validate:
         yield "not judged: Invalid (--no-validate)"
     if arguments.tokenizer is None:
@@ -133,6 +133,6 @@ def _text(outcome: Outcome, arguments: argparse.Namespace) -> Iterator[str]:
         yield f"refused: {outcome.refusal}"
 
 
-def _json(outcome: Outcome) -> str:
+def _json(outcome: PreparedDataset) -> str:
     report = outcome.report.model_dump(mode="json", by_alias=True, exclude_none=True)
     return json.dumps({**report, "refusal": outcome.refusal}, indent=2, ensure_ascii=False)

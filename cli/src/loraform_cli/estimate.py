@@ -149,7 +149,7 @@ def _rows(arguments: argparse.Namespace, spec: FineTuneJobSpec) -> Rows | None:
 def _lengths(data: Path, tokenizer: Path, spec: FineTuneJobSpec) -> Iterator[tuple[int, int]]:
     """Yield the tokens of prompt and response of each row that can be read."""
     # tokenizers and pyarrow, which take half a second: only for who counts rows
-    from loraform_trainer.prepare.dataset import formats, readers  # noqa: PLC0415
+    from loraform_trainer.prepare.dataset import formats, readers, row_tokens  # noqa: PLC0415
     from loraform_trainer.runtime import tokens  # noqa: PLC0415
 
     source = spec.dataset.sources[0]
@@ -167,7 +167,7 @@ def _lengths(data: Path, tokenizer: Path, spec: FineTuneJobSpec) -> Iterator[tup
     except (StageError, OSError) as error:
         raise InputError(f"--data {data}, --tokenizer {tokenizer}: {error}") from error
     for begin in range(0, len(rows), BATCH):
-        prompts, responses = vocabulary.batch(rows[begin : begin + BATCH])
+        prompts, responses = row_tokens.encode_rows(vocabulary, rows[begin : begin + BATCH])
         yield from ((len(p), len(r)) for p, r in zip(prompts, responses, strict=True))
 
 

@@ -142,7 +142,9 @@ def test_the_record_is_of_these_programs() -> None:
 
 
 def test_the_programs_are_many_and_unlike() -> None:
-    blocks = [b for p in PROGRAMS.values() for folder in read_program(p).folders for b in read_program(p).blocks(folder)]
+    blocks = [
+        b for p in PROGRAMS.values() for folder in read_program(p).folders for b in read_program(p).blocks(folder)
+    ]
     types = {block.labels[0] for block in blocks if block.type in ("resource", "data") and block.labels}
     summaries = {summary for entry in ENTRIES.values() for _, _, summary in entry["validate"]}
     planned = [entry for entry in ENTRIES.values() if "plan" in entry]
@@ -188,9 +190,7 @@ def test_validate_in_company_agrees_with_validate_alone(
 def test_plan_in_company_agrees_with_plan_alone(together: Together) -> None:
     assert {name: outcome.undecided for name, outcome in together.items() if outcome.undecided} == {}
     found = {name: without_places(found_in(outcome.errors)) for name, outcome in together.items()}
-    changes = {
-        name: digest_of(outcome.plan) if outcome.plan else None for name, outcome in together.items()
-    }
+    changes = {name: digest_of(outcome.plan) if outcome.plan else None for name, outcome in together.items()}
     alone = {name: verdict_of(ENTRIES[name], "plan") for name in together}
     assert differences(found, {name: without_places(in_classes(verdict)) for name, verdict in alone.items()}) == {}
     assert {n for n in alone if changes[n] != alone[n].changes} == set()

@@ -27,7 +27,7 @@ from loraform_demo.phrasing import SEEN, UNSEEN
 from loraform_demo.pools import Owner, Pool, owner_of
 from loraform_demo.run_store import BASE_MODEL
 from loraform_demo.templates import TEMPLATES
-from loraform_trainer.runtime.rows import SuiteLine
+from loraform_trainer.prepare.dataset.suites import SuiteLine
 
 SEED = 2026
 

@@ -64,7 +64,7 @@ def test_a_question_to_a_plan_that_is_not_made_is_refused(pod: Any, stage: Stage
     pod.config["spec"]["evaluation"]["suites"][0]["stages"] = ["Parse", "Validate", "Intent"]
     pod.write_suite([{"id": "1", "instruction": "Do.", "rego": "package x"}])
     assert stage("prepare") == ExitCode.DATASET_INVALID
-    assert "line 1: `rego` asks the plan, and the suite's `stages` lack Plan" in pod.report().message
+    assert "line 1: `rego` needs a plan, but the suite's `stages` lack Plan" in pod.report().message
 
 
 def test_responses_are_taught_the_policy_and_end_in_eos(pod: Any, stage: Stage) -> None:
@@ -115,7 +115,7 @@ def test_only_invalid_rows_is_said_clearly(pod: Any, stage: Stage) -> None:
     assert stage("prepare") == ExitCode.DATASET_INVALID
     message = pod.report().message
     assert "0 of 13 rows remain" in message
-    assert "minRows asks for 10" in message
+    assert "minRows is 10" in message
     assert "InvalidRow 12 (first: data:1: response: " in message
     assert "SyntaxError 1 (first: data:13:" in message
 

@@ -99,4 +99,4 @@ def test_a_damaged_artifact_is_not_taken_for_a_good_one(trained: Any, stage: Sta
     trained.paths.report(RunStage.PUBLISH).unlink()
     (published(trained) / "parity.json").write_text("damaged")
     assert stage("publish") == ExitCode.INVALID_CONFIG
-    assert "parity.json in the store is not as manifest.json says" in trained.report().message
+    assert "parity.json in the store differs from manifest.json" in trained.report().message

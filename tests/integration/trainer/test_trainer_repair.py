@@ -19,11 +19,11 @@ from loraform_trainer.evaluate.arms import Arm, Scored
 from loraform_trainer.evaluate.engine import Generated
 from loraform_trainer.evaluate.judging import Judge
 from loraform_trainer.prepare import verifier_client
-from loraform_trainer.prepare.dataset.repair.make_rows import Repaired, repair_rows
+from loraform_trainer.prepare.dataset.repair.make_rows import RepairRows, make_repair_rows
+from loraform_trainer.prepare.dataset.rows import TrainingRow
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.progress import Progress
-from loraform_trainer.runtime.rows import Row
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.http.client import VerifierClient
 from loraform_verifier.policy.rewrite import rewrite
@@ -83,7 +83,7 @@ def verifier(terraform_verifier: Verifier) -> Verifier:
     return terraform_verifier
 
 
-def training_rows(policy: HousePolicy | None) -> list[Row]:
+def training_rows(policy: HousePolicy | None) -> list[TrainingRow]:
     """Rows as prepare leaves them: verified, with the policy written into their answers."""
     programs = [VARIED, *(row.response for row in dataset_rows(60 if policy is None else 150, 5))]
     if policy is not None:
@@ -91,20 +91,21 @@ def training_rows(policy: HousePolicy | None) -> list[Row]:
             rewrite(parse(text.replace("tags = {", 'tags = {\n    owner = "us"')), policy) for text in programs[1:]
         ]
         programs = [text for text in programs if "owner" in text]
-    return [Row(f"data:{i}", f"Build thing {i}.", "", text) for i, text in enumerate(programs)]
+    return [TrainingRow(f"data:{i}", f"Build thing {i}.", "", text) for i, text in enumerate(programs)]
 
 
-async def repaired(url: str, rows: Sequence[Row], policy: HousePolicy | None) -> Repaired:
-    make = partial(repair_rows, policy=policy, fits=lambda _: True, seed=3, verify=partial(verifier_client.verify, url))
+async def repaired(url: str, rows: Sequence[TrainingRow], policy: HousePolicy | None) -> RepairRows:
+    verify = partial(verifier_client.verify, url)
+    make = partial(make_repair_rows, policy=policy, fits=lambda _: True, seed=3, verify=verify)
     return await asyncio.to_thread(make, rows, 50)
 
 
-def shown(row: Row) -> str:
+def shown(row: TrainingRow) -> str:
     """The broken program in a repair row."""
     return row.input.partition(f"{REFUSED}\n")[2].partition(f"\n\n{REASONS}\n")[0] + "\n"
 
 
-def codes(row: Row) -> set[str]:
+def codes(row: TrainingRow) -> set[str]:
     """The classes of what a repair row says is wrong."""
     reasons = row.input.partition(f"\n\n{REASONS}\n")[2].partition("\n\n")[0].splitlines()
     return {line.split(":")[1 if line.startswith("main.tf") else 0].split(" ")[-1] for line in reasons}
@@ -160,7 +161,7 @@ async def test_the_prompt_is_that_of_evaluation_and_of_serving(
 
 
 async def _asked_in_evaluation(
-    context: Context, verify: VerifierClient, rows: Sequence[Row]
+    context: Context, verify: VerifierClient, rows: Sequence[TrainingRow]
 ) -> dict[str, tuple[str, str]]:
     """Return instruction and input with which stage evaluate asks for a repair of each row's broken program."""
     judge = Judge(context, verify)

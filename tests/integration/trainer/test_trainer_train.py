@@ -49,7 +49,7 @@ def fill(pod: Pod) -> Pod:
         rows = [row(name) for name in names]
         prompts = [vocabulary.prompt(row["instruction"], row["input"]) for row in rows]
         responses = [vocabulary.response(row["response"]) for row in rows]
-        token_files.write(path, [token_files.block(names, prompts, responses)])
+        token_files.write(path, [token_files.record_batch(names, prompts, responses)])
 
     write(pod.paths.train_rows, [f"bucket-{i}" for i in range(10, 10 + ROWS)])
     write(pod.paths.validation_rows, [f"bucket-{i}" for i in range(50, 54)])

@@ -49,7 +49,7 @@ def test_dropped_rows_exit_1_and_are_named(tmp_path: Path, capsys: pytest.Captur
 
 def test_a_refused_file_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(write(tmp_path, rows(20))) == 1
-    assert "refused: 20 of 20 rows remain, of them 19 for training; spec.dataset.minRows" in capsys.readouterr().out
+    assert "refused: 20 of 20 rows remain, 19 of them for training; spec.dataset.minRows" in capsys.readouterr().out
 
 
 def test_a_broken_file_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

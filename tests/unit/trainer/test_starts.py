@@ -20,7 +20,7 @@ HEAVY = {"torch", "transformers", "peft", "datasets", "boto3", "numpy", "pyarrow
 )
 def test_a_stage_starts_without_what_it_may_not_need(stage: str, others: set[str]) -> None:
     code = (
-        f"import importlib, sys, loraform_trainer.__main__; importlib.import_module('loraform_trainer.{stage}'); "
+        f"import importlib, sys, loraform_trainer.__main__; importlib.import_module('loraform_trainer.{stage}.stage'); "
         f"print(sorted({HEAVY | others} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -23,7 +23,7 @@ from loraform_api.run import ExitCode, RunConfig, StageReport
 from loraform_trainer.runtime import stage_report
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import InvalidConfigError, PeerLostError, StageError, classify, redact
-from loraform_trainer.runtime.group import ALONE, Group
+from loraform_trainer.runtime.group import ALONE, RankGroup
 from loraform_trainer.runtime.paths import Paths
 from loraform_trainer.runtime.progress import Progress, sender
 from loraform_trainer.train.peers import launch
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = launch.place(os.environ) if stage is RunStage.TRAIN else LONE
     except InvalidConfigError as error:
         report = _failed(stage, error)
-        stage_report.tell(paths, report)
+        stage_report.write_termination_message(paths, report)
         return int(report.exit_code)
     if place.local is None:
         return launch.supervise(words, place.processes, paths.termination_log, 2 * options.peer_silence_seconds)
@@ -95,7 +95,7 @@ def execute(
     Of processes that train together, the one of rank 0 reports; the others say that they took part.
     """
     main = place.rank == 0
-    write = stage_report.write if main else stage_report.tell
+    write = stage_report.write if main else stage_report.write_termination_message
     finished = stage_report.read(paths, stage)
     if finished is not None:
         log.info("stage %s finished before; showing its report again", stage)
@@ -117,7 +117,7 @@ def execute(
     return report
 
 
-def _together(stage: RunStage, context: Context, place: Place) -> AbstractContextManager[Group]:
+def _together(stage: RunStage, context: Context, place: Place) -> AbstractContextManager[RankGroup]:
     """Return the group of a process: alone, or met with the others."""
     if place.size == 1:
         return nullcontext(ALONE)
@@ -125,7 +125,7 @@ def _together(stage: RunStage, context: Context, place: Place) -> AbstractContex
 
     def lost(message: str) -> None:
         report = _failed(stage, PeerLostError(message))
-        (stage_report.write if place.rank == 0 else stage_report.tell)(context.paths, report)
+        (stage_report.write if place.rank == 0 else stage_report.write_termination_message)(context.paths, report)
         _leave_at_once(report.exit_code)
 
     patience = distributed.Patience(context.peer_wait_seconds, context.peer_silence_seconds)

@@ -128,7 +128,7 @@ def test_credentials_that_do_not_fit_are_told_by_the_name_of_their_secret(run: A
             (run.paths.base_access / key).write_text("wrong")
     with caught:
         staging.stage_base(run.context())
-    caught.says(ExitCode.ACCESS_DENIED, "spec.baseModel.storageUri: ", "'our-secret' in `secretRef` does not open it")
+    caught.says(ExitCode.ACCESS_DENIED, "spec.baseModel.storageUri: ", "'our-secret' in `secretRef` does not grant")
 
 
 def test_the_next_run_takes_the_model_from_the_cache(
@@ -185,14 +185,14 @@ def test_an_object_that_changes_after_it_was_listed_is_left_to_another_pod(
     run: Any, caught: Any, remote: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote(MODEL)
-    listed = staging._chosen
+    listed = staging._selected_files
 
     def and_changed(*arguments: Any) -> Any:
         found = listed(*arguments)
         remote({**MODEL, "tokenizer.json": b'{"other": 1}'})
         return found
 
-    monkeypatch.setattr(staging, "_chosen", and_changed)
+    monkeypatch.setattr(staging, "_selected_files", and_changed)
     with caught:
         staging.stage_base(run.context())
     caught.says(ExitCode.TRAINER_ERROR, "tokenizer.json answered 412 PreconditionFailed")
@@ -201,7 +201,7 @@ def test_an_object_that_changes_after_it_was_listed_is_left_to_another_pod(
 def test_runs_at_once_share_one_entry(run: Any, remote: Place, tmp_path: Path) -> None:
     bases = with_cache(run)
     remote(MODEL)
-    found: list[staging.BaseModel] = []
+    found: list[staging.StagedBaseModel] = []
 
     def stage(number: int) -> None:
         context = run.context()
@@ -261,7 +261,7 @@ def test_a_cache_that_is_not_there_is_named(run: Any, caught: Any, remote: Place
 
 @pytest.mark.parametrize(
     ("link", "message"),
-    [("/api/models/a/b/tree/", "has too many files"), ("https://127.0.0.1/x", "goes on at another address")],
+    [("/api/models/a/b/tree/", "has too many files"), ("https://127.0.0.1/x", "continues at another address")],
 )
 def test_a_listing_that_does_not_end_or_leads_away_is_refused(
     run: Any, caught: Any, server: Server, link: str, message: str

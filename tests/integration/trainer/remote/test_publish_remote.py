@@ -96,7 +96,7 @@ def test_a_damaged_artifact_in_a_bucket_is_not_taken_for_a_good_one(
         s3.client.put_object(Bucket=to_bucket, Key=key, Body=body)
     with caught:
         stage.run(trained.context())
-    caught.says(ExitCode.INVALID_CONFIG, "parity.json in the store is not as manifest.json says")
+    caught.says(ExitCode.INVALID_CONFIG, "parity.json in the store differs from manifest.json")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_another_adapter_in_a_registry_is_never_overwritten(
     ("secret", "message"),
     [
         (None, "name a Secret with `token`, or `username` and `password`"),
-        ({"username": "robot", "password": "wrong"}, "Secret 'our-secret' in `secretRef` does not open it"),
+        ({"username": "robot", "password": "wrong"}, "Secret 'our-secret' in `secretRef` does not grant access"),
     ],
 )
 def test_a_registry_that_does_not_know_us_is_named(
@@ -190,4 +190,4 @@ def test_a_store_is_no_artifact(trained: Any, caught: Any, to_registry: str) -> 
     trained.spec["output"]["storageUri"] += f"@sha256:{ZEROS}"
     with caught:
         stage.run(trained.context())
-    caught.says(ExitCode.INVALID_CONFIG, "names a digest; a store is a repository")
+    caught.says(ExitCode.INVALID_CONFIG, "has a digest; give a repository without one")

@@ -12,15 +12,15 @@ import pytest
 
 from loraform_api.run import ExitCode
 from loraform_api.sources import S3Location
+from loraform_trainer.remote.access import RemoteAccess
 from loraform_trainer.remote.body import LEAST_BYTES, MAX_DOCUMENT_BYTES, PATIENCE_SECONDS, Clock
-from loraform_trainer.remote.identity import Place
 from loraform_trainer.remote.s3 import Bucket
-from loraform_trainer.remote.web import Web
+from loraform_trainer.remote.web import HTTPClient
 from loraform_trainer.runtime.errors import DatasetInvalidError
 
 from .https_server import Server
 
-Read = Callable[[Place, Server, Path, Clock], object]
+Read = Callable[[RemoteAccess, Server, Path, Clock], object]
 RECORD = 16 << 10
 """Bytes that TLS brings at once."""
 
@@ -47,59 +47,61 @@ class Drip:
             yield self.part
 
 
-def http(place: Place, server: Server, target: Path, clock: Clock) -> object:
-    return Web(place, clock=clock).save(server.url("/b/rows"), target)
+def http(access: RemoteAccess, server: Server, target: Path, clock: Clock) -> object:
+    return HTTPClient(access, clock=clock).save(server.url("/b/rows"), target)
 
 
-def document(place: Place, server: Server, target: Path, clock: Clock) -> object:
-    web, url = Web(place, clock=clock), server.url("/b/rows")
+def document(access: RemoteAccess, server: Server, target: Path, clock: Clock) -> object:
+    web, url = HTTPClient(access, clock=clock), server.url("/b/rows")
     with web.open(url) as response:
         return target.write_bytes(web.read(response, url))
 
 
-def bucket(place: Place, server: Server, target: Path, clock: Clock) -> object:
-    return _bucket(place, server, clock).save("rows", target, max_bytes=1 << 30)
+def bucket(access: RemoteAccess, server: Server, target: Path, clock: Clock) -> object:
+    return _bucket(access, server, clock).save("rows", target, max_bytes=1 << 30)
 
 
-def manifest(place: Place, server: Server, target: Path, clock: Clock) -> object:
-    return target.write_bytes(_bucket(place, server, clock).read("rows") or b"")
+def manifest(access: RemoteAccess, server: Server, target: Path, clock: Clock) -> object:
+    return target.write_bytes(_bucket(access, server, clock).read("rows") or b"")
 
 
-def _bucket(place: Place, server: Server, clock: Clock) -> Bucket:
-    return Bucket(place, S3Location(endpoint=server.url(""), region="us-east-1"), "b", clock)
+def _bucket(access: RemoteAccess, server: Server, clock: Clock) -> Bucket:
+    return Bucket(access, S3Location(endpoint=server.url(""), region="us-east-1"), "b", clock)
 
 
 READS = pytest.mark.parametrize("read", [http, document, bucket, manifest])
 
 
 @pytest.fixture
-def place(tls: tuple[Path, Path]) -> Place:
-    return Place("the field", DatasetInvalidError, ca_file=tls[0])
+def access(tls: tuple[Path, Path]) -> RemoteAccess:
+    return RemoteAccess("the field", DatasetInvalidError, ca_file=tls[0])
 
 
 @READS
-def test_a_server_that_drips_is_given_up(read: Read, place: Place, server: Server, caught: Any, tmp_path: Path) -> None:
+def test_a_server_that_drips_is_given_up(
+    read: Read, access: RemoteAccess, server: Server, caught: Any, tmp_path: Path
+) -> None:
     drip = Drip(b"x", parts=10_000, seconds=5.0)
     server.answers["/b/rows"] = (200, {}, drip)
     with caught:
-        read(place, server, tmp_path / "rows", drip.clock)
-    caught.says(ExitCode.TRAINER_ERROR, "the field: ", "/rows came too slowly: 0.", " bytes/s for a minute")
+        read(access, server, tmp_path / "rows", drip.clock)
+    caught.says(ExitCode.TRAINER_ERROR, "the field: ", "/rows was too slow: 0.", " bytes/s for a minute")
     assert drip.sent < 100
 
 
 @READS
-def test_a_slow_server_is_waited_for(read: Read, place: Place, server: Server, tmp_path: Path) -> None:
+def test_a_slow_server_is_waited_for(read: Read, access: RemoteAccess, server: Server, tmp_path: Path) -> None:
     least = LEAST_BYTES // RECORD / PATIENCE_SECONDS  # records in a second
     drip = Drip(b"x" * RECORD, parts=MAX_DOCUMENT_BYTES // RECORD, seconds=0.9 / least)
     server.answers["/b/rows"] = (200, {}, drip)
-    read(place, server, tmp_path / "rows", drip.clock)
+    read(access, server, tmp_path / "rows", drip.clock)
     assert (tmp_path / "rows").stat().st_size == MAX_DOCUMENT_BYTES
     assert drip.now > 5 * PATIENCE_SECONDS
 
 
 @READS
 def test_time_that_the_reader_itself_takes_is_not_the_servers(
-    read: Read, place: Place, server: Server, tmp_path: Path
+    read: Read, access: RemoteAccess, server: Server, tmp_path: Path
 ) -> None:
     looks = 0
 
@@ -109,5 +111,5 @@ def test_time_that_the_reader_itself_takes_is_not_the_servers(
         return (looks - 1) // 2 * 3600.0
 
     server.answers["/b/rows"] = (200, {}, [b"x"] * 100)
-    read(place, server, tmp_path / "rows", clock)
+    read(access, server, tmp_path / "rows", clock)
     assert (tmp_path / "rows").stat().st_size == 100

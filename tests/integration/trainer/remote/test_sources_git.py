@@ -112,7 +112,7 @@ def test_a_private_repository_is_read_with_the_secret(
     ("secret", "message"),
     [
         (None, "name a Secret with `token`, or `username` and `password` in `secretRef`"),
-        ({"token": "s3cret"}, "Secret 'our-secret' in `secretRef` does not open it"),
+        ({"token": "s3cret"}, "Secret 'our-secret' in `secretRef` does not grant access"),
     ],
 )
 def test_a_private_repository_stays_closed(

@@ -116,7 +116,7 @@ def test_credentials_that_do_not_fit_are_told_by_the_name_of_their_secret(
     server.secured["/rows"] = "Bearer other"
     with caught:
         run.fetch("http", {"url": server.url("/rows"), "sha256": "0" * 64}, {"token": "s3cret"})
-    caught.says(ExitCode.ACCESS_DENIED, "401 Unauthorized; Secret 'our-secret' in `secretRef` does not open it", WHERE)
+    caught.says(ExitCode.ACCESS_DENIED, "401 Unauthorized; Secret 'our-secret' in `secretRef` does not grant", WHERE)
     assert "s3cret" not in caught.refusal.message
 
 
@@ -146,7 +146,7 @@ def test_a_secret_without_the_keys_is_named_with_them(
 def test_a_file_beyond_the_cap_is_refused(
     run: Any, caught: Any, server: Server, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web.Web.save, "__kwdefaults__", {**web.Web.save.__kwdefaults__, "max_bytes": 10})
+    monkeypatch.setattr(web.HTTPClient.save, "__kwdefaults__", {**web.HTTPClient.save.__kwdefaults__, "max_bytes": 10})
     server.answers["/rows"] = (200, {}, content)
     with caught:
         run.fetch("http", {"url": server.url("/rows"), "sha256": sha256(content)})

@@ -208,4 +208,4 @@ def test_a_token_service_that_says_no_names_the_secret(run: Any, caught: Any, to
         run.fetch(
             "oci", {"reference": f"{host}/data/x@sha256:{'0' * 64}", "path": "x"}, {"username": "u", "password": "p"}
         )
-    caught.says(ExitCode.ACCESS_DENIED, "/token", "Secret 'our-secret' in `secretRef` does not open it", WHERE)
+    caught.says(ExitCode.ACCESS_DENIED, "/token", "Secret 'our-secret' in `secretRef` does not grant access", WHERE)

@@ -66,7 +66,7 @@ def test_wrong_keys_are_told_by_the_name_of_their_secret(
 ) -> None:
     with caught:
         run.fetch("s3", place, {**s3.secret, key: "AKIAWRONGWRONGWRONGW"})
-    caught.says(ExitCode.ACCESS_DENIED, "answered 403", "Secret 'our-secret' in `secretRef` does not open it", WHERE)
+    caught.says(ExitCode.ACCESS_DENIED, "answered 403", "Secret 'our-secret' in `secretRef` does not grant", WHERE)
     assert "AKIA" not in caught.refusal.message
 
 

@@ -1,1 +1,1 @@
-"""Stage `prepare`: the base model and the data set, checked before a GPU is taken."""
+"""Stage `prepare`: copies and checks base model and data set before a GPU is used."""

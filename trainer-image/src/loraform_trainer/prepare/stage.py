@@ -1,4 +1,4 @@
-"""Stage `prepare`: from sources to tokenised rows, a staged base model, suites and the live adapter. Needs no GPU."""
+"""Stage `prepare`: writes tokenised rows, suite rows, base model and live adapter into the workspace. Needs no GPU."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from loraform_api.names import RunStage
 from loraform_api.run import PrepareResult, RunConfig, StageReport
 from loraform_api.verification import Stage
 from loraform_trainer.prepare import sources, staging, verifier_client
-from loraform_trainer.prepare.dataset.cache import RowCache, key_of
-from loraform_trainer.prepare.dataset.report import MAX_WARNINGS, Report, lines
-from loraform_trainer.prepare.dataset.validity import Validity
-from loraform_trainer.prepare.sources import Fetched
-from loraform_trainer.prepare.staging import BaseModel
+from loraform_trainer.prepare.dataset.cache import RowCache, cache_key
+from loraform_trainer.prepare.dataset.report import MAX_WARNINGS, DatasetReport, report_lines
+from loraform_trainer.prepare.dataset.validity import ValidityCheck
+from loraform_trainer.prepare.sources import FetchedFiles
+from loraform_trainer.prepare.staging import StagedBaseModel
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import DatasetInvalidError, InvalidConfigError
@@ -29,7 +29,7 @@ CACHE_FOLDER = "rows"
 
 
 def run(context: Context) -> StageReport:
-    """Prepare the workspace; raises StageError with what is wrong and where."""
+    """Prepare the workspace; raises StageError."""
     config, paths, progress = context.config, context.paths, context.progress
     progress.update(0)
     check_method(config)
@@ -42,9 +42,9 @@ def run(context: Context) -> StageReport:
     if config.live is not None:
         staging.stage_live(paths.live_mount, config.live, paths.live)
     progress.update(0.2)
-    fetched = sources.fetch_all(context)
+    files = sources.fetch_all(context)
     progress.update(0.3)
-    result = _rows(context, fetched, base, vocabulary)
+    result = _cached_or_built_dataset(context, files, base, vocabulary)
     shutil.rmtree(paths.downloads, ignore_errors=True)
     train, validation, read = (result.rows[name] for name in ("Train", "Validation", "Read"))
     message = f"{train} training and {validation} validation rows of {read} read"
@@ -55,86 +55,92 @@ def _check_suites(config: RunConfig) -> None:
     for suite in config.spec.evaluation.suites:
         if config.policy and config.policy.packs and Stage.POLICY in suite.stages and Stage.PLAN not in suite.stages:
             raise InvalidConfigError(
-                f"spec.evaluation.suites: the policy's packs ask the plan, and `stages` of suite {suite.name!r} lack "
-                "Plan: add it, or leave out Policy"
+                f"spec.evaluation.suites: the policy's packs need a plan, but `stages` of suite {suite.name!r} lack "
+                "Plan; add Plan or remove Policy"
             )
 
 
-def _rows(context: Context, fetched: Fetched, base: BaseModel, vocabulary: BaseTokens) -> PrepareResult:
-    """Take the rows from the cache, or prepare them and keep them there."""
+def _cached_or_built_dataset(
+    context: Context, files: FetchedFiles, base: StagedBaseModel, vocabulary: BaseTokens
+) -> PrepareResult:
+    """Restore the data set from the row cache, or build it and store it there."""
     config, paths = context.config, context.paths
-    validity = _validity(context)
-    longest = min(config.spec.training.max_sequence_length, base.max_positions or 2**31)
-    told = paths.workspace / "data" / "result.json"
-    kept = (paths.train_rows, paths.validation_rows, paths.selection_rows, paths.suite_rows, paths.dataset_report, told)
-    files = {path.name: path for path in kept}
+    validity = _validity_check(context)
+    max_tokens = min(config.spec.training.max_sequence_length, base.max_positions or 2**31)
+    result_file = paths.workspace / "data" / "result.json"
+    outputs = (paths.train_rows, paths.validation_rows, paths.selection_rows, paths.suite_rows, paths.dataset_report)
+    cached_files = {path.name: path for path in (*outputs, result_file)}
     cache = RowCache(paths.cache / CACHE_FOLDER)
-    key = _key(config, fetched, vocabulary, longest, validity) if config.spec.cache else None
-    if key is not None and cache.take(key, files):
-        result = PrepareResult.model_validate_json(told.read_bytes())
-        _log(Report.model_validate_json(paths.dataset_report.read_bytes()))
+    key = _cache_key(config, files, vocabulary, max_tokens, validity) if config.spec.cache else None
+    if key is not None and cache.restore(key, cached_files):
+        result = PrepareResult.model_validate_json(result_file.read_bytes())
+        _log(DatasetReport.model_validate_json(paths.dataset_report.read_bytes()))
         return result.model_copy(update={"cached": True, "base_digest": base.digest})
-    result = _prepared(context, fetched, base, vocabulary, longest, validity)
-    write_atomic(told, result.model_dump_json(by_alias=True))
+    result = _build_dataset(context, files, base, vocabulary, max_tokens, validity)
+    write_atomic(result_file, result.model_dump_json(by_alias=True))
     if key is not None:
-        cache.keep(key, files)
+        cache.store(key, cached_files)
     return result
 
 
-def _prepared(
+def _build_dataset(
     context: Context,
-    fetched: Fetched,
-    base: BaseModel,
+    files: FetchedFiles,
+    base: StagedBaseModel,
     vocabulary: BaseTokens,
-    longest: int,
-    validity: Validity | None,
+    max_tokens: int,
+    validity: ValidityCheck | None,
 ) -> PrepareResult:
-    from loraform_trainer.prepare.dataset import load  # noqa: PLC0415 (libraries that cached rows do not need)
+    from loraform_trainer.prepare.dataset.from_sources import (  # noqa: PLC0415 (cached rows need no such libraries)
+        build_from_sources,
+    )
 
     paths = context.paths
-    outcome, suite = load.rows(context, fetched, vocabulary, longest, validity)
-    write_atomic(paths.dataset_report, outcome.report.model_dump_json(by_alias=True, exclude_none=True, indent=1))
-    _log(outcome.report)
-    if outcome.refusal is not None:
-        raise DatasetInvalidError(outcome.refusal)
+    dataset, suite = build_from_sources(context, files, vocabulary, max_tokens, validity)
+    write_atomic(paths.dataset_report, dataset.report.model_dump_json(by_alias=True, exclude_none=True, indent=1))
+    _log(dataset.report)
+    if dataset.refusal is not None:
+        raise DatasetInvalidError(dataset.refusal)
     write_jsonl(paths.suite_rows, (row.wire() for row in suite))
     return PrepareResult(
-        dataset_digest=outcome.digest,
-        rows=outcome.counts,
+        dataset_digest=dataset.digest,
+        rows=dataset.counts,
         base_digest=base.digest,
         template_hash=vocabulary.template_hash,
         suite_rows=len(suite),
-        tokens=outcome.report.tokens or 0,
-        repair_rows=outcome.report.repair,
-        warnings=outcome.report.warnings[:MAX_WARNINGS],
+        tokens=dataset.report.tokens or 0,
+        repair_rows=dataset.report.repair,
+        warnings=dataset.report.warnings[:MAX_WARNINGS],
     )
 
 
-def _log(report: Report) -> None:
-    for line in lines(report):
+def _log(report: DatasetReport) -> None:
+    for line in report_lines(report):
         log.info("%s", line)
 
 
-def _validity(context: Context) -> Validity | None:
-    """Return the verifier beside this stage, once it answers; None where nothing is asked of it."""
+def _validity_check(context: Context) -> ValidityCheck | None:
+    """Return the check by the verifier container, once that is ready; None when the spec does not need it."""
     dataset = context.config.spec.dataset
     if dataset.checks.validity is OnFinding.OFF and not dataset.repair_examples.percent:
         return None
     url = context.verifier_url.rstrip("/")
     verifier_client.wait_for(url, context.sidecar_wait_seconds)
-    return Validity(partial(verifier_client.verify, url))
+    return ValidityCheck(partial(verifier_client.verify, url))
 
 
-def _key(config: RunConfig, fetched: Fetched, vocabulary: BaseTokens, longest: int, validity: Validity | None) -> str:
-    """Return the digest of all that decides the rows."""
+def _cache_key(
+    config: RunConfig, files: FetchedFiles, vocabulary: BaseTokens, max_tokens: int, validity: ValidityCheck | None
+) -> str:
+    """Return the key of the row cache: a digest of everything that decides the rows."""
     spec = config.spec
-    return key_of({
+    return cache_key({
         "template": vocabulary.template_hash,  # covers the tokenizer
         "dataset": spec.dataset.model_dump(mode="json"),
-        "suites": [suite.model_dump(mode="json") for suite, _ in fetched.suites],
+        "suites": [suite.model_dump(mode="json") for suite, _ in files.suites],
         "policy": None if config.policy is None else config.policy.model_dump(mode="json"),
-        "longest": longest,
+        "longest": max_tokens,
         "seed": spec.training.seed,
-        "files": [sha256_file(path) for _, path in (*fetched.sources, *fetched.suites)],
+        "files": [sha256_file(path) for _, path in (*files.sources, *files.suites)],
         "toolchain": None if validity is None else validity.toolchain.model_dump(mode="json"),
     })  # fmt: skip

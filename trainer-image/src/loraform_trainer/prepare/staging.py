@@ -1,4 +1,4 @@
-"""Copies of base model and live adapter in the workspace: safetensors and JSON only, digested, refused when unsafe."""
+"""Copies base model and live adapter into the workspace: only safetensors and JSON files, checked and hashed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from loraform_trainer.prepare.basemodel import cache
 from loraform_trainer.prepare.basemodel.origins import Origin, RemoteFile
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import BaseModelInvalidError, MissingReferenceError, TransientError
-from loraform_trainer.runtime.files import copy_hashed, inside, tree_digest
+from loraform_trainer.runtime.files import copy_hashed, resolve_inside, tree_digest
 from loraform_trainer.runtime.model_files import (
     FIELD,
     check_settings,
     check_space,
     check_weights,
-    choose,
     is_weights,
+    select_files,
 )
 
 log = logging.getLogger(__name__)
@@ -32,27 +32,29 @@ CACHE = "spec.cache.claimName"
 
 
 @dataclass(frozen=True)
-class BaseModel:
+class StagedBaseModel:
+    """The base model in the workspace."""
+
     digest: str
-    """Digest of the copied files."""
+    """Digest of its files."""
     max_positions: int | None
-    """Longest sequence the model was made for, where its config says it."""
+    """`max_position_embeddings` of its config.json: the longest sequence in tokens; None when absent."""
 
 
-def stage_base(context: Context) -> BaseModel:
-    """Copy the base model's allowed files into the workspace, from its claim, the cache or its remote place.
+def stage_base(context: Context) -> StagedBaseModel:
+    """Copy the base model's allowed files into the workspace, from its claim, the cache or a remote server.
 
-    Raises StageError when it is absent, unsafe, too large, or not what was asked for.
+    Raises StageError when it is absent, unsafe, too large, or differs from its listing.
     """
     spec, paths = context.config.spec.base_model, context.paths
     paths.base.parent.mkdir(parents=True, exist_ok=True)
     if is_claim_uri(spec.storage_uri):
         digests = _from_claim(paths.base_mount, spec.storage_uri, paths.base)
     else:
-        from loraform_trainer.prepare.basemodel.remotes import open_origin  # noqa: PLC0415 (clients, which claims need not)
+        from loraform_trainer.prepare.basemodel.remotes import open_origin  # noqa: PLC0415 (claims need no clients)
 
         origin = open_origin(spec, paths.base_access, context.mount_wait_seconds)
-        files = _chosen(origin, spec.storage_uri)
+        files = _selected_files(origin, spec.storage_uri)
         if context.config.spec.cache is None:
             check_space(sum(f.size for f in files), paths.base.parent, WORKSPACE)
             shutil.rmtree(paths.base, ignore_errors=True)
@@ -63,17 +65,17 @@ def stage_base(context: Context) -> BaseModel:
             raise MissingReferenceError(f"{CACHE}: the volume of {context.config.spec.cache.claim_name!r} is absent")
     positions = check_settings(paths.base, digests).get("max_position_embeddings")
     check_weights(paths.base, digests)
-    return BaseModel(tree_digest(digests), positions if isinstance(positions, int) else None)
+    return StagedBaseModel(tree_digest(digests), positions if isinstance(positions, int) else None)
 
 
 def _from_claim(mount: Path, storage_uri: str, target: Path) -> Mapping[str, str]:
     claim, folder = split_claim_uri(storage_uri)
-    source = inside(mount, folder)
+    source = resolve_inside(mount, folder)
     if source is None or not source.is_dir():
         raise MissingReferenceError(
             f"{FIELD}: folder {folder or '/'!r} was not found in PersistentVolumeClaim {claim!r}"
         )
-    names = choose((entry.name for entry in source.iterdir()), storage_uri)
+    names = select_files((entry.name for entry in source.iterdir()), storage_uri)
     for name in names:
         if (source / name).is_symlink() or not (source / name).is_file():
             raise BaseModelInvalidError(f"{FIELD}: {name} in {storage_uri} is not a regular file: copy it with `cp -L`")
@@ -91,23 +93,23 @@ def _copy(source: Path, names: Sequence[str], target: Path) -> Mapping[str, str]
     return digests
 
 
-def _chosen(origin: Origin, storage_uri: str) -> list[RemoteFile]:
+def _selected_files(origin: Origin, storage_uri: str) -> list[RemoteFile]:
     files = {file.name: file for file in origin.files()}
-    return [files[name] for name in choose(files, storage_uri)]
+    return [files[name] for name in select_files(files, storage_uri)]
 
 
 def _fetch(origin: Origin, files: Sequence[RemoteFile], target: Path) -> Mapping[str, str]:
-    """Fetch files into a folder, settings first: a model that is refused for them costs no download of weights."""
+    """Download files into a folder and return their sha256; checks the settings before it downloads weights."""
     digests: dict[str, str] = {}
     for file in files:
         if is_weights(file.name) and not any(is_weights(name) for name in digests):
             check_settings(target, digests)
         digests[file.name] = origin.save(file, target / file.name)
         if (size := (target / file.name).stat().st_size) != file.size:
-            raise TransientError(f"{FIELD}: {file.name} has {size} bytes, the listing said {file.size}")
+            raise TransientError(f"{FIELD}: {file.name} has {size} bytes, but the listing says {file.size}")
         if file.sha256 is not None and digests[file.name] != file.sha256:
             raise TransientError(
-                f"{FIELD}: {file.name} has sha256 {digests[file.name]}, the listing said {file.sha256}"
+                f"{FIELD}: {file.name} has sha256 {digests[file.name]}, but the listing says {file.sha256}"
             )
     return digests
 
@@ -115,27 +117,27 @@ def _fetch(origin: Origin, files: Sequence[RemoteFile], target: Path) -> Mapping
 def _through_cache(
     root: Path, storage_uri: str, origin: Origin, files: Sequence[RemoteFile], target: Path
 ) -> Mapping[str, str]:
-    """Copy the model from its cache entry, which is made when it is absent, and made anew when it is damaged."""
+    """Copy the model from its cache entry, which is created if it is absent and replaced if it is damaged."""
     needed = sum(f.size for f in files)
     check_space(needed, target.parent, WORKSPACE)
     name = cache.key(storage_uri, files)
     if (root / name).exists():
-        known = cache.find(root, name, files)
-        copied = None if known is None else _copy_entry(known, target)
-        if copied is not None:
-            log.info("the base model was taken from the cache, %s", name)
-            return copied
+        existing = cache.find(root, name, files)
+        digests = None if existing is None else _copy_entry(existing, target)
+        if digests is not None:
+            log.info("the base model was taken from the cache, entry %s", name)
+            return digests
         cache.discard(root, name)
     root.mkdir(parents=True, exist_ok=True)
     check_space(needed, root, CACHE)
-    made = _copy_entry(cache.add(root, name, files, lambda folder: _fetch(origin, files, folder)), target)
-    if made is None:
+    digests = _copy_entry(cache.add(root, name, files, lambda folder: _fetch(origin, files, folder)), target)
+    if digests is None:
         raise TransientError(f"{CACHE}: the base model changed in the cache while it was copied")
-    return made
+    return digests
 
 
-def _copy_entry(entry: cache.Entry, target: Path) -> Mapping[str, str] | None:
-    """Copy an entry's files; None when they are not what its index says."""
+def _copy_entry(entry: cache.CacheEntry, target: Path) -> Mapping[str, str] | None:
+    """Copy an entry's files and return their sha256; None when they differ from its index."""
     try:
         digests = _copy(entry.folder, list(entry.digests), target)
     except FileNotFoundError:
@@ -144,17 +146,17 @@ def _copy_entry(entry: cache.Entry, target: Path) -> Mapping[str, str] | None:
 
 
 def stage_live(mount: Path, live: LiveAdapter, target: Path) -> None:
-    """Copy the live version's adapter; raises MissingReferenceError when it is absent or not what the version says."""
-    source = inside(mount, live.path)
-    what = f"the live version {live.version} ({live.path} in its claim)"
+    """Copy the live version's adapter; raises MissingReferenceError when it is absent or has another digest."""
+    source = resolve_inside(mount, live.path)
+    label = f"the live version {live.version} ({live.path} in its claim)"
     if source is None or not all((source / name).is_file() for name in ADAPTER_FILES):
-        raise MissingReferenceError(f"{what} has no {' and '.join(ADAPTER_FILES)}")
+        raise MissingReferenceError(f"{label} has no {' and '.join(ADAPTER_FILES)}")
     shutil.rmtree(target, ignore_errors=True)
     digests = {}
     for name in (*ADAPTER_FILES, PARITY_FILE):
         if (source / name).is_file():
             with (source / name).open("rb") as stream:
                 digests[name] = copy_hashed(stream, target / name)
-    found = adapter_digest(digests)
-    if found != live.digest:
-        raise MissingReferenceError(f"{what} has digest {found}, but the version says {live.digest}")
+    digest = adapter_digest(digests)
+    if digest != live.digest:
+        raise MissingReferenceError(f"{label} has digest {digest}, but the version says {live.digest}")

@@ -1,4 +1,4 @@
-"""The verifier beside stage `prepare`, asked without an event loop."""
+"""Blocking client of the verifier container of stage `prepare`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from loraform_verifier.http.blocking import VerifierRefused, VerifierUnavailable
 
 
 def wait_for(url: str, seconds: float) -> None:
-    """Return once the verifier at `url` is healthy; raises TransientError after `seconds`."""
-    late = f"the verifier was not ready after {seconds:.0f} s; look at its container's log"
-    mounts.wait_for(lambda: blocking.healthy(url) or None, late, seconds, TransientError)
+    """Block until the verifier at `url` is healthy; raises TransientError after `seconds`."""
+    timed_out = f"the verifier was not ready after {seconds:.0f} s; look at its container's log"
+    mounts.wait_for(lambda: blocking.healthy(url) or None, timed_out, seconds, TransientError)
 
 
 def verify(url: str, request: VerifyRequest) -> VerifyResponse:
-    """Return the verdicts; raises StageError when the request is refused, and TransientError when nobody answers."""
+    """Return the verifier's response; raises StageError for a refused request, TransientError for no response."""
     try:
         return blocking.verify(url, request)
     except VerifierUnavailable as error:

@@ -1,1 +1,1 @@
-"""Stage `publish`: the artifact, whole in its store or absent."""
+"""Stage `publish`: writes the run's artifact into its store."""

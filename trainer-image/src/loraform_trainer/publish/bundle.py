@@ -1,4 +1,4 @@
-"""The artifact as it will be published: its files, their digests and the manifest, before a store is touched."""
+"""Collects the files of the run's artifact and writes their manifest, before any store is contacted."""
 
 from __future__ import annotations
 
@@ -28,22 +28,27 @@ from loraform_trainer.runtime.files import sha256_file, write_atomic
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
+    """The artifact to publish."""
+
     name: str
-    """The run's own name in the store."""
+    """Name of the artifact in the store, unique for the run."""
     files: Mapping[str, Path]
-    """Where each file lies, by its name in the artifact; the manifest is the last one."""
+    """Local path of each file by its name in the artifact; the manifest is the last one."""
     manifest: Manifest
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all files together."""
         return sum(path.stat().st_size for path in self.files.values())
 
 
 def assemble(context: Context) -> Bundle:
-    """Return the run's artifact; run record and manifest are written into the workspace."""
+    """Return the run's artifact; writes run record and manifest into the workspace.
+
+    Raises StageError when stage prepare left no report, and OSError when a file is absent.
+    """
     paths = context.paths
-    prepared = _prepared(context)
+    prepared = _prepare_result(context)
     files = {name: paths.adapter / name for name in (*ADAPTER_FILES, PARITY_FILE)}
     files[EVALUATION_ROWS_FILE] = paths.evaluation_rows
     files |= {name: paths.workspace / name for name in EVIDENCE_FILES if (paths.workspace / name).is_file()}
@@ -63,7 +68,7 @@ def assemble(context: Context) -> Bundle:
     return Bundle(run_prefix(context.config.name, context.config.uid), files, manifest)
 
 
-def _prepared(context: Context) -> PrepareResult:
+def _prepare_result(context: Context) -> PrepareResult:
     report = stage_report.read(context.paths, RunStage.PREPARE)
     if report is None or report.prepare is None:
         raise StageError("the workspace has no report of stage prepare")
@@ -71,12 +76,12 @@ def _prepared(context: Context) -> PrepareResult:
 
 
 def _run_record(context: Context) -> str:
-    done = {str(stage): stage_report.read(context.paths, stage) for stage in RunStage}
+    reports = {str(stage): stage_report.read(context.paths, stage) for stage in RunStage}
     record = {
         "config": context.config.model_dump(mode="json", by_alias=True, exclude_none=True),
         "reports": {
             stage: report.model_dump(mode="json", by_alias=True, exclude_none=True)
-            for stage, report in done.items()
+            for stage, report in reports.items()
             if report is not None
         },
     }

@@ -1,4 +1,4 @@
-"""Stage `publish`: adapter, parity file, manifest, run record and evidence, whole in the store or absent."""
+"""Stage `publish`: writes adapter, parity file, manifest, run record and evidence into the store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loraform_trainer.runtime.errors import one_line
 
 
 def run(context: Context) -> StageReport:
-    """Publish the run's artifact; finding it there already is success, finding another one is an error."""
+    """Publish the run's artifact; succeeds if the store has it already, raises StageError if it has another one."""
     paths = context.paths
     artifact = bundle.assemble(context)
     store = stores.open_store(

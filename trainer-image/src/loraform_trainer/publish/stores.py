@@ -1,13 +1,12 @@
-"""Stores of artifacts: a claim, a bucket, a registry. In each an artifact is whole or absent, and never overwritten.
+"""Stores of artifacts: claim, bucket and registry. Artifacts appear completely or not at all; none is overwritten.
 
-Finding the run's adapter there already is success: a publish pod that was killed after its work is run again.
+Publishing the same adapter again succeeds: a publish pod may be killed after its work and run again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,20 +19,18 @@ from loraform_api.artifact import MANIFEST_FILE, Manifest
 from loraform_api.finetunejob import OutputSpec
 from loraform_api.meta import is_claim_uri, split_claim_uri
 from loraform_trainer.publish.bundle import Bundle
-from loraform_trainer.remote import identity, oci
-from loraform_trainer.remote.identity import Place
+from loraform_trainer.remote import oci
+from loraform_trainer.remote.access import LOGIN, S3_KEYS, RemoteAccess, read_access
 from loraform_trainer.remote.oci import Blob, Repository
 from loraform_trainer.runtime.errors import InvalidConfigError, MissingReferenceError, StageError
-from loraform_trainer.runtime.files import copy_hashed, fsync_folder, inside, sha256_file
+from loraform_trainer.runtime.files import copy_hashed, fsync_folder, resolve_inside, sha256_file
 
 if TYPE_CHECKING:
     from loraform_trainer.remote.s3 import Bucket
 
-log = logging.getLogger(__name__)
-
 FIELD = "spec.output.storageUri"
 SHA256 = "sha256"
-"""Metadata of an object: the digest of its content."""
+"""Metadata key of an S3 object: the sha256 of its content."""
 ARTIFACT_TYPE = "application/vnd.loraform.adapter.v1"
 FILE_TYPE = "application/vnd.loraform.adapter.file.v1"
 ADAPTER_DIGEST = "dev.loraform.adapter.digest"
@@ -42,38 +39,43 @@ TEMPLATE_HASH = "dev.loraform.template.hash"
 
 
 class Store(Protocol):
+    """Where artifacts are published."""
+
     def publish(self, bundle: Bundle) -> str:
-        """Store the artifact; return its URI. Raises InvalidConfigError when another one has its name."""
+        """Store the artifact and return its URI; raises InvalidConfigError when another artifact has its name."""
         ...
 
 
-def open_store(output: OutputSpec, mount: Path, access: Path, wait_seconds: float) -> Store:
-    """Return the store of `output`; `access` is where the access files of a remote one are mounted."""
+def open_store(output: OutputSpec, mount: Path, access_folder: Path, wait_seconds: float) -> Store:
+    """Return the store of `output`; a claim is mounted at `mount`, Secret and ConfigMap at `access_folder`.
+
+    Raises StageError.
+    """
     if is_claim_uri(output.storage_uri):
         return ClaimStore(mount, output.storage_uri)
     scheme, _, rest = output.storage_uri.partition("://")
-    keys = identity.S3_KEYS if scheme == "s3" else identity.LOGIN
-    where = identity.read(access, output, FIELD, InvalidConfigError, keys, wait_seconds)
+    keys = S3_KEYS if scheme == "s3" else LOGIN
+    access = read_access(access_folder, output, FIELD, InvalidConfigError, keys, wait_seconds)
     if scheme == "s3":
         from loraform_trainer.remote.s3 import Bucket  # noqa: PLC0415 (boto3 takes a third of a second)
 
         bucket, _, prefix = rest.partition("/")
-        return BucketStore(Bucket(where, output, bucket), f"{prefix.rstrip('/')}/" if prefix else "")
+        return BucketStore(Bucket(access, output, bucket), f"{prefix.rstrip('/')}/" if prefix else "")
     if "@" in rest:
-        raise InvalidConfigError(f"{FIELD}: {output.storage_uri} names a digest; a store is a repository")
-    return RegistryStore(where, rest)
+        raise InvalidConfigError(f"{FIELD}: {output.storage_uri} has a digest; give a repository without one")
+    return RegistryStore(access, rest)
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimStore:
-    """A folder of a claim: everything is copied beside it, then renamed."""
+    """A folder of a claim: the artifact is copied under a temporary name and then renamed."""
 
     mount: Path
     storage_uri: str
 
     def publish(self, bundle: Bundle) -> str:
         claim, folder = split_claim_uri(self.storage_uri)
-        root = inside(self.mount, folder)
+        root = resolve_inside(self.mount, folder)
         if root is None or not self.mount.is_dir():
             raise MissingReferenceError(f"{FIELD}: folder {folder!r} leads outside of claim {claim!r}")
         target = root / bundle.name
@@ -85,11 +87,11 @@ class ClaimStore:
 
     def _copy(self, target: Path, bundle: Bundle) -> None:
         partial = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)  # of a pod that was killed; a run has one publish pod at a time
+        shutil.rmtree(partial, ignore_errors=True)  # left by a killed pod; a run has one publish pod at a time
         for name, source in bundle.files.items():
             with source.open("rb") as stream:
-                copied = copy_hashed(stream, partial / name)
-            if name != MANIFEST_FILE and copied != bundle.manifest.files[name]:
+                digest = copy_hashed(stream, partial / name)
+            if name != MANIFEST_FILE and digest != bundle.manifest.files[name]:
                 raise StageError(f"{name} changed while it was copied")
         partial.rename(target)
         fsync_folder(target.parent)
@@ -106,7 +108,7 @@ class ClaimStore:
 
 @dataclass(frozen=True, slots=True)
 class BucketStore:
-    """A prefix of a bucket: the manifest comes last, and without it there is no artifact."""
+    """A prefix of a bucket: the manifest is uploaded last, and without it the artifact does not exist."""
 
     bucket: Bucket
     prefix: str
@@ -122,28 +124,29 @@ class BucketStore:
         return f"s3://{self.bucket.name}/{root.rstrip('/')}"
 
     def _intact(self, key: str, digest: str) -> bool:
-        found = self.bucket.head(key)
-        return found is not None and found[1].get(SHA256) == digest
+        metadata = self.bucket.metadata(key)
+        return metadata is not None and metadata.get(SHA256) == digest
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryStore:
-    """A repository of a registry: one artifact, a layer for each file; the tag comes last and is the run's name."""
+    """A repository of a registry: a layer per file, then the manifest, tagged with the run's name."""
 
-    where: Place
+    access: RemoteAccess
     name: str
+    """`<registry>/<repository>`."""
 
     def publish(self, bundle: Bundle) -> str:
-        repository = Repository(self.where, self.name)
-        found = repository.manifest(bundle.name)
-        if found is None:
+        repository = Repository(self.access, self.name)
+        published = repository.manifest(bundle.name)
+        if published is None:
             digest = self._push(repository, bundle)
         else:
-            manifest, digest = found
+            manifest, digest = published
             annotations = manifest.get("annotations")
             stored = annotations.get(ADAPTER_DIGEST) if isinstance(annotations, dict) else None
             if stored != bundle.manifest.digest:
-                raise another(bundle, str(stored))
+                raise conflict(bundle, str(stored))
         return f"oci://{self.name}@{digest}"
 
     def _push(self, repository: Repository, bundle: Bundle) -> str:
@@ -176,20 +179,28 @@ def oci_manifest(manifest: Manifest, config: Blob, layers: list[dict[str, Any]])
 
 
 def check_same(bundle: Bundle, content: bytes, intact: Callable[[str, str], bool]) -> None:
-    """Accept a stored manifest only of this run's adapter, and when every file is `intact` by name and sha256."""
+    """Raise InvalidConfigError unless the stored manifest is of this run's adapter and each of its files is intact.
+
+    `content` is the stored manifest; `intact` takes the name and the expected sha256 of a stored file.
+    """
     try:
         stored = Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise InvalidConfigError(f"{bundle.name} in the store has no readable {MANIFEST_FILE}; remove it") from error
+        raise InvalidConfigError(
+            f"{bundle.name} in the store has no readable {MANIFEST_FILE}; remove {bundle.name}"
+        ) from error
     if stored.digest != bundle.manifest.digest:
-        raise another(bundle, stored.digest)
+        raise conflict(bundle, stored.digest)
     for name, digest in stored.files.items():
         if not intact(name, digest):
-            raise InvalidConfigError(f"{bundle.name}/{name} in the store is not as {MANIFEST_FILE} says; remove it")
+            raise InvalidConfigError(
+                f"{bundle.name}/{name} in the store differs from {MANIFEST_FILE}; remove {bundle.name}"
+            )
 
 
-def another(bundle: Bundle, stored: str) -> InvalidConfigError:
-    """Return the error for another adapter under this run's name."""
+def conflict(bundle: Bundle, stored: str) -> InvalidConfigError:
+    """Return the error for another adapter that is stored under this run's name."""
     return InvalidConfigError(
-        f"{bundle.name} in the store holds adapter {stored}, this run made {bundle.manifest.digest}: not overwritten"
+        f"{bundle.name} in the store holds adapter {stored}, but this run made {bundle.manifest.digest}: "
+        "it is not overwritten"
     )

@@ -1,1 +1,1 @@
-"""Places outside of the pod: https servers, git, S3, registries, the hub. Every client stands behind one wall."""
+"""Clients of remote servers: https, git, S3, OCI registries, Hugging Face hubs. All refuse link-local addresses."""

@@ -1,8 +1,7 @@
-"""Which addresses a run may reach: all but link-local and metadata addresses.
+"""Addresses that a run may connect to: all except link-local and metadata addresses.
 
-`guard` is the wall: it sits at the socket, below every Python library, and sees the very address that is connected to.
-`resolve` says the same earlier and in the user's words, and gives git, whose sockets are not Python's, the one address
-to use.
+`guard` enforces it at the socket, below every Python library, on the address that is really connected to. `resolve`
+checks earlier, names the user's field, and returns the one address to use to git, whose sockets are not Python's.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ METADATA = frozenset(
         "fd20:ce::254",  # Google Cloud
     )
 )
-"""Metadata services outside of the link-local ranges (169.254.0.0/16 and fe80::/10)."""
+"""Metadata services outside the link-local ranges (169.254.0.0/16 and fe80::/10)."""
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class RefusedAddressError(InvalidConfigError):
-    """A connection to a refused address. It is no OSError, so that no library takes it for a reason to try again."""
+    """A connection to a refused address. Not an OSError, so that no library retries it."""
 
 
 @functools.cache
 def guard() -> None:
-    """Refuse, from now on and in the whole process, connections to addresses that are not allowed."""
+    """From now on, raise RefusedAddressError for each connection of this process to an address that is not allowed."""
     sys.addaudithook(_refuse)
 
 
@@ -52,22 +51,22 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     host = str(target[0])
     try:
         address = ipaddress.ip_address(host.split("%", 1)[0])
-    except ValueError:  # the system would resolve it after us
+    except ValueError:  # the system would resolve it after this check
         raise RefusedAddressError(f"a connection to the unresolved name {host!r} is refused") from None
     if not allowed(address):
         raise RefusedAddressError(f"{host} is a link-local or metadata address, which is refused")
 
 
 def refusal(error: BaseException) -> RefusedAddressError | None:
-    """Return the refused connection behind a library's error, if there is one."""
-    seen: BaseException | None = error
-    while seen is not None and not isinstance(seen, RefusedAddressError):
-        seen = seen.__cause__ or seen.__context__
-    return seen
+    """Return the RefusedAddressError in the chain of causes of a library's error; None without one."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, RefusedAddressError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def allowed(address: Address) -> bool:
-    """Say whether a run may connect to `address`; IPv4 addresses inside IPv6 ones are looked at too."""
+    """Return whether a run may connect to `address`; IPv4 addresses embedded in IPv6 ones are checked too."""
     embedded: Address | None = None
     if isinstance(address, ipaddress.IPv6Address):
         embedded = address.ipv4_mapped or address.sixtofour
@@ -78,7 +77,7 @@ def allowed(address: Address) -> bool:
 
 
 def check_url(url: str, field: str, *, plain: bool = False) -> tuple[str, int]:
-    """Return host and port of an https URL (`plain`: or an http one); raises InvalidConfigError naming `field`."""
+    """Return host and port of an https (`plain`: or http) URL; raises InvalidConfigError naming `field`."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)
@@ -90,12 +89,15 @@ def check_url(url: str, field: str, *, plain: bool = False) -> tuple[str, int]:
 
 
 def resolve(host: str, port: int, field: str) -> str:
-    """Return the address to connect to, and no other. Every address of the name must be allowed."""
+    """Return the first address of `host`, the only one to connect to.
+
+    Raises InvalidConfigError when any of its addresses is refused, and TransientError when the name does not resolve.
+    """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise TransientError(f"{field}: the name {host} cannot be resolved: {error.strerror}") from error
-    addresses = [str(entry[4][0]) for entry in found]
+    addresses = [str(entry[4][0]) for entry in entries]
     for address in addresses:
         if not allowed(ipaddress.ip_address(address.split("%", 1)[0])):
             raise InvalidConfigError(

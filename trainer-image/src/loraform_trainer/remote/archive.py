@@ -1,4 +1,4 @@
-"""One regular file out of a tar+gzip archive that we did not make: no links, no path tricks, no bombs."""
+"""Extracts one regular file from an untrusted tar+gzip archive: no links, no path traversal, bounded size."""
 
 from __future__ import annotations
 
@@ -11,45 +11,48 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from loraform_trainer.remote.identity import Place
+from loraform_trainer.remote.access import RemoteAccess
 from loraform_trainer.remote.web import MAX_BYTES, save_chunks
 from loraform_trainer.runtime.files import CHUNK
 
 MAX_UNPACKED_BYTES = 16 << 30
-"""Largest archive that is searched, unpacked."""
+"""Largest uncompressed size of an archive."""
 
 
 class _Unpacked(gzip.GzipFile):
-    """The archive without its compression; raises the place's error after `MAX_UNPACKED_BYTES`."""
+    """The uncompressed archive; raises `access.invalid` after `MAX_UNPACKED_BYTES`."""
 
-    def __init__(self, archive: Path, place: Place) -> None:
+    def __init__(self, archive: Path, access: RemoteAccess) -> None:
         super().__init__(archive, "rb")
-        self._place = place
-        self._left = MAX_UNPACKED_BYTES
+        self._access = access
+        self._bytes_left = MAX_UNPACKED_BYTES
 
     @override
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise self._place.invalid(
-                f"{self._place.field}: the archive is larger than {MAX_UNPACKED_BYTES} bytes unpacked"
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            raise self._access.invalid(
+                f"{self._access.field}: the archive is larger than {MAX_UNPACKED_BYTES} bytes unpacked"
             )
         return data
 
 
-def extract(archive: Path, path: str, target: Path, place: Place) -> bool:
-    """Write the member `path` of a tar+gzip file to `target`; say whether there is one."""
+def extract(archive: Path, path: str, target: Path, access: RemoteAccess) -> bool:
+    """Write the member `path` of a tar+gzip file to `target`; return whether it exists.
+
+    Raises `access.invalid` for a damaged or too large archive, and for a member that is no regular file.
+    """
     try:
-        with _Unpacked(archive, place) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
+        with _Unpacked(archive, access) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
             for member in tar:
                 if posixpath.normpath(member.name) == path:
                     if not member.isreg():
-                        raise place.invalid(f"{place.field}: {path} in the archive is not a regular file")
-                    save_chunks(_content(tar, member), target, MAX_BYTES, place)
+                        raise access.invalid(f"{access.field}: {path} in the archive is not a regular file")
+                    save_chunks(_content(tar, member), target, MAX_BYTES, access)
                     return True
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise place.invalid(f"{place.field}: the archive is not a tar+gzip file: {error}") from error
+        raise access.invalid(f"{access.field}: the archive is not a tar+gzip file: {error}") from error
     return False
 
 

@@ -1,4 +1,4 @@
-"""Bodies of answers, piece by piece as they come: a server that sends next to nothing is given up."""
+"""Reads response bodies in chunks and gives up on a server that sends too slowly."""
 
 from __future__ import annotations
 
@@ -8,48 +8,49 @@ from collections.abc import Callable, Iterator
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from loraform_trainer.remote.identity import Place
+from loraform_trainer.remote.access import RemoteAccess
 from loraform_trainer.runtime.errors import TransientError
 
 PATIENCE_SECONDS = 60.0
+"""Time of waiting for data after which the rate is checked."""
 LEAST_BYTES = 1 << 20
-"""What must come in that time. Time-outs of reads do not see to it: one byte satisfies them."""
+"""Bytes that must arrive in that time. A read timeout cannot enforce it: one byte satisfies it."""
 MAX_DOCUMENT_BYTES = 8 << 20
-"""Largest answer that is read into memory: manifests and listings."""
-PIECE = 1 << 16
+"""Largest body that is read into memory: manifests and listings."""
+CHUNK_BYTES = 1 << 16
 
 Clock = Callable[[], float]
-"""Seconds from any time on."""
+"""Returns seconds since any fixed time."""
 
 
-def pieces(
-    response: urllib3.BaseHTTPResponse, what: str, place: Place, clock: Clock = time.monotonic
+def body_chunks(
+    response: urllib3.BaseHTTPResponse, url: str, access: RemoteAccess, clock: Clock = time.monotonic
 ) -> Iterator[bytes]:
-    """Yield the body of the answer of `what`; raises TransientError when it breaks off, or comes too slowly."""
+    """Yield the body of the response of `url`; raises TransientError when it is cut off or too slow."""
     waited, size = 0.0, 0
     while True:
-        asked = clock()
+        started = clock()
         try:
-            piece = response.read1(PIECE, decode_content=False)  # `read` would wait for all 64 KiB
+            chunk = response.read1(CHUNK_BYTES, decode_content=False)  # `read` would wait for all 64 KiB
         except HTTPError as error:
-            raise TransientError(f"{place.field}: {what} was not read to its end: {error}") from error
-        if not piece:
+            raise TransientError(f"{access.field}: {url} was not read to its end: {error}") from error
+        if not chunk:
             return
-        waited += clock() - asked
-        size += len(piece)
+        waited += clock() - started
+        size += len(chunk)
         if waited >= PATIENCE_SECONDS:
             if size < LEAST_BYTES:
-                raise TransientError(f"{place.field}: {what} came too slowly: {size / waited:.1f} bytes/s for a minute")
+                raise TransientError(f"{access.field}: {url} was too slow: {size / waited:.1f} bytes/s for a minute")
             waited, size = 0.0, 0
-        yield piece
+        yield chunk
 
 
-def whole(body: Iterator[bytes], what: str, place: Place) -> bytes:
-    """Return a small body."""
+def read_document(body: Iterator[bytes], url: str, access: RemoteAccess) -> bytes:
+    """Return the whole `body` of the response of `url`; raises `access.invalid` above `MAX_DOCUMENT_BYTES`."""
     parts, size = [], 0
-    for piece in body:
-        size += len(piece)
+    for chunk in body:
+        size += len(chunk)
         if size > MAX_DOCUMENT_BYTES:
-            raise place.invalid(f"{place.field}: {what} has more than {MAX_DOCUMENT_BYTES} bytes")
-        parts.append(piece)
+            raise access.invalid(f"{access.field}: {url} has more than {MAX_DOCUMENT_BYTES} bytes")
+        parts.append(chunk)
     return b"".join(parts)

@@ -1,4 +1,4 @@
-"""One file of one commit, by the git binary, without a checkout: no hooks, filters, links or submodules can act."""
+"""Reads one file of one commit by the git binary, without a checkout, so that no hook, filter or submodule runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from loraform_trainer.remote.access import RemoteAccess
 from loraform_trainer.remote.addresses import check_url, resolve
-from loraform_trainer.remote.identity import Place
 from loraform_trainer.remote.web import MAX_BYTES
 from loraform_trainer.runtime.errors import (
     DatasetInvalidError,
@@ -23,9 +23,9 @@ from loraform_trainer.runtime.errors import (
 
 TIMEOUT_SECONDS = 900.0
 ANY_USER = "x-access-token"
-"""The user beside a token where no `username` is given: GitHub's own word; GitLab, Gitea and Bitbucket take any."""
+"""User name for a token without `username`: GitHub's own; GitLab, Gitea and Bitbucket accept any."""
 
-SAFE = (
+SAFE_OPTIONS = (
     ("core.hooksPath", "/dev/null"),
     ("core.symlinks", "false"),
     ("protocol.allow", "never"),
@@ -36,25 +36,25 @@ SAFE = (
 )
 
 
-def read_file(place: Place, url: str, commit: str, path: str, target: Path) -> None:
-    """Write `path` as of `commit` to `target`."""
-    place = _login(place)
-    host, port = check_url(url, place.field)
-    address = resolve(host, port, place.field)
+def read_file(access: RemoteAccess, url: str, commit: str, path: str, target: Path) -> None:
+    """Write the file `path` of `commit` to `target`; raises StageError."""
+    access = _with_token_as_password(access)
+    host, port = check_url(url, access.field)
+    address = resolve(host, port, access.field)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".git-") as scratch:
-        repository = _Repository(Path(scratch), f"{host}:{port}:{address}", place)
+        repository = _Repository(Path(scratch), f"{host}:{port}:{address}", access)
         repository.fetch(url, commit)
-        repository.extract(commit, path, target, f"{place.field}: {_without_user(url)}")
+        repository.extract(commit, path, target, f"{access.field}: {_without_user(url)}")
 
 
 class _Repository:
-    """A bare repository that lives as long as its folder."""
+    """A temporary bare repository in `folder`; `pinned` is `host:port:address` of the only server."""
 
-    def __init__(self, folder: Path, pinned: str, place: Place) -> None:
+    def __init__(self, folder: Path, pinned: str, access: RemoteAccess) -> None:
         self._folder = folder
-        self._place = place
-        options = [*SAFE, ("http.curloptResolve", pinned)]
+        self._access = access
+        options = [*SAFE_OPTIONS, ("http.curloptResolve", pinned)]
         self._command = ["git", *(part for key, value in options for part in ("-c", f"{key}={value}"))]
         self._environment = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -66,33 +66,36 @@ class _Repository:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_LFS_SKIP_SMUDGE": "1",
             "GIT_NO_REPLACE_OBJECTS": "1",
-            **({} if place.ca_file is None else {"GIT_SSL_CAINFO": str(place.ca_file)}),
-            **_credentials(place),
+            **({} if access.ca_file is None else {"GIT_SSL_CAINFO": str(access.ca_file)}),
+            **_credentials(access),
         }
         self._run("init", "--quiet", "--bare", "--template=", ".")
 
     def fetch(self, url: str, commit: str) -> None:
-        """Fetch just the commit; where the server hands out no single commits, all branches and tags."""
+        """Fetch only the commit, or all branches and tags when the server serves no single commits."""
         quiet = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
         first = self._run(*quiet, "--depth=1", url, commit)
         if first.returncode == 0:
             return
         everything = self._run(*quiet, url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
         if everything.returncode != 0:
-            raise _fetch_error(everything.stderr, url, self._place)
+            raise _fetch_error(everything.stderr, url, self._access)
         if self._run("cat-file", "-e", f"{commit}^{{commit}}").returncode != 0:
-            raise MissingReferenceError(f"{self._place.field}: {_without_user(url)} has no commit {commit}")
+            raise MissingReferenceError(f"{self._access.field}: {_without_user(url)} has no commit {commit}")
 
-    def extract(self, commit: str, path: str, target: Path, where: str) -> None:
-        """Write one regular file of the commit's tree; raises MissingReferenceError and DatasetInvalidError."""
+    def extract(self, commit: str, path: str, target: Path, source: str) -> None:
+        """Write one regular file of the commit's tree to `target`; `source` names the repository in messages.
+
+        Raises MissingReferenceError and DatasetInvalidError.
+        """
         listed = self._run("ls-tree", "-l", "-z", commit, "--", path).stdout.rstrip("\0")
         if not listed:
-            raise MissingReferenceError(f"{where} has no file {path} at commit {commit}")
+            raise MissingReferenceError(f"{source} has no file {path} at commit {commit}")
         mode, kind, object_id, size = listed.split("\t", 1)[0].split()
         if kind != "blob" or mode not in ("100644", "100755"):
-            raise DatasetInvalidError(f"{where}: {path} is not a regular file (mode {mode})")
+            raise DatasetInvalidError(f"{source}: {path} is not a regular file (mode {mode})")
         if int(size) > MAX_BYTES:
-            raise DatasetInvalidError(f"{where}: {path} has {size} bytes, more than {MAX_BYTES}")
+            raise DatasetInvalidError(f"{source}: {path} has {size} bytes, more than {MAX_BYTES}")
         with target.open("wb") as out:
             subprocess.run(
                 [*self._command, "cat-file", "blob", object_id],
@@ -108,7 +111,7 @@ class _Repository:
             try:
                 out, err = process.communicate(timeout=TIMEOUT_SECONDS)
             except BaseException as error:
-                with contextlib.suppress(ProcessLookupError):  # git's helpers are in its group
+                with contextlib.suppress(ProcessLookupError):  # git's helpers are in its process group
                     os.killpg(process.pid, signal.SIGKILL)
                 if isinstance(error, subprocess.TimeoutExpired):
                     raise TransientError(f"git {arguments[0]} took longer than {TIMEOUT_SECONDS:.0f} s") from error
@@ -121,36 +124,36 @@ def _without_user(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def _login(place: Place) -> Place:
-    """Return the place with its token as a password: git's servers take it so."""
-    token = place.values.get("token")
+def _with_token_as_password(access: RemoteAccess) -> RemoteAccess:
+    """Return the access with its token as the password, as git servers expect it."""
+    token = access.values.get("token")
     if token is None:
-        return place
-    return dataclasses.replace(place, values={"username": ANY_USER, **place.values, "password": token})
+        return access
+    return dataclasses.replace(access, values={"username": ANY_USER, **access.values, "password": token})
 
 
-def _credentials(place: Place) -> dict[str, str]:
-    """Return git's configuration by environment: a command line can be read by every process of the node."""
-    if place.basic is None:
+def _credentials(access: RemoteAccess) -> dict[str, str]:
+    """Return git's configuration as environment variables: other processes can read a command line."""
+    if access.basic is None:
         return {}
     return {
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "http.extraHeader",
-        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {place.basic}",
+        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {access.basic}",
     }
 
 
-def _fetch_error(stderr: str, url: str, place: Place) -> Exception:
-    lines = place.hide(stderr).strip().splitlines()
-    what = f"{_without_user(url)} was not read: {lines[-1] if lines else 'no message'}"
-    message = f"{place.field}: {what}"
+def _fetch_error(stderr: str, url: str, access: RemoteAccess) -> Exception:
+    lines = access.redact(stderr).strip().splitlines()
+    reason = f"{_without_user(url)} was not read: {lines[-1] if lines else 'no message'}"
+    message = f"{access.field}: {reason}"
     lowered = stderr.lower()
     if "certificate" in lowered:
         return InvalidConfigError(f"{message}; name a ConfigMap with its CA in `caConfigMapRef`")
     if any(
         sign in lowered for sign in ("could not read username", "authentication failed", "error: 401", "error: 403")
     ):
-        return place.denied(what)
+        return access.denied(reason)
     if "not found" in lowered or "error: 40" in lowered:
         return MissingReferenceError(message)
     if "redirect" in lowered or "error: 30" in lowered:

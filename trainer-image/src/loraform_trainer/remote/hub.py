@@ -1,6 +1,6 @@
-"""Repositories of a Hugging Face hub at a fixed commit, by the two documented URLs that a file needs.
+"""Repositories of a Hugging Face hub at a fixed commit, read by its two documented URLs for listings and files.
 
-`huggingface_hub` is not used: it is configured by environment at import and by globals, and caps no download.
+`huggingface_hub` is not used: it is configured by environment variables and globals, and does not limit downloads.
 """
 
 from __future__ import annotations
@@ -10,60 +10,68 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
-from loraform_trainer.remote.identity import Place
-from loraform_trainer.remote.web import MAX_PAGES, Saved, Web
+from loraform_trainer.remote.access import RemoteAccess
+from loraform_trainer.remote.web import MAX_PAGES, HTTPClient, SavedFile
 
 HUB = "https://huggingface.co"
 
 
 class HubKind(StrEnum):
+    """Kind of repository, as the hub's URLs name it."""
+
     MODEL = "models"
     DATASET = "datasets"
 
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
+    """An entry of a repository's listing; `size` is in bytes."""
+
     path: str
     size: int
     sha256: str | None
-    """Digest of a large file (LFS); the hub tells none of others."""
+    """Digest of a file in LFS; the hub has none for other files."""
 
 
 class HubRepository:
     """One repository at one commit."""
 
-    def __init__(self, place: Place, kind: HubKind, name: str, revision: str, endpoint: str = HUB) -> None:
-        self.place = place
+    def __init__(self, access: RemoteAccess, kind: HubKind, name: str, revision: str, endpoint: str = HUB) -> None:
+        self.access = access
         self.name = name
-        self._web = Web(place)
-        token = place.values.get("token")
+        self._http = HTTPClient(access)
+        token = access.values.get("token")
         self._authorization = None if token is None else f"Bearer {token}"
         prefix = "" if kind is HubKind.MODEL else f"{kind}/"
         self._files = f"{endpoint}/{prefix}{name}/resolve/{revision}"
         self._tree = f"{endpoint}/api/{kind}/{name}/tree/{revision}"
 
     def list(self) -> list[HubFile]:
-        """Return the files of the repository's top folder."""
-        url, found = self._tree, list[HubFile]()
+        """Return the files of the repository's top folder; raises StageError."""
+        url, files = self._tree, list[HubFile]()
         for _ in range(MAX_PAGES):
-            with self._web.open(url, authorization=self._authorization) as response:
-                entries = self._web.read_json(response, url)
-                following = _next(response.headers.get("Link"))
+            with self._http.open(url, authorization=self._authorization) as response:
+                entries = self._http.read_json(response, url)
+                next_url = _next(response.headers.get("Link"))
             try:
-                found += [_file(entry) for entry in entries if entry["type"] == "file"]
+                files += [_file(entry) for entry in entries if entry["type"] == "file"]
             except (KeyError, TypeError, AttributeError) as error:
-                raise self.place.invalid(f"{self.place.field}: {url} answered no listing of files") from error
-            if following is None:
-                return found
-            url = urljoin(self._tree, following)
+                raise self.access.invalid(
+                    f"{self.access.field}: the response of {url} is not a file listing"
+                ) from error
+            if next_url is None:
+                return files
+            url = urljoin(self._tree, next_url)
             if not url.startswith(self._tree):
-                raise self.place.invalid(f"{self.place.field}: the listing of {self.name} goes on at another address")
-        raise self.place.invalid(f"{self.place.field}: {self.name} has too many files")
+                raise self.access.invalid(
+                    f"{self.access.field}: the listing of {self.name} continues at another address, which is refused"
+                )
+        raise self.access.invalid(f"{self.access.field}: {self.name} has too many files")
 
-    def save(self, path: str, target: Path, max_bytes: int) -> Saved:
-        """Stream one file into `target`."""
+    def save(self, path: str, target: Path, max_bytes: int) -> SavedFile:
+        """Stream one file into `target`; raises StageError, also above `max_bytes`."""
         url = f"{self._files}/{quote(path)}"
-        return self._web.save(url, target, max_bytes=max_bytes, authorization=self._authorization)
+        return self._http.save(url, target, max_bytes=max_bytes, authorization=self._authorization)
 
 
 def _file(entry: dict[str, object]) -> HubFile:
@@ -76,7 +84,7 @@ def _file(entry: dict[str, object]) -> HubFile:
 
 
 def _next(link: str | None) -> str | None:
-    """Return the target of `rel="next"` in a Link header."""
+    """Return the URL of `rel="next"` in a Link header; None without one."""
     for part in (link or "").split(","):
         target, _, parameters = part.partition(";")
         if 'rel="next"' in parameters:

@@ -1,4 +1,4 @@
-"""Buckets of any S3 server, by boto3: credentials only from the Secret, never from environment, files or metadata."""
+"""Reads and writes S3 buckets by boto3. Credentials are only the Secret's: not environment, files or metadata."""
 
 from __future__ import annotations
 
@@ -26,104 +26,106 @@ from botocore.exceptions import (  # type: ignore[import-untyped] # the same
 )
 
 from loraform_api.sources import S3Location
+from loraform_trainer.remote.access import RemoteAccess
 from loraform_trainer.remote.addresses import check_url, guard, refusal, resolve
-from loraform_trainer.remote.body import Clock, pieces, whole
-from loraform_trainer.remote.identity import Place
-from loraform_trainer.remote.web import MAX_PAGES, Saved, save_chunks, status_error
+from loraform_trainer.remote.body import Clock, body_chunks, read_document
+from loraform_trainer.remote.web import MAX_PAGES, SavedFile, save_chunks, status_error
 from loraform_trainer.runtime.errors import InvalidConfigError, StageError, TransientError
 
 ATTEMPTS = 3
 TRANSFER = TransferConfig(use_threads=False)
-"""Parts one after another: publishing is not worth eight buffers in memory."""
+"""Uploads parts one after another, to hold one buffer in memory instead of eight."""
 
-_MAKING = threading.Lock()
-"""A session makes one client at a time; clients themselves may be used by any thread."""
+_CLIENT_LOCK = threading.Lock()
+"""Creating clients of a session is not thread-safe; using them is."""
 
 Result = TypeVar("Result")
 
 logging.getLogger("boto3").setLevel(logging.WARNING)
-logging.getLogger("botocore").setLevel(logging.WARNING)  # at DEBUG it writes signatures
+logging.getLogger("botocore").setLevel(logging.WARNING)  # at DEBUG it logs signatures
 
 
 @dataclass(frozen=True, slots=True)
 class S3Object:
+    """An entry of a bucket's listing; `size` is in bytes."""
+
     key: str
     size: int
     etag: str
 
 
 class Bucket:
-    """One bucket; its errors are StageErrors that name the place's field."""
+    """One bucket; all methods raise StageError naming `access.field`."""
 
-    def __init__(self, place: Place, location: S3Location, name: str, clock: Clock = time.monotonic) -> None:
+    def __init__(self, access: RemoteAccess, location: S3Location, name: str, clock: Clock = time.monotonic) -> None:
         guard()
-        self.place = place
+        self.access = access
         self.name = name
         self._clock = clock
         if location.endpoint is not None:
-            host, port = check_url(location.endpoint, f"{place.field}, endpoint", plain=True)
-            resolve(host, port, f"{place.field}, endpoint")
-        ca_file = place.ca_file or ssl.get_default_verify_paths().cafile
-        with _MAKING:
+            host, port = check_url(location.endpoint, f"{access.field}, endpoint", plain=True)
+            resolve(host, port, f"{access.field}, endpoint")
+        ca_file = access.ca_file or ssl.get_default_verify_paths().cafile
+        with _CLIENT_LOCK:
             self._client = _session().client(
                 "s3",
-                aws_access_key_id=place.values.get("accessKeyId"),
-                aws_secret_access_key=place.values.get("secretAccessKey"),
-                aws_session_token=place.values.get("sessionToken"),
+                aws_access_key_id=access.values.get("accessKeyId"),
+                aws_secret_access_key=access.values.get("secretAccessKey"),
+                aws_session_token=access.values.get("sessionToken"),
                 region_name=location.region,
                 endpoint_url=location.endpoint,
                 verify=True if ca_file is None else str(ca_file),
-                config=_config(signed=place.secret is not None, own_endpoint=location.endpoint is not None),
+                config=_config(signed=access.secret is not None, own_endpoint=location.endpoint is not None),
             )
         self._client.meta.events.register_first("needs-retry.s3", self._refuse_redirect)
 
     def list(self, prefix: str) -> Iterator[S3Object]:
-        """Yield the objects right below `prefix`, which ends with `/` or is empty."""
+        """Yield the objects directly below `prefix`, which ends with `/` or is empty."""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix, Delimiter="/")
-        for number, page in enumerate(self._each(pages, prefix)):
+        for number, page in enumerate(self._translate_errors(pages, prefix)):
             if number >= MAX_PAGES:
-                raise self.place.invalid(f"{self.place.field}: s3://{self.name}/{prefix} has too many objects")
+                raise self.access.invalid(f"{self.access.field}: s3://{self.name}/{prefix} has too many objects")
             for entry in page.get("Contents", ()):
                 yield S3Object(entry["Key"], entry["Size"], entry["ETag"])
 
-    def save(self, key: str, target: Path, *, max_bytes: int, **version: str) -> Saved:
+    def save(self, key: str, target: Path, *, max_bytes: int, **version: str) -> SavedFile:
         """Stream an object into `target`; `version` is `VersionId` or `IfMatch` (an ETag)."""
-        body = self._do(key, lambda: self._client.get_object(Bucket=self.name, Key=key, **version)["Body"])
+        body = self._call(key, lambda: self._client.get_object(Bucket=self.name, Key=key, **version)["Body"])
         with body as stream:
-            return save_chunks(self._pieces(stream, key), target, max_bytes, self.place)
+            return save_chunks(self._chunks(stream, key), target, max_bytes, self.access)
 
     def read(self, key: str) -> bytes | None:
-        """Return the content of a small object, or None where there is none."""
-        found = self._find(key, lambda: self._client.get_object(Bucket=self.name, Key=key))
-        if found is None:
+        """Return the content of an object of at most 8 MiB; None when it does not exist."""
+        response = self._call_or_none(key, lambda: self._client.get_object(Bucket=self.name, Key=key))
+        if response is None:
             return None
-        with found["Body"] as stream:
-            return whole(self._pieces(stream, key), f"s3://{self.name}/{key}", self.place)
+        with response["Body"] as stream:
+            return read_document(self._chunks(stream, key), f"s3://{self.name}/{key}", self.access)
 
-    def head(self, key: str) -> tuple[int, Mapping[str, str]] | None:
-        """Return size and metadata of an object, or None where there is none."""
-        found = self._find(key, lambda: self._client.head_object(Bucket=self.name, Key=key))
-        return None if found is None else (found["ContentLength"], found["Metadata"])
+    def metadata(self, key: str) -> Mapping[str, str] | None:
+        """Return the metadata of an object; None when it does not exist."""
+        response = self._call_or_none(key, lambda: self._client.head_object(Bucket=self.name, Key=key))
+        return None if response is None else response["Metadata"]
 
     def upload(self, key: str, file: Path, metadata: Mapping[str, str]) -> None:
-        """Store a file; large ones go in parts."""
+        """Upload a file, large ones in parts."""
         extra = {"Metadata": dict(metadata)}
         with file.open("rb") as stream:
-            self._do(
+            self._call(
                 key,
                 lambda: self._client.upload_fileobj(stream, self.name, key, ExtraArgs=extra, Config=TRANSFER),
             )
 
-    def _pieces(self, stream: urllib3.BaseHTTPResponse, key: str) -> Iterator[bytes]:
-        return pieces(stream, f"s3://{self.name}/{key}", self.place, self._clock)
+    def _chunks(self, stream: urllib3.BaseHTTPResponse, key: str) -> Iterator[bytes]:
+        return body_chunks(stream, f"s3://{self.name}/{key}", self.access, self._clock)
 
-    def _do(self, key: str, call: Callable[[], Result]) -> Result:
+    def _call(self, key: str, call: Callable[[], Result]) -> Result:
         try:
             return call()
         except Exception as error:
             raise self._error(key, error) from error
 
-    def _find(self, key: str, call: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    def _call_or_none(self, key: str, call: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         try:
             return call()
         except ClientError as error:
@@ -133,21 +135,21 @@ class Bucket:
         except Exception as error:
             raise self._error(key, error) from error
 
-    def _each(self, items: Iterator[Result], key: str) -> Iterator[Result]:
+    def _translate_errors(self, items: Iterator[Result], key: str) -> Iterator[Result]:
         try:
             yield from items
         except Exception as error:
             raise self._error(key, error) from error
 
     def _refuse_redirect(self, response: tuple[Any, Any] | None = None, **_: object) -> None:
-        """Stand before botocore's own answer to redirects: it asks for the bucket's region, and is redirected again."""
+        """Raise for a redirect before botocore handles it: it would ask for the region and be redirected again."""
         if response is not None and 300 <= response[0].status_code < 400:
             raise InvalidConfigError(
-                f"{self.place.field}: s3://{self.name}: the server redirects; correct `endpoint` or `region`"
+                f"{self.access.field}: s3://{self.name}: the server redirects; correct `endpoint` or `region`"
             )
 
     def _error(self, key: str, error: Exception) -> Exception:
-        where, advice = f"s3://{self.name}/{key}", ""
+        url, advice = f"s3://{self.name}/{key}", ""
         if isinstance(error, StageError):
             return error
         kind: type[StageError] = InvalidConfigError
@@ -155,7 +157,7 @@ class Bucket:
             advice = refused.message
         elif isinstance(error, ClientError):
             return status_error(
-                _status(error), f"{where} answered {_status(error)} {self.place.hide(_code(error))}", self.place
+                _status(error), f"{url} answered {_status(error)} {self.access.redact(_code(error))}", self.access
             )
         elif isinstance(error, SSLError):
             advice = "the server's certificate is not trusted; name a ConfigMap with its CA in `caConfigMapRef`"
@@ -165,12 +167,12 @@ class Bucket:
             kind, advice = TransientError, f"no answer ({type(error).__name__})"
         else:
             return error
-        return kind(f"{self.place.field}: {where}: {advice}")
+        return kind(f"{self.access.field}: {url}: {advice}")
 
 
 @functools.cache
 def _session() -> Any:
-    """Return a session without credentials; one for all clients, as it reads boto3's description of S3 only once."""
+    """Return the session of all clients, without credentials; boto3 loads its description of S3 once per session."""
     return boto3.session.Session()
 
 
@@ -181,9 +183,9 @@ def _config(*, signed: bool, own_endpoint: bool) -> Any:
         retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
         connect_timeout=20,
         read_timeout=60,
-        proxies={},  # not None: that would ask the environment
+        proxies={},  # None would read the environment
         ignore_configured_endpoint_urls=True,
-        request_checksum_calculation="when_required",  # servers other than AWS may not know the newer ones
+        request_checksum_calculation="when_required",  # servers other than AWS may not support newer checksums
         response_checksum_validation="when_required",
     )
 

@@ -1,1 +1,1 @@
-"""What every stage uses: its context, paths, files, errors, progress and report."""
+"""Code that every stage uses: context, paths, files, errors, progress and report."""

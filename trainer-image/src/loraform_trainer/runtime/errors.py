@@ -1,4 +1,4 @@
-"""Errors that people can act on: each carries the exit code that the operator reads, and one clear line."""
+"""Errors of stages: each has the exit code that the operator reads and a one-line message."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from loraform_api.run import ExitCode
 
 
 class StageError(Exception):
-    """A stage cannot finish; the message names the field or file, the value and what is allowed."""
+    """A stage failed; the message names the field or file, the value and what is allowed."""
 
     code: ExitCode = ExitCode.TRAINER_ERROR
     resumed_from_step: int | None = None
-    """Training step at which this process began; set by `train`."""
+    """Training step from which this process resumed; set by `train`."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -21,7 +21,7 @@ class StageError(Exception):
 
 
 class TransientError(StageError):
-    """Something outside did not answer; the stage is worth another pod."""
+    """An external service failed; another pod may succeed."""
 
 
 class DatasetInvalidError(StageError):
@@ -61,35 +61,37 @@ class WorkspaceFullError(StageError):
 
 
 class OutOfGPUMemoryError(StageError):
-    """The estimate says that the run cannot fit; torch's own error has the same code."""
+    """The memory estimate exceeds the GPU; torch's own out-of-memory error has the same code."""
 
     code = ExitCode.OUT_OF_GPU_MEMORY
 
 
 class PeerLostError(StageError):
-    """Another training process of the run is gone; all begin again at the newest checkpoint."""
+    """Another rank of the run was lost; all ranks restart from the newest checkpoint."""
 
     code = ExitCode.PEER_LOST
 
 
 class SavedAndStoppedError(StageError):
-    """Not a failure: training was asked to stop, saved its state and will be continued by another pod."""
+    """Not a failure: training was stopped, saved a checkpoint and continues in another pod."""
 
     code = ExitCode.SAVED_AND_STOPPED
 
 
-_SECRETS = (
+_REDACTIONS = (
     (re.compile(r"(?i)(https?://)[^/@\s]+@"), r"\1"),
     (re.compile(r"(?i)(https?://[^\s?'\"]+)\?[^\s'\"]+"), r"\1?…"),
     (re.compile(r"(?i)\b(bearer|authorization:\s*basic)\s+\S+"), r"\1 …"),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\b(?:hf_|gh[pousr]_|glpat-)[\w-]{16,}"), "…"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "…"),
 )
+"""Patterns and replacements for logs and reports. They match more than those of `prepare.dataset.secret_values`, which
+decide whether a row is dropped: hiding too much of a log line costs nothing."""
 
 
 def redact(text: str) -> str:
-    """Return `text` without URL credentials, URL queries (they may be signed) and tokens."""
-    for pattern, replacement in _SECRETS:
+    """Return `text` without URL credentials, URL queries (which may be signed) and tokens."""
+    for pattern, replacement in _REDACTIONS:
         text = pattern.sub(replacement, text)
     return text
 
@@ -100,18 +102,18 @@ def one_line(text: str, limit: int = 1000) -> str:
     return line if len(line) <= limit else line[: limit - 2] + " …"
 
 
-def _is_full(error: BaseException) -> bool:
-    """Say whether a full volume is behind `error`; torch and safetensors say so in words only."""
+def _is_volume_full(error: BaseException) -> bool:
+    """Whether a full volume caused `error`; torch and safetensors report that only in the message."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return "No space left on device" in str(error) or "PytorchStreamWriter failed writing" in str(error)
 
 
 def classify(error: BaseException) -> tuple[ExitCode, str]:
-    """Return the exit code and the one line that a report says about `error`."""
+    """Return the exit code and the one-line message of a report for `error`."""
     if isinstance(error, StageError):
         return error.code, one_line(error.message)
-    if _is_full(error):
+    if _is_volume_full(error):
         return ExitCode.WORKSPACE_FULL, one_line(f"no space left on a volume: {error}")
     name = type(error).__name__
     if name == "OutOfMemoryError":  # torch's; by name, because most stages never import torch

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: digests, atomic writes, safe paths, JSON lines."""
+"""File helpers: digests, atomic writes, paths that stay inside a folder, JSON lines."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from typing import Any, BinaryIO
 from loraform_api.artifact import ADAPTER_FILES, adapter_digest
 
 CHUNK = 1 << 20
+"""Bytes read at a time."""
 READABLE = 0o644
-"""Mode of what others read: engines, agents, and people who look into the store."""
+"""Mode of files that other containers and users read."""
 
 
 def sha256_file(path: Path) -> str:
-    """Return the sha256 of a file."""
+    """Return the sha256 of a file in hexadecimal; raises OSError."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def tree_digest(sha256_by_name: Mapping[str, str]) -> str:
-    """Return the digest of a set of files from their names and digests."""
+    """Return one sha256 (hexadecimal) for a set of files, from the sha256 of each by its name."""
     lines = "".join(f"{name}:{digest}\n" for name, digest in sorted(sha256_by_name.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def copy_hashed(source: BinaryIO, target: Path) -> str:
-    """Copy a stream into a new file, flushed to disk; return its sha256."""
+    """Copy a stream into `target`, creating its folder, and flush it to disk; return its sha256. Raises OSError."""
     digest = hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as out:
@@ -45,7 +46,7 @@ def copy_hashed(source: BinaryIO, target: Path) -> str:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write `text` so that readers see the old file or the new one, also after a crash."""
+    """Write `text` (UTF-8) to `path` atomically, also in case of a crash; creates the folder. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -62,10 +63,13 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to be filled, which then takes the place of `folder`: that is complete or absent at any time."""
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield an absent temporary folder to create and fill, which then replaces `folder` atomically.
+
+    It must hold files only. After an error `folder` is unchanged.
+    """
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
     yield partial
     for file in partial.iterdir():
         fsync_file(file)
@@ -75,7 +79,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
+    """Flush the directory entries of `folder` to disk; raises OSError."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -84,29 +88,29 @@ def fsync_folder(folder: Path) -> None:
 
 
 def fsync_file(path: Path) -> None:
-    """Make a file's content durable."""
+    """Flush a file's content to disk; raises OSError."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 
 
-def inside(root: Path, relative: str) -> Path | None:
-    """Return `root/relative`, or None when it leads outside `root` (by `..` or by a link)."""
+def resolve_inside(root: Path, relative: str) -> Path | None:
+    """Return the resolved `root/relative`, or None when it is outside `root` (by `..` or a symlink)."""
     path = (root / relative).resolve()
     return path if path.is_relative_to(root.resolve()) else None
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as JSON lines, atomically."""
+    """Write `rows` as JSON lines, atomically; raises OSError."""
     write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows))
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a JSON lines file that we wrote."""
+    """Yield the rows of a file of `write_jsonl`; raises OSError, and ValueError for a damaged line."""
     with path.open(encoding="utf-8") as stream:
         for line in stream:
             yield json.loads(line)
 
 
 def adapter_folder_digest(folder: Path) -> str:
-    """Return the digest of the adapter in `folder`."""
+    """Return the digest of the adapter files in `folder`; raises OSError when one is absent."""
     return adapter_digest({name: sha256_file(folder / name) for name in ADAPTER_FILES})

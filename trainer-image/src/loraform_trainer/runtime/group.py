@@ -1,4 +1,4 @@
-"""What the training processes of a run decide and sum together; a process alone decides for itself. Free of torch."""
+"""Collective operations of a run's training processes, and their implementation for one process. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Group:
-    """A process alone. Every method is collective: all ranks call it in the same order, or none does."""
+class RankGroup:
+    """The ranks of a run; this class has one. Its methods are collective: all ranks call them in the same order."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """This rank writes what the run leaves: checkpoints, logs, adapter, reports."""
+        """Whether this is rank 0, which writes checkpoints, logs, adapter and reports."""
         return self.rank == 0
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Add `tensor` up over all ranks, in place, and return it; every rank gets the same bits."""
+        """Sum `tensor` over all ranks in place and return it; the result is bit-identical on every rank."""
         return tensor
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Add `.grad` up over all ranks; an absent one counts as zeros. Call before the norm is taken."""
+        """Sum `.grad` over all ranks in place; None counts as zeros. Call before clipping by norm."""
 
     def any(self, flag: bool) -> bool:
-        """Say whether `flag` is set on any rank."""
+        """Return whether `flag` is true on any rank."""
         return flag
 
     def share(self, value: T) -> T:
-        """Return rank 0's `value` (anything that JSON can hold) on every rank."""
+        """Return rank 0's `value`, which must be JSON-serialisable, on every rank."""
         return value
 
     def wait(self) -> None:
-        """Return when every rank is here."""
+        """Block until every rank has called this (a barrier)."""
 
 
-ALONE = Group()
+ALONE = RankGroup()
+"""The group of a run with one training process."""

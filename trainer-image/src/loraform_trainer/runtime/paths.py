@@ -1,4 +1,4 @@
-"""Where a stage finds and leaves its files. The defaults are the pod's mounts; tests and people give others."""
+"""Paths of a stage's input and output files. The defaults are the pod's mounts; tests and local runs set others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from loraform_api.names import RunStage
 
 @dataclass(frozen=True)
 class Paths:
+    """The mounts of a stage; the properties are files and folders of the run's workspace."""
+
     run_config: Path = Path(names.RUN_DIR) / names.RUN_CONFIG_FILE
     workspace: Path = Path(names.WORKSPACE_DIR)
     base_mount: Path = Path(names.BASE_MOUNT)
@@ -41,43 +43,47 @@ class Paths:
 
     @property
     def candidates(self) -> Path:
-        """The adapters of the last checkpoints, `step-<n>`, where there is one to choose."""
+        """Folders `step-<n>` with the adapters of the last checkpoints, when several are compared."""
         return self.workspace / "candidates"
 
     @property
     def checkpoints(self) -> Path:
+        """Checkpoints to resume training from."""
         return self.workspace / "checkpoints"
 
     @property
     def downloads(self) -> Path:
-        """Fetched files, removed when `prepare` ends."""
+        """Downloaded source and suite files; removed when `prepare` ends."""
         return self.workspace / "downloads"
 
     @property
     def train_rows(self) -> Path:
+        """Token ids of the training rows (an Arrow stream)."""
         return self.workspace / "data" / "train.arrow"
 
     @property
     def validation_rows(self) -> Path:
+        """Token ids of the validation rows (an Arrow stream)."""
         return self.workspace / "data" / "validation.arrow"
 
     @property
     def suite_rows(self) -> Path:
+        """Rows of all evaluation suites, without their references (JSON lines)."""
         return self.workspace / "data" / "suite.jsonl"
 
     @property
     def dataset_report(self) -> Path:
-        """What was kept of the training rows, what was not, and why."""
+        """How many rows were kept and dropped, and why (JSON)."""
         return self.workspace / artifact.DATASET_REPORT_FILE
 
     @property
     def selection_rows(self) -> Path:
-        """The validation rows on which checkpoints are compared."""
+        """Prompts of the validation rows on which checkpoints are compared (JSON lines)."""
         return self.workspace / "data" / "selection.jsonl"
 
     @property
     def selection(self) -> Path:
-        """Which checkpoint was chosen: the marker of a choice that was made."""
+        """The chosen checkpoint; exists once one was chosen."""
         return self.workspace / "evaluation" / "selection.json"
 
     @property
@@ -87,33 +93,39 @@ class Paths:
 
     @property
     def baseline_answers(self) -> Path:
-        """What the base answered in an engine of its own, before a merged model is measured."""
+        """Answers of the base model (JSON lines); written by stage `baseline`, which only merged models need."""
         return self.workspace / "evaluation" / "baseline.jsonl"
 
     @property
     def evaluation_rows(self) -> Path:
+        """Verdicts of each suite row (JSON lines)."""
         return self.workspace / "evaluation" / "rows.jsonl"
 
     @property
     def evaluation_samples(self) -> Path:
+        """Sampled answers for pass@k (JSON lines)."""
         return self.workspace / artifact.EVALUATION_SAMPLES_FILE
 
     @property
     def evaluation_reflexion(self) -> Path:
+        """Repair rounds of the Reflexion measurement (JSON lines)."""
         return self.workspace / artifact.EVALUATION_REFLEXION_FILE
 
     @property
     def evaluation_report(self) -> Path:
+        """The evaluation report (JSON)."""
         return self.workspace / artifact.EVALUATION_REPORT_FILE
 
     @property
     def evaluation_page(self) -> Path:
+        """The evaluation report as an HTML page."""
         return self.workspace / artifact.EVALUATION_PAGE_FILE
 
     @property
     def training_log(self) -> Path:
+        """Metrics of each logged training step (JSON lines)."""
         return self.workspace / artifact.TRAINING_LOG_FILE
 
     def report(self, stage: RunStage) -> Path:
-        """The finished stage's report: its marker."""
+        """The report of a finished stage, which also marks it as finished (JSON)."""
         return self.workspace / "reports" / f"{stage}.json"

@@ -1,8 +1,8 @@
-"""Progress to the operator by Kubeflow's KEP-2779 protocol, for every stage.
+"""Reports progress of a stage to the operator by Kubeflow's KEP-2779 protocol.
 
-transformers has a client of its own (`KubeflowCallback`), for training only: it posts from the training loop, so an
-operator that does not answer stops each step for five seconds, and after a resume it divides the time of this
-process by the steps of all. This one posts from a thread and never fails a stage.
+transformers' own client (`KubeflowCallback`) covers only training. It posts from the training loop, so an unresponsive
+operator delays each step by five seconds, and after a resume it divides the time of this process by the steps of all
+processes. This client posts from a thread, and its errors never fail a stage.
 """
 
 from __future__ import annotations
@@ -30,14 +30,19 @@ from loraform_api.run import ProgressMessage, TrainerStatus
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 5.0
+"""Least time between two messages."""
 TIMEOUT_SECONDS = 5.0
+"""Longest time of one request."""
 
 Send = Callable[[str], None]
-"""Delivers one message body; raises OSError when it could not."""
+"""Posts one message body (JSON); raises OSError or ValueError when that fails."""
 
 
 class Progress:
-    """The newest progress wins: at most one message an interval, the last one when the stage ends."""
+    """Posts the newest progress at most once per `interval` seconds, and once more when the stage ends.
+
+    A context manager that runs the posting thread. Without `send` nothing is posted.
+    """
 
     def __init__(self, send: Send | None, *, interval: float = INTERVAL_SECONDS) -> None:
         self._send = send
@@ -64,7 +69,10 @@ class Progress:
     def update(
         self, done: float, *, remaining_seconds: float | None = None, metrics: Mapping[str, object] | None = None
     ) -> None:
-        """Say how far the stage is: `done` from 0 to 1 (99 % is shown until the stage ends). Never blocks."""
+        """Set the progress: `done` is a share from 0 to 1, shown as at most 99 % until the stage ends.
+
+        `metrics` are shown as text. Returns at once and raises nothing for a failed post.
+        """
         remaining = None if remaining_seconds is None else max(0, int(remaining_seconds))
         self._put(
             TrainerStatus(
@@ -92,24 +100,27 @@ class Progress:
                 if self._send is not None:
                     self._send(body)
             except (OSError, ValueError) as error:
-                log.info("progress was not delivered: %s", error)
+                log.info("cannot post the progress: %s", error)
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, timeout=self._interval)
 
 
 class Countdown:
-    """Estimates the time left from what this process did, not from what was done before it."""
+    """Estimates the remaining time from the progress of this process, without what was done before a resume.
+
+    `done` and `total` are in any one unit, for example steps; `clock` returns seconds.
+    """
 
     def __init__(self, done: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._start = (clock(), done)
 
     def remaining_seconds(self, done: float, total: float) -> float | None:
-        """Return the estimate at `done` of `total`; None before the first step."""
-        began, before = self._start
-        if done <= before:
+        """Return the seconds left at `done` of `total`; None while this process has made no progress."""
+        started_at, done_before = self._start
+        if done <= done_before:
             return None
-        return (self._clock() - began) / (done - before) * max(0.0, total - done)
+        return (self._clock() - started_at) / (done - done_before) * max(0.0, total - done)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -117,18 +128,21 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: object, newurl: str
     ) -> None:
-        """Never follow: the token is for this endpoint alone."""
+        """Follow no redirect: the token must not go to another endpoint."""
 
 
 def sender(environment: Mapping[str, str] = os.environ) -> Send | None:
-    """Return the delivery that the pod's environment describes, or None outside of a run."""
+    """Return the function that posts to the operator as the pod's environment says; None when it names no operator.
+
+    That function raises OSError for a failed request.
+    """
     url, token_file = environment.get(ENV_SERVER_URL), environment.get(ENV_SERVER_TOKEN)
     if not url or not token_file:
         return None
     ca_file = environment.get(ENV_SERVER_CA)
 
     def send(body: str) -> None:
-        # read anew each time: the kubelet rotates the token, the operator its CA
+        # read again for each message: the kubelet rotates the token, the operator its CA
         context = ssl.create_default_context(cafile=ca_file)
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect()

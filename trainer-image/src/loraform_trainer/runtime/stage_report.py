@@ -1,4 +1,4 @@
-"""A stage's report: written for the kubelet (termination message) and for the next pod (marker in the workspace)."""
+"""Reads and writes stage reports: as the container's termination message, and as a file in the workspace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ log = logging.getLogger(__name__)
 
 
 def read(paths: Paths, stage: RunStage) -> StageReport | None:
-    """Return the stage's report when it finished with success before, else None."""
+    """Return the report of a stage that succeeded before; None when it is absent, failed or unreadable.
+
+    Raises OSError when the file exists but cannot be read.
+    """
     try:
         report = StageReport.model_validate_json(paths.report(stage).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -26,8 +29,8 @@ def read(paths: Paths, stage: RunStage) -> StageReport | None:
     return report if report.exit_code is ExitCode.OK else None
 
 
-def tell(paths: Paths, report: StageReport) -> None:
-    """Leave the report for the kubelet alone."""
+def write_termination_message(paths: Paths, report: StageReport) -> None:
+    """Write the report only as the termination message; an OSError is logged, not raised."""
     try:
         paths.termination_log.write_text(report.encode(), encoding="ascii")  # a bind mount: it cannot be renamed over
     except OSError as error:
@@ -35,11 +38,15 @@ def tell(paths: Paths, report: StageReport) -> None:
 
 
 def write(paths: Paths, report: StageReport) -> None:
-    """Leave the report in both places. A failed stage's marker is best effort: its volume may be what failed."""
-    tell(paths, report)
+    """Write the report as the termination message and into the workspace.
+
+    Raises OSError when the report of a successful stage cannot be written into the workspace. For a failed stage the
+    error is only logged, because a full volume may be why it failed.
+    """
+    write_termination_message(paths, report)
     try:
         write_atomic(paths.report(report.stage), report.encode())
     except OSError as error:
         if report.exit_code is ExitCode.OK:
             raise
-        log.warning("cannot write the report into the workspace: %s", error)
+        log.warning("cannot write the report of the failed stage into the workspace: %s", error)

@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 
 from loraform_api.artifact import ADAPTER_CONFIG, ADAPTER_FILES, ADAPTER_WEIGHTS, PARITY_FILE
 from loraform_engine.parity import ParityFile
-from loraform_trainer.runtime.files import whole_folder, write_atomic
+from loraform_trainer.runtime.files import atomic_folder, write_atomic
 
 
 def save(model: Any, folder: Path, parity: ParityFile) -> None:
     """Write the adapter and its parity file into `folder`, which is complete or absent at any time."""
-    with whole_folder(folder) as partial:
+    with atomic_folder(folder) as partial:
         model.save_pretrained(partial)
         for stray in partial.iterdir():
             if stray.name not in ADAPTER_FILES:

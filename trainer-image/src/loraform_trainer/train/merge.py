@@ -22,7 +22,7 @@ from loraform_api.run import RunConfig
 from loraform_api.training import Method
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import NonFiniteLossError
-from loraform_trainer.runtime.files import whole_folder
+from loraform_trainer.runtime.files import atomic_folder
 from loraform_trainer.runtime.model_files import is_weights
 from loraform_trainer.train.layers.lora import ADAPTER
 from loraform_trainer.train.model import DTYPES, adapted, load_base
@@ -43,7 +43,7 @@ def write(context: Context, model: Any) -> None:
     whole = unpacked(model, config, paths.base, paths.adapter) if config.spec.method is Method.QLORA else model
     merged = merge(whole)
     merged.config.use_cache = True
-    with whole_folder(paths.model) as partial:
+    with atomic_folder(paths.model) as partial:
         merged.save_pretrained(partial, max_shard_size=SHARD)
         for file in paths.base.iterdir():
             if not is_weights(file.name) and not file.name.endswith(INDEX) and not (partial / file.name).exists():

@@ -9,7 +9,7 @@ from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.run import RunConfig
 from loraform_api.training import Method
 from loraform_trainer.runtime.errors import InvalidConfigError
-from loraform_trainer.runtime.model_files import check_space, modules
+from loraform_trainer.runtime.model_files import check_space, weight_modules
 from loraform_trainer.train.estimate.shape import EMBEDDING, HEAD
 
 NOT_ADAPTABLE = frozenset({HEAD, EMBEDDING})
@@ -35,7 +35,7 @@ def check_lora(config: RunConfig, base: Path) -> None:
             f"spec.lora.rank: {lora.rank} is more than the engine serves; at most {config.max_lora_rank} with this "
             "profile, or any with `spec.output.merge: true`"
         )
-    found = [module for file in sorted(base.glob("*.safetensors")) for module in modules(file)]
+    found = [module for file in sorted(base.glob("*.safetensors")) for module in weight_modules(file)]
     linear = {name for name, dimensions in found if dimensions == 2} - NOT_ADAPTABLE
     _check_names("spec.lora.targetModules", "linear layer {!r} to adapt", lora.target_modules, linear)
     whole = {name for name, _ in found} - set(lora.target_modules or linear)

@@ -1,1 +1,1 @@
-"""The frozen base model: where it comes from, which files are taken, and the cache that runs share."""
+"""Remote base models: their servers, and the cache that runs share."""

@@ -1,7 +1,8 @@
-"""Downloaded base models on the claim that runs share: whole or absent, and checked again each time.
+"""Cache of downloaded base models on a claim that runs share.
 
-An entry is a folder `bases/<key>` with an index of its files' digests. It is made under a name of its own and renamed,
-so runs that fetch the same model at once do not meet: the first to finish wins, and the others take its entry.
+An entry is a folder `bases/<key>` with an index of its files' digests. It is filled under a temporary name and then
+renamed, so that it is complete or absent. When several runs download a model at once, the first one to finish creates
+the entry and the others use it.
 """
 
 from __future__ import annotations
@@ -25,38 +26,43 @@ log = logging.getLogger(__name__)
 INDEX = "index.json"
 PARTIAL = ".partial-"
 ABANDONED_SECONDS = 24 * 3600.0
-"""Age of a partial folder that no pod can still be writing."""
+"""Age from which a partial folder counts as left by a killed pod."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CacheEntry:
+    """A complete cached base model."""
+
     folder: Path
     digests: Mapping[str, str]
     """sha256 by file name."""
 
 
 def key(storage_uri: str, files: Sequence[RemoteFile]) -> str:
-    """Return the name of a model's entry: it changes when a file of it does."""
+    """Return the cache key of a model, from its URI and the names, sizes and versions of its files."""
     lines = [storage_uri, *(f"{f.name} {f.size} {f.version}" for f in sorted(files, key=lambda f: f.name))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def find(root: Path, name: str, files: Sequence[RemoteFile]) -> Entry | None:
-    """Return a finished entry of these files; they are to be held against its digests when they are read."""
+def find(root: Path, name: str, files: Sequence[RemoteFile]) -> CacheEntry | None:
+    """Return the entry if its index lists these files; callers must check the digests of what they copy."""
     try:
         digests = json.loads((root / name / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(digests, dict) or digests.keys() != {file.name for file in files}:
         return None
-    told = {file.name: file.sha256 for file in files if file.sha256 is not None}
-    return Entry(root / name, digests) if told.items() <= digests.items() else None
+    expected = {file.name: file.sha256 for file in files if file.sha256 is not None}
+    return CacheEntry(root / name, digests) if expected.items() <= digests.items() else None
 
 
-def add(root: Path, name: str, files: Sequence[RemoteFile], fill: Callable[[Path], Mapping[str, str]]) -> Entry:
-    """Make an entry: `fill` writes the files into the folder it is given and returns their digests."""
+def add(root: Path, name: str, files: Sequence[RemoteFile], fill: Callable[[Path], Mapping[str, str]]) -> CacheEntry:
+    """Create and return an entry; `fill` writes the files into the given folder and returns their sha256 by name.
+
+    Returns the entry of another run if that was faster. Raises OSError and the errors of `fill`.
+    """
     root.mkdir(parents=True, exist_ok=True)
-    _sweep(root)
+    _remove_abandoned(root)
     partial = Path(tempfile.mkdtemp(dir=root, prefix=f"{PARTIAL}{name[:16]}-"))
     try:
         digests = dict(fill(partial))
@@ -65,27 +71,27 @@ def add(root: Path, name: str, files: Sequence[RemoteFile], fill: Callable[[Path
         try:
             partial.rename(root / name)
         except OSError:  # another run was first
-            found = find(root, name, files)
-            if found is None:
+            existing = find(root, name, files)
+            if existing is None:
                 raise
-            return found
+            return existing
         fsync_folder(root)
-        return Entry(root / name, digests)
+        return CacheEntry(root / name, digests)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def discard(root: Path, name: str) -> None:
-    """Remove an entry that is not what its index says."""
-    log.warning("the cached base model %s is damaged; it is fetched again", root / name)
-    doomed = Path(tempfile.mkdtemp(dir=root, prefix=PARTIAL))
-    with contextlib.suppress(FileNotFoundError):  # another run saw it too
-        (root / name).rename(doomed / name)  # at once, so that no other run finds half of it
-    shutil.rmtree(doomed, ignore_errors=True)
+    """Remove a damaged entry."""
+    log.warning("the cached base model %s is damaged; downloading it again", root / name)
+    trash = Path(tempfile.mkdtemp(dir=root, prefix=PARTIAL))
+    with contextlib.suppress(FileNotFoundError):  # another run removed it
+        (root / name).rename(trash / name)  # in one step, so that no other run sees a part of it
+    shutil.rmtree(trash, ignore_errors=True)
 
 
-def _sweep(root: Path) -> None:
-    """Remove what killed pods left."""
+def _remove_abandoned(root: Path) -> None:
+    """Remove partial folders that killed pods left."""
     for folder in root.glob(f"{PARTIAL}*"):
         try:
             age = time.time() - max(entry.stat().st_mtime for entry in (folder, *folder.iterdir()))

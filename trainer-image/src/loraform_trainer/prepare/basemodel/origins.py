@@ -1,4 +1,4 @@
-"""Remote places of a base model, seen alike: a list of files, and one file at a time."""
+"""The interface to remote base models: list the files, download one."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
+    """A file of a remote base model; `size` is in bytes."""
+
     name: str
     size: int
     version: str
-    """What changes with the content: a digest, an ETag, or the commit where that fixes it."""
+    """Changes with the content: a digest, an ETag or a commit."""
     sha256: str | None = None
-    """What it must have, where the place says it."""
+    """Expected digest, if the server names one."""
 
 
 class Origin(Protocol):
-    """A base model's remote place."""
+    """A remote base model."""
 
     def files(self) -> Sequence[RemoteFile]:
-        """Return the files at the top of the model, of any name."""
+        """Return all files of the model's top folder; raises StageError."""
         ...
 
     def save(self, file: RemoteFile, target: Path) -> str:
-        """Write one file to `target`, at most as many bytes as were announced; return its sha256."""
+        """Download one file of at most `file.size` bytes to `target`; return its sha256. Raises StageError."""
         ...

@@ -1,4 +1,4 @@
-"""Opens the remote places that base models come from; apart, as a model on a claim needs none of their clients."""
+"""Opens remote base models; a module of its own because a model on a claim needs no clients."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from loraform_api.finetunejob import BaseModelSpec
 from loraform_trainer.prepare.basemodel.origins import Origin, RemoteFile
-from loraform_trainer.remote import identity
+from loraform_trainer.remote.access import BEARER, LOGIN, S3_KEYS, read_access
 from loraform_trainer.remote.hub import HubKind, HubRepository
-from loraform_trainer.remote.identity import Place
 from loraform_trainer.remote.oci import Blob, Repository
 from loraform_trainer.runtime.errors import BaseModelInvalidError, InvalidConfigError
 from loraform_trainer.runtime.model_files import FIELD
@@ -20,23 +19,26 @@ if TYPE_CHECKING:
     from loraform_trainer.remote.s3 import Bucket
 
 
-def open_origin(spec: BaseModelSpec, access: Path, wait_seconds: float) -> Origin:
-    """Return the origin of a base model that is not on a claim; `access` is where its access files are mounted."""
+def open_origin(spec: BaseModelSpec, access_folder: Path, wait_seconds: float) -> Origin:
+    """Return the origin of a base model that is not on a claim; its access files are mounted in `access_folder`.
+
+    Raises StageError.
+    """
     scheme, _, rest = spec.storage_uri.partition("://")
-    keys = {"hf": identity.BEARER, "s3": identity.S3_KEYS}.get(scheme, identity.LOGIN)
-    where = identity.read(access, spec, FIELD, BaseModelInvalidError, keys, wait_seconds)
+    keys = {"hf": BEARER, "s3": S3_KEYS}.get(scheme, LOGIN)
+    access = read_access(access_folder, spec, FIELD, BaseModelInvalidError, keys, wait_seconds)
     if scheme == "hf":
         if spec.revision is None:
-            raise InvalidConfigError("spec.baseModel.revision: `hf://` needs the full commit hash to read")
+            raise InvalidConfigError("spec.baseModel.revision: `hf://` needs the full commit hash")
         endpoint = {} if spec.endpoint is None else {"endpoint": spec.endpoint}
-        return _Hub(HubRepository(where, HubKind.MODEL, rest, spec.revision, **endpoint), spec.revision)
+        return _Hub(HubRepository(access, HubKind.MODEL, rest, spec.revision, **endpoint), spec.revision)
     if scheme == "s3":
         from loraform_trainer.remote.s3 import Bucket  # noqa: PLC0415 (boto3 takes a third of a second)
 
         bucket, _, prefix = rest.partition("/")
-        return _S3(Bucket(where, spec, bucket), f"{prefix.rstrip('/')}/" if prefix else "")
+        return _S3(Bucket(access, spec, bucket), f"{prefix.rstrip('/')}/" if prefix else "")
     name, _, digest = rest.partition("@")
-    return _OCI(where, Repository(where, name), digest)
+    return _OCI(Repository(access, name), digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,6 @@ class _S3:
 
 @dataclass(frozen=True, slots=True)
 class _OCI:
-    where: Place
     repository: Repository
     digest: str
 

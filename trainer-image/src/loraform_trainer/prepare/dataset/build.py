@@ -1,6 +1,6 @@
-"""From found rows to what training reads: all checks, the split, token ids on disk, repair rows, the report.
+"""Builds a data set from its rows: filter them, split them, write their token ids and repair rows, make the report.
 
-The stage `prepare` and `loraform dataset check` both do this; the command writes no rows.
+Used by stage `prepare` and by `loraform dataset check`, which writes no rows.
 """
 
 from __future__ import annotations
@@ -18,39 +18,40 @@ from numpy.typing import NDArray
 from loraform_api.dataset import DatasetSpec
 from loraform_api.verification import HousePolicy
 from loraform_trainer.prepare.dataset import token_files
-from loraform_trainer.prepare.dataset.checks import Checks
 from loraform_trainer.prepare.dataset.decontaminate import SuiteIndex
-from loraform_trainer.prepare.dataset.dropped import Ledger
-from loraform_trainer.prepare.dataset.lengths import Measured
-from loraform_trainer.prepare.dataset.make_report import report
-from loraform_trainer.prepare.dataset.pipeline import Checked, Found, Told, check
-from loraform_trainer.prepare.dataset.repair.make_rows import Repaired, repair_rows
-from loraform_trainer.prepare.dataset.report import Report
+from loraform_trainer.prepare.dataset.drop_counts import DropCounts
+from loraform_trainer.prepare.dataset.filter_rows import FilteredRows, ReportProgress, filter_rows
+from loraform_trainer.prepare.dataset.lengths import LengthFilter
+from loraform_trainer.prepare.dataset.make_report import make_report
+from loraform_trainer.prepare.dataset.repair.make_rows import RepairRows, make_repair_rows
+from loraform_trainer.prepare.dataset.report import DatasetReport
+from loraform_trainer.prepare.dataset.row_checks import RowChecks
+from loraform_trainer.prepare.dataset.rows import TrainingRow
+from loraform_trainer.prepare.dataset.source_rows import SourceRow
 from loraform_trainer.prepare.dataset.split import SELECTION, validation_rows
-from loraform_trainer.prepare.dataset.validity import Validity
+from loraform_trainer.prepare.dataset.validity import ValidityCheck
 from loraform_trainer.runtime.files import write_jsonl
-from loraform_trainer.runtime.rows import Row
 from loraform_trainer.runtime.tokens import BaseTokens
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What is asked of the rows."""
+class BuildRequest:
+    """How a data set is built."""
 
     spec: DatasetSpec
     policy: HousePolicy | None
     seed: int
-    longest: int
-    """Tokens of the longest row, prompt and response together."""
+    max_tokens: int
+    """Longest row in tokens, prompt and response together."""
     vocabulary: BaseTokens | None
-    """Without one no length is known."""
-    validity: Validity | None
-    """Without one nothing is validated."""
+    """None: lengths are not checked."""
+    validity: ValidityCheck | None
+    """None: programs are not validated."""
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
-    """Where rows are written."""
+class RowFiles:
+    """The files that rows are written to."""
 
     train: Path
     validation: Path
@@ -58,133 +59,145 @@ class Targets:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    report: Report
+class PreparedDataset:
+    """The result of a build; the rows themselves are in files."""
+
+    report: DatasetReport
     digest: str
-    """Of all kept rows: their text, their order and their side."""
+    """Covers text, order and side of all kept rows."""
     refusal: str | None
-    """Why this is no data set to train on."""
+    """Why the data set must not be used; None when it may be."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows by filter, in order: Read, what each check dropped, Train, Validation."""
+        """Number of rows: Read, then dropped by each check, then Train and Validation."""
         dropped = {name: dropped.rows for name, dropped in self.report.dropped.items()}
         return {"Read": self.report.read, **dropped, "Train": self.report.train, "Validation": self.report.validation}
 
 
-def prepare_rows(
-    job: Job, found: Iterable[Found], suite: SuiteIndex, work: Path, told: Told, targets: Targets | None = None
-) -> Outcome:
-    """Check, split, and, with a tokenizer, measure the rows; with `targets` also write them.
+def build_dataset(
+    request: BuildRequest,
+    rows: Iterable[SourceRow],
+    suite: SuiteIndex,
+    work: Path,
+    report_progress: ReportProgress,
+    targets: RowFiles | None = None,
+) -> PreparedDataset:
+    """Filter and split the rows, measure them when there is a tokenizer, and write them when there are `targets`.
 
-    `work` is an empty folder for what does not fit into memory. A refused data set leaves rows that nobody may use.
+    `work` is an empty folder for data that does not fit into memory. The files of a refused data set must not be used.
+    Raises DatasetInvalidError for unusable files, and the errors of the validity check.
     """
-    ledger = Ledger()
-    checks = Checks(job.spec.checks, job.policy, job.validity)
-    checked = check(found, checks, job.spec, suite, ledger, work, told)
-    chosen = validation_rows(checked.kept, checked.clusters, checked.prompt_keys, job.spec.validation_percent, job.seed)
-    sides = _Sides(job, ledger, checked, chosen)
+    drops = DropCounts()
+    checks = RowChecks(request.spec.checks, request.policy, request.validity)
+    filtered = filter_rows(rows, checks, request.spec, suite, drops, work, report_progress)
+    in_validation = validation_rows(
+        filtered.kept, filtered.clusters, filtered.prompt_keys, request.spec.validation_percent, request.seed
+    )
+    writer = _SplitWriter(request, drops, filtered, in_validation)
     if targets is None:
-        sides.measure()
+        writer.measure()
     else:
-        sides.write(targets)
-    made = report(
-        ledger, checked, sides.validation, validation_percent=job.spec.validation_percent, measured=sides.measured,
-        train_tokens=sides.train_tokens, toolchain=job.validity.toolchain.terraform if job.validity else "",
-        repair=len(sides.repaired.rows), notes=_notes(sides.repaired),
+        writer.write(targets)
+    report = make_report(
+        drops, filtered, writer.validation, validation_percent=request.spec.validation_percent, lengths=writer.lengths,
+        train_tokens=writer.train_tokens, toolchain=request.validity.toolchain.terraform if request.validity else "",
+        repair=len(writer.repair.rows), notes=_notes(writer.repair),
     )  # fmt: skip
-    return Outcome(made, sides.digest.hexdigest(), ledger.refusal(job.spec, made.kept, made.train))
+    return PreparedDataset(report, writer.digest.hexdigest(), drops.refusal(request.spec, report.kept, report.train))
 
 
-class _Sides:
-    """The training and the validation side of checked rows, on their way to disk."""
+class _SplitWriter:
+    """Tokenises the training and the validation side of filtered rows, and writes them."""
 
-    def __init__(self, job: Job, ledger: Ledger, checked: Checked, chosen: NDArray[np.bool_]) -> None:
-        self._job, self._ledger, self._checked, self._chosen = job, ledger, checked, chosen
-        self.measured = Measured(job.vocabulary, job.longest, ledger) if job.vocabulary else None
+    def __init__(
+        self, request: BuildRequest, drops: DropCounts, filtered: FilteredRows, in_validation: NDArray[np.bool_]
+    ) -> None:
+        self._request, self._drops, self._filtered, self._in_validation = request, drops, filtered, in_validation
+        self.lengths = LengthFilter(request.vocabulary, request.max_tokens, drops) if request.vocabulary else None
         self.digest = hashlib.sha256()
-        self.repaired = Repaired()
-        self.validation = int(chosen.sum())
+        self.repair = RepairRows()
+        self.validation = int(in_validation.sum())
         self.train_tokens = 0
 
     def measure(self) -> None:
-        """Find the lengths, where there is a tokenizer."""
-        if self.measured is not None:
-            self.validation = sum(block.num_rows for block in self._blocks("validation"))
-            before = self.measured.tokens
-            for _ in self._blocks("train"):
+        """Drop rows that are too long, without writing the others; does nothing without a tokenizer."""
+        if self.lengths is not None:
+            self.validation = sum(batch.num_rows for batch in self._side("validation"))
+            before = self.lengths.tokens
+            for _ in self._side("train"):
                 pass
-            self.train_tokens = self.measured.tokens - before
+            self.train_tokens = self.lengths.tokens - before
 
-    def write(self, targets: Targets) -> None:
-        """Write both sides, validation first: what it drops counts before repair rows are made."""
-        if self.measured is None:
+    def write(self, targets: RowFiles) -> None:
+        """Write both sides; validation first, because its drops count when repair rows are decided."""
+        if self.lengths is None:
             raise ValueError("rows cannot be written without a tokenizer")
-        kept: list[Row] = []
-        self.validation = token_files.write(targets.validation, self._blocks("validation", kept))
-        write_jsonl(targets.selection, (_selection(row) for row in _spread(kept, SELECTION)))
-        before = self.measured.tokens
-        token_files.write(targets.train, self._training())
-        self.train_tokens = self.measured.tokens - before
+        kept: list[TrainingRow] = []
+        self.validation = token_files.write(targets.validation, self._side("validation", kept))
+        write_jsonl(targets.selection, (_prompt_record(row) for row in _evenly_spaced(kept, SELECTION)))
+        before = self.lengths.tokens
+        token_files.write(targets.train, self._train_batches())
+        self.train_tokens = self.lengths.tokens - before
 
-    def _training(self) -> Iterator[pa.RecordBatch]:
-        percent = self._job.spec.repair_examples.percent
-        kept: list[Row] | None = [] if percent else None  # all text in memory, so only where it is needed
-        yield from self._blocks("train", kept)
+    def _train_batches(self) -> Iterator[pa.RecordBatch]:
+        percent = self._request.spec.repair_examples.percent
+        kept: list[TrainingRow] | None = [] if percent else None  # holds all text in memory
+        yield from self._side("train", kept)
         if kept:
-            self.repaired = self._repaired(kept, percent)
-            yield from self._written("train", _batches(self.repaired.rows))
+            self.repair = self._make_repair_rows(kept, percent)
+            yield from self._tokenised("train", _batches(self.repair.rows))
 
-    def _repaired(self, rows: list[Row], percent: int) -> Repaired:
-        if self._job.validity is None or self.measured is None or self._refused(len(rows)):
-            return Repaired()
-        undecided = self._checked.undecided_ids
-        sure = [row for row in rows if row.id not in undecided]
-        return repair_rows(
-            sure, percent, verify=self._job.validity.verify, policy=self._job.policy, fits=self.measured.fits,
-            seed=self._job.seed,
+    def _make_repair_rows(self, rows: list[TrainingRow], percent: int) -> RepairRows:
+        if self._request.validity is None or self.lengths is None or self._is_refused(len(rows)):
+            return RepairRows()
+        undecided = self._filtered.undecided_ids
+        valid = [row for row in rows if row.id not in undecided]
+        return make_repair_rows(
+            valid, percent, verify=self._request.validity.verify, policy=self._request.policy, fits=self.lengths.fits,
+            seed=self._request.seed,
         )  # fmt: skip
 
-    def _refused(self, train: int) -> bool:
-        return self._ledger.refusal(self._job.spec, train + self.validation, train) is not None
+    def _is_refused(self, train: int) -> bool:
+        return self._drops.refusal(self._request.spec, train + self.validation, train) is not None
 
-    def _blocks(self, side: str, kept: list[Row] | None = None) -> Iterator[pa.RecordBatch]:
-        wanted = self._checked.kept & (self._chosen if side == "validation" else ~self._chosen)
-        return self._written(side, self._checked.batches(wanted), kept)
+    def _side(self, side: str, kept: list[TrainingRow] | None = None) -> Iterator[pa.RecordBatch]:
+        selected = self._filtered.kept & (self._in_validation if side == "validation" else ~self._in_validation)
+        return self._tokenised(side, self._filtered.batches(selected), kept)
 
-    def _written(
-        self, side: str, batches: Iterable[Sequence[Row]], kept: list[Row] | None = None
+    def _tokenised(
+        self, side: str, batches: Iterable[Sequence[TrainingRow]], kept: list[TrainingRow] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        if self.measured is None:
+        if self.lengths is None:
             return
         for rows in batches:
-            block, fitting = self.measured.block(rows)
-            for row in fitting:
+            batch, short_rows = self.lengths.tokenise(rows)
+            for row in short_rows:
                 self.digest.update(json.dumps([side, *row.prompt, row.response]).encode() + b"\n")
             if kept is not None:
-                kept.extend(fitting)
-            yield block
+                kept.extend(short_rows)
+            yield batch
 
 
-def _batches(rows: Sequence[Row], size: int = 500) -> Iterator[Sequence[Row]]:
+def _batches(rows: Sequence[TrainingRow], size: int = 500) -> Iterator[Sequence[TrainingRow]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
-def _spread(rows: Sequence[Row], most: int) -> Iterator[Row]:
-    """Yield at most `most` rows from all over `rows`, which may be ordered by source."""
-    count = min(most, len(rows))
+def _evenly_spaced(rows: Sequence[TrainingRow], limit: int) -> Iterator[TrainingRow]:
+    """Yield at most `limit` rows at even distances, because `rows` may be ordered by source."""
+    count = min(limit, len(rows))
     return (rows[i * len(rows) // count] for i in range(count))
 
 
-def _selection(row: Row) -> dict[str, object]:
+def _prompt_record(row: TrainingRow) -> dict[str, object]:
     return {"id": row.id, "instruction": row.instruction, "input": row.input}
 
 
-def _notes(repaired: Repaired) -> list[str]:
-    if not repaired.missing:
+def _notes(repair: RepairRows) -> list[str]:
+    if not repair.missing:
         return []
     return [
-        f"{repaired.missing} repair rows could not be made: {repaired.not_refused} mistakes were not refused, "
-        f"{repaired.too_long} rows were too long"
+        f"{repair.missing} repair rows are missing: the verifier did not reject {repair.not_refused} of the broken "
+        f"programs, and {repair.too_long} rows were too long"
     ]

@@ -1,4 +1,4 @@
-"""What a record of a file says as a training row, by the format of its source."""
+"""Converts records of files into training rows, by the row format of their source."""
 
 from __future__ import annotations
 
@@ -8,41 +8,42 @@ from pydantic_core import from_json
 
 from loraform_api.dataset import Columns, RowFormat
 from loraform_trainer.prepare.dataset.readers import Record
-from loraform_trainer.runtime.rows import MAX_TEXT, Row
+from loraform_trainer.prepare.dataset.rows import MAX_TEXT, TrainingRow
 
-READ = {
+COLUMNS_BY_FORMAT = {
     RowFormat.INSTRUCTION: ("instruction", "input", "response"),
     RowFormat.PROMPT_COMPLETION: ("prompt", "completion"),
     RowFormat.CHAT: ("messages",),
 }
-ONE_TURN = "exactly one `user` turn and then one `assistant` turn are learnt, after at most one `system` text"
+"""Fields of `Columns` that name a format's columns."""
+ALLOWED_TURNS = "allowed are an optional `system` turn, one `user` turn and one `assistant` turn, in this order"
 MAX_TURNS_SHOWN = 6
 
 
 class UnusableError(ValueError):
-    """The record is no training row; the text says why."""
+    """The record is not a valid training row; the message says why."""
 
 
 def columns_read(row_format: RowFormat, columns: Columns) -> frozenset[str]:
-    """Return the names of the columns that a source's rows are made of."""
-    return frozenset(getattr(columns, name) for name in READ[row_format])
+    """Return the names of the columns that a row format reads."""
+    return frozenset(getattr(columns, name) for name in COLUMNS_BY_FORMAT[row_format])
 
 
-def row_of(record: Record, row_format: RowFormat, columns: Columns, row_id: str) -> Row:
-    """Return the record as a row; raises UnusableError."""
+def row_of(record: Record, row_format: RowFormat, columns: Columns, row_id: str) -> TrainingRow:
+    """Return the record as a training row; raises UnusableError."""
     match row_format:
         case RowFormat.INSTRUCTION:
             instruction, response = _text(record, columns.instruction), _text(record, columns.response)
-            return Row(row_id, instruction, _optional(record, columns.input), response)
+            return TrainingRow(row_id, instruction, _optional(record, columns.input), response)
         case RowFormat.PROMPT_COMPLETION:
-            return Row(row_id, _text(record, columns.prompt), "", _text(record, columns.completion))
+            return TrainingRow(row_id, _text(record, columns.prompt), "", _text(record, columns.completion))
         case RowFormat.CHAT:
             return _chat(record, columns.messages, row_id)
 
 
 def _text(record: Record, name: str) -> str:
     if name not in record:
-        raise UnusableError(f"{name}: the column is missing; there are {', '.join(sorted(map(str, record)))[:100]}")
+        raise UnusableError(f"{name}: the column is missing; columns: {', '.join(sorted(map(str, record)))[:100]}")
     return _checked(record[name], name)
 
 
@@ -63,7 +64,7 @@ def _checked(value: Any, name: str, *, blank: bool = False) -> str:
     return value
 
 
-def _chat(record: Record, name: str, row_id: str) -> Row:
+def _chat(record: Record, name: str, row_id: str) -> TrainingRow:
     if name not in record:
         raise UnusableError(f"{name}: the column is missing")
     messages = record[name]
@@ -77,7 +78,7 @@ def _chat(record: Record, name: str, row_id: str) -> Row:
     roles = [str(message.get("role"))[:20] for message in messages]
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
         shown = ", ".join(roles[:MAX_TURNS_SHOWN]) + (", …" if len(roles) > MAX_TURNS_SHOWN else "")
-        raise UnusableError(f"{name}: the turns are [{shown}]; {ONE_TURN}")
+        raise UnusableError(f"{name}: the turns are [{shown}]; {ALLOWED_TURNS}")
     *system, user, answer = (_checked(m.get("content"), f"{name}.content") for m in messages)
     instruction = "\n\n".join([*(text.strip() for text in system), user])
-    return Row(row_id, _checked(instruction, name), "", answer)
+    return TrainingRow(row_id, _checked(instruction, name), "", answer)

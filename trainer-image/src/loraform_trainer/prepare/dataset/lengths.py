@@ -1,4 +1,4 @@
-"""The last check, the length, made while rows become token ids; and what was seen of lengths on the way."""
+"""Tokenises rows, drops those that are too long (the last check), and records the lengths of the others."""
 
 from __future__ import annotations
 
@@ -9,43 +9,46 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from loraform_trainer.prepare.dataset import token_files
-from loraform_trainer.prepare.dataset.dropped import TOO_LONG, Ledger
-from loraform_trainer.runtime.rows import Row
+from loraform_trainer.prepare.dataset.drop_counts import TOO_LONG, DropCounts
+from loraform_trainer.prepare.dataset.row_tokens import encode_rows
+from loraform_trainer.prepare.dataset.rows import TrainingRow
 from loraform_trainer.runtime.tokens import BaseTokens
 
 
 @dataclass
-class Measured:
-    """Tokenises rows, and drops those of more than `longest` tokens, prompt and response together."""
+class LengthFilter:
+    """Tokenises rows and drops those of more than `max_tokens` tokens, prompt and response together."""
 
     vocabulary: BaseTokens
-    longest: int
-    ledger: Ledger
+    max_tokens: int
+    drops: DropCounts
     prompt_lengths: array[int] = field(default_factory=lambda: array("q"))
-    """Tokens of the prompt, for each row that was short enough."""
+    """Tokens of the prompt, for each kept row."""
     response_lengths: array[int] = field(default_factory=lambda: array("q"))
+    """Tokens of the response, for each kept row."""
 
     @property
     def tokens(self) -> int:
+        """Tokens of all kept rows."""
         return sum(self.prompt_lengths) + sum(self.response_lengths)
 
-    def block(self, rows: Sequence[Row]) -> tuple[pa.RecordBatch, list[Row]]:
-        """Return the rows that are short enough, as `tokenised.write` takes them and as they are."""
-        prompts, responses = self.vocabulary.batch(rows)
-        fitting = [i for i, row in enumerate(rows) if self._fits(row, prompts[i], responses[i])]
-        ids = [rows[i].id for i in fitting]
-        block = token_files.block(ids, [prompts[i] for i in fitting], [responses[i] for i in fitting])
-        return block, [rows[i] for i in fitting]
+    def tokenise(self, rows: Sequence[TrainingRow]) -> tuple[pa.RecordBatch, list[TrainingRow]]:
+        """Return the rows that are short enough: their token ids for `token_files.write`, and the rows."""
+        prompts, responses = encode_rows(self.vocabulary, rows)
+        kept = [i for i, row in enumerate(rows) if self._keep(row, prompts[i], responses[i])]
+        ids = [rows[i].id for i in kept]
+        batch = token_files.record_batch(ids, [prompts[i] for i in kept], [responses[i] for i in kept])
+        return batch, [rows[i] for i in kept]
 
-    def fits(self, row: Row) -> bool:
-        """Say whether a row is short enough; counts nothing."""
-        prompts, responses = self.vocabulary.batch([row])
-        return len(prompts[0]) + len(responses[0]) <= self.longest
+    def fits(self, row: TrainingRow) -> bool:
+        """Return whether a row is short enough, without counting or recording it."""
+        prompts, responses = encode_rows(self.vocabulary, [row])
+        return len(prompts[0]) + len(responses[0]) <= self.max_tokens
 
-    def _fits(self, row: Row, prompt: list[int], response: list[int]) -> bool:
+    def _keep(self, row: TrainingRow, prompt: list[int], response: list[int]) -> bool:
         size = len(prompt) + len(response)
-        if size > self.longest:
-            self.ledger.drop(TOO_LONG, f"{row.id}: {size} tokens, more than {self.longest}")
+        if size > self.max_tokens:
+            self.drops.add(TOO_LONG, f"{row.id}: {size} tokens, more than {self.max_tokens}")
             return False
         self.prompt_lengths.append(len(prompt))
         self.response_lengths.append(len(response))

@@ -1,4 +1,4 @@
-"""The house policy in training answers: put in, or asked for."""
+"""Applies the house policy to training responses: rewrites them, or requires them to follow it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from loraform_verifier.policy.house_policy import check_house_policy
 from loraform_verifier.policy.rewrite import rewrite
 
 
-class Teacher:
-    """One run's policy and how answers come to keep it."""
+class PolicyTeacher:
+    """Applies one run's house policy in one mode."""
 
     def __init__(self, policy: HousePolicy, mode: PolicyTeaching) -> None:
         self._policy = policy
         self._mode = mode
-        # What a rewrite cannot put right; the rest would only be judged to be rewritten.
-        left = [tag for tag in policy.required_tags if tag not in policy.tags]
-        self._asked = policy
+        # With Rewrite, judge only what a rewrite cannot fix.
+        unfixable_tags = [tag for tag in policy.required_tags if tag not in policy.tags]
+        judged = policy
         if mode is PolicyTeaching.REWRITE:
-            self._asked = policy.model_copy(update={"comment": "", "tags": {}, "required_tags": left})
-        self._judges = bool(self._asked.comment or self._asked.tags or self._asked.required_tags or self._asked.deny)
+            judged = policy.model_copy(update={"comment": "", "tags": {}, "required_tags": unfixable_tags})
+        self._judged_policy = judged
+        self._judges = bool(judged.comment or judged.tags or judged.required_tags or judged.deny)
 
-    def objection(self, document: Document) -> str | None:
-        """Say what of the policy the answer breaks and will not be put right; None when nothing is known to be."""
+    def violation(self, document: Document) -> str | None:
+        """Return the first violation that the rewriter does not fix; None when there is none."""
         if self._mode is PolicyTeaching.OFF or not self._judges:
             return None
-        broken = check_house_policy(document, self._asked).broken
-        return f"{broken[0].code}: {broken[0].message}" if broken else None
+        violations = check_house_policy(document, self._judged_policy).broken
+        return f"{violations[0].code}: {violations[0].message}" if violations else None
 
-    def taught(self, document: Document) -> str | None:
-        """Return the answer as the house wants to see it; None where it stays as it is."""
+    def rewritten(self, document: Document) -> str | None:
+        """Return the response with comment and tags of the policy; None when this mode does not rewrite."""
         return rewrite(document, self._policy) if self._mode is PolicyTeaching.REWRITE else None

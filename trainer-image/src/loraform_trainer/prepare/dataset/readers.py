@@ -1,7 +1,7 @@
-"""From a file to its rows, one at a time: JSON lines, a JSON array, CSV or Parquet, all of them hostile.
+"""Reads the rows of an untrusted file one at a time: JSON lines, a JSON array, CSV or Parquet.
 
-A row that cannot be read is said so and the next one follows. Where the file itself is broken nothing after that place
-can be trusted, and reading ends with an error that names the row.
+A row that cannot be read is reported and reading continues. When the file itself is damaged, reading ends with an error
+that names the row, because nothing after it can be trusted.
 """
 
 from __future__ import annotations
@@ -19,35 +19,43 @@ import pyarrow.parquet as pq
 from pydantic_core import from_json
 
 from loraform_api.sources import FileFormat
+from loraform_trainer.prepare.dataset.rows import MAX_LINE_BYTES
 from loraform_trainer.runtime.errors import DatasetInvalidError
-from loraform_trainer.runtime.rows import MAX_LINE_BYTES
 
 CHUNK = 1 << 16
+"""Characters of a JSON array that are read at a time."""
 PARQUET_ROWS = 256
+"""Rows of a Parquet file that are read at a time."""
 MAX_ROW_GROUP_BYTES = 2 << 30
-"""Unpacked bytes of a Parquet row group; the usual ones have 128 MiB to 1 GiB."""
-ENDINGS = {".jsonl": FileFormat.JSONL, ".json": FileFormat.JSON, ".csv": FileFormat.CSV, ".parquet": FileFormat.PARQUET}
+"""Largest uncompressed row group of a Parquet file; usual ones have 128 MiB to 1 GiB."""
+FORMAT_BY_SUFFIX = {
+    ".jsonl": FileFormat.JSONL,
+    ".json": FileFormat.JSON,
+    ".csv": FileFormat.CSV,
+    ".parquet": FileFormat.PARQUET,
+}
 _SPACE = " \t\r\n"
 
 Record = Mapping[str, Any]
+"""A row as it is in the file: values by column."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be read, and why."""
+    """A row that cannot be read, with the reason."""
 
     reason: str
 
 
-def format_of(name: str, given: FileFormat | None) -> FileFormat:
-    """Return how a file is written: as its source says, else by the ending of its name."""
-    return given or ENDINGS.get(Path(name).suffix.lower(), FileFormat.JSONL)
+def format_of(name: str, declared: FileFormat | None) -> FileFormat:
+    """Return the format that the source declares, else the one of the file name's suffix, else JSONL."""
+    return declared or FORMAT_BY_SUFFIX.get(Path(name).suffix.lower(), FileFormat.JSONL)
 
 
 def read(path: Path, file_format: FileFormat, columns: frozenset[str]) -> Iterator[tuple[int, Record | BadRow]]:
-    """Yield each row with its number, from 1; for JSONL its line, of which blank ones are passed over.
+    """Yield each row with its number, which starts at 1; in JSONL it is the line number, and blank lines are skipped.
 
-    `columns` are those that may be read; others need not be unpacked. Raises DatasetInvalidError for a broken file.
+    Columns of a Parquet file that are not in `columns` are not read. Raises DatasetInvalidError for a damaged file.
     """
     readers: dict[FileFormat, Callable[[Path], Iterator[tuple[int, Record | BadRow]]]] = {
         FileFormat.JSONL: _json_lines,
@@ -75,15 +83,15 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Record | BadRow]]:
 
 def _object(line: bytes) -> Record | BadRow:
     try:
-        value = from_json(line, allow_inf_nan=False)  # knows a largest depth, which `json` does not
+        value = from_json(line, allow_inf_nan=False)  # limits the depth, unlike `json`
     except ValueError as error:
         return BadRow(f"not JSON: {error}")
-    return value if isinstance(value, dict) else BadRow(f"must be a JSON object, is {_kind(value)}")
+    return value if isinstance(value, dict) else BadRow(f"must be a JSON object, not {_kind(value)}")
 
 
 def _kind(value: object) -> str:
-    kinds = ((bool, "a bool"), (str, "a text"), (int | float, "a number"), (list, "a list"))
-    return next((words for kind, words in kinds if isinstance(value, kind)), "null")
+    kinds = ((bool, "a boolean"), (str, "a string"), (int | float, "a number"), (list, "a list"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "null")
 
 
 def _json_array(path: Path) -> Iterator[tuple[int, Record | BadRow]]:
@@ -92,50 +100,50 @@ def _json_array(path: Path) -> Iterator[tuple[int, Record | BadRow]]:
         with path.open(encoding="utf-8-sig") as stream:
             for value in _elements(iter(lambda: stream.read(CHUNK), "")):
                 number += 1
-                yield number, value if isinstance(value, dict) else BadRow(f"must be an object, is {_kind(value)}")
+                yield number, value if isinstance(value, dict) else BadRow(f"must be an object, not {_kind(value)}")
     except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise DatasetInvalidError(f"row {number + 1}: the file is not a JSON array: {reason}") from error
 
 
 def _elements(chunks: Iterator[str]) -> Iterator[Any]:
-    """Yield the elements of one JSON array; raises ValueError. No more than one element is held."""
+    """Yield the elements of one JSON array while holding only one; raises ValueError."""
     decoder = json.JSONDecoder()
-    text, place, end = "", 0, False
-    opened = separated = False
+    text, position, at_end = "", 0, False
+    in_array = may_start = False
     while True:
-        while place < len(text) and text[place] in _SPACE:
-            place += 1
-        if place < len(text) and not opened:
-            if text[place] != "[":
+        while position < len(text) and text[position] in _SPACE:
+            position += 1
+        if position < len(text) and not in_array:
+            if text[position] != "[":
                 raise ValueError("it must begin with `[`")
-            opened = separated = True
-            place += 1
+            in_array = may_start = True
+            position += 1
             continue
-        if place < len(text) and text[place] == "]":
-            if any(rest.strip(_SPACE) for rest in chain([text[place + 1 :]], chunks)):
+        if position < len(text) and text[position] == "]":
+            if any(rest.strip(_SPACE) for rest in chain([text[position + 1 :]], chunks)):
                 raise ValueError("text follows the array")
             return
-        if place < len(text) and not separated:
-            if text[place] != ",":
+        if position < len(text) and not may_start:
+            if text[position] != ",":
                 raise ValueError("a comma is missing")
-            separated = True
-            place += 1
+            may_start = True
+            position += 1
             continue
         try:
-            value, after = decoder.raw_decode(text, place)
-            if after == len(text) and not end:
-                raise ValueError("a number may go on")
+            value, after = decoder.raw_decode(text, position)
+            if after == len(text) and not at_end:
+                raise ValueError("a number may be incomplete")
         except ValueError as error:
-            if end:
-                raise ValueError("it ends too early" if place >= len(text) else str(error)) from error
-            if len(text) - place > MAX_LINE_BYTES:
-                raise ValueError(f"longer than {MAX_LINE_BYTES} characters, or broken: {error}") from error
-            more = next(chunks, "")
-            text, place, end = text[place:] + more, 0, not more
+            if at_end:
+                raise ValueError("it ends too early" if position >= len(text) else str(error)) from error
+            if len(text) - position > MAX_LINE_BYTES:
+                raise ValueError(f"longer than {MAX_LINE_BYTES} characters, or damaged: {error}") from error
+            chunk = next(chunks, "")
+            text, position, at_end = text[position:] + chunk, 0, not chunk
             continue
         yield value
-        place, separated = after, False
+        position, may_start = after, False
 
 
 def _csv(path: Path) -> Iterator[tuple[int, Record | BadRow]]:
@@ -145,8 +153,8 @@ def _csv(path: Path) -> Iterator[tuple[int, Record | BadRow]]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             for record in csv.DictReader(stream, strict=True, restkey="", restval=None):
                 number += 1
-                over = record.pop("", None)
-                yield number, BadRow(f"{len(over)} more fields than the header has") if over else record
+                surplus = record.pop("", None)
+                yield number, BadRow(f"{len(surplus)} more fields than the header has") if surplus else record
     except (csv.Error, UnicodeDecodeError) as error:
         raise DatasetInvalidError(f"row {number + 1}: the file is not CSV: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Which rows are kept out of training for the validation loss: whole clusters, chosen by a seed."""
+"""Splits off the validation rows: whole clusters, in an order that the seed decides."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from loraform_trainer.prepare.dataset.near import Clusters
 
-MOST_VALIDATION = 500
-"""Validation rows beyond which the loss gets no more certain, but every measurement of it dearer."""
+MAX_VALIDATION = 500
+"""Most validation rows: more would make each measurement slower but hardly more precise."""
 SELECTION = 100
-"""Validation rows on which checkpoints are compared."""
+"""Most validation rows on which checkpoints are compared."""
 
 
 def clusters_of(
     count: int, pairs: Iterable[tuple[int, int]], keys: Iterable[Sequence[int] | NDArray[np.uint64]]
 ) -> Clusters:
-    """Return what belongs together: near pairs, and rows with an equal key in one of `keys` (prompts, programs)."""
+    """Return the clusters of `count` rows: near pairs, and rows with an equal key in a column of `keys`."""
     clusters = Clusters(count)
     for one, other in pairs:
         clusters.join(one, other)
@@ -34,21 +34,21 @@ def clusters_of(
 def validation_rows(
     kept: NDArray[np.bool_], clusters: Clusters, prompt_keys: NDArray[np.uint64], percent: int, seed: int
 ) -> NDArray[np.bool_]:
-    """Say of each row whether it is for validation: `percent` of the kept ones, at most 500, clusters never cut.
+    """Return, for each row, whether it is a validation row: `percent` of the kept rows, at most 500, in whole clusters.
 
-    Clusters are taken in an order that the seed and the prompt of their first row decide; one that is larger than what
-    is still wanted is passed over, so that there may be none.
+    The seed and the prompt of their first row decide the order in which clusters are chosen. A cluster that is larger
+    than the number of rows still needed is skipped, so there may be no validation rows.
     """
     chosen = np.zeros(len(kept), bool)
     members: dict[int, list[int]] = {}
     for row in np.flatnonzero(kept).tolist():
         members.setdefault(clusters.find(row), []).append(row)
-    wanted = min(MOST_VALIDATION, int(kept.sum()) * percent // 100)
+    remaining = min(MAX_VALIDATION, int(kept.sum()) * percent // 100)
     for rows in sorted(members.values(), key=lambda rows: _position(int(prompt_keys[rows[0]]), seed)):
-        if len(rows) <= wanted:
+        if len(rows) <= remaining:
             chosen[rows] = True
-            wanted -= len(rows)
-        if wanted == 0:
+            remaining -= len(rows)
+        if remaining == 0:
             break
     return chosen
 

@@ -1,13 +1,13 @@
-"""Rows of evaluation suites. A suite decides, so nothing in it is dropped: what is wrong is an error."""
+"""Reads the rows of evaluation suites. Invalid rows are errors and never dropped: suites decide the promotion."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import from_json
 
 from loraform_api.finetunejob import SuiteSpec
@@ -16,41 +16,73 @@ from loraform_api.verification import Asked, HousePolicy, Stage
 from loraform_trainer.prepare.dataset.canonical import normal_form, normal_prompt, tree_of
 from loraform_trainer.prepare.dataset.decontaminate import HeldOut
 from loraform_trainer.prepare.dataset.readers import BadRow, Record, format_of, read
+from loraform_trainer.prepare.dataset.rows import MAX_TEXT
 from loraform_trainer.runtime.errors import DatasetInvalidError
-from loraform_trainer.runtime.rows import SuiteLine
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.policy.rewrite import rewrite
+
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
+Label = int | Annotated[str, Field(max_length=100)]
+
+
+class SuiteLine(BaseModel):
+    """A row as it is in a suite's file; unknown columns are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    id: Annotated[str, Field(min_length=1, max_length=150)]
+    instruction: Text
+    input: Text | None = None
+    asked: Asked | None = None
+    rego: Text | None = None
+    """A Rego policy that stage Intent evaluates on the plan."""
+    difficulty: Label | None = None
+    cluster: Label | None = None
+    """Rows of a suite with the same cluster are variants of one task."""
+    reference: Text | None = None
+    """A correct answer. Never trained on nor shown to a model: it is used for its resource types, and to drop similar
+    training rows."""
+
+    @field_validator("instruction")
+    @classmethod
+    def _not_blank(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("must not be empty")
+        return value
+
 
 COLUMNS = frozenset(SuiteLine.model_fields)
 
 
 @dataclass(frozen=True)
 class SuiteRow:
+    """A row of a suite, with the suite's name and stages."""
+
     suite: str
     line: SuiteLine
     stages: list[Stage]
 
     @property
     def question(self) -> tuple[bytes, str, str]:
-        """What is asked and looked for; an answer to two rows that are equal in it would count as evidence twice."""
+        """Prompt and expectations. No two rows may have the same, because one answer would count twice."""
         line = self.line
         prompt = normal_prompt(line.instruction, line.input or "")
         return prompt, (line.asked or Asked()).model_dump_json(), line.rego or ""
 
     @property
     def lacks_plan(self) -> bool:
-        """Intent has a question to a plan that is not made."""
+        """Whether stage Intent has a Rego policy but stage Plan, which makes the plan for it, is absent."""
         return bool(self.line.rego) and Stage.INTENT in self.stages and Stage.PLAN not in self.stages
 
     @property
     def types(self) -> list[str]:
-        """Resource types that an answer should have: what the row asks for, else those of its reference."""
+        """Resource types that an answer should have: those of `asked`, else those of the reference."""
         if self.line.asked is not None and self.line.asked.types:
             return sorted(set(self.line.asked.types))
         return sorted({block.labels[0][:64] for block in parse(self.line.reference or "").resources()})
 
     def wire(self) -> dict[str, object]:
-        """Return the row as `evaluate` reads it: without its reference."""
+        """Return the row as stage `evaluate` reads it, without its reference."""
         return {
             "id": self.line.id,
             "suite": self.suite,
@@ -66,7 +98,7 @@ class SuiteRow:
 
 
 def suite_lines(path: Path, name: str, file_format: FileFormat | None) -> Iterator[tuple[int, SuiteLine]]:
-    """Yield the rows of a suite's file with their numbers; raises DatasetInvalidError, in which `name` names it."""
+    """Yield the rows of a suite's file with their numbers; raises DatasetInvalidError naming the suite as `name`."""
     try:
         for number, record in read(path, format_of(path.name, file_format), COLUMNS):
             if isinstance(record, BadRow):
@@ -75,33 +107,33 @@ def suite_lines(path: Path, name: str, file_format: FileFormat | None) -> Iterat
                 yield number, SuiteLine.model_validate({key: _cell(key, record) for key in COLUMNS & record.keys()})
             except ValidationError as error:
                 first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-                place = ".".join(str(part) for part in first["loc"])
-                raise DatasetInvalidError(f"line {number}: {place}: {first['msg']}") from error
+                field = ".".join(str(part) for part in first["loc"])
+                raise DatasetInvalidError(f"line {number}: {field}: {first['msg']}") from error
     except DatasetInvalidError as error:
         raise DatasetInvalidError(f"{name}, {error.message}") from error
 
 
 def held_out(line: SuiteLine, policy: HousePolicy | None) -> HeldOut:
-    """Return what training rows are compared with; `policy` is what their answers were taught."""
+    """Return the texts that training rows are compared with; `policy` is the one written into their responses."""
     prompt = normal_prompt(line.instruction, line.input or "")
     document = parse(line.reference or "")
     if not document.blocks:
         return HeldOut(line.id, prompt)
     if policy is None:
         return HeldOut(line.id, prompt, normal_form(document.source, document.root))
-    taught = rewrite(document, policy)
-    return HeldOut(line.id, prompt, normal_form(taught.encode("utf-8"), tree_of(taught)))
+    rewritten = rewrite(document, policy)
+    return HeldOut(line.id, prompt, normal_form(rewritten.encode("utf-8"), tree_of(rewritten)))
 
 
 def _cell(key: str, record: Record) -> Any:
-    """Return a cell as JSON has it: CSV has no null and holds `asked` as text, Parquet fills what a struct lacks."""
+    """Return a cell as in JSON: CSV has no null and holds `asked` as text, Parquet adds null for absent fields."""
     value = record[key]
     if key == "asked":
         if isinstance(value, str):
             try:
                 value = from_json(value) if value else None
             except ValueError:
-                return value  # refused by the model, in its words
+                return value  # the pydantic model reports it
         return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
     return None if value == "" and key not in ("id", "instruction") else value
 
@@ -111,26 +143,26 @@ def _label(value: int | str | None) -> str:
 
 
 def suite_rows(suites: list[tuple[SuiteSpec, Path]]) -> list[SuiteRow]:
-    """Read the rows of all suites, each from its file; raises DatasetInvalidError."""
-    seen: dict[str, str] = {}
+    """Return the rows of all suites, each read from its file; raises DatasetInvalidError."""
+    location_by_id: dict[str, str] = {}
     questions: dict[tuple[bytes, str, str], str] = {}
     rows = []
     for suite, path in suites:
         for number, line in suite_lines(path, f"suite {suite.name!r}", suite.file_format):
-            place = f"suite {suite.name!r}, line {number}"
-            if line.id in seen:
-                raise DatasetInvalidError(f"{place}: id {line.id!r} is already used in {seen[line.id]}")
-            seen[line.id] = place
+            location = f"suite {suite.name!r}, line {number}"
+            if line.id in location_by_id:
+                raise DatasetInvalidError(f"{location}: id {line.id!r} is already used in {location_by_id[line.id]}")
+            location_by_id[line.id] = location
             row = SuiteRow(suite.name, line, [stage for stage in Stage if stage in suite.stages])
             first = questions.setdefault(row.question, line.id)
             if first != line.id:
                 raise DatasetInvalidError(
-                    f"{place}: `instruction`, `input`, `asked` and `rego` of row {line.id!r} are those of row "
-                    f"{first!r}: remove one, or write in what they differ"
+                    f"{location}: `instruction`, `input`, `asked` and `rego` of row {line.id!r} are the same as in row "
+                    f"{first!r}; remove one of the rows or change one of these columns"
                 )
             if row.lacks_plan:
                 raise DatasetInvalidError(
-                    f"{place}: `rego` asks the plan, and the suite's `stages` lack Plan: add it, or leave out Intent"
+                    f"{location}: `rego` needs a plan, but the suite's `stages` lack Plan; add Plan or remove Intent"
                 )
             rows.append(row)
     if not rows:

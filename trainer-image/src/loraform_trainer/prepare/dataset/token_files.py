@@ -1,4 +1,4 @@
-"""Tokenised rows as training memory-maps them: Arrow stream files that are whole or absent."""
+"""Writes token ids of rows as Arrow stream files, which training memory-maps."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from loraform_trainer.runtime.files import READABLE, fsync_file, fsync_folder
 SCHEMA = pa.schema([("id", pa.string()), ("prompt_ids", pa.list_(pa.int32())), ("response_ids", pa.list_(pa.int32()))])
 
 
-def block(ids: Sequence[str], prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> pa.RecordBatch:
-    """Return rows as one record batch; the three have the same length."""
-    return pa.record_batch([strings(ids), _lists(prompts), _lists(responses)], schema=SCHEMA)
+def record_batch(
+    ids: Sequence[str], prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+) -> pa.RecordBatch:
+    """Return rows as one record batch; the arguments have the same length."""
+    return pa.record_batch([string_array(ids), _list_array(prompts), _list_array(responses)], schema=SCHEMA)
 
 
-def strings(texts: Sequence[str]) -> pa.Array:
-    """Return texts as a column. `pa.array` does the same, but imports pandas first, which takes a second."""
+def string_array(texts: Sequence[str]) -> pa.Array:
+    """Return texts as an Arrow column. `pa.array` does the same, but imports pandas, which takes a second."""
     encoded = [text.encode("utf-8") for text in texts]
     buffers = [None, pa.py_buffer(_offsets(encoded)), pa.py_buffer(b"".join(encoded))]
     return pa.Array.from_buffers(pa.string(), len(texts), buffers)
 
 
-def write(path: Path, blocks: Iterable[pa.RecordBatch]) -> int:
-    """Write blocks (`block`) in their order; return the number of rows. `path` appears when it is whole."""
+def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write record batches to `path`, atomically; return the number of rows. Raises OSError and errors of `batches`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     count = 0
     try:
         with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as stream:
-            for rows in blocks:
-                stream.write_batch(rows)
-                count += rows.num_rows
+            for batch in batches:
+                stream.write_batch(batch)
+                count += batch.num_rows
         partial.chmod(READABLE)
         fsync_file(partial)
         partial.replace(path)
@@ -45,7 +47,7 @@ def write(path: Path, blocks: Iterable[pa.RecordBatch]) -> int:
     return count
 
 
-def _lists(rows: Sequence[Sequence[int]]) -> pa.Array:
+def _list_array(rows: Sequence[Sequence[int]]) -> pa.Array:
     flat: list[int] = []
     for row in rows:
         flat.extend(row)

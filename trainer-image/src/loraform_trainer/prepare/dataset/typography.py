@@ -1,4 +1,4 @@
-"""Typographic characters that keep a program from being one: what a word processor or a web page makes of code."""
+"""Detects typographic characters, from a word processor or a web page, that make a program unparsable."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ OTHERS = {
     **dict.fromkeys("\u2028\u2029\u0085", "\n"),
     "\u2026": "...",
 }
-"""Also the ellipsis: Terraform writes it as three dots."""
+"""Includes the ellipsis, because Terraform's expansion operator is three dots."""
 SHOWN = 3
+"""Characters that a message names."""
 
 
 def damage(text: str) -> str | None:
-    """Say which typographic characters keep a program that does not parse from doing so; None: it has another fault.
+    """Return which typographic characters keep a program from parsing; None when the cause is another one.
 
-    They are to blame when the program parses with the plain characters in their place.
+    They are the cause if the program parses once they are replaced by plain characters.
     """
     if text.isascii():
         return None
-    # Quotes last: inside a string they are right, and plain ones would end it.
+    # Quotes last: inside a string they are allowed, and plain ones would end it.
     for plain in (OTHERS, QUOTES | OTHERS):
-        found = [c for c in dict.fromkeys(text) if c in plain]
-        if found and not parse(text.translate({ord(c): to for c, to in plain.items()})).problems:
-            names = [f"{unicodedata.name(c, 'control character').lower()} (U+{ord(c):04X})" for c in found[:SHOWN]]
-            return f"the response has {', '.join(names)}, and parses with plain characters (a word processor's copy?)"
+        present = [c for c in dict.fromkeys(text) if c in plain]
+        if present and not parse(text.translate({ord(c): to for c, to in plain.items()})).problems:
+            names = [f"{unicodedata.name(c, 'control character').lower()} (U+{ord(c):04X})" for c in present[:SHOWN]]
+            return f"the response parses only without {', '.join(names)} (was it copied from a word processor?)"
     return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from loraform_api.training import LoRASpec, Variant
 from loraform_trainer.runtime.errors import BaseModelInvalidError
-from loraform_trainer.runtime.model_files import header
+from loraform_trainer.runtime.model_files import safetensors_header
 
 FAMILIES = frozenset({"granite", "llama", "mistral", "qwen2", "qwen3"})
 """Values of `model_type` whose layers are known here: attention and a gated MLP, each behind an RMS norm."""
@@ -126,7 +126,7 @@ def of_config(config: Mapping[str, Any], counted: int | None = None) -> Shape:
 
 def _weights(file: Path, tied: bool) -> int:
     """Return the number of weights in a safetensors file, from its header alone."""
-    tensors = header(file).items()
+    tensors = safetensors_header(file).items()
     try:
         return sum(prod(tensor["shape"]) for name, tensor in tensors if not (tied and name == "lm_head.weight"))
     except (KeyError, TypeError) as error:

@@ -1,1 +1,1 @@
-"""Repair rows: a program with one mistake, what the verifier reports, and the correct program."""
+"""Repair rows: the input is a broken program with the verifier's findings, the answer is the correct program."""

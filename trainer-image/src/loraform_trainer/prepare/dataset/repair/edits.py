@@ -1,4 +1,4 @@
-"""Where a program can be broken, and the edits that do it. Pure: syntax trees in, text out."""
+"""Finds what can be broken in a program, and edits its text. Pure functions on syntax trees."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from loraform_verifier.schema.catalogue import BlockSchema
 from loraform_verifier.schema.language import META_ARGUMENTS, META_BLOCKS
 
 T = TypeVar("T")
-Breakage = Callable[[Document, Random], str | None]
-"""Makes one mistake in a program that was right; None where the program has no place for it."""
+Mistake = Callable[[Document, Random], str | None]
+"""Returns a correct program with one mistake; None when the program has nothing that it applies to."""
 
-PROVIDERS_OWN = ("resource", "data")
-NOT_PROVIDERS = {"dynamic", *META_BLOCKS["resource"]}
-"""Nested blocks that the language, not the provider, gives a meaning."""
+BLOCKS_WITH_SCHEMA = ("resource", "data")
+LANGUAGE_BLOCKS = {"dynamic", *META_BLOCKS["resource"]}
+"""Nested blocks of the Terraform language, which no provider schema describes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A block that a provider's schema speaks of: a resource, a data source, or a block inside one."""
+class SchemaBlock:
+    """A block with its provider schema: a resource, a data source, or a block nested in one."""
 
     block: HclBlock
     schema: BlockSchema
     top: bool
+    """Whether it is a resource or data source itself."""
 
     @property
     def arguments(self) -> list[Attribute]:
-        """What it sets of the provider's arguments."""
+        """Its arguments, without the meta-arguments of the language."""
         return [a for a in self.block.attributes if not (self.top and a.name in META_ARGUMENTS)]
 
     def has(self, name: str) -> bool:
-        """Say whether an argument or a block of that name may stand here, or stands here."""
-        known = name in self.schema.arguments or name in self.schema.nested
-        return known or (self.top and name in META_ARGUMENTS) or self.block.attribute(name) is not None
+        """Return whether it has, or may have, an argument or block of this name."""
+        in_schema = name in self.schema.arguments or name in self.schema.nested
+        return in_schema or (self.top and name in META_ARGUMENTS) or self.block.attribute(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,34 +52,35 @@ class Reference:
     name: Node
     """`.NAME`"""
     attribute: Node | None
-    """`.ATTRIBUTE`; None after an index, or where the whole resource is meant."""
+    """`.ATTRIBUTE`; None after an index, or when the reference is to the resource itself."""
 
 
 def choose(random: Random, options: Sequence[T]) -> T | None:
-    """Return one of `options`; None of none."""
+    """Return a random one of `options`; None when there are none."""
     return random.choice(options) if options else None
 
 
-def places(document: Document) -> list[Place]:
-    """Return the blocks of which the schema is known, outer ones first."""
-    found = []
+def schema_blocks(document: Document) -> list[SchemaBlock]:
+    """Return the blocks whose provider schema is known, outer ones first."""
+    blocks = []
     for block in document.blocks:
-        if block.type in PROVIDERS_OWN and len(block.labels) == 2:
+        if block.type in BLOCKS_WITH_SCHEMA and len(block.labels) == 2:
             schema = catalogue.default().find(block.type, block.labels[0])
             if schema is not None:
-                found.append(Place(block, schema, top=True))
-    for place in found:  # grows while it is read
-        for block in place.block.blocks:
-            nested = None if block.type in NOT_PROVIDERS else place.schema.block(block.type)
+                blocks.append(SchemaBlock(block, schema, top=True))
+    for parent in blocks:  # the loop body appends to this list
+        for block in parent.block.blocks:
+            nested = None if block.type in LANGUAGE_BLOCKS else parent.schema.block(block.type)
             if nested is not None:
-                found.append(Place(block, nested.block, top=False))
-    return found
+                blocks.append(SchemaBlock(block, nested.block, top=False))
+    return blocks
 
 
 def references(document: Document) -> list[Reference]:
-    """Return the references to resources of the program itself, in its order."""
+    """Return the references to resources that the program declares, in source order."""
     declared = {tuple(block.labels) for block in document.resources()}
-    return [found for node in walk(document.root) if (found := _reference(node)) and _address(found) in declared]
+    candidates = [reference for node in walk(document.root) if (reference := _reference(node))]
+    return [reference for reference in candidates if _address(reference) in declared]
 
 
 def _address(reference: Reference) -> tuple[str, str]:
@@ -94,9 +96,9 @@ def _reference(node: Node) -> Reference | None:
     return Reference(text_of(node), name, attribute if is_attribute else None)
 
 
-def items(place: Place) -> Iterator[tuple[Attribute, Node]]:
-    """Yield the provider's arguments of a place with their nodes."""
-    for attribute in place.arguments:
+def argument_nodes(block: SchemaBlock) -> Iterator[tuple[Attribute, Node]]:
+    """Yield the arguments of a block, each with the node of the whole argument."""
+    for attribute in block.arguments:
         if attribute.value.parent is not None:
             yield attribute, attribute.value.parent
 
@@ -107,24 +109,26 @@ def replaced(document: Document, start: int, end: int, text: str) -> str:
 
 
 def without(document: Document, node: Node) -> str:
-    """Return the program without `node`, and without its lines where nothing else stands on them."""
+    """Return the program without `node`, and without its lines if they contain nothing else."""
     source = document.source
     start, end = source.rfind(b"\n", 0, node.start_byte) + 1, source.find(b"\n", node.end_byte)
     end = len(source) if end < 0 else end
-    alone = not source[start : node.start_byte].strip() and not source[node.end_byte : end].strip()
-    return replaced(document, start, end + 1, "") if alone else replaced(document, node.start_byte, node.end_byte, "")
+    whole_lines = not source[start : node.start_byte].strip() and not source[node.end_byte : end].strip()
+    if whole_lines:
+        return replaced(document, start, end + 1, "")
+    return replaced(document, node.start_byte, node.end_byte, "")
 
 
-def doubled(document: Document, node: Node, gap: str) -> str:
-    """Return the program with `node` a second time, after `gap` and with its own indentation."""
+def repeated(document: Document, node: Node, gap: str) -> str:
+    """Return the program with `node` repeated after itself: after `gap` and with the same indentation."""
     line = document.source.rfind(b"\n", 0, node.start_byte) + 1
     before = document.source[line : node.start_byte]
     indent = before.decode() if not before.strip() else ""
     return replaced(document, node.end_byte, node.end_byte, f"{gap}{indent}{text_of(node)}")
 
 
-def added(document: Document, block: HclBlock, line: str) -> str | None:
-    """Return the program with one more line at the end of a block; None for a block on one line."""
+def with_line(document: Document, block: HclBlock, line: str) -> str | None:
+    """Return the program with `line` added at the end of a block; None for a block on one line."""
     closing = block.node.children[-1]
     start = document.source.rfind(b"\n", 0, closing.start_byte) + 1
     indent = document.source[start : closing.start_byte]
