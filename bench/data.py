@@ -38,7 +38,7 @@ from loraform_trainer.prepare.dataset.shingles import Sets, jaccard, shingled, u
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.rows import Row
 from loraform_trainer.runtime.tokens import BaseTokens
-from loraform_trainer.train.packing import decide
+from loraform_trainer.train.packing import pack_rows
 
 THRESHOLDS = (0.8, 0.7)
 CHUNK = 500
@@ -84,7 +84,7 @@ def ours(rows: Sequence[Row], vocabulary: BaseTokens, folder: Path) -> tuple[Cos
     bands, height = shape(THRESHOLDS[0])
     _, sketching = cpu(lambda: sketches(sets, bands * height))
     near, finding = cpu(lambda: near_rows(sets, THRESHOLDS[0]))
-    packing, packed = cpu(lambda: decide(np.array(lengths, np.int64), CAPACITY))
+    packing, packed = cpu(lambda: pack_rows(np.array(lengths, np.int64), CAPACITY))
     costs = {"tokenise": tokenising, "shingles": shingling, "sketch": sketching, "near": finding}
     pairs = {(kept, gone) for gone, (kept, _) in near.dropped.items()}
     return {**costs, "pack": packed}, pairs, packing.packs

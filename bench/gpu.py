@@ -34,13 +34,13 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from loraform_trainer.train.collate import Pack, collate
-from loraform_trainer.train.estimate.flops import Work
+from loraform_trainer.train.estimate.flops import ModelFlops
 from loraform_trainer.train.layers import attention
-from loraform_trainer.train.layers.blocks import lighten
-from loraform_trainer.train.layers.lora import fuse
+from loraform_trainer.train.layers.blocks import fuse_block_layers
+from loraform_trainer.train.layers.lora import fuse_lora_layers
 from loraform_trainer.train.layers.loss import PackLoss
-from loraform_trainer.train.packing import decide
-from loraform_trainer.train.token_rows import Rows
+from loraform_trainer.train.packing import pack_rows
+from loraform_trainer.train.token_rows import TokenRows
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")
@@ -108,7 +108,7 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def random_rows(size: Size) -> Rows:
+def random_rows(size: Size) -> TokenRows:
     """Return rows of IaC's lengths, an eighth of each its prompt."""
     chance = np.random.default_rng(7)
     count = (size.warm + size.steps) * 12
@@ -118,7 +118,7 @@ def random_rows(size: Size) -> Rows:
     lists = pa.list_(pa.int32())
     prompts = pa.array([row[:cut] for row, cut in zip(ids, cuts, strict=True)], lists)
     responses = pa.array([row[cut:] for row, cut in zip(ids, cuts, strict=True)], lists)
-    return Rows(pa.table({"id": [str(i) for i in range(count)], "prompt_ids": prompts, "response_ids": responses}))
+    return TokenRows(pa.table({"id": [str(i) for i in range(count)], "prompt_ids": prompts, "response_ids": responses}))
 
 
 def build(shape: dict[str, Any], way: Way) -> Any:
@@ -135,9 +135,9 @@ def build(shape: dict[str, Any], way: Way) -> Any:
     )
     model = model.to(DEVICE).train()
     if way.fused_layers:
-        fuse(model)
+        fuse_lora_layers(model)
         if not way.compiled:
-            lighten(base)
+            fuse_block_layers(base)
     if way.recompute:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if way.compiled:
@@ -146,10 +146,12 @@ def build(shape: dict[str, Any], way: Way) -> Any:
     return model
 
 
-def losses(model: Any, way: Way, rows: Rows, capacity: int) -> Iterator[tuple[Callable[[], torch.Tensor], int, int]]:
+def losses(
+    model: Any, way: Way, rows: TokenRows, capacity: int
+) -> Iterator[tuple[Callable[[], torch.Tensor], int, int]]:
     """Yield for each step: its mean loss, its real tokens, and the operations that it needs."""
-    work, loss = Work.of(model), PackLoss(model.get_base_model(), way.fused_loss)
-    batches = decide(rows.lengths, capacity).draw(rows.lengths, 0, 0)
+    work, loss = ModelFlops.of(model), PackLoss(model.get_base_model(), way.fused_loss)
+    batches = pack_rows(rows.lengths, capacity).draw(rows.lengths, 0, 0)
     if not way.packed:
         size = round(len(rows) / len(batches))
         batches = [np.arange(i, i + size) for i in range(0, len(rows) - size, size)]
@@ -164,7 +166,7 @@ def losses(model: Any, way: Way, rows: Rows, capacity: int) -> Iterator[tuple[Ca
             yield partial(_all_logits, model, _padded(rows, batch.tolist())), int(lengths.sum()), needed
 
 
-def _padded(rows: Rows, numbers: list[int]) -> dict[str, torch.Tensor]:
+def _padded(rows: TokenRows, numbers: list[int]) -> dict[str, torch.Tensor]:
     packs: list[Pack] = [collate(rows, [number]) for number in numbers]
     width = max(pack.tokens for pack in packs)
     found = {name: torch.zeros(len(packs), width, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
@@ -172,7 +174,7 @@ def _padded(rows: Rows, numbers: list[int]) -> dict[str, torch.Tensor]:
     for place, pack in enumerate(packs):
         found["input_ids"][place, : pack.tokens] = pack.input_ids[0]
         found["attention_mask"][place, : pack.tokens] = 1
-        found["labels"][place, pack.at + 1] = pack.labels
+        found["labels"][place, pack.label_positions + 1] = pack.labels
     return {name: tensor.to(DEVICE) for name, tensor in found.items()}
 
 

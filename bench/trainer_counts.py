@@ -20,9 +20,9 @@ from trainer_peers import CAPACITY, Contestant, Ours, Shape, TrlPacked, iac_leng
 from trl import pack_dataset
 from typing_extensions import override
 
-from loraform_trainer.train.estimate.flops import Work
+from loraform_trainer.train.estimate.flops import ModelFlops
 from loraform_trainer.train.layers.loss import linear_cross_entropy
-from loraform_trainer.train.packing import decide
+from loraform_trainer.train.packing import pack_rows
 
 ROWS = 20_000
 
@@ -32,7 +32,7 @@ def packing_counts() -> list[dict[str, Any]]:
     lengths = iac_lengths(ROWS)
     column = [np.zeros(n, np.int32) for n in lengths.tolist()]
     rows = datasets.Dataset.from_dict({"input_ids": column})
-    ours, seconds = _timed(lambda: decide(lengths, CAPACITY))
+    ours, seconds = _timed(lambda: pack_rows(lengths, CAPACITY))
     _, drawing = _timed(lambda: ours.draw(lengths, 42, 0))
     results = [_row("ours", ours.packs, ours.tokens, lengths, 0, seconds + drawing)]
     datasets.disable_caching()
@@ -133,7 +133,7 @@ def flops_and_logits(shape: Shape) -> list[dict[str, Any]]:
             model, batch = contestant.trainer.model, contestant.batches[0]
             labels, lengths = int(rows.response_lengths[batch].sum()), rows.lengths[batch]
             tokens = int(lengths.sum())
-            floor = Work.of(model).of_step(tokens, labels, int((lengths**2).sum()))
+            floor = ModelFlops.of(model).of_step(tokens, labels, int((lengths**2).sum()))
             counter, logits = (
                 FlopCounterMode(display=False, custom_mapping=COUNTED),
                 LogitsBytes(model, shape.vocabulary),

@@ -182,7 +182,7 @@ def test_a_lost_pod_and_a_stop_change_nothing(pods: Callable[[int], Pods]) -> No
     assert two.end() == [ExitCode.SAVED_AND_STOPPED] * 2
     saved = [two.report(index).message for index in range(2)]
     assert saved[0] == saved[1]
-    assert saved[0].startswith("asked to stop; saved at step ")
+    assert saved[0].startswith("stopped on request; saved at step ")
     two.finish()
     assert two.report(0).train.resumed_from_step == int(saved[0].rsplit(" ", 1)[1])
     assert taken(two.pod)[1] == undisturbed
@@ -210,4 +210,4 @@ def test_a_pod_with_two_processes_stops_them_both(pods: Callable[[int], Pods]) -
     first.send_signal(signal.SIGTERM)
     _, log = first.communicate(timeout=DEADLINE_SECONDS)
     assert first.returncode == ExitCode.SAVED_AND_STOPPED, log
-    assert one.report(0).message.startswith("asked to stop; saved at step ")
+    assert one.report(0).message.startswith("stopped on request; saved at step ")

@@ -49,7 +49,7 @@ def test_sigterm_saves_and_the_next_pod_goes_on(pod: Any, stage: Callable[..., i
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == ExitCode.SAVED_AND_STOPPED, log
-    saved = int(pod.report().message.removeprefix("asked to stop; saved at step "))
+    saved = int(pod.report().message.removeprefix("stopped on request; saved at step "))
     assert 10 <= saved < 72
 
     again = start(pod, "train")

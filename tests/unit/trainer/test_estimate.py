@@ -14,9 +14,17 @@ from loraform_api.run import ExitCode, RunConfig
 from loraform_api.training import LoRASpec
 from loraform_trainer.runtime.errors import BaseModelInvalidError, InvalidConfigError, OutOfGPUMemoryError
 from loraform_trainer.train.estimate import estimate, gpus, shape
-from loraform_trainer.train.estimate.estimate import Rows, advice, decide_recompute, hours, judge, memory, operations
+from loraform_trainer.train.estimate.estimate import (
+    RowCounts,
+    advice,
+    assess,
+    decide_recompute,
+    hours,
+    memory,
+    operations,
+)
 from loraform_trainer.train.estimate.gpus import GIB
-from loraform_trainer.train.estimate.shape import Shape
+from loraform_trainer.train.estimate.shape import ModelShape
 from loraform_trainer.train.method import check_method
 
 LLAMA_8B = {
@@ -89,22 +97,22 @@ TABLE = {1024: (30.8, 46.1), 2048: (31.6, 47.2), 4096: (33.2, 49.3)}
 @pytest.mark.parametrize("recompute", [False, True])
 def test_work_is_that_of_the_table(length: int, recompute: bool) -> None:
     one = spec(training={"epochs": 1}, lora={"rank": 16})
-    work = operations(shape.of_config(LLAMA_8B), one, Rows.alike(10, length), recompute=recompute)
+    work = operations(shape.of_config(LLAMA_8B), one, RowCounts.of_equal_rows(10, length), recompute=recompute)
     assert work / (10 * length) / 1e9 == pytest.approx(TABLE[length][recompute], rel=0.02)
 
 
 def test_work_counts_epochs_and_the_head_at_labels_only() -> None:
     base = shape.of_config(LLAMA_8B)
-    rows = Rows(tokens=1000, labels=400, squares=1000 * 500)
+    rows = RowCounts(tokens=1000, labels=400, squares=1000 * 500)
     once = operations(base, spec(training={"epochs": 1}), rows, recompute=False)
     assert operations(base, spec(training={"epochs": 3}), rows, recompute=False) == 3 * once
-    all_learnt = Rows(tokens=1000, labels=1000, squares=1000 * 500)
+    all_learnt = RowCounts(tokens=1000, labels=1000, squares=1000 * 500)
     more = operations(base, spec(training={"epochs": 1}), all_learnt, recompute=False)
     assert more - once == 4 * 600 * 128256 * 4096
 
 
 def test_hours_are_a_range_that_gpus_share() -> None:
-    h100 = gpus.find("h100")
+    h100 = gpus.find_gpu("h100")
     assert h100 is not None
     assert hours(989e12 * 3600, h100, 1) == pytest.approx((1 / 0.55, 1 / 0.40))
     assert hours(989e12 * 3600, h100, 4) == pytest.approx((0.25 / 0.55, 0.25 / 0.40))
@@ -157,9 +165,9 @@ def test_processes_that_share_keep_the_sum_of_gradients_too() -> None:
     ],
 )
 def test_recompute_is_chosen_only_where_it_is_needed(gpu: str, wish: str, recompute: bool, fits: bool) -> None:
-    available = gpus.find(gpu)
+    available = gpus.find_gpu(gpu)
     assert available is not None
-    verdict = judge(shape.of_config(LLAMA_8B), spec(training={"recompute": wish}), "bfloat16", available.memory)
+    verdict = assess(shape.of_config(LLAMA_8B), spec(training={"recompute": wish}), "bfloat16", available.memory)
     assert (verdict.recompute, verdict.fits) == (recompute, fits)
 
 
@@ -189,26 +197,29 @@ def test_a_run_far_from_fitting_is_refused_with_what_to_change(llama: Path) -> N
 
 
 def test_a_run_that_might_fit_is_never_refused(llama: Path) -> None:
-    need = judge(shape.of_config(LLAMA_8B), run_config().spec, "bfloat16", 1).need.total
-    assert decide_recompute(run_config(), llama, int(need / estimate.HOPELESS) + 1) is True
+    need = assess(shape.of_config(LLAMA_8B), run_config().spec, "bfloat16", 1).need.total
+    assert decide_recompute(run_config(), llama, int(need / estimate.REFUSAL_FACTOR) + 1) is True
 
 
 def test_advice_is_what_would_fit() -> None:
     base, job = shape.of_config(LLAMA_8B), spec(training={"maxSequenceLength": 32768})
-    verdict = judge(base, job, "bfloat16", 28 * GIB)
+    verdict = assess(base, job, "bfloat16", 28 * GIB)
     assert not verdict.fits
     (first, *rest) = advice(job, verdict)
     shorter = int(first.split(" to ")[1].split(",")[0])
-    again = judge(base, spec(training={"maxSequenceLength": shorter}), "bfloat16", 28 * GIB)
+    again = assess(base, spec(training={"maxSequenceLength": shorter}), "bfloat16", 28 * GIB)
     assert again.fits
-    more = judge(base, spec(training={"maxSequenceLength": shorter * 2}), "bfloat16", 28 * GIB)
+    more = assess(base, spec(training={"maxSequenceLength": shorter * 2}), "bfloat16", 28 * GIB)
     assert not more.fits
-    assert rest == ["set `spec.method` to 'QLoRA' where the profile's engine has nf4", "choose a GPU with more memory"]
+    assert rest == [
+        "set `spec.method` to 'QLoRA' if the profile's engine supports nf4",
+        "choose a GPU with more memory",
+    ]
 
 
 def test_advice_undoes_a_refused_recompute() -> None:
     job = spec(training={"recompute": "Never"})
-    verdict = judge(shape.of_config(LLAMA_8B), job, "bfloat16", 24 * GIB)
+    verdict = assess(shape.of_config(LLAMA_8B), job, "bfloat16", 24 * GIB)
     assert advice(job, verdict)[0] == "set `spec.training.recompute` to 'Auto' or 'Always'"
 
 
@@ -228,7 +239,7 @@ def test_advice_undoes_a_refused_recompute() -> None:
     ],
 )
 def test_gpus_are_found_by_the_drivers_name_and_by_a_persons(said: str, found: str | None) -> None:
-    gpu = gpus.find(said)
+    gpu = gpus.find_gpu(said)
     assert (gpu and gpu.name) == found
 
 
@@ -265,7 +276,7 @@ def test_a_missing_size_is_named() -> None:
 
 
 def test_heads_share_the_width_where_the_config_gives_none() -> None:
-    assert isinstance(shape.of_config(LLAMA_8B), Shape)
+    assert isinstance(shape.of_config(LLAMA_8B), ModelShape)
     assert shape.of_config(LLAMA_8B).head_dim == 128
     assert shape.of_config({**LLAMA_8B, "head_dim": 64}).head_dim == 64
 

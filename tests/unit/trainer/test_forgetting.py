@@ -44,10 +44,10 @@ def vocabulary() -> BaseTokens:
 
 
 def test_sixty_different_questions_fit_a_small_model_even_byte_by_byte() -> None:
-    rows = forgetting.rows(vocabulary(), 400)
+    rows = forgetting.general_rows(vocabulary(), 400)
     assert len({tuple(row.prompt_ids) for row in rows}) == 60
     assert not any(999 in row.response_ids for row in rows)  # the end of text is what every adapter learns
-    assert len(forgetting.rows(vocabulary(), 100)) < 60
+    assert len(forgetting.general_rows(vocabulary(), 100)) < 60
 
 
 def test_an_adapter_that_prefers_other_words_makes_answers_less_likely() -> None:

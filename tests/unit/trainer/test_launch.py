@@ -10,30 +10,30 @@ import pytest
 from loraform_api.names import PORT_RENDEZVOUS
 from loraform_trainer.runtime.errors import InvalidConfigError
 from loraform_trainer.runtime.group import ALONE
-from loraform_trainer.train.peers.launch import LONE, Place, choose, exit_code, place
+from loraform_trainer.train.peers.launch import SINGLE_PROCESS, ProcessRank, container_exit_code, find_cause, read_rank
 
 
 def test_a_pod_without_words_about_others_is_alone() -> None:
-    assert place({}) == LONE
-    assert place({"LORAFORM_NODES": "1", "LORAFORM_PROCESSES": "1", "LORAFORM_MASTER": "x"}) == LONE
-    assert (LONE.rank, LONE.size, LONE.local) == (0, 1, 0)
+    assert read_rank({}) == SINGLE_PROCESS
+    assert read_rank({"LORAFORM_NODES": "1", "LORAFORM_PROCESSES": "1", "LORAFORM_MASTER": "x"}) == SINGLE_PROCESS
+    assert (SINGLE_PROCESS.rank, SINGLE_PROCESS.size, SINGLE_PROCESS.local_rank) == (0, 1, 0)
 
 
 def test_pods_of_one_process_are_ranks() -> None:
     pod = {"LORAFORM_NODES": "4", "JOB_COMPLETION_INDEX": "2", "LORAFORM_MASTER": "job-nodes-0.job-nodes"}
-    assert place(pod) == Place(2, 4, 0, 1, "job-nodes-0.job-nodes", PORT_RENDEZVOUS)
-    assert place({**pod, "LORAFORM_MASTER": "127.0.0.1:1234"}).port == 1234
+    assert read_rank(pod) == ProcessRank(2, 4, 0, 1, "job-nodes-0.job-nodes", PORT_RENDEZVOUS)
+    assert read_rank({**pod, "LORAFORM_MASTER": "127.0.0.1:1234"}).port == 1234
 
 
 def test_ranks_count_through_the_processes_of_each_pod() -> None:
     pod = {"LORAFORM_NODES": "2", "LORAFORM_PROCESSES": "4", "JOB_COMPLETION_INDEX": "1", "LORAFORM_MASTER": "m"}
-    ranks = [place({**pod, "LORAFORM_LOCAL_RANK": str(n)}) for n in range(4)]
-    assert [(p.rank, p.local, p.size) for p in ranks] == [(4, 0, 8), (5, 1, 8), (6, 2, 8), (7, 3, 8)]
+    ranks = [read_rank({**pod, "LORAFORM_LOCAL_RANK": str(n)}) for n in range(4)]
+    assert [(p.rank, p.local_rank, p.size) for p in ranks] == [(4, 0, 8), (5, 1, 8), (6, 2, 8), (7, 3, 8)]
 
 
 def test_the_first_process_of_a_pod_with_several_only_starts_them() -> None:
-    assert place({"LORAFORM_PROCESSES": "2"}).local is None
-    assert place({"LORAFORM_PROCESSES": "2"}).size == 2
+    assert read_rank({"LORAFORM_PROCESSES": "2"}).local_rank is None
+    assert read_rank({"LORAFORM_PROCESSES": "2"}).size == 2
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_the_first_process_of_a_pod_with_several_only_starts_them() -> None:
 )
 def test_a_place_that_cannot_be_is_refused(pod: dict[str, str], said: str) -> None:
     with pytest.raises(InvalidConfigError, match=said):
-        place(pod)
+        read_rank(pod)
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_a_place_that_cannot_be_is_refused(pod: dict[str, str], said: str) -> No
     ],
 )
 def test_the_process_that_failed_by_itself_speaks(ended: dict[int, int], chosen: int) -> None:
-    assert choose(ended) == chosen
+    assert find_cause(ended) == chosen
 
 
 def test_a_killed_process_has_the_code_that_a_container_would_show() -> None:
     killed = subprocess.Popen([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
-    assert exit_code(killed.wait()) == 137
-    assert exit_code(85) == 85
+    assert container_exit_code(killed.wait()) == 137
+    assert container_exit_code(85) == 85
 
 
 def test_a_process_alone_decides_for_itself() -> None:

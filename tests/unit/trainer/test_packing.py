@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from loraform_trainer.train.packing import Packing, decide, shape_step
+from loraform_trainer.train.packing import Packing, pack_rows, shape_step
 
 
 def iac_lengths(rows: int, most: int = 2048) -> NDArray[np.int64]:
@@ -35,7 +35,7 @@ def best_fit_decreasing(lengths: list[int], capacity: int) -> list[int]:
 
 def test_twenty_thousand_rows_fill_packs_to_998_per_mille() -> None:
     lengths = iac_lengths(20_000)
-    packing = decide(lengths, 2048)
+    packing = pack_rows(lengths, 2048)
     assert packing.fill >= 0.998
     assert packing.tokens == lengths.sum()
     packs = contents(packing, lengths)
@@ -47,15 +47,15 @@ def test_twenty_thousand_rows_fill_packs_to_998_per_mille() -> None:
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 50))
 def test_packs_are_those_of_best_fit_decreasing(lengths: list[int], capacity: int) -> None:
     rows = np.asarray(lengths)
-    packs = contents(decide(rows, capacity), rows)
+    packs = contents(pack_rows(rows, capacity), rows)
     assert sorted(row for pack in packs for row in pack) == list(range(len(lengths)))
     assert sorted(int(rows[pack].sum()) for pack in packs) == sorted(best_fit_decreasing(lengths, capacity))
 
 
 def test_an_epoch_is_drawn_from_its_number_and_the_seed() -> None:
     lengths = iac_lengths(5000)
-    packing = decide(lengths, 2048)
-    assert contents(packing, lengths, 1) == contents(decide(lengths, 2048), lengths, 1)
+    packing = pack_rows(lengths, 2048)
+    assert contents(packing, lengths, 1) == contents(pack_rows(lengths, 2048), lengths, 1)
     first, second = contents(packing, lengths, 0), contents(packing, lengths, 1)
     assert first != second
     together = {frozenset(pack) for pack in first} & {frozenset(pack) for pack in second}
@@ -66,14 +66,14 @@ def test_an_epoch_is_drawn_from_its_number_and_the_seed() -> None:
 
 def test_a_row_longer_than_a_pack_has_its_own() -> None:
     lengths = np.asarray([5, 90, 5, 90])
-    packs = contents(decide(lengths, 10), lengths)
+    packs = contents(pack_rows(lengths, 10), lengths)
     assert sorted(packs, key=lambda pack: (len(pack), pack))[:2] == [[1], [3]]
     assert sorted(packs, key=len)[-1] in ([0, 2], [2, 0])
-    assert decide(lengths, 10).fill == 1.0
+    assert pack_rows(lengths, 10).fill == 1.0
 
 
 def test_no_rows_are_no_packs() -> None:
-    nothing = decide(np.asarray([], np.int64), 100)
+    nothing = pack_rows(np.asarray([], np.int64), 100)
     assert (nothing.packs, nothing.tokens, nothing.fill) == (0, 0, 1.0)
 
 
@@ -100,5 +100,5 @@ def test_steps_have_the_rows_that_were_asked_for_on_average() -> None:
     lengths = iac_lengths(5000, most=4096)
     for batch_size in (2, 8, 16, 64):
         shape = shape_step(lengths, batch_size, 4096)
-        steps = decide(lengths, shape.capacity).packs / shape.packs
+        steps = pack_rows(lengths, shape.capacity).packs / shape.packs
         assert 0.98 * batch_size <= len(lengths) / steps <= 1.15 * batch_size

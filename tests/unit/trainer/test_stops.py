@@ -16,7 +16,7 @@ def watch(losses: Iterable[float]) -> int:
     """Look at each loss; return how many there were."""
     looking, step = LossWatch(), 0
     for step, loss in enumerate(losses, 1):
-        looking.look(step, loss, 1.0)
+        looking.check(step, loss, 1.0)
     return step
 
 
@@ -74,7 +74,7 @@ def test_numbers_that_are_none_end_the_run_at_once(value: float) -> None:
     with pytest.raises(NonFiniteLossError, match=r"the loss became -?(nan|inf) at step 1"):
         watch([value])
     with pytest.raises(NonFiniteLossError, match=r"the gradient norm became -?(nan|inf) at step 3"):
-        LossWatch().look(3, 1.0, value)
+        LossWatch().check(3, 1.0, value)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from loraform_api.names import PORT_ENGINE, PORT_VERIFIER
 from loraform_api.run import RunConfig
-from loraform_trainer.runtime.group import ALONE, Group
+from loraform_trainer.runtime.group import ALONE, TrainingGroup
 from loraform_trainer.runtime.paths import Paths
 from loraform_trainer.runtime.progress import Progress
 
@@ -21,7 +21,7 @@ class Context:
     """Set by SIGTERM; `train` saves and stops at the end of its step."""
     mount_wait_seconds: float = 30.0
     """How long a mounted file may be late (optional ConfigMaps appear some time after their creation)."""
-    group: Group = ALONE
+    group: TrainingGroup = ALONE
     """The processes that train together; `train` alone has more than one."""
     peer_wait_seconds: float = 1800.0
     """How long a training process waits for the others to come."""

@@ -1,4 +1,4 @@
-"""What the training processes of a run decide and sum together; a process alone decides for itself. Free of torch."""
+"""Collective operations of the processes that train one adapter. Free of torch."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Group:
-    """A process alone. Every method is collective: all ranks call it in the same order, or none does."""
+class TrainingGroup:
+    """A group of one process. Every method is a collective: all ranks call it in the same order, or none does."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """This rank writes what the run leaves: checkpoints, logs, adapter, reports."""
+        """True for rank 0, which writes checkpoints, logs, adapter and reports."""
         return self.rank == 0
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Add `tensor` up over all ranks, in place, and return it; every rank gets the same bits."""
+        """Sum `tensor` over all ranks, in place, and return it; the result has the same bits on every rank."""
         return tensor
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Add `.grad` up over all ranks; an absent one counts as zeros. Call before the norm is taken."""
+        """Sum `.grad` over all ranks; an absent one counts as zeros. Call it before the gradient norm is computed."""
 
     def any(self, flag: bool) -> bool:
-        """Say whether `flag` is set on any rank."""
+        """Return True on every rank if `flag` is set on any rank."""
         return flag
 
     def share(self, value: T) -> T:
-        """Return rank 0's `value` (anything that JSON can hold) on every rank."""
+        """Return rank 0's `value`, which must be JSON-serialisable, on every rank."""
         return value
 
     def wait(self) -> None:
-        """Return when every rank is here."""
+        """Return when every rank has called it (a barrier)."""
 
 
-ALONE = Group()
+ALONE = TrainingGroup()
