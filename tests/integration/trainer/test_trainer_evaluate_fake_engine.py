@@ -11,9 +11,8 @@ import pytest
 
 from loraform_api.evaluation import EvaluationReport
 from loraform_api.run import ExitCode
-from loraform_trainer.prepare.staging import digest_of
 from loraform_trainer.runtime.errors import StageError
-from loraform_trainer.runtime.files import write_jsonl
+from loraform_trainer.runtime.files import adapter_folder_digest, write_jsonl
 
 from .fake_engine import PLAIN, POLICED, FakeEngine, run
 
@@ -34,7 +33,7 @@ async def test_arms_are_measured_raw_and_served(trained: Any, engine: FakeEngine
     assert result.paired.reference == "Base"
     assert len(report.encode()) < 3500
     assert report.message == (
-        "of 3 rows passed raw: Base 0, BaseWithPolicy 0, Candidate 3; +100.0 points to Base"
+        "passed raw, of 3 rows: Base 0, BaseWithPolicy 0, Candidate 3; candidate +100.0 points against Base"
         " (+5.2 to +100.0, each bound one-sided 95 %)"
     )
 
@@ -99,7 +98,7 @@ async def test_rows_are_kept_for_anyone_to_check(trained: Any, engine: FakeEngin
     assert len(rows) == 9
     candidate = next(r for r in rows if r["arm"] == "Candidate" and r["id"] == "held-0")
     assert candidate["raw"] == candidate["served"] == POLICED.format("held-0")
-    assert candidate["adapterDigest"] == digest_of(trained.paths.adapter)
+    assert candidate["adapterDigest"] == adapter_folder_digest(trained.paths.adapter)
     base = next(r for r in rows if r["arm"] == "Base" and r["id"] == "held-0")
     assert base["raw"] == PLAIN.format("held-0")
     assert "PiCloud" in base["served"]
@@ -112,7 +111,7 @@ async def test_a_verifier_of_another_version_is_refused_before_an_answer_is_made
 ) -> None:
     trained.config["spec"]["evaluation"]["toolchain"] = {"terraform": "~> 1.11"}
     with pytest.raises(
-        StageError, match=r"spec.evaluation.toolchain: terraform ~> 1.11 is asked for.*has none"
+        StageError, match=r"spec.evaluation.toolchain: terraform ~> 1.11 is required, but.*has none"
     ) as raised:
         await run(trained, urls)
     assert raised.value.code is ExitCode.INVALID_CONFIG
@@ -143,7 +142,7 @@ async def test_a_live_version_is_an_arm_and_the_reference(
     trained.paths.live.mkdir()
     for file in trained.paths.adapter.iterdir():
         (trained.paths.live / file.name).write_bytes(file.read_bytes())
-    digest = digest_of(trained.paths.adapter)
+    digest = adapter_folder_digest(trained.paths.adapter)
     trained.config["live"] = {"version": 1, "digest": digest, "path": "x"}
     trained.config["spec"]["evaluation"] |= {"samplesPerPrompt": 5}
     result = (await run(trained, urls)).evaluate
@@ -152,7 +151,7 @@ async def test_a_live_version_is_an_arm_and_the_reference(
     assert [arm.name for arm in result.arms if arm.pass_at_k] == ["Live", "Candidate"]
     assert len(engine.loaded) == 1
     report = EvaluationReport.model_validate_json(trained.paths.evaluation_report.read_text())
-    assert report.verdict.startswith("The candidate is the very adapter that is live: +0.0 points")
+    assert report.verdict.startswith("The candidate is the live adapter itself: +0.0 points")
 
 
 async def test_a_busy_engine_is_asked_again(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:

@@ -20,9 +20,8 @@ from loraform_api.run import ExitCode
 from loraform_trainer.evaluate import selection
 from loraform_trainer.evaluate.checkpoint_choice import losses
 from loraform_trainer.evaluate.write_report import training_log
-from loraform_trainer.prepare.staging import digest_of
 from loraform_trainer.runtime.errors import StageError
-from loraform_trainer.runtime.files import read_jsonl, write_jsonl
+from loraform_trainer.runtime.files import adapter_folder_digest, read_jsonl, write_jsonl
 from loraform_trainer.runtime.paths import Paths
 from loraform_verifier.http.service import application
 from loraform_verifier.verify import Verifier
@@ -72,10 +71,10 @@ async def test_the_checkpoint_with_most_rows_passed_becomes_the_adapter(
     assert [(s.step, s.rows, s.passed) for s in report.evaluate.selection] == [(4, 4, 1), (8, 4, 3), (12, 4, 2)]
     assert files(trained.paths.adapter) == files(folder(trained, 8))
     assert PARITY_FILE in files(trained.paths.adapter)
-    assert report.message.endswith("; checkpoint 8 chosen of 3")
+    assert report.message.endswith("; checkpoint 8 chosen from 3")
     rows = [json.loads(line) for line in trained.paths.evaluation_rows.read_text().splitlines()]
     digests = {row["adapterDigest"] for row in rows if row["arm"] == "Candidate"}
-    assert digests == {digest_of(folder(trained, 8))}
+    assert digests == {adapter_folder_digest(folder(trained, 8))}
     assert len(report.encode()) < 3500
 
 
@@ -103,7 +102,7 @@ async def test_the_choice_is_in_the_report_and_on_the_page(
     assert "Step 4 (chosen)" in page
     assert "Step 8<" in page
     assert ">0.75<" in page
-    assert digest_of(trained.paths.adapter) == digest_of(folder(trained, 4))
+    assert adapter_folder_digest(trained.paths.adapter) == adapter_folder_digest(folder(trained, 4))
 
 
 async def test_a_truncated_answer_counts_against_its_checkpoint(
@@ -120,7 +119,7 @@ async def test_without_a_house_policy_none_is_asked(trained: Pod, engine: FakeEn
     trained.config["policy"] = None
     result = (await run(trained, urls)).evaluate
     assert [s.passed for s in result.selection] == [4, 4]
-    assert digest_of(trained.paths.adapter) == digest_of(folder(trained, 8))
+    assert adapter_folder_digest(trained.paths.adapter) == adapter_folder_digest(folder(trained, 8))
 
 
 class KilledError(RuntimeError):
@@ -132,20 +131,20 @@ async def test_an_evaluation_killed_before_the_swap_comes_to_the_same_choice(
 ) -> None:
     leave(trained, {4: 3, 8: 2})
 
-    def killed(paths: Paths, chosen: selection.Checkpoint) -> None:
+    def killed(paths: Paths, chosen: selection.CandidateCheckpoint) -> None:
         raise KilledError
 
     with monkeypatch.context() as patched:
-        patched.setattr(selection, "settle", killed)
+        patched.setattr(selection, "install", killed)
         with pytest.raises(KilledError):
             await run(trained, urls)
-    assert digest_of(trained.paths.adapter) == digest_of(folder(trained, 8))
+    assert adapter_folder_digest(trained.paths.adapter) == adapter_folder_digest(folder(trained, 8))
     engine.loaded.clear()  # a new pod has a new engine
     engine.requests.clear()
     engine.answers = {(name, ""): CUT for name in ROWS}  # another choice would be another
     again = (await run(trained, urls)).evaluate
     assert [s.passed for s in again.selection] == [3, 2]
-    assert digest_of(trained.paths.adapter) == digest_of(folder(trained, 4))
+    assert adapter_folder_digest(trained.paths.adapter) == adapter_folder_digest(folder(trained, 4))
     assert not [name for _, name in names_asked(engine) if name.startswith("select-")]
 
 
@@ -171,7 +170,7 @@ async def test_a_choice_among_other_checkpoints_is_made_anew(
     shutil.rmtree(trained.paths.candidates)
     leave(trained, {4: 0, 8: 4})
     await run(trained, urls)
-    assert digest_of(trained.paths.adapter) == digest_of(folder(trained, 8))
+    assert adapter_folder_digest(trained.paths.adapter) == adapter_folder_digest(folder(trained, 8))
 
 
 async def test_with_one_candidate_nothing_is_chosen(trained: Pod, engine: FakeEngine, urls: tuple[str, str]) -> None:
@@ -180,7 +179,7 @@ async def test_with_one_candidate_nothing_is_chosen(trained: Pod, engine: FakeEn
     assert (report.evaluate.selection, files(trained.paths.adapter)) == ([], before)
     assert not trained.paths.selection.exists()
     assert report.message == (
-        "of 3 rows passed raw: Base 0, BaseWithPolicy 0, Candidate 3; +100.0 points to Base"
+        "passed raw, of 3 rows: Base 0, BaseWithPolicy 0, Candidate 3; candidate +100.0 points against Base"
         " (+5.2 to +100.0, each bound one-sided 95 %)"
     )
 
@@ -191,7 +190,7 @@ async def test_without_selection_rows_what_train_took_stays(
     leave(trained, {4: 3, 8: 2})
     trained.paths.selection_rows.unlink()
     assert (await run(trained, urls)).evaluate.selection == []
-    assert digest_of(trained.paths.adapter) == digest_of(folder(trained, 8))
+    assert adapter_folder_digest(trained.paths.adapter) == adapter_folder_digest(folder(trained, 8))
     assert "2 checkpoints, 0 selection rows; what train took stays" in caplog.text
 
 
@@ -236,4 +235,4 @@ def test_what_train_leaves_is_what_is_chosen_from(
     rows = len(list(read_jsonl(pod.paths.selection_rows)))
     assert [(score.step, score.rows, score.passed) for score in scores] == [(c.step, rows, rows) for c in left]
     best = min(left, key=lambda checkpoint: losses(training_log(pod.paths))[checkpoint.step])
-    assert digest_of(pod.paths.adapter) == best.digest
+    assert adapter_folder_digest(pod.paths.adapter) == best.digest

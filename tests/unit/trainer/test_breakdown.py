@@ -5,7 +5,7 @@ from __future__ import annotations
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.verification import ProgramVerdict, Stage
 from loraform_trainer.evaluate import breakdown
-from loraform_trainer.evaluate.arms import Arm, Row, Scored
+from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.breakdown import MAX_GROUPS
 
 GOOD = ProgramVerdict(id="x", passed=True, stages=[])
@@ -14,9 +14,9 @@ ARM = Arm(ArmName.CANDIDATE, "m")
 
 def scored(
     name: str, *types: str, difficulty: str = "", passed: bool = True, truncated: bool = False, suite: str = "suite"
-) -> Scored:
-    row = Row(name, suite, "i", "", None, (Stage.PARSE,), None, types, difficulty)
-    return Scored(ARM, row, "text", truncated, GOOD if passed and not truncated else None)
+) -> ScoredAnswer:
+    row = EvaluationRow(name, suite, "i", "", None, (Stage.PARSE,), None, types, difficulty)
+    return ScoredAnswer(ARM, row, "text", truncated, GOOD if passed and not truncated else None)
 
 
 def rates(groups: list) -> dict[str, tuple[int, int]]:

@@ -8,19 +8,19 @@ import pytest
 
 from loraform_api.finetunejob import ToolchainSpec
 from loraform_api.verification import Toolchain
-from loraform_trainer.evaluate.toolchain import LONGEST, lacks, words
+from loraform_trainer.evaluate.toolchain import MAX_CHARACTERS, describe, unmet_requirement
 
 HAS = Toolchain(terraform="terraform 1.11.4", providers={"hashicorp/aws": "5.100.0"}, packs={"cost": "ab" * 32})
 
 
 def test_provenance_names_product_providers_and_packs() -> None:
-    assert words(HAS) == "terraform 1.11.4, hashicorp/aws 5.100.0, pack cost abababababab"
+    assert describe(HAS) == "terraform 1.11.4, hashicorp/aws 5.100.0, pack cost abababababab"
 
 
 def test_what_would_not_fit_the_report_is_cut() -> None:
     many = HAS.model_copy(update={"packs": {f"{i}{'x' * 60}": "ab" * 32 for i in range(5)}})
-    assert len(words(many)) == LONGEST
-    assert words(many).startswith("terraform 1.11.4, hashicorp/aws 5.100.0, pack 0xx")
+    assert len(describe(many)) == MAX_CHARACTERS
+    assert describe(many).startswith("terraform 1.11.4, hashicorp/aws 5.100.0, pack 0xx")
 
 
 @pytest.mark.parametrize(
@@ -29,17 +29,17 @@ def test_what_would_not_fit_the_report_is_cut() -> None:
         ({}, ""),
         ({"terraform": "~> 1.11"}, ""),
         ({"terraform": ">= 1.10, < 1.12", "providers": [{"source": "hashicorp/aws", "version": "~> 5.100"}]}, ""),
-        ({"terraform": "~> 1.12"}, "terraform ~> 1.12 is asked for, the verifier has terraform 1.11.4"),
-        ({"opentofu": "~> 1.11"}, "opentofu ~> 1.11 is asked for, the verifier has terraform 1.11.4"),
+        ({"terraform": "~> 1.12"}, "terraform ~> 1.12 is required, but the verifier has terraform 1.11.4"),
+        ({"opentofu": "~> 1.11"}, "opentofu ~> 1.11 is required, but the verifier has terraform 1.11.4"),
         (
             {"providers": [{"source": "hashicorp/random", "version": "3"}]},
-            "hashicorp/random 3 is asked for, the verifier has none",
+            "hashicorp/random 3 is required, but the verifier has none",
         ),
         (
             {"providers": [{"source": "hashicorp/aws", "version": "6"}]},
-            "hashicorp/aws 6 is asked for, the verifier has 5.100.0",
+            "hashicorp/aws 6 is required, but the verifier has 5.100.0",
         ),
     ],
 )
 def test_what_is_asked_for_and_absent_is_named(asked: dict[str, Any], lacking: str) -> None:
-    assert lacks(ToolchainSpec.model_validate(asked), HAS) == lacking
+    assert unmet_requirement(ToolchainSpec.model_validate(asked), HAS) == lacking

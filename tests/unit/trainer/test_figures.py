@@ -16,7 +16,7 @@ from ...evaluated import CANDIDATE, LIVE, POLICY, evaluated
     [
         ((0.5, 0.8), "The candidate is better than base: +"),
         ((0.8, 0.5), "The candidate is worse than base: -"),
-        ((0.6, 0.6), "The candidate is not shown to differ from base: "),
+        ((0.6, 0.6), "No difference between candidate and base is shown: "),
     ],
 )
 def test_the_verdict_says_what_the_interval_says(shares: tuple[float, float], words: str) -> None:
@@ -30,7 +30,7 @@ def test_an_adapter_against_itself_is_neither_better_nor_worse(shares: tuple[flo
     report, _ = evaluated(samples=1, shares=shares, live=CANDIDATE)
     paired = report.paired
     assert report.verdict.startswith(
-        f"The candidate is the very adapter that is live: {paired.difference * 100:+.1f} points ("
+        f"The candidate is the live adapter itself: {paired.difference * 100:+.1f} points ("
     )
     assert report.verdict.endswith(f"on 250 rows, {paired.gained} gained and {paired.lost} lost.")
 

@@ -10,7 +10,7 @@ import pytest
 from loraform_api.evaluation import LossPoint
 from loraform_api.finetunejob_status import ArmName, Forgetting
 from loraform_api.verification import HousePolicy
-from loraform_trainer.evaluate.arms import Row, Scored
+from loraform_trainer.evaluate.arms import EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.html import examples, page
 from loraform_trainer.evaluate.html.markup import number_of
 
@@ -110,8 +110,8 @@ def test_people_and_machines_can_read_it(read: Read) -> None:
 def test_it_shows_what_was_found(read: Read) -> None:
     titles = read.text["h2"]
     assert titles[:8] == [
-        "Rates by arm and stage", "The comparison that promotion reads", "More than one answer", "Repairs",
-        "By difficulty", "By resource type", "Training loss", "Made with",
+        "Rates by arm and stage", "Comparison for promotion", "Several answers per prompt (pass@k)", "Repairs",
+        "By difficulty", "By resource type", "Training loss", "Provenance",
     ]  # fmt: skip
     assert [t.split(":")[0] for t in titles[8:]] == [
         "Rows lost against Base", "Rows gained against Base", "Rows that the candidate failed",
@@ -119,7 +119,7 @@ def test_it_shows_what_was_found(read: Read) -> None:
     assert "pass@10" in read.text["th"]
     assert "52.4 % (131/250)" in read.text["span"]
     assert "80.4 % (201/250)" in read.text["span"]
-    assert any("6 rows gained and 2 lost (-0.4 to +3.9 points) against best of n" in p for p in read.text["p"])
+    assert any("compared with best of n: 6 rows gained and 2 lost (-0.4 to +3.9 points)" in p for p in read.text["p"])
     kinds = [attrs["id"] or "" for element, attrs in read.elements if element == "details"]
     assert {kind.split("-")[0]: kinds.count(kind) for kind in kinds} == {"lost": 1, "gained": 1, "failure": 1}
     assert len(kinds) == 60
@@ -134,8 +134,8 @@ def test_repairs_are_counted_from_the_first_as_best_of_n_is() -> None:
     made = page.render(report, greedy)
     lines = re.findall(r'<th scope="row">(After \d repairs?|Best of n)</th>.*?<td>(\d+ \w+)</td><td>(\d+)</td>', made)
     assert lines == [
-        ("After 0 repairs", "0 asked", "0"), ("After 1 repair", "40 asked", "31000"),
-        ("After 2 repairs", "54 asked", "42500"), ("Best of n", "96 drawn", "43100"),
+        ("After 0 repairs", "0 repaired", "0"), ("After 1 repair", "40 repaired", "31000"),
+        ("After 2 repairs", "54 repaired", "42500"), ("Best of n", "96 sampled", "43100"),
     ]  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def test_repairs_are_counted_from_the_first_as_best_of_n_is() -> None:
 def test_what_is_served_is_shown_where_a_policy_changes_it(policy: HousePolicy | None, tables: int) -> None:
     report, greedy = evaluated(count=10, samples=1, policy=policy)
     captions = Read(page.render(report, greedy)).text["caption"]
-    assert captions.count("As it would be served, after the house-policy rewrite") == tables
+    assert captions.count("Answers as they would be served, after the house-policy rewrite") == tables
 
 
 def test_suites_are_named_and_compared_where_there_are_several() -> None:
@@ -175,7 +175,7 @@ def test_what_would_have_counted_is_told_of_the_rows_lost(smallest: float, words
     report, greedy = evaluated(count=10, samples=1)
     paired = report.paired.model_copy(update={"smallest_visible_difference": smallest})
     shown = Read(page.render(report.model_copy(update={"paired": paired}), greedy)).text["p"]
-    assert any(f"With as many rows lost, a net gain of {words} would have counted." in p for p in shown)
+    assert any(f"With as many rows lost, the smallest detectable net gain is {words}." in p for p in shown)
 
 
 @pytest.mark.parametrize("outcome", [(2, 0, 6, 2), (0, 1, 0, 0), (0, 2, 0, 0)])
@@ -184,7 +184,7 @@ def test_nothing_would_have_counted_where_the_rows_are_too_few(outcome: tuple[in
     names = ("both_passed", "gained", "lost", "neither_passed")
     paired = report.paired.model_copy(update=dict(zip(names, outcome, strict=True)))
     shown = Read(page.render(report.model_copy(update={"paired": paired}), greedy)).text["p"]
-    assert any("With as many rows lost, no net gain would have counted." in p for p in shown)
+    assert any("With as many rows lost, no net gain is detectable." in p for p in shown)
 
 
 @pytest.mark.parametrize(("effect", "told"), [(1.0, False), (1.5, True)])
@@ -227,7 +227,7 @@ def test_what_an_adapter_forgot_is_told() -> None:
     report, greedy = evaluated(count=10, samples=1)
     found = Forgetting(mean_difference="-0.0125", low="-0.0200", high="-0.0050", prompts=60)
     read = Read(page.render(report.model_copy(update={"forgetting": found}), greedy))
-    assert "Beside Terraform" in read.text["h2"]
+    assert "Forgetting of general answers" in read.text["h2"]
     assert any("60 short general answers by -0.0125" in words for words in read.text["p"])
 
 
@@ -236,14 +236,14 @@ def test_a_bare_run_has_no_empty_sections() -> None:
     nothing = {"by_difficulty": [], "by_type": [], "reflexion": None, "loss": [LossPoint(step=3, eval_loss=0.3)]}
     bare = report.model_copy(update=nothing)
     titles = Read(page.render(bare, greedy)).text["h2"]
-    assert titles[:3] == ["Rates by arm and stage", "The comparison that promotion reads", "Made with"]
+    assert titles[:3] == ["Rates by arm and stage", "Comparison for promotion", "Provenance"]
 
 
 def test_the_page_is_bounded_whatever_a_model_writes() -> None:
     report, greedy = evaluated(count=90)
     floods = {name: f"{name}\n" + ('"' * 300 + "\n") * 5000 + '"<&\u202e' * 100_000 for name in greedy}
     flood = {
-        name: [Scored(s.arm, s.row, f"{s.row.id} {floods[name]}", raw=s.raw) for s in answers]
+        name: [ScoredAnswer(s.arm, s.row, f"{s.row.id} {floods[name]}", raw=s.raw) for s in answers]
         for name, answers in greedy.items()
     }
     written = page.render(report, flood)
@@ -254,17 +254,21 @@ def test_the_page_is_bounded_whatever_a_model_writes() -> None:
     assert len([words for words in read.text["p"] if words.endswith("more in evaluation/rows.jsonl.")]) == 3
 
 
-def scored(text: str, failed: object = None, id_: str = "a") -> Scored:
+def scored(text: str, failed: object = None, id_: str = "a") -> ScoredAnswer:
     _, greedy = evaluated(count=1)
     judged = verdict(failed)  # type: ignore[arg-type]
-    return Scored(
-        greedy[ArmName.CANDIDATE][0].arm, Row(id_, "s", "Do it.", "", None, ASKED), text, raw=judged, served=judged
+    return ScoredAnswer(
+        greedy[ArmName.CANDIDATE][0].arm,
+        EvaluationRow(id_, "s", "Do it.", "", None, ASKED),
+        text,
+        raw=judged,
+        served=judged,
     )
 
 
 def test_each_kind_of_failure_is_shown_before_a_second_of_one() -> None:
     answers = [scored("", ASKED[0], f"parse-{i}") for i in range(5)] + [scored("", ASKED[1], "validate")]
-    answers.append(Scored(answers[0].arm, Row("cut", "s", "", "", None, ASKED), "", truncated=True))
+    answers.append(ScoredAnswer(answers[0].arm, EvaluationRow("cut", "s", "", "", None, ASKED), "", truncated=True))
     answers.append(scored("", None, "passed"))
     shown = [s.row.id for s in examples.failures(answers, 4)]
     assert shown == ["parse-0", "validate", "cut", "parse-1"]

@@ -1,4 +1,4 @@
-"""Asks the verifier about answers, as the model wrote them and as they would be served."""
+"""Verifies answers, as the model wrote them (raw) and as they would be served."""
 
 from __future__ import annotations
 
@@ -6,91 +6,95 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from loraform_api.verification import Asked, HousePolicy, Program, ProgramVerdict, Stage, Toolchain, VerifyRequest
-from loraform_trainer.evaluate.arms import Row, Scored
-from loraform_trainer.evaluate.toolchain import lacks
+from loraform_trainer.evaluate.arms import EvaluationRow, ScoredAnswer
+from loraform_trainer.evaluate.toolchain import unmet_requirement
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import InvalidConfigError, StageError, TransientError
 from loraform_verifier.http.blocking import VerifierRefused, VerifierUnavailable
 from loraform_verifier.http.client import VerifierClient
 
 VERIFY_CHUNK = 500
-"""Programs in one request to the verifier: enough to fill its batches, few enough to show progress."""
+"""Programs per request: enough to fill the verifier's batches, few enough to report progress."""
 
-Told = Callable[[float], None]
-"""Takes how much of a piece of work is done, from 0 to 1."""
+ReportProgress = Callable[[float], None]
+"""Progress callback; its argument is the completed share, from 0 to 1."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """What the verifier is asked about one text; equal questions are asked once."""
+class ProgramCheck:
+    """One program to verify, with its stages; equal checks are sent once."""
 
     text: str
     stages: tuple[Stage, ...]
-    asked: str = ""
-    """What Intent looks for, as JSON; empty: nothing."""
+    intent: str = ""
+    """The row's `asked` as JSON, for stage Intent; empty if it has none."""
     rego: str | None = None
 
     @classmethod
-    def whole(cls, row: Row, text: str) -> Question:
-        """Return all that a row asks of an answer, what was held out included."""
+    def of_row(cls, row: EvaluationRow, text: str) -> ProgramCheck:
+        """Return the check of a row's answer with all of the row's stages, Intent included."""
         return cls(text, row.stages, "" if row.asked is None else row.asked.model_dump_json(), row.rego)
 
     def program(self, id_: str) -> Program:
-        asked = Asked.model_validate_json(self.asked) if self.asked else None
+        """Return the program of a verify request."""
+        asked = Asked.model_validate_json(self.intent) if self.intent else None
         return Program(id=id_, text=self.text, asked=asked, rego=self.rego)
 
 
-class Judge:
-    """The verifier with a run's policy."""
+class AnswerVerifier:
+    """Client of the verifier with a run's policy."""
 
     def __init__(self, context: Context, verifier: VerifierClient) -> None:
         self._context = context
         self._verifier = verifier
         self.toolchain = Toolchain(terraform="none")
-        """What judged last."""
+        """The toolchain of the newest response."""
 
     @property
     def rewrites(self) -> bool:
-        """What is served differs from what the model wrote."""
+        """True if a house policy applies, so that a served answer may differ from the raw one."""
         return self._context.config.policy is not None
 
     async def check_toolchain(self) -> None:
-        """Raise InvalidConfigError unless the verifier has what the spec asks for."""
-        await self._ask([], (Stage.PARSE,), rewrite=False)
-        if lacking := lacks(self._context.config.spec.evaluation.toolchain, self.toolchain):
-            raise InvalidConfigError(
-                f"spec.evaluation.toolchain: {lacking}; change it, or the profile's verifier image"
-            )
+        """Raise InvalidConfigError unless the verifier has the toolchain that the spec requires."""
+        await self._verify([], (Stage.PARSE,), rewrite=False)
+        if unmet := unmet_requirement(self._context.config.spec.evaluation.toolchain, self.toolchain):
+            raise InvalidConfigError(f"spec.evaluation.toolchain: {unmet}; change it, or the profile's verifier image")
 
-    async def judge(self, answered: Sequence[Scored], told: Told) -> list[Scored]:
-        """Return the answers with their verdicts. Drawn answers are judged raw alone."""
-        whole = [s for s in answered if not s.truncated]
-        raw = await self.verdicts((_question(s) for s in whole), rewrite=False, told=lambda part: told(part / 2))
+    async def verify_answers(
+        self, answers: Sequence[ScoredAnswer], report_progress: ReportProgress
+    ) -> list[ScoredAnswer]:
+        """Return the answers with their verdicts; sampled answers are verified raw only."""
+        complete = [s for s in answers if not s.truncated]
+        raw = await self.verdicts(
+            (_check(s) for s in complete), rewrite=False, report_progress=lambda done: report_progress(done / 2)
+        )
         served = raw
         if self.rewrites:
-            greedy = (_question(s) for s in whole if not s.sample)
-            served = await self.verdicts(greedy, rewrite=True, told=lambda part: told(0.5 + part / 2))
-        return [
-            s if s.truncated else replace(s, raw=raw[_question(s)], served=served.get(_question(s))) for s in answered
-        ]
+            served = await self.verdicts(
+                (_check(s) for s in complete if not s.sample),
+                rewrite=True,
+                report_progress=lambda done: report_progress(0.5 + done / 2),
+            )
+        return [s if s.truncated else replace(s, raw=raw[_check(s)], served=served.get(_check(s))) for s in answers]
 
     async def verdicts(
-        self, questions: Iterable[Question], *, rewrite: bool, told: Told
-    ) -> dict[Question, ProgramVerdict]:
-        """Return a verdict for each question; raises TransientError or StageError without an answer."""
-        different = list(dict.fromkeys(questions))
-        found: dict[Question, ProgramVerdict] = {}
-        for stages in dict.fromkeys(question.stages for question in different):
-            same = [q for q in different if q.stages == stages]
-            for start in range(0, len(same), VERIFY_CHUNK):
-                chunk = same[start : start + VERIFY_CHUNK]
-                found.update(zip(chunk, await self._ask(chunk, stages, rewrite), strict=True))
-                told(len(found) / len(different))
-        return found
+        self, checks: Iterable[ProgramCheck], *, rewrite: bool, report_progress: ReportProgress
+    ) -> dict[ProgramCheck, ProgramVerdict]:
+        """Return a verdict for each check; raises TransientError or StageError if the verifier does not respond."""
+        distinct = list(dict.fromkeys(checks))
+        verdicts: dict[ProgramCheck, ProgramVerdict] = {}
+        for stages in dict.fromkeys(check.stages for check in distinct):
+            with_stages = [check for check in distinct if check.stages == stages]
+            for start in range(0, len(with_stages), VERIFY_CHUNK):
+                chunk = with_stages[start : start + VERIFY_CHUNK]
+                verdicts.update(zip(chunk, await self._verify(chunk, stages, rewrite), strict=True))
+                report_progress(len(verdicts) / len(distinct))
+        return verdicts
 
-    async def _ask(self, questions: list[Question], stages: Sequence[Stage], rewrite: bool) -> list[ProgramVerdict]:
-        programs = [question.program(str(i)) for i, question in enumerate(questions)]
-        policy = self._context.config.policy or HousePolicy()  # without one, stage Policy has nothing to ask
+    async def _verify(self, checks: list[ProgramCheck], stages: Sequence[Stage], rewrite: bool) -> list[ProgramVerdict]:
+        programs = [check.program(str(i)) for i, check in enumerate(checks)]
+        policy = self._context.config.policy or HousePolicy()  # an empty policy lets every program pass stage Policy
         request = VerifyRequest(programs=programs, stages=list(stages), policy=policy, rewrite=rewrite)
         try:
             response = await self._verifier.verify(request)
@@ -103,5 +107,5 @@ class Judge:
         return [by_id[program.id] for program in programs]
 
 
-def _question(scored: Scored) -> Question:
-    return Question.whole(scored.row, scored.text)
+def _check(scored: ScoredAnswer) -> ProgramCheck:
+    return ProgramCheck.of_row(scored.row, scored.text)
