@@ -1,4 +1,4 @@
-"""Arms, their prompts, and what is counted."""
+"""Arms, their prompts, counts and comparisons."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_arms_of_a_first_run_and_of_a_later_one() -> None:
     assert [a.name for a in compared_arms(CANDIDATE, None, None)] == ["Base", "Candidate"]
 
 
-def test_only_the_policy_arm_is_told_the_policy() -> None:
+def test_only_the_policy_arm_gets_the_policy() -> None:
     base, told, candidate = compared_arms(CANDIDATE, None, POLICY)
     question = row("a bucket")
     assert base.instruction(question) == candidate.instruction(question) == "Create a bucket"
@@ -54,7 +54,7 @@ def test_only_the_policy_arm_is_told_the_policy() -> None:
     )
 
 
-def test_all_that_words_can_say_of_the_policy_is_stated() -> None:
+def test_policy_sentences_state_everything_but_packs() -> None:
     """Else the base is refused for what it was never told, and looks worse than it is."""
     policy = HousePolicy.model_validate(
         {
@@ -114,7 +114,7 @@ def test_a_stage_is_over_the_rows_that_ask_for_it() -> None:
     assert (counts["Parse"], counts["Policy"], counts["All"]) == ((4, 4, 4), (1, 1, 1), (4, 4, 4))
 
 
-def test_a_lapse_is_a_valid_answer_that_is_served_against_the_policy() -> None:
+def test_a_policy_lapse_is_a_served_answer_that_fails_stage_policy() -> None:
     """Whatever other rows and suites ask for: each is counted."""
     arm = Arm(ArmName.CANDIDATE, "x", CANDIDATE)
     served = [verdict(*GATE), verdict(*GATE[:3], failed=Stage.POLICY), verdict(Stage.PARSE, failed=Stage.VALIDATE)]
@@ -125,7 +125,7 @@ def test_a_lapse_is_a_valid_answer_that_is_served_against_the_policy() -> None:
     assert count(arm.name, scored).policy_lapses == 2
 
 
-def test_rows_of_one_cluster_that_win_together_prove_less() -> None:
+def test_rows_of_one_cluster_increase_the_design_effect() -> None:
     def side(arm: ArmName, passed: bool) -> list[ScoredAnswer]:
         judged = verdict(Stage.PARSE) if passed else verdict(failed=Stage.PARSE)
         asked = [replace(row(str(i)), cluster=str(i // 5)) for i in range(20)]
@@ -183,7 +183,7 @@ def test_the_largest_report_fits_a_termination_message() -> None:
     assert len(report.encode()) <= TERMINATION_LIMIT
 
 
-def test_a_suite_row_is_read_as_prepare_wrote_it() -> None:
+def test_a_suite_row_is_read_from_json() -> None:
     written = {
         "id": "a", "suite": "s", "instruction": "i", "input": "", "asked": None, "stages": ["Plan", "Intent"],
         "rego": "package x", "types": ["aws_vpc"], "difficulty": "3", "cluster": "7",
@@ -193,7 +193,7 @@ def test_a_suite_row_is_read_as_prepare_wrote_it() -> None:
     assert (read.difficulty, read.cluster) == ("3", "7")
 
 
-def test_clusters_are_those_of_one_suite_and_a_row_without_one_stands_alone() -> None:
+def test_cluster_keys_are_per_suite_and_unique_without_a_cluster() -> None:
     def key(id_: str, suite: str, cluster: str) -> str:
         return EvaluationRow(id_, suite, "", "", None, (), cluster=cluster).cluster_key
 
@@ -204,7 +204,7 @@ def test_clusters_are_those_of_one_suite_and_a_row_without_one_stands_alone() ->
     )
 
 
-def test_what_does_not_exist_is_told_from_what_is_wrong() -> None:
+def test_hallucinated_counts_only_names_the_provider_lacks() -> None:
     arm = Arm(ArmName.CANDIDATE, "x", CANDIDATE)
 
     def answer(code: str) -> ScoredAnswer:

@@ -1,4 +1,4 @@
-"""Packs hold every row once, are full, and follow from seed and epoch."""
+"""Packs contain every row once, are full, and depend on seed and epoch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def best_fit_decreasing(lengths: list[int], capacity: int) -> list[int]:
     return used
 
 
-def test_twenty_thousand_rows_fill_packs_to_998_per_mille() -> None:
+def test_packs_of_20000_rows_are_filled_to_99_8_percent() -> None:
     lengths = iac_lengths(20_000)
     packing = pack_rows(lengths, 2048)
     assert packing.fill >= 0.998
@@ -45,14 +45,14 @@ def test_twenty_thousand_rows_fill_packs_to_998_per_mille() -> None:
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 50))
-def test_packs_are_those_of_best_fit_decreasing(lengths: list[int], capacity: int) -> None:
+def test_packs_equal_those_of_best_fit_decreasing(lengths: list[int], capacity: int) -> None:
     rows = np.asarray(lengths)
     packs = contents(pack_rows(rows, capacity), rows)
     assert sorted(row for pack in packs for row in pack) == list(range(len(lengths)))
     assert sorted(int(rows[pack].sum()) for pack in packs) == sorted(best_fit_decreasing(lengths, capacity))
 
 
-def test_an_epoch_is_drawn_from_its_number_and_the_seed() -> None:
+def test_the_order_depends_on_seed_and_epoch_only() -> None:
     lengths = iac_lengths(5000)
     packing = pack_rows(lengths, 2048)
     assert contents(packing, lengths, 1) == contents(pack_rows(lengths, 2048), lengths, 1)
@@ -64,7 +64,7 @@ def test_an_epoch_is_drawn_from_its_number_and_the_seed() -> None:
     assert other != first
 
 
-def test_a_row_longer_than_a_pack_has_its_own() -> None:
+def test_a_row_longer_than_the_capacity_has_its_own_pack() -> None:
     lengths = np.asarray([5, 90, 5, 90])
     packs = contents(pack_rows(lengths, 10), lengths)
     assert sorted(packs, key=lambda pack: (len(pack), pack))[:2] == [[1], [3]]
@@ -72,7 +72,7 @@ def test_a_row_longer_than_a_pack_has_its_own() -> None:
     assert pack_rows(lengths, 10).fill == 1.0
 
 
-def test_no_rows_are_no_packs() -> None:
+def test_no_rows_give_no_packs() -> None:
     nothing = pack_rows(np.asarray([], np.int64), 100)
     assert (nothing.packs, nothing.tokens, nothing.fill) == (0, 0, 1.0)
 
@@ -88,7 +88,7 @@ def test_no_rows_are_no_packs() -> None:
         (1, 4096, 1, 1, 100),
     ],
 )
-def test_a_step_takes_as_few_packs_as_hold_the_batch(
+def test_a_step_has_the_fewest_packs_that_hold_the_batch(
     batch_size: int, longest_pack: int, processes: int, packs: int, capacity: int
 ) -> None:
     shape = shape_step(np.asarray([50, 150] * 10), batch_size, longest_pack, processes)
@@ -96,7 +96,7 @@ def test_a_step_takes_as_few_packs_as_hold_the_batch(
     assert shape.capacity <= longest_pack
 
 
-def test_steps_have_the_rows_that_were_asked_for_on_average() -> None:
+def test_steps_have_batch_size_rows_on_average() -> None:
     lengths = iac_lengths(5000, most=4096)
     for batch_size in (2, 8, 16, 64):
         shape = shape_step(lengths, batch_size, 4096)

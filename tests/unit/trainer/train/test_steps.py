@@ -1,4 +1,4 @@
-"""Each process computes its share of a step, and all know what the whole step holds."""
+"""Each process' part of a step, and the totals of the step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 
 from loraform_api.training import TrainingSpec
 from loraform_trainer.runtime.group import TrainingGroup
-from loraform_trainer.train.estimate.flops import ModelFlops
 from loraform_trainer.train.steps import Steps, TrainingPlan, packs_of, spread
 from loraform_trainer.train.token_rows import TokenRows
 
@@ -41,7 +40,7 @@ TRAINING = TrainingSpec(epochs=2, batch_size=5, max_sequence_length=64)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_all_processes_together_see_each_row_once_an_epoch(size: int) -> None:
+def test_each_row_is_seen_once_per_epoch_over_all_processes(size: int) -> None:
     table = rows(43)
     plan = TrainingPlan.of(table, TRAINING, size)
     assert plan.packs_per_step % size == 0
@@ -60,7 +59,7 @@ def test_all_processes_together_see_each_row_once_an_epoch(size: int) -> None:
         assert seen == Counter({i: int(n) for i, n in enumerate(table.lengths)})
 
 
-def test_epochs_differ_and_a_step_is_the_same_whenever_it_is_asked_for() -> None:
+def test_epochs_differ_and_a_step_is_reproducible() -> None:
     table = rows(43)
     plan = TrainingPlan.of(table, TRAINING)
     steps = Steps(table, plan, Member(0, 1))
@@ -70,7 +69,7 @@ def test_epochs_differ_and_a_step_is_the_same_whenever_it_is_asked_for() -> None
     assert again[plan.steps_per_epoch + 1].packs[0].input_ids.tolist() == first[plan.steps_per_epoch + 1]
 
 
-def test_a_step_can_be_made_by_a_loaders_own_process() -> None:
+def test_steps_load_in_a_worker_process() -> None:
     table = rows(43)
     step = Steps(table, TrainingPlan.of(table, TRAINING), Member(0, 1))[0]
     again = pickle.loads(pickle.dumps(step))
@@ -78,14 +77,14 @@ def test_a_step_can_be_made_by_a_loaders_own_process() -> None:
     assert (again.labels, again.tokens) == (step.labels, step.tokens)
 
 
-def test_tokens_learnt_are_counted_to_the_step() -> None:
+def test_label_tokens_are_counted_up_to_a_step() -> None:
     table = rows(43)
     steps = Steps(table, TrainingPlan.of(table, TRAINING), Member(0, 1))
     for count in range(len(steps) + 1):
         assert steps.label_tokens(count) == sum(steps[i].labels for i in range(count))
 
 
-def test_the_plan_is_said_in_one_line() -> None:
+def test_the_plan_is_described_in_one_line() -> None:
     table = rows(43)
     plan = TrainingPlan.of(table, TRAINING)
     assert plan.describe(43) == (
@@ -95,7 +94,7 @@ def test_the_plan_is_said_in_one_line() -> None:
     )
 
 
-def test_rows_for_a_loss_alone_are_packed_whole() -> None:
+def test_validation_rows_are_packed_without_cuts() -> None:
     table = rows(10)
     packs = packs_of(table, spread(10, 4), 20)
     assert sorted({i for pack in packs for i in pack.input_ids[0].tolist()}) == [0, 2, 5, 7]
@@ -124,8 +123,3 @@ def _table(table: TokenRows, numbers: range) -> pa.Table:
             "response_ids": pa.array([row.response_ids for row in chosen], lists),
         }
     )
-
-
-def test_work_is_four_operations_for_a_frozen_weight_and_six_for_an_adapters() -> None:
-    work = ModelFlops(base=100, adapter=10, head=50, attention=8)
-    assert work.of_step(tokens=7, labels=3, squares=25) == 7 * 460 + 3 * 200 + 6 * 25 * 8

@@ -1,4 +1,4 @@
-"""What judged: in words, and held against what the spec asks for."""
+"""The toolchain's description, and its comparison with the spec."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from loraform_trainer.evaluate.toolchain import MAX_CHARACTERS, describe, unmet_
 HAS = Toolchain(terraform="terraform 1.11.4", providers={"hashicorp/aws": "5.100.0"}, packs={"cost": "ab" * 32})
 
 
-def test_provenance_names_product_providers_and_packs() -> None:
+def test_the_description_names_product_providers_and_packs() -> None:
     assert describe(HAS) == "terraform 1.11.4, hashicorp/aws 5.100.0, pack cost abababababab"
 
 
-def test_what_would_not_fit_the_report_is_cut() -> None:
+def test_a_long_description_is_cut() -> None:
     many = HAS.model_copy(update={"packs": {f"{i}{'x' * 60}": "ab" * 32 for i in range(5)}})
     assert len(describe(many)) == MAX_CHARACTERS
     assert describe(many).startswith("terraform 1.11.4, hashicorp/aws 5.100.0, pack 0xx")
@@ -41,5 +41,5 @@ def test_what_would_not_fit_the_report_is_cut() -> None:
         ),
     ],
 )
-def test_what_is_asked_for_and_absent_is_named(asked: dict[str, Any], lacking: str) -> None:
+def test_an_unmet_requirement_is_named(asked: dict[str, Any], lacking: str) -> None:
     assert unmet_requirement(ToolchainSpec.model_validate(asked), HAS) == lacking

@@ -1,4 +1,4 @@
-"""Figures of repairs: what was chosen, what it cost, and whether it helped."""
+"""Figures of Reflexion: chosen candidates, tokens and gains."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loraform_trainer.evaluate.engine import GeneratedAnswer
 from loraform_trainer.evaluate.reflexion import Attempt, RepairHistory, gain, records, summary
 from loraform_verifier.reflexion import Candidate, begin
 
-from ...evaluated import rows, verdict
+from ....evaluated import rows, verdict
 
 ARM = Arm(ArmName.CANDIDATE, "x", "c" * 64)
 
@@ -30,7 +30,7 @@ def history(number: int, *, passed: bool = False) -> RepairHistory:
     return RepairHistory(first, begin(candidate("first", 0 if passed else 3)), outcomes={"first": passed, "good": True})
 
 
-def test_the_best_drawn_answer_is_the_first_of_the_best_and_never_worse_than_the_first_answer() -> None:
+def test_the_best_sample_is_never_worse_than_the_first_answer() -> None:
     one = history(0)
     one.samples = [attempt(9, c) for c in (None, candidate("worse", 4), candidate("as bad", 3))]
     assert one.best_sample.text == "first"
