@@ -1,7 +1,7 @@
-"""The trainers that are compared: ours, TRL's SFTTrainer and transformers' Trainer, on the same model and rows.
+"""The compared trainers: ours, TRL's SFTTrainer and transformers' Trainer, on the same model and rows.
 
-Each `Contestant.run(steps)` trains so many optimiser steps through the trainer's own loop (loader, collator, loss,
-clipping, optimiser, callbacks) and returns the real tokens it trained and the processor seconds it took.
+`Contestant.run(steps)` trains `steps` optimiser steps through the trainer's own loop (loader, collator, loss, clipping,
+optimiser, callbacks) and returns the number of tokens without padding and the CPU seconds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ COMMON = {
 
 @dataclass(frozen=True)
 class Shape:
-    """A model by the share that its head has of the weights that multiply, and rows by the share of their prompts."""
+    """Vocabulary and layers of a model, which give its head's share of the weights, and the prompts' share of rows."""
 
     name: str
     vocabulary: int
@@ -53,7 +53,7 @@ class Shape:
     prompt_percent: int
 
     def model(self, implementation: str) -> Any:
-        """Return the model with an adapter of rank 8 on all linear layers, the same for the same shape."""
+        """Return the model with an adapter of rank 8 on all linear layers; deterministic."""
         attention.register()
         torch.manual_seed(0)
         config = LlamaConfig(
@@ -73,13 +73,13 @@ class Shape:
 
 
 def iac_lengths(count: int, most: int = CAPACITY) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Tokens of rows as instruction and Terraform have them: median 330, a long tail."""
+    """Return row lengths in tokens as in IaC data: median 330, with a long tail."""
     drawn = np.random.default_rng(7).lognormal(np.log(330), 0.75, count)
     return np.clip(drawn, 40, most).astype(np.int64)
 
 
 def random_rows(shape: Shape, count: int) -> TokenRows:
-    """Return rows of random tokens with IaC's lengths, so many percent of each its prompt."""
+    """Return rows of random tokens with the lengths of IaC data; `prompt_percent` of each row is its prompt."""
     chance = np.random.default_rng(3)
     prompts, responses = [], []
     for length in iac_lengths(count).tolist():
@@ -95,7 +95,7 @@ def random_rows(shape: Shape, count: int) -> TokenRows:
 
 
 class Contestant:
-    """A trainer on its model; `batches` are the row numbers of each step, in order."""
+    """A trainer with its model; `batches` are the row numbers of each step."""
 
     name: str
     trainer: Any
@@ -103,7 +103,7 @@ class Contestant:
     batches: list[list[int]]
 
     def run(self, steps: int) -> tuple[int, float]:
-        """Train the first steps once more; return real tokens and processor seconds."""
+        """Train the first `steps` steps again; return the tokens without padding and the CPU seconds."""
         self.trainer.args.max_steps = steps
         began = time.process_time()
         self.trainer.train()
@@ -132,9 +132,9 @@ def packs(rows: TokenRows) -> list[list[int]]:
 
 
 def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
-    words = {f"t{i}": i for i in range(vocabulary)}
-    made = Tokenizer(models.WordLevel(words, unk_token="t2"))  # noqa: S106 (a token of text)
-    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="t0", eos_token="t1")  # noqa: S106 (tokens of text)
+    vocabulary_ids = {f"t{i}": i for i in range(vocabulary)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary_ids, unk_token="t2"))  # noqa: S106 (a token of text)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="t0", eos_token="t1")  # noqa: S106 (tokens of text)
 
 
 def _trl(shape: Shape, data: Dataset, folder: Path, **settings: Any) -> SFTTrainer:
@@ -157,7 +157,7 @@ def _labelled(rows: TokenRows, numbers: Sequence[int]) -> dict[str, list[int]]:
 
 
 class TrlPacked(Contestant):
-    """TRL with `packing=True`, given the packs of ours, in its own columns."""
+    """TRL with `packing=True` and our packs, in its own column format."""
 
     name = "TRL packed"
 
@@ -168,7 +168,7 @@ class TrlPacked(Contestant):
 
 
 class TrlPadded(Contestant):
-    """TRL as it comes: padded batches, activations recomputed."""
+    """TRL with its defaults: padded batches and recomputed activations."""
 
     name = "TRL padded, its defaults"
 
