@@ -1,11 +1,12 @@
-"""Benchmark 6: from rows to packs, against datasets + datasketch + TRL; and the stage `prepare` whole, twice.
+"""Benchmark 6: from rows to packs, compared with datasets, datasketch and TRL; and stage `prepare`, run twice.
 
     python bench/data.py --output bench/results/data.json --docs docs/benchmarks.md
 
-Stages that both sides have are paired on the same rows in one process: processor seconds, the order alternating. The
-peer tokenises by `datasets.map(batched=True)` with transformers' fast tokenizer, sketches by `datasketch.MinHash`,
-finds near rows by `MinHashLSH` and packs by TRL's `pack_dataset`; we do what `prepare` and `train` do. Checks that no
-peer has (syntax, secrets, validity) count on neither side. Then `prepare` runs as in its pod (`data_prepare.py`).
+Steps that both sides have are paired on the same rows in one process: CPU seconds, in alternating order. The peer
+tokenises with `datasets.map(batched=True)` and transformers' fast tokenizer, sketches with `datasketch.MinHash`, finds
+near rows with `MinHashLSH` and packs with TRL's `pack_dataset`; our side is the code of `prepare` and `train`. Checks
+that no peer has (syntax, secrets, validity) count on neither side. Then `prepare` runs as in its pod
+(`data_prepare.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from loraform_trainer.prepare.dataset.rows import TrainingRow
 from loraform_trainer.prepare.dataset.shingles import ShingleSets, jaccard, shingle_sets, union
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.tokens import BaseTokens
-from loraform_trainer.train.packing import decide
+from loraform_trainer.train.packing import pack_rows
 
 THRESHOLDS = (0.8, 0.7)
 CHUNK = 500
@@ -50,10 +51,10 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 def cpu(work: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what `work` returns and the processor seconds it took, those of its threads included."""
+    """Return the result of `work` and its CPU seconds, those of its threads included."""
     before = time.process_time()
-    found = work()
-    return found, time.process_time() - before
+    result = work()
+    return result, time.process_time() - before
 
 
 def chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
@@ -61,7 +62,7 @@ def chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def sets_of(rows: Sequence[TrainingRow]) -> ShingleSets:
-    """Return the shingles of rows as `prepare` makes them."""
+    """Return the shingles of rows as `prepare` computes them."""
     parts = [
         union(shingle_sets([r.instruction.encode() for r in chunk]), shingle_sets([r.response.encode() for r in chunk]))
         for chunk in chunks(rows, CHUNK)
@@ -71,7 +72,7 @@ def sets_of(rows: Sequence[TrainingRow]) -> ShingleSets:
 
 
 def ours(rows: Sequence[TrainingRow], vocabulary: BaseTokens, folder: Path) -> tuple[Costs, set[tuple[int, int]], int]:
-    """Return processor seconds by stage, the near pairs found, and the number of packs."""
+    """Return the CPU seconds by step, the near pairs, and the number of packs."""
     lengths: list[int] = []
 
     def blocks() -> Iterator[Any]:
@@ -85,14 +86,14 @@ def ours(rows: Sequence[TrainingRow], vocabulary: BaseTokens, folder: Path) -> t
     bands, height = band_shape(THRESHOLDS[0])
     _, sketching = cpu(lambda: sketches(sets, bands * height))
     near, finding = cpu(lambda: near_rows(sets, THRESHOLDS[0]))
-    packing, packed = cpu(lambda: decide(np.array(lengths, np.int64), CAPACITY))
+    packing, packed = cpu(lambda: pack_rows(np.array(lengths, np.int64), CAPACITY))
     costs = {"tokenise": tokenising, "shingles": shingling, "sketch": sketching, "near": finding}
     pairs = {(kept, gone) for gone, (kept, _) in near.dropped.items()}
     return {**costs, "pack": packed}, pairs, packing.packs
 
 
 def peer(rows: Sequence[TrainingRow], vocabulary: BaseTokens) -> tuple[Costs, set[tuple[int, int]], int]:
-    """Do the same with datasets, datasketch and TRL."""
+    """Return the same for datasets, datasketch and TRL."""
     fast: Any = PreTrainedTokenizerFast(tokenizer_object=vocabulary.tokenizer)  # type: ignore[no-untyped-call]
     source = datasets.Dataset.from_dict(
         {
@@ -110,29 +111,29 @@ def peer(rows: Sequence[TrainingRow], vocabulary: BaseTokens) -> tuple[Costs, se
             "completion_mask": [[0] * len(p) + [1] * (len(c) + 1) for p, c in both],
         }
 
-    made, tokenising = cpu(lambda: source.map(tokenise, batched=True, remove_columns=source.column_names))
+    tokenised, tokenising = cpu(lambda: source.map(tokenise, batched=True, remove_columns=source.column_names))
     costs = {"tokenise": tokenising, "shingles": 0.0, "sketch": 0.0, "near": 0.0}  # near: its sketches included
     index, pairs = MinHashLSH(threshold=THRESHOLDS[0], num_perm=128), set[tuple[int, int]]()
     for start in range(0, len(rows), PEER_CHUNK):
-        part = rows[start : start + PEER_CHUNK]
-        sets, spent = cpu(lambda part=part: [_shingles(r) for r in part])  # type: ignore[misc] # a default argument
-        costs["shingles"] += spent
-        sketches, spent = cpu(lambda sets=sets: [_sketch(s) for s in sets])  # type: ignore[misc]
-        costs["sketch"] += spent
-        found, spent = cpu(lambda at=start, sketches=sketches: _deduplicated(index, at, sketches))  # type: ignore[misc]
-        costs["near"] += spent
-        pairs |= found
+        chunk = rows[start : start + PEER_CHUNK]
+        sets, seconds = cpu(lambda chunk=chunk: [_shingles(r) for r in chunk])  # type: ignore[misc] # a default argument
+        costs["shingles"] += seconds
+        sketches, seconds = cpu(lambda sets=sets: [_sketch(s) for s in sets])  # type: ignore[misc]
+        costs["sketch"] += seconds
+        near, seconds = cpu(lambda at=start, sketches=sketches: _deduplicated(index, at, sketches))  # type: ignore[misc]
+        costs["near"] += seconds
+        pairs |= near
     costs["near"] += costs["sketch"]
-    packed, costs["pack"] = cpu(lambda: pack_dataset(made, CAPACITY, "bfd"))
+    packed, costs["pack"] = cpu(lambda: pack_dataset(tokenised, CAPACITY, "bfd"))
     return costs, pairs, len(packed)
 
 
 def _shingles(one: TrainingRow) -> set[bytes]:
-    found: set[bytes] = set()
+    shingles: set[bytes] = set()
     for text in (one.instruction, one.response):
         words = _TOKEN.findall(text)
-        found.update(" ".join(words[i : i + 5]).encode() for i in range(max(1, len(words) - 4)))
-    return found
+        shingles.update(" ".join(words[i : i + 5]).encode() for i in range(max(1, len(words) - 4)))
+    return shingles
 
 
 def _sketch(shingles: set[bytes]) -> MinHash:
@@ -144,19 +145,18 @@ def _sketch(shingles: set[bytes]) -> MinHash:
 def _deduplicated(index: MinHashLSH, first: int, sketches: list[MinHash]) -> set[tuple[int, int]]:
     pairs: set[tuple[int, int]] = set()
     for number, sketch in enumerate(sketches, first):
-        found = index.query(sketch)
-        pairs.update((kept, number) for kept in found)
-        if not found:
+        near = index.query(sketch)
+        pairs.update((kept, number) for kept in near)
+        if not near:
             index.insert(number, sketch, check_duplication=False)
     return pairs
 
 
-def recall(rows: Sequence[TrainingRow], copies: list[Copy], of_peer: set[tuple[int, int]]) -> list[dict[str, Any]]:
-    """Return, by kind of edit and threshold, how many planted pairs are near, and how many were found."""
+def recall(rows: Sequence[TrainingRow], copies: list[Copy], peer_pairs: set[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Return, by kind of edit and threshold, how many planted pairs are near and how many were found."""
     sets = sets_of(rows)
-    found = {t: {(kept, gone) for gone, (kept, _) in near_rows(sets, t).dropped.items()} for t in THRESHOLDS}
-    gone = {t: {pair[1] for pair in pairs} for t, pairs in found.items()}
-    flagged = {pair[1] for pair in of_peer}
+    dropped = {threshold: set(near_rows(sets, threshold).dropped) for threshold in THRESHOLDS}
+    dropped_by_peer = {number for _, number in peer_pairs}
     table = []
     for kind, edit in enumerate(EDITS):
         planted = [c for c in copies if c.kind == kind]
@@ -169,54 +169,59 @@ def recall(rows: Sequence[TrainingRow], copies: list[Copy], of_peer: set[tuple[i
         for threshold in THRESHOLDS:
             near = {number for number, value in similar.items() if value >= threshold}
             entry[f"near at {threshold}"] = len(near)
-            entry[f"found at {threshold}"] = len(gone[threshold] & similar.keys())
-            entry[f"found of near at {threshold}"] = len(gone[threshold] & near)
+            entry[f"found at {threshold}"] = len(dropped[threshold] & similar.keys())
+            entry[f"found of near at {threshold}"] = len(dropped[threshold] & near)
         near = {number for number, value in similar.items() if value >= THRESHOLDS[0]}
-        entry |= {"peer found": len(flagged & similar.keys()), "peer found of near": len(flagged & near)}
+        entry |= {
+            "peer found": len(dropped_by_peer & similar.keys()),
+            "peer found of near": len(dropped_by_peer & near),
+        }
         table.append(entry)
     return table
 
 
 def paired(size: int, pairs: int, folder: Path) -> dict[str, Any]:
     """Compare both sides on `size` rows, `pairs` times."""
-    made, copies = dataset(size)
-    rows = [TrainingRow(f"rows:{i}", r["instruction"], "", r["response"]) for i, r in enumerate(made)]
+    records, copies = dataset(size)
+    rows = [TrainingRow(f"rows:{i}", r["instruction"], "", r["response"]) for i, r in enumerate(records)]
     vocabulary = tokens.load(BASE)
-    mine: list[Costs] = []
-    theirs: list[Costs] = []
+    our_costs: list[Costs] = []
+    peer_costs: list[Costs] = []
     for turn in range(pairs):
-        for my_turn in (True, False) if turn % 2 == 0 else (False, True):
-            if my_turn:
-                costs, found, packs = ours(rows, vocabulary, folder)
-                mine.append(costs)
+        for is_ours in (True, False) if turn % 2 == 0 else (False, True):
+            if is_ours:
+                costs, our_pairs, packs = ours(rows, vocabulary, folder)
+                our_costs.append(costs)
             else:
-                costs, of_peer, peer_packs = peer(rows, vocabulary)
-                theirs.append(costs)
-    for costs in (*mine, *theirs):
+                costs, peer_pairs, peer_packs = peer(rows, vocabulary)
+                peer_costs.append(costs)
+    for costs in (*our_costs, *peer_costs):
         costs["whole"] = sum(costs[stage] for stage in WHOLE)
     stages = {
         stage: {
-            "ours": round(statistics.median(c[stage] for c in mine), 4),
-            "peer": round(statistics.median(c[stage] for c in theirs), 3),
-            "ratio": round(statistics.median(b[stage] / a[stage] for a, b in zip(mine, theirs, strict=True)), 2),
+            "ours": round(statistics.median(c[stage] for c in our_costs), 4),
+            "peer": round(statistics.median(c[stage] for c in peer_costs), 3),
+            "ratio": round(
+                statistics.median(b[stage] / a[stage] for a, b in zip(our_costs, peer_costs, strict=True)), 2
+            ),
         }
         for stage in ("tokenise", "shingles", "sketch", "near", "pack", "whole")
     }
     return {
         "rows": size, "pairs": pairs, "stages": stages, "packs": packs, "peer_packs": peer_packs,
-        "near": len({pair[1] for pair in found}), "peer_near": len({pair[1] for pair in of_peer}),
-        "recall": recall(rows, copies, of_peer),
+        "near": len({pair[1] for pair in our_pairs}), "peer_near": len({pair[1] for pair in peer_pairs}),
+        "recall": recall(rows, copies, peer_pairs),
     }  # fmt: skip
 
 
 def main() -> int:
-    """Run what is asked, print it and write the JSON; figures of parts that were not asked for stay in the file."""
-    parser = argparse.ArgumentParser(description="Data preparation against datasets, datasketch and TRL.")
-    parser.add_argument("--output", type=Path, help="write the figures there, as JSON")
+    """Run the requested parts, print and write the figures; the file keeps the figures of other parts."""
+    parser = argparse.ArgumentParser(description="Compare data preparation with datasets, datasketch and TRL.")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
     parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 200_000], help="sizes (default: %(default)s)")
-    parser.add_argument("--only", choices=["paired", "prepare"], help="half of the benchmark")
-    parser.add_argument("--verifier", metavar="URL", help="validate the rows of `prepare` too, by this service")
-    parser.add_argument("--docs", type=Path, help="page whose bench-data section is replaced")
+    parser.add_argument("--only", choices=["paired", "prepare"], help="run only this half of the benchmark")
+    parser.add_argument("--verifier", metavar="URL", help="verifier service that validates the rows of `prepare`")
+    parser.add_argument("--docs", type=Path, help="page whose bench-data section to replace")
     options = parser.parse_args()
     datasets.disable_progress_bars()
     old = json.loads(options.output.read_text()) if options.output and options.output.exists() else {}
@@ -245,7 +250,7 @@ def main() -> int:
 
 
 def merge(entries: list[dict[str, Any]], new: dict[str, Any], by: tuple[str, ...]) -> None:
-    """Put an entry in the place of the one that is equal in `by`."""
+    """Replace the entry that has the same values of the keys `by`, or add one."""
     others = [entry for entry in entries if any(entry[key] != new[key] for key in by)]
     entries[:] = sorted([*others, new], key=lambda entry: [entry[key] for key in by])
 

@@ -1,4 +1,4 @@
-"""The second half of benchmark 6: the stage `prepare` as its pod runs it, once without and once with the cache."""
+"""Second half of benchmark 6: stage `prepare` as in its pod, once without and once with the cache."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from data_rows import dataset, row, write
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ROOT / "demo" / "base-model"
 CAPACITY = 2048
-"""Tokens of the longest row and of a pack."""
+"""Maximum tokens of a row and of a pack."""
 SUITE_ROWS = 250
 IMPORTED = "import time, loraform_trainer.__main__, loraform_trainer.prepare.stage; print(time.process_time())"
-"""What any run of the stage costs before it does anything."""
+"""Prints the CPU seconds of Python's start and the stage's imports."""
 MEASURED = """
 import re, sys, time
 from loraform_trainer.__main__ import main
@@ -26,16 +26,16 @@ status = main(sys.argv[1:])
 print(time.process_time(), re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 sys.exit(status)
 """
-"""Runs the stage and says its processor seconds, start and imports included, and its largest memory (that of rusage
-would hold what this process had when it forked)."""
+"""Runs the stage and prints its CPU seconds, start and imports included, and its peak memory (rusage's would include
+the memory of this process at the fork)."""
 
 
 def prepared(size: int, folder: Path, verifier: str | None) -> dict[str, Any]:
-    """Run `prepare` twice on `size` rows, the second time on an empty workspace with the cache of the first."""
-    write(_made(folder / "sources" / "rows") / "rows.jsonl", dataset(size)[0])
+    """Run `prepare` twice on `size` rows; the second run has an empty workspace and the first run's cache."""
+    write(_ensure_folder(folder / "sources" / "rows") / "rows.jsonl", dataset(size)[0])
     chance = Random(250)  # noqa: S311 - a reproducible suite
     suite = ({"id": f"suite-{i}", **row(chance)} for i in range(SUITE_ROWS))
-    write(_made(folder / "suites" / "held-out") / "suite.jsonl", suite)
+    write(_ensure_folder(folder / "suites" / "held-out") / "suite.jsonl", suite)
     (folder / "run.json").write_text(json.dumps(_config(validated=verifier is not None)))
     first = _stage(folder, "first", verifier)
     second = _stage(folder, "second", verifier)
@@ -59,12 +59,12 @@ def prepared(size: int, folder: Path, verifier: str | None) -> dict[str, Any]:
 
 
 def start_cpu() -> float:
-    """Return the processor seconds of Python's start and of the stage's imports."""
+    """Return the CPU seconds of Python's start and the stage's imports."""
     done = subprocess.run([sys.executable, "-c", IMPORTED], check=True, capture_output=True, text=True)
     return round(float(done.stdout), 2)
 
 
-def _made(folder: Path) -> Path:
+def _ensure_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -86,9 +86,9 @@ def _config(*, validated: bool) -> dict[str, Any]:
 
 
 def _stage(folder: Path, name: str, verifier: str | None) -> dict[str, float]:
-    """Run the stage in a process; return its processor and wall seconds, and its largest memory in MiB."""
+    """Run the stage in a process; return its CPU and wall seconds, and its peak memory in MiB."""
     mounts = {
-        "run-config": folder / "run.json", "workspace": _made(folder / name), "base-mount": BASE.parent,
+        "run-config": folder / "run.json", "workspace": _ensure_folder(folder / name), "base-mount": BASE.parent,
         "sources-mount": folder / "sources", "suites-mount": folder / "suites", "cache": folder / "cache",
         "termination-log": folder / "termination-log",
     }  # fmt: skip
@@ -100,10 +100,10 @@ def _stage(folder: Path, name: str, verifier: str | None) -> dict[str, float]:
         process = subprocess.Popen(
             [sys.executable, "-c", MEASURED, "prepare", *options], stdout=subprocess.PIPE, stderr=log, text=True
         )
-        said, _ = process.communicate()
+        output, _ = process.communicate()
     if process.returncode:
         raise SystemExit((folder / f"{name}.log").read_text()[-2000:])
-    seconds, peak = said.split()[-2:]
+    seconds, peak = output.split()[-2:]
     return {
         "cpu": round(float(seconds), 2),
         "wall": round(time.monotonic() - started, 1),

@@ -1,4 +1,4 @@
-"""The rows of benchmark 6: about 1 kB of Terraform each, all different, with edited copies planted among them."""
+"""Generates the rows of benchmark 6: distinct rows of about 1 kB of Terraform, and edited copies of some."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from random import Random
 
 SYLLABLES = "ba co da fe gi ho ju ka le mi no pu ra se ti vo wu xa ye zo bri cla dro fre glo stu pla tre".split()  # noqa: SIM905
-EVERY = 33
-"""One in so many rows is an edited copy of an earlier one, the kinds of edits in turn."""
+ROWS_PER_COPY = 33
+"""Every 33rd row is an edited copy of an earlier one; the kinds of edits take turns."""
 EDITS = ("one value in a twentieth of the lines", "one value in a tenth of the lines", "a tenth of the lines replaced")
 
 
@@ -96,47 +96,47 @@ PARTS: tuple[Callable[[str, Random], str], ...] = (
 
 
 def row(chance: Random) -> dict[str, str]:
-    """Return one row: five parts, each with names and values of its own."""
+    """Return one row of five parts with random names and values."""
     parts = chance.sample(PARTS, 5)
-    asked = ", ".join(f"a {part.__name__[1:]} for {word(chance)}" for part in parts)
+    request = ", ".join(f"a {part.__name__[1:]} for {word(chance)}" for part in parts)
     text = "\n".join(part(word(chance), chance) for part in parts)
-    return {"instruction": f"For {words(chance, 3)}, write Terraform with {asked}.", "response": text}
+    return {"instruction": f"For {words(chance, 3)}, write Terraform with {request}.", "response": text}
 
 
 def edited(text: str, kind: int, chance: Random) -> str:
-    """Return a copy of a program with edits of one kind; it still parses."""
+    """Return a copy of a program with edits of one kind; the copy still parses."""
     lines = text.split("\n")
     values = [i for i, line in enumerate(lines) if '= "' in line]
     share = 20 if kind == 0 else 10
-    for at in chance.sample(values, min(len(values), max(1, len(lines) // share))):
-        before, _, _ = lines[at].partition('"')
+    for index in chance.sample(values, min(len(values), max(1, len(lines) // share))):
+        before, _, _ = lines[index].partition('"')
         replaced = kind == len(EDITS) - 1
-        lines[at] = f'  {word(chance)} = "{words(chance, 2)}"' if replaced else f'{before}"{word(chance)}"'
+        lines[index] = f'  {word(chance)} = "{words(chance, 2)}"' if replaced else f'{before}"{word(chance)}"'
     return "\n".join(lines)
 
 
 def dataset(count: int, seed: int = 6) -> tuple[Iterator[dict[str, str]], list[Copy]]:
-    """Return `count` rows, made as they are read, and the copies that will have been planted when all are read."""
+    """Return an iterator of `count` rows, and the list of copies, which is complete once all rows are read."""
     copies: list[Copy] = []
 
     def rows() -> Iterator[dict[str, str]]:
         chance = Random(seed)  # noqa: S311 - a reproducible mix
         recent: list[dict[str, str]] = []
         for number in range(count):
-            if number % EVERY == EVERY - 1:
-                kind, back = len(copies) % len(EDITS), chance.randrange(1, EVERY - 1)
+            if number % ROWS_PER_COPY == ROWS_PER_COPY - 1:
+                kind, back = len(copies) % len(EDITS), chance.randrange(1, ROWS_PER_COPY - 1)
                 original = recent[-back]
                 copies.append(Copy(number - back, number, kind))
-                made = {**original, "response": edited(original["response"], kind, chance)}
+                next_row = {**original, "response": edited(original["response"], kind, chance)}
             else:
-                made = row(chance)
-            recent = [*recent[-EVERY:], made]
-            yield made
+                next_row = row(chance)
+            recent = [*recent[-ROWS_PER_COPY:], next_row]
+            yield next_row
 
     return rows(), copies
 
 
 def write(path: Path, rows: Iterator[dict[str, str]]) -> None:
     with path.open("w", encoding="utf-8") as out:
-        for one in rows:
-            out.write(json.dumps(one) + "\n")
+        for record in rows:
+            out.write(json.dumps(record) + "\n")

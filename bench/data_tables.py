@@ -1,4 +1,4 @@
-"""Figures of benchmark 6 as lines for a terminal and as tables for `docs/benchmarks.md`."""
+"""Formats the figures of benchmark 6 for a terminal and for `docs/benchmarks.md`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 AIMS = {"tokenise": 1.25, "sketch": 50, "pack": 100, "whole": 2.5}
-SECOND_RUN_PERCENT = 2
-LEAST_RECALL_PERCENT = 90
+MAX_SECOND_RUN_PERCENT = 2
+MIN_RECALL_PERCENT = 90
 BEGIN, END = "<!-- bench-data -->", "<!-- /bench-data -->"
 STAGES = {
     "tokenise": "tokenise, write",
@@ -21,12 +21,12 @@ STAGES = {
 
 
 def show(figures: dict[str, Any]) -> Iterator[str]:
-    """Yield the figures as lines."""
+    """Yield the figures as lines for a terminal."""
     yield from (line.replace("|", " ").strip() for line in tables(figures) if line and not line.startswith("|---"))
 
 
 def tables(figures: dict[str, Any]) -> Iterator[str]:
-    """Yield the figures as Markdown."""
+    """Yield the figures as lines of Markdown."""
     versions = figures["versions"]
     yield ", ".join(f"{name} {version}" for name, version in versions.items()) + f"; load {figures['load']}."
     yield ""
@@ -42,7 +42,7 @@ def tables(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def put(page: Path, figures: dict[str, Any]) -> None:
-    """Replace the section between the markers of a page."""
+    """Replace the page's section between the markers."""
     before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
     page.write_text("\n".join([before + BEGIN, *tables(figures), END + after]), encoding="utf-8")
@@ -63,8 +63,8 @@ def _costs(figures: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     for entry in figures["paired"]:
         for stage, cost in entry["stages"].items():
             aim = AIMS.get(stage)
-            told = "" if aim is None else f"≥ {aim}: {_met(cost['ratio'] >= aim)}"
-            yield entry["rows"], STAGES[stage], cost["ours"], cost["peer"], cost["ratio"], told
+            result = "" if aim is None else f"≥ {aim}: {_met(cost['ratio'] >= aim)}"
+            yield entry["rows"], STAGES[stage], cost["ours"], cost["peer"], cost["ratio"], result
 
 
 def _recalls(figures: dict[str, Any]) -> Iterator[tuple[object, ...]]:
@@ -72,10 +72,10 @@ def _recalls(figures: dict[str, Any]) -> Iterator[tuple[object, ...]]:
         for line in entry["recall"]:
             near, found = line["near at 0.8"], line["found of near at 0.8"]
             share = 100 * found / near if near else None
-            told = "none is near" if share is None else f"{share:.1f} %: {_met(share >= LEAST_RECALL_PERCENT)}"
+            result = "none is near" if share is None else f"{share:.1f} %: {_met(share >= MIN_RECALL_PERCENT)}"
             yield (
                 entry["rows"], line["edit"], line["pairs"], line["similarity"], near, line["found at 0.8"],
-                line["peer found"], told, line["near at 0.7"], line["found at 0.7"],
+                line["peer found"], result, line["near at 0.7"], line["found at 0.7"],
             )  # fmt: skip
 
 
@@ -85,5 +85,5 @@ def _runs(figures: dict[str, Any]) -> Iterator[tuple[object, ...]]:
         yield (
             entry["rows"], "yes" if entry["validated"] else "no", first["cpu"], first["wall"], first["peak_mib"],
             second["cpu"], entry["start_cpu"], f"{share} %",
-            f"≤ {SECOND_RUN_PERCENT} %: {_met(share <= SECOND_RUN_PERCENT)}",
+            f"≤ {MAX_SECOND_RUN_PERCENT} %: {_met(share <= MAX_SECOND_RUN_PERCENT)}",
         )  # fmt: skip

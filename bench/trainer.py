@@ -1,10 +1,10 @@
-"""Benchmarks 2, 3 and 4: our trainer beside TRL's and transformers', on a CPU, after benchmark 1 has passed.
+"""Benchmarks 2, 3 and 4: our trainer compared with TRL's and transformers', on a CPU, after benchmark 1 has passed.
 
     python bench/trainer.py --output bench/results/trainer.json --docs docs/benchmarks.md
 
-2: real tokens a second of processor time, one thread, the same packs for ours and TRL's packed way, order alternating;
-   median and range of at least five paired ratios. 3: how full packs are, and what is lost, as counts.
-4: floating-point operations for each label token against what is necessary, and bytes of logits at a time.
+2: tokens without padding per CPU second, with one thread, the same packs for ours and TRL's packed mode, in
+   alternating order; median and range of at least five paired ratios. 3: fill of packs, and lost tokens, as counts.
+4: floating-point operations per label token relative to the required ones, and peak bytes of logits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from trainer_peers import Ours, Shape, TransformersPadded, TrlPacked, TrlPadded,
 
 PAIRS = 5
 ROWS = 24
-"""Every contestant trains all of them, so that the start of a loop and the luck of one batch weigh little."""
+"""Every trainer trains all rows, so that start-up and single batches weigh little."""
 GATES = "tests/integration/trainer/test_trainer_exact.py"
 SHAPES = (Shape("small head", 2048, 6, 12), Shape("quarter head", 7040, 6, 12), Shape("large head", 32768, 3, 50))
 AIMS = {
@@ -51,23 +51,23 @@ class Paired:
 
 
 def gates() -> None:
-    """Run benchmark 1; no figure of a trainer that is not exact is worth a look."""
+    """Run benchmark 1, the exactness tests; exit if it fails."""
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", GATES], check=False)
     if done.returncode:
-        raise SystemExit("benchmark 1 failed: nothing is measured")
+        raise SystemExit("benchmark 1 failed; nothing was measured")
 
 
 def same_loss(ours: Ours, trl: TrlPacked) -> float:
-    """Return the relative difference of the first pack's loss, TRL's by its own collator and loss."""
+    """Return the relative difference of the first pack's loss; TRL's comes from its own collator and loss."""
     step = ours.trainer.steps[0]
-    mine = float(ours.trainer._loss(step.packs[0]) / step.labels)
+    our_loss = float(ours.trainer._loss(step.packs[0]) / step.labels)
     batch = trl.trainer.data_collator([trl.trainer.train_dataset[0]])
-    theirs = float(trl.trainer.compute_loss(trl.trainer.model, batch))
-    return abs(mine - theirs) / theirs
+    trl_loss = float(trl.trainer.compute_loss(trl.trainer.model, batch))
+    return abs(our_loss - trl_loss) / trl_loss
 
 
 def paired(ours: Any, peer: Any) -> Paired:
-    """Return tokens a processor second of both over all rows, and the ratio of each pair."""
+    """Return both trainers' tokens per CPU second over all rows, and the ratio of each pair."""
     rates: dict[str, list[float]] = {ours.name: [], peer.name: []}
     for turn in range(PAIRS):
         for contestant in (ours, peer) if turn % 2 else (peer, ours):
@@ -78,18 +78,18 @@ def paired(ours: Any, peer: Any) -> Paired:
 
 
 def speed(shape: Shape, folder: Path) -> list[dict[str, Any]]:
-    """Benchmark 2 for one shape."""
+    """Run benchmark 2 for one shape."""
     rows = random_rows(shape, ROWS)
     ours, packed = Ours(shape, rows, folder), TrlPacked(shape, rows, folder)
     if (difference := same_loss(ours, packed)) > 1e-5:
         raise SystemExit(f"{shape.name}: TRL's loss of the first pack differs by {difference:.2g}")
     ours.run(1)
-    found = []
+    results = []
     for peer in (packed, TransformersPadded(shape, rows, folder), TrlPadded(shape, rows, folder)):
         peer.run(1)
         result = paired(ours, peer)
         aim = AIMS.get((peer.name, shape.name))
-        found.append(
+        results.append(
             {
                 "shape": shape.name,
                 "head_percent": round(100 * shape.head_share),
@@ -103,12 +103,12 @@ def speed(shape: Shape, folder: Path) -> list[dict[str, Any]]:
                 "met": None if aim is None else result.ratios[0] >= aim,
             }
         )
-        print(*found[-1].values(), flush=True)
-    return found
+        print(*results[-1].values(), flush=True)
+    return results
 
 
 def slots(shape: Shape) -> float:
-    """Return the slots of padded batches by those of packs, for the rows that are trained."""
+    """Return the number of slots of padded batches relative to that of packs, for the trained rows."""
     rows = random_rows(shape, ROWS)
     size = max(1, round(len(rows) / len(packs(rows))))
     lengths = rows.lengths
@@ -124,7 +124,7 @@ def timed(name: str, measure: Callable[[], Any]) -> Any:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """Return the section of docs/benchmarks.md."""
+    """Return the section for docs/benchmarks.md."""
     lines = [
         f"{figures['versions']}; one thread, load {figures['load']:.1f}; {figures['date']}. A ratio is the median of"
         f" {PAIRS} pairs, with the range; an aim counts as met when the whole range reaches it.",
@@ -164,10 +164,10 @@ def table(figures: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Run everything, print it, write the JSON and the section of the page."""
-    parser = argparse.ArgumentParser(description="Our trainer beside TRL and transformers.")
-    parser.add_argument("--output", type=Path, help="write the figures there, as JSON")
-    parser.add_argument("--docs", type=Path, help="page whose bench-trainer section is replaced")
+    """Run all benchmarks, print the results, and write the JSON and the page's section."""
+    parser = argparse.ArgumentParser(description="Compare our trainer with TRL and transformers.")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    parser.add_argument("--docs", type=Path, help="page whose bench-trainer section to replace")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     transformers.utils.logging.set_verbosity_error()

@@ -1,4 +1,4 @@
-"""What is counted, not timed: how full packs are, operations of a step, bytes of logits. And one loss op, timed."""
+"""Counts of the trainer benchmark: fill of packs, operations of a step, bytes of logits; and timings of the loss."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from trainer_peers import CAPACITY, Contestant, Ours, Shape, TrlPacked, iac_leng
 from trl import pack_dataset
 from typing_extensions import override
 
-from loraform_trainer.train.estimate.flops import Work
+from loraform_trainer.train.estimate.flops import ModelFlops
 from loraform_trainer.train.layers.loss import linear_cross_entropy
-from loraform_trainer.train.packing import decide
+from loraform_trainer.train.packing import pack_rows
 
 ROWS = 20_000
 
 
 def packing_counts() -> list[dict[str, Any]]:
-    """Benchmark 3: ours, TRL's two ways and torchtune's greedy one, on 20,000 rows."""
+    """Run benchmark 3 on 20,000 rows: our packing, TRL's two strategies, and torchtune's greedy one."""
     lengths = iac_lengths(ROWS)
     column = [np.zeros(n, np.int32) for n in lengths.tolist()]
     rows = datasets.Dataset.from_dict({"input_ids": column})
-    ours, seconds = _timed(lambda: decide(lengths, CAPACITY))
+    ours, seconds = _timed(lambda: pack_rows(lengths, CAPACITY))
     _, drawing = _timed(lambda: ours.draw(lengths, 42, 0))
     results = [_row("ours", ours.packs, ours.tokens, lengths, 0, seconds + drawing)]
     datasets.disable_caching()
@@ -47,7 +47,7 @@ def packing_counts() -> list[dict[str, Any]]:
 
 
 def greedy(lengths: list[int]) -> int:
-    """Return the packs of torchtune's PackedDataset: rows as they come, a new pack when the next does not fit."""
+    """Return the number of packs of torchtune's PackedDataset: rows in order, a new pack if the next does not fit."""
     packs, room = 0, 0
     for length in lengths:
         if length > room:
@@ -74,7 +74,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 class LogitsBytes(TorchDispatchMode):
-    """The most bytes of tensors as wide as the vocabulary that live at one time; weights are not counted."""
+    """Measures the peak bytes of all tensors as wide as the vocabulary, weights excluded."""
 
     def __init__(self, model: Any, vocabulary: int) -> None:
         super().__init__()
@@ -106,11 +106,11 @@ class LogitsBytes(TorchDispatchMode):
 
 def _attention_forward(query: Any, key: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
     batch, heads, tokens, width = query
-    return int(2 * batch * heads * tokens * key[2] * width)  # two products of half a square each, since it is causal
+    return int(2 * batch * heads * tokens * key[2] * width)  # two products of half a square each (causal)
 
 
 def _attention_backward(grad: Any, query: Any, key: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    return _attention_forward(query, key) * 5 // 2  # the scores once more, and four gradients
+    return _attention_forward(query, key) * 5 // 2  # recomputed scores and four gradients
 
 
 COUNTED = {
@@ -120,20 +120,20 @@ COUNTED = {
 
 
 def flops_and_logits(shape: Shape) -> list[dict[str, Any]]:
-    """Benchmark 4: one step on one pack, by ours, ours with recomputed activations, and TRL."""
+    """Run benchmark 4: one step on one pack with our trainer, with recomputed activations, and with TRL."""
     rows = random_rows(shape, 40)
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        made: tuple[tuple[str, Contestant], ...] = (
+        contestants: tuple[tuple[str, Contestant], ...] = (
             ("ours", Ours(shape, rows, Path(folder))),
             ("ours, recomputing", Ours(shape, rows, Path(folder), recompute=True)),
             ("TRL packed", TrlPacked(shape, rows, Path(folder))),
         )
-        for way, contestant in made:
+        for name, contestant in contestants:
             model, batch = contestant.trainer.model, contestant.batches[0]
             labels, lengths = int(rows.response_lengths[batch].sum()), rows.lengths[batch]
             tokens = int(lengths.sum())
-            floor = Work.of(model).of_step(tokens, labels, int((lengths**2).sum()))
+            floor = ModelFlops.of(model).of_step(tokens, labels, int((lengths**2).sum()))
             counter, logits = (
                 FlopCounterMode(display=False, custom_mapping=COUNTED),
                 LogitsBytes(model, shape.vocabulary),
@@ -145,7 +145,7 @@ def flops_and_logits(shape: Shape) -> list[dict[str, Any]]:
             flops = counter.get_total_flops()
             results.append(
                 {
-                    "way": way,
+                    "way": name,
                     "gflop_per_label": round(flops / labels / 1e9, 4),
                     "to_floor": round(flops / floor, 3),
                     "logits_percent": round(100 * logits.peak / (tokens * shape.vocabulary * 4), 1),
@@ -156,24 +156,24 @@ def flops_and_logits(shape: Shape) -> list[dict[str, Any]]:
 
 
 def head_loss_seconds() -> dict[str, Any]:
-    """Return CPU seconds of head and loss, forward and backward, by ours and by `cut_cross_entropy` where it runs."""
-    from cut_cross_entropy import linear_cross_entropy as cut  # noqa: PLC0415 (the peer may not import)
+    """Return the CPU seconds of head and loss, forward and backward, of ours and of `cut_cross_entropy` if it runs."""
+    from cut_cross_entropy import linear_cross_entropy as cut  # noqa: PLC0415 (the import may fail)
 
     torch.manual_seed(0)
     hidden, weight = torch.randn(1024, 256, requires_grad=True), torch.randn(32768, 256) / 16
     labels = torch.randint(0, 32768, (1024,))
-    ways: dict[str, Callable[[], torch.Tensor]] = {
+    losses: dict[str, Callable[[], torch.Tensor]] = {
         "ours": lambda: linear_cross_entropy(hidden, weight, labels),
         "cut_cross_entropy": lambda: cut(hidden, weight, labels, reduction="sum", impl="torch_compile"),
     }
-    found: dict[str, Any] = {}
-    for name, loss in ways.items():
+    seconds: dict[str, Any] = {}
+    for name, loss in losses.items():
         try:
             times = [_timed(partial(_both_ways, loss))[1] for _ in range(6)]
-            found[name] = round(median(times[1:]), 3)
-        except Exception as error:  # whatever keeps a peer from running here is said in the table
-            found[name] = f"did not run here ({type(error).__name__})"
-    return found
+            seconds[name] = round(median(times[1:]), 3)
+        except Exception as error:  # the table shows why a peer did not run
+            seconds[name] = f"did not run here ({type(error).__name__})"
+    return seconds
 
 
 def _both_ways(loss: Callable[[], torch.Tensor]) -> None:

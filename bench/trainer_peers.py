@@ -1,7 +1,7 @@
-"""The trainers that are compared: ours, TRL's SFTTrainer and transformers' Trainer, on the same model and rows.
+"""The compared trainers: ours, TRL's SFTTrainer and transformers' Trainer, on the same model and rows.
 
-Each `Contestant.run(steps)` trains so many optimiser steps through the trainer's own loop (loader, collator, loss,
-clipping, optimiser, callbacks) and returns the real tokens it trained and the processor seconds it took.
+`Contestant.run(steps)` trains `steps` optimiser steps through the trainer's own loop (loader, collator, loss, clipping,
+optimiser, callbacks) and returns the number of tokens without padding and the CPU seconds.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from trl import SFTConfig, SFTTrainer
 
 from loraform_trainer.runtime.group import ALONE
 from loraform_trainer.train.layers import attention
-from loraform_trainer.train.layers.blocks import lighten
-from loraform_trainer.train.layers.lora import fuse
+from loraform_trainer.train.layers.blocks import fuse_block_layers
+from loraform_trainer.train.layers.lora import fuse_lora_layers
 from loraform_trainer.train.layers.loss import PackLoss
-from loraform_trainer.train.packing import decide
-from loraform_trainer.train.steps import Plan, Steps
-from loraform_trainer.train.token_rows import Rows
+from loraform_trainer.train.packing import pack_rows
+from loraform_trainer.train.steps import Steps, TrainingPlan
+from loraform_trainer.train.token_rows import TokenRows
 from loraform_trainer.train.trainer import LoRATrainer
 
 CAPACITY = 2048
@@ -45,7 +45,7 @@ COMMON = {
 
 @dataclass(frozen=True)
 class Shape:
-    """A model by the share that its head has of the weights that multiply, and rows by the share of their prompts."""
+    """Vocabulary and layers of a model, which give its head's share of the weights, and the prompts' share of rows."""
 
     name: str
     vocabulary: int
@@ -53,7 +53,7 @@ class Shape:
     prompt_percent: int
 
     def model(self, implementation: str) -> Any:
-        """Return the model with an adapter of rank 8 on all linear layers, the same for the same shape."""
+        """Return the model with an adapter of rank 8 on all linear layers; deterministic."""
         attention.register()
         torch.manual_seed(0)
         config = LlamaConfig(
@@ -73,13 +73,13 @@ class Shape:
 
 
 def iac_lengths(count: int, most: int = CAPACITY) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Tokens of rows as instruction and Terraform have them: median 330, a long tail."""
+    """Return row lengths in tokens as in IaC data: median 330, with a long tail."""
     drawn = np.random.default_rng(7).lognormal(np.log(330), 0.75, count)
     return np.clip(drawn, 40, most).astype(np.int64)
 
 
-def random_rows(shape: Shape, count: int) -> Rows:
-    """Return rows of random tokens with IaC's lengths, so many percent of each its prompt."""
+def random_rows(shape: Shape, count: int) -> TokenRows:
+    """Return rows of random tokens with the lengths of IaC data; `prompt_percent` of each row is its prompt."""
     chance = np.random.default_rng(3)
     prompts, responses = [], []
     for length in iac_lengths(count).tolist():
@@ -91,19 +91,19 @@ def random_rows(shape: Shape, count: int) -> Rows:
     lists = pa.list_(pa.int32())
     ids_column = pa.array([str(i) for i in range(count)])
     columns = {"id": ids_column, "prompt_ids": pa.array(prompts, lists), "response_ids": pa.array(responses, lists)}
-    return Rows(pa.table(columns))
+    return TokenRows(pa.table(columns))
 
 
 class Contestant:
-    """A trainer on its model; `batches` are the row numbers of each step, in order."""
+    """A trainer with its model; `batches` are the row numbers of each step."""
 
     name: str
     trainer: Any
-    rows: Rows
+    rows: TokenRows
     batches: list[list[int]]
 
     def run(self, steps: int) -> tuple[int, float]:
-        """Train the first steps once more; return real tokens and processor seconds."""
+        """Train the first `steps` steps again; return the tokens without padding and the CPU seconds."""
         self.trainer.args.max_steps = steps
         began = time.process_time()
         self.trainer.train()
@@ -114,27 +114,27 @@ class Contestant:
 class Ours(Contestant):
     name = "ours"
 
-    def __init__(self, shape: Shape, rows: Rows, folder: Path, *, recompute: bool = False) -> None:
+    def __init__(self, shape: Shape, rows: TokenRows, folder: Path, *, recompute: bool = False) -> None:
         self.rows, self.batches = rows, packs(rows)
         model = shape.model(attention.NAME)
-        fuse(model)
-        lighten(model.get_base_model())
+        fuse_lora_layers(model)
+        fuse_block_layers(model.get_base_model())
         if recompute:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        loss = PackLoss.prove(model.get_base_model(), [rows[0].response_ids[:50], rows[1].response_ids[:60]])
-        plan = Plan(decide(rows.lengths, CAPACITY), packs_a_step=1, epochs=1, seed=SEED)
+        loss = PackLoss.choose(model.get_base_model(), [rows[0].response_ids[:50], rows[1].response_ids[:60]])
+        plan = TrainingPlan(pack_rows(rows.lengths, CAPACITY), packs_per_step=1, epochs=1, seed=SEED)
         arguments = TrainingArguments(output_dir=str(folder), **COMMON)
         self.trainer = LoRATrainer(model, arguments, loss, Steps(rows, plan, ALONE))
 
 
-def packs(rows: Rows) -> list[list[int]]:
-    return [pack.tolist() for pack in decide(rows.lengths, CAPACITY).draw(rows.lengths, SEED, 0)]
+def packs(rows: TokenRows) -> list[list[int]]:
+    return [pack.tolist() for pack in pack_rows(rows.lengths, CAPACITY).draw(rows.lengths, SEED, 0)]
 
 
 def _tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
-    words = {f"t{i}": i for i in range(vocabulary)}
-    made = Tokenizer(models.WordLevel(words, unk_token="t2"))  # noqa: S106 (a token of text)
-    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="t0", eos_token="t1")  # noqa: S106 (tokens of text)
+    vocabulary_ids = {f"t{i}": i for i in range(vocabulary)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary_ids, unk_token="t2"))  # noqa: S106 (a token of text)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="t0", eos_token="t1")  # noqa: S106 (tokens of text)
 
 
 def _trl(shape: Shape, data: Dataset, folder: Path, **settings: Any) -> SFTTrainer:
@@ -147,7 +147,7 @@ def _trl(shape: Shape, data: Dataset, folder: Path, **settings: Any) -> SFTTrain
     )
 
 
-def _labelled(rows: Rows, numbers: Sequence[int]) -> dict[str, list[int]]:
+def _labelled(rows: TokenRows, numbers: Sequence[int]) -> dict[str, list[int]]:
     ids, labels = [], []
     for number in numbers:
         row = rows[number]
@@ -157,22 +157,22 @@ def _labelled(rows: Rows, numbers: Sequence[int]) -> dict[str, list[int]]:
 
 
 class TrlPacked(Contestant):
-    """TRL with `packing=True`, given the packs of ours, in its own columns."""
+    """TRL with `packing=True` and our packs, in its own column format."""
 
     name = "TRL packed"
 
-    def __init__(self, shape: Shape, rows: Rows, folder: Path) -> None:
+    def __init__(self, shape: Shape, rows: TokenRows, folder: Path) -> None:
         self.rows, self.batches = rows, packs(rows)
         examples = [_labelled(rows, p) | {"seq_lengths": rows.lengths[p].tolist()} for p in self.batches]
         self.trainer = _trl(shape, Dataset.from_list(examples), folder, packing=True)
 
 
 class TrlPadded(Contestant):
-    """TRL as it comes: padded batches, activations recomputed."""
+    """TRL with its defaults: padded batches and recomputed activations."""
 
     name = "TRL padded, its defaults"
 
-    def __init__(self, shape: Shape, rows: Rows, folder: Path) -> None:
+    def __init__(self, shape: Shape, rows: TokenRows, folder: Path) -> None:
         self.rows, (size, self.batches) = rows, _padded_batches(rows)
         examples = Dataset.from_list([_labelled(rows, [i]) for i in range(len(rows))])
         settings = {"per_device_train_batch_size": size, "gradient_checkpointing": True}
@@ -184,7 +184,7 @@ class TransformersPadded(Contestant):
 
     name = "transformers padded"
 
-    def __init__(self, shape: Shape, rows: Rows, folder: Path) -> None:
+    def __init__(self, shape: Shape, rows: TokenRows, folder: Path) -> None:
         self.rows, (size, self.batches) = rows, _padded_batches(rows)
         arguments = TrainingArguments(output_dir=str(folder), **(COMMON | {"per_device_train_batch_size": size}))
         self.trainer = Trainer(
@@ -195,7 +195,7 @@ class TransformersPadded(Contestant):
         )
 
 
-def _padded_batches(rows: Rows) -> tuple[int, list[list[int]]]:
+def _padded_batches(rows: TokenRows) -> tuple[int, list[list[int]]]:
     """Return as many rows a batch as a pack has on average; rows come as they are, which is random."""
     size = max(1, round(len(rows) / len(packs(rows))))
     return size, [list(range(i, min(i + size, len(rows)))) for i in range(0, len(rows), size)]

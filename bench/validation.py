@@ -1,11 +1,11 @@
-"""Benchmark 7: how many programs a second of processor time validates, against `init && validate` of each alone.
+"""Benchmark 7: CPU seconds to validate programs, compared with `init && validate` of each program alone.
 
     python bench/validation.py --output bench/results/validation.json
 
-The mix: four in five are right; the others have an unknown argument, an unknown type, a missing argument, an
-undeclared reference or a syntax error. A quarter brings `terraform` and `provider` blocks, a quarter an input variable
-without a default. The peer gets the same texts, each in a fresh folder, with the same provider mirror, and is measured
-on a sample that stands for all. Verdicts must agree before any time counts.
+Four in five programs are valid; the others have an unknown argument, an unknown type, a missing argument, an undeclared
+reference or a syntax error. A quarter has `terraform` and `provider` blocks, a quarter an input variable without a
+default. The peer gets the same programs, each in a fresh folder, with the same provider mirror, and is measured on a
+sample; its time is scaled. The benchmark fails if the verdicts differ.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from loraform_verifier.verify import Verifier
 SIZES = (100, 500)
 SAMPLE = 10
 PAIRS = 3
-RIGHT = (
+VALID = (
     'resource "aws_vpc" "{n}" {{\n  cidr_block = "10.{i}.0.0/16"\n}}\n'
     'resource "aws_subnet" "{n}" {{\n  vpc_id     = aws_vpc.{n}.id\n  cidr_block = "10.{i}.1.0/24"\n}}\n',
     'resource "aws_sqs_queue" "{n}" {{\n  name                      = "{n}"\n  message_retention_seconds = {i}00\n}}\n',
@@ -64,32 +64,34 @@ INPUT = 'variable "owner" {{\n  type = string\n}}\nlocals {{\n  owner = var.owne
 
 @dataclass(frozen=True)
 class Cost:
+    """Seconds of CPU and wall time."""
+
     cpu: float
     wall: float
 
 
 def program(number: int, chance: random.Random) -> str:
-    """Return one program of the mix."""
-    text = chance.choice(RIGHT if chance.random() < 0.8 else BROKEN)
+    """Return a random program."""
+    text = chance.choice(VALID if chance.random() < 0.8 else BROKEN)
     text = (SETTINGS if chance.random() < 0.25 else "") + (INPUT if chance.random() < 0.25 else "") + text
     return text.format(n=f"thing{number}", i=number % 200 + 10)
 
 
 def cpu() -> float:
-    """Return the processor seconds of this process and of all its children that have ended."""
+    """Return the CPU seconds of this process and of its ended children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def measured(work: Callable[[], list[bool]]) -> tuple[list[bool], Cost]:
-    """Return what `work` found and what it cost."""
+    """Return the result of `work` and its cost."""
     wall, before = time.monotonic(), cpu()
-    found = work()
-    return found, Cost(cpu() - before, time.monotonic() - wall)
+    result = work()
+    return result, Cost(cpu() - before, time.monotonic() - wall)
 
 
 def ours(texts: list[str], terraform: Terraform, *, kept: bool) -> list[bool]:
-    """Say of each program whether it is valid, as the verifier does; a kept provider is started and ended too."""
+    """Return the verifier's result for each program; the cost of a kept provider's start and end is included."""
     programs = [Program(id=str(number), text=text) for number, text in enumerate(texts)]
     request = VerifyRequest(programs=programs, stages=[Stage.PARSE, Stage.VALIDATE])
     with ProviderServers(terraform) as keeper:
@@ -98,7 +100,7 @@ def ours(texts: list[str], terraform: Terraform, *, kept: bool) -> list[bool]:
 
 
 def peer(texts: list[str], terraform: Terraform) -> list[bool]:
-    """Do the same with `terraform init && terraform validate` in a fresh folder each."""
+    """Return the result of `terraform init && terraform validate` for each program, in a fresh folder."""
     return [_alone(text, terraform) for text in texts]
 
 
@@ -110,62 +112,61 @@ def _alone(text: str, terraform: Terraform) -> bool:
         installation = f'filesystem_mirror {{\n    path = "{mirror}"\n  }}'
         (folder / "cli.tfrc").write_text(f"disable_checkpoint = true\nprovider_installation {{\n  {installation}\n}}\n")
         env = os.environ | {"TF_CLI_CONFIG_FILE": str(folder / "cli.tfrc"), "CHECKPOINT_DISABLE": "1"}
-        for words in (["init", "-backend=false", "-input=false"], ["validate", "-json"]):
+        for arguments in (["init", "-backend=false", "-input=false"], ["validate", "-json"]):
             done = subprocess.run(
-                [str(terraform.binary), *words], cwd=folder, env=env, capture_output=True, check=False
+                [str(terraform.binary), *arguments], cwd=folder, env=env, capture_output=True, check=False
             )
         return done.returncode == 0
 
 
 def counted(terraform: Terraform, folder: Path) -> tuple[Terraform, Path]:
-    """Return the toolchain behind scripts that note each start in a file, and that file."""
-    notes = folder / "starts"
-    binary = _noting(folder / "terraform", terraform.binary, notes)
+    """Return the toolchain with wrapper scripts that log each start to a file, and that file."""
+    log = folder / "starts"
+    binary = _write_wrapper(folder / "terraform", terraform.binary, log)
     providers = []
     for provider in terraform.providers:
         real = next(provider.folder.glob("terraform-provider-*"))
-        place = folder / provider.type / provider.folder.name
-        place.mkdir(parents=True)
-        _noting(place / real.name, real, notes)
-        providers.append(replace(provider, folder=place))
-    return replace(terraform, binary=binary, providers=tuple(providers)), notes
+        target = folder / provider.type / provider.folder.name
+        target.mkdir(parents=True)
+        _write_wrapper(target / real.name, real, log)
+        providers.append(replace(provider, folder=target))
+    return replace(terraform, binary=binary, providers=tuple(providers)), log
 
 
-def _noting(script: Path, real: Path, notes: Path) -> Path:
-    script.write_text(f'#!/bin/sh\necho {real.name} >> {notes}\nexec {real} "$@"\n')
+def _write_wrapper(script: Path, real: Path, log: Path) -> Path:
+    script.write_text(f'#!/bin/sh\necho {real.name} >> {log}\nexec {real} "$@"\n')
     script.chmod(0o755)
     return script
 
 
 def starts(texts: list[str], terraform: Terraform, *, kept: bool) -> dict[str, int]:
-    """Return how often terraform and its providers start for one batch."""
+    """Return the number of starts of terraform and of its providers for one batch."""
     with tempfile.TemporaryDirectory() as name:
-        noting, notes = counted(terraform, Path(name))
-        with patch.object(isolation, "landlock", lambda: 0):  # the scripts write, and start what lies, outside the wall
-            ours(texts, noting, kept=kept)
-        lines = notes.read_text().split()
+        wrapped, log = counted(terraform, Path(name))
+        with patch.object(isolation, "landlock", lambda: 0):  # the wrappers write and start files outside the sandbox
+            ours(texts, wrapped, kept=kept)
+        lines = log.read_text().split()
     return {"terraform": sum(line.startswith("terraform") and "provider" not in line for line in lines),
             "provider": sum("provider" in line for line in lines)}  # fmt: skip
 
 
 def benchmark(size: int, terraform: Terraform, sample: list[int], texts: list[str]) -> dict[str, Any]:
-    """Compare both ways on `size` programs; raises SystemExit where they disagree."""
+    """Compare both on `size` programs; raises SystemExit if their verdicts differ."""
     chosen = texts[:size]
     result: dict[str, Any] = {"programs": size}
     for name, kept in (("own provider", False), ("kept provider", True)):
         ratios, costs = [], []
         for turn in range(PAIRS):
             order = [False, True] if turn % 2 else [True, False]
-            for mine in order:
-                if mine:
-                    found, cost = measured(lambda kept=kept: ours(chosen, terraform, kept=kept))  # type: ignore[misc]
+            for is_ours in order:
+                if is_ours:
+                    verdicts, cost = measured(lambda kept=kept: ours(chosen, terraform, kept=kept))  # type: ignore[misc]
                 else:
-                    told, other = measured(lambda: peer([chosen[i] for i in sample], terraform))
-            if [found[i] for i in sample] != told:
-                raise SystemExit(
-                    f"verdicts differ on {[i for i, t in zip(sample, told, strict=True) if found[i] != t]}"
-                )
-            scaled = other.cpu / len(sample) * size
+                    peer_verdicts, peer_cost = measured(lambda: peer([chosen[i] for i in sample], terraform))
+            differing = [i for i, passed in zip(sample, peer_verdicts, strict=True) if verdicts[i] != passed]
+            if differing:
+                raise SystemExit(f"verdicts differ for the programs {differing}")
+            scaled = peer_cost.cpu / len(sample) * size
             ratios.append(scaled / cost.cpu)
             costs.append((cost, scaled))
         best = sorted(ratios)[len(ratios) // 2]
@@ -178,14 +179,14 @@ def benchmark(size: int, terraform: Terraform, sample: list[int], texts: list[st
             "ratio_range": [round(min(ratios), 1), round(max(ratios), 1)],
             "starts": starts(chosen, terraform, kept=kept),
         }
-    result["valid"] = sum(found)
+    result["valid"] = sum(verdicts)
     return result
 
 
 def main() -> int:
-    """Run all sizes, print them and write the JSON."""
-    parser = argparse.ArgumentParser(description="Validation throughput against terraform init and validate of each.")
-    parser.add_argument("--output", type=Path, help="write the figures there, as JSON")
+    """Run all sizes, print the figures and write the JSON."""
+    parser = argparse.ArgumentParser(description="Compare validation throughput with terraform init and validate.")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
     output = parser.parse_args().output
     terraform = discover()
     chance = random.Random(7)  # noqa: S311 - a reproducible mix

@@ -10,8 +10,8 @@ from loraform_api.finetunejob_status import ArmName, BestOfN, Gain, Reflexion, R
 from loraform_api.run import EvaluateResult, RunConfig
 from loraform_api.verification import Diagnostic, HousePolicy, ProgramVerdict, Stage, StageResult
 from loraform_trainer.evaluate import arms, figures
-from loraform_trainer.evaluate.arms import Row, Scored
-from loraform_trainer.evaluate.generation import sampled
+from loraform_trainer.evaluate.arms import EvaluationRow, ScoredAnswer
+from loraform_trainer.evaluate.generation import sampled_arms
 
 CANDIDATE, LIVE = "c" * 64, "d" * 64
 POLICY = HousePolicy(comment="# made by us", tags={"a": "b"})
@@ -57,11 +57,11 @@ def verdict(failed: Stage | None, code: str = "UnsupportedArgument") -> ProgramV
     return ProgramVerdict(id="x", passed=failed is None, stages=stages)
 
 
-def rows(count: int, suites: Sequence[str] = ("held-out",)) -> list[Row]:
+def rows(count: int, suites: Sequence[str] = ("held-out",)) -> list[EvaluationRow]:
     """Rows in clusters of two, of six difficulties, two types and all suites in turn."""
     types = (("aws_s3_bucket",), ("aws_vpc", "aws_subnet"))
     return [
-        Row(
+        EvaluationRow(
             f"row-{i}",
             suites[i % len(suites)],
             f"Create a bucket b{i}.",
@@ -77,7 +77,7 @@ def rows(count: int, suites: Sequence[str] = ("held-out",)) -> list[Row]:
     ]
 
 
-def answers(arm: arms.Arm, asked: list[Row], share: float, seed: int, samples: int = 0) -> list[Scored]:
+def answers(arm: arms.Arm, asked: list[EvaluationRow], share: float, seed: int, samples: int = 0) -> list[ScoredAnswer]:
     """One arm's answers; a share of about `share` passes. `samples` drawn ones a row instead of the greedy one."""
     generator, found = Random(seed), []
     for i, row in enumerate(asked):
@@ -88,7 +88,7 @@ def answers(arm: arms.Arm, asked: list[Row], share: float, seed: int, samples: i
             judged = verdict(None if generator.random() < share else ASKED[generator.randrange(3)])
             truncated = not judged.passed and i % 11 == 0
             shown = None if truncated else judged
-            found.append(Scored(arm, row, text, truncated, shown, shown, sample))
+            found.append(ScoredAnswer(arm, row, text, truncated, shown, shown, sample))
     return found
 
 
@@ -116,15 +116,15 @@ def evaluated(
     shares: tuple[float, float] = (0.55, 0.75),
     policy: HousePolicy | None = None,
     suites: Sequence[str] = ("held-out",),
-) -> tuple[EvaluationReport, dict[ArmName, list[Scored]]]:
+) -> tuple[EvaluationReport, dict[ArmName, list[ScoredAnswer]]]:
     """A report and the greedy answers behind it; `shares` pass of reference and candidate."""
-    asked, compared = rows(count, suites), arms.arms(CANDIDATE, live, policy)
+    asked, compared = rows(count, suites), arms.compared_arms(CANDIDATE, live, policy)
     share = {arm.name: shares[arm.name is ArmName.CANDIDATE] for arm in compared}
     greedy = {arm.name: answers(arm, asked, share[arm.name], seed) for seed, arm in enumerate(compared)}
     drawn = {
         arm.name: answers(arm, asked, share[arm.name], 100 + seed, samples) if samples > 1 else []
         for seed, arm in enumerate(compared)
-        if arm.name in sampled(compared)
+        if arm.name in sampled_arms(compared)
     }
     reference = ArmName.LIVE if live else ArmName.BASE
     result = EvaluateResult(

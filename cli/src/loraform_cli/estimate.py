@@ -25,15 +25,15 @@ from loraform_trainer.train.estimate.estimate import (
     BYTES,
     UTILISATION,
     Memory,
-    Rows,
-    Verdict,
+    MemoryFit,
+    RowCounts,
     advice,
+    assess,
     hours,
-    judge,
     operations,
 )
 from loraform_trainer.train.estimate.gpus import GIB, GPUS, Gpu
-from loraform_trainer.train.estimate.shape import Shape
+from loraform_trainer.train.estimate.shape import ModelShape
 
 UNITS = {"GiB": 1 << 30, "Gi": 1 << 30, "GB": 10**9, "G": 10**9, "MiB": 1 << 20, "Mi": 1 << 20}
 BATCH = 1000
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     except StageError as error:
         raise InputError(f"--base {arguments.base}: {error.message}") from error
     gpu, available = _device(arguments)
-    verdict = judge(base, spec, arguments.dtype, available)
+    verdict = assess(base, spec, arguments.dtype, available)
     rows = _rows(arguments, spec)
     work = None if rows is None else _work(base, spec, verdict, rows, gpu)
     if arguments.output == "json":
@@ -118,7 +118,7 @@ def _device(arguments: argparse.Namespace) -> tuple[Gpu | None, int]:
     """Return the GPU, where it is a known one, and the bytes of its memory."""
     if arguments.gpu is None:
         return None, memory_size(arguments.memory)
-    gpu = gpus.find(arguments.gpu)
+    gpu = gpus.find_gpu(arguments.gpu)
     if gpu is None:
         known = ", ".join(each.name for each in GPUS)
         raise InputError(f"--gpu {arguments.gpu}: not known; give one of {known}, or --memory")
@@ -133,14 +133,14 @@ def memory_size(text: str) -> int:
     return int(float(match[1]) * UNITS[match[2]])
 
 
-def _rows(arguments: argparse.Namespace, spec: FineTuneJobSpec) -> Rows | None:
+def _rows(arguments: argparse.Namespace, spec: FineTuneJobSpec) -> RowCounts | None:
     alike, given = (arguments.rows, arguments.mean_tokens), (arguments.data, arguments.tokenizer)
     if all(alike) and not any(given):
-        return Rows.alike(*alike)
+        return RowCounts.of_equal_rows(*alike)
     if all(given) and not any(alike):
         lengths = list(_lengths(arguments.data, arguments.tokenizer, spec))
         squares = sum((prompt + response) ** 2 for prompt, response in lengths)
-        return Rows(sum(p + r for p, r in lengths), sum(response for _, response in lengths), squares)
+        return RowCounts(sum(p + r for p, r in lengths), sum(response for _, response in lengths), squares)
     if any(alike) or any(given):
         raise InputError("give --rows with --mean-tokens, or --data with --tokenizer")
     return None
@@ -171,14 +171,14 @@ def _lengths(data: Path, tokenizer: Path, spec: FineTuneJobSpec) -> Iterator[tup
         yield from ((len(p), len(r)) for p, r in zip(prompts, responses, strict=True))
 
 
-def _work(base: Shape, spec: FineTuneJobSpec, verdict: Verdict, rows: Rows, gpu: Gpu | None) -> Work:
+def _work(base: ModelShape, spec: FineTuneJobSpec, verdict: MemoryFit, rows: RowCounts, gpu: Gpu | None) -> Work:
     flops = operations(base, spec, rows, recompute=verdict.recompute)
     count = spec.placement.nodes * spec.placement.gpus
     least, most = (None, None) if gpu is None else hours(flops, gpu, count)
     return Work(spec.training.epochs * rows.tokens, flops, least, most, count)
 
 
-def as_json(base: Shape, spec: FineTuneJobSpec, verdict: Verdict, work: Work | None) -> dict[str, Any]:
+def as_json(base: ModelShape, spec: FineTuneJobSpec, verdict: MemoryFit, work: Work | None) -> dict[str, Any]:
     """Return the estimate as it is printed with `-o json`; memory in bytes on each GPU."""
     return {
         "fits": verdict.fits,
@@ -194,7 +194,7 @@ def as_json(base: Shape, spec: FineTuneJobSpec, verdict: Verdict, work: Work | N
     }
 
 
-def as_text(base: Shape, spec: FineTuneJobSpec, verdict: Verdict, work: Work | None) -> RenderableType:
+def as_text(base: ModelShape, spec: FineTuneJobSpec, verdict: MemoryFit, work: Work | None) -> RenderableType:
     """Return the estimate for people."""
     adapter = base.trained_weights(spec.lora)
     counted = "counted" if base.counted else "by its config"
@@ -205,7 +205,7 @@ def as_text(base: Shape, spec: FineTuneJobSpec, verdict: Verdict, work: Work | N
     return Group(Text(head), _table(verdict), *(Text(line) for line in _words(spec, verdict, work)))
 
 
-def _table(verdict: Verdict) -> Table:
+def _table(verdict: MemoryFit) -> Table:
     table = Table(title="GiB on each GPU, activations:", title_justify="left")
     table.add_column("")
     for recompute, name in ((False, "kept"), (True, "recomputed")):
@@ -218,11 +218,11 @@ def _table(verdict: Verdict) -> Table:
     return table
 
 
-def _words(spec: FineTuneJobSpec, verdict: Verdict, work: Work | None) -> Iterator[str]:
+def _words(spec: FineTuneJobSpec, verdict: MemoryFit, work: Work | None) -> Iterator[str]:
     done = "recomputed" if verdict.recompute else "kept"
     word = "fits" if verdict.fits else "does not fit"
     yield (
-        f"The run {word}: activations are {done} (spec.training.recompute: {verdict.wish}), "
+        f"The run {word}: activations are {done} (spec.training.recompute: {verdict.mode}), "
         f"{verdict.need.total / GIB:.1f} of {verdict.available / GIB:.1f} GiB."
     )
     if not verdict.fits:

@@ -162,4 +162,4 @@ async def run(pod: Any, urls: tuple[str, str], progress: Progress | None = None)
         load_config(pod.paths.run_config), pod.paths, progress or Progress(None), threading.Event(),
         sidecar_wait_seconds=5, engine_url=urls[0], verifier_url=urls[1],
     )  # fmt: skip
-    return await stage.measure(context)
+    return await stage.evaluate(context)

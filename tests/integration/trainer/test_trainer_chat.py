@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from loraform_trainer.evaluate import chat
-from loraform_trainer.evaluate.chat import ASK, Chat, program_in
+from loraform_trainer.evaluate.chat import ANSWER_FORMAT, Chat, program_in
 from loraform_trainer.runtime import tokens
 
 from .fake_engine import FakeEngine, run
@@ -65,7 +65,7 @@ def test_the_prompt_is_that_of_transformers(base: Path, template: str, where: st
     own = PreTrainedTokenizerFast(
         tokenizer_file=str(base / "tokenizer.json"), bos_token="<s>", eos_token="<|end|>", chat_template=template
     )
-    message = {"role": "user", "content": f"{TEXT}\n\nvariable x\n\n{ASK}"}
+    message = {"role": "user", "content": f"{TEXT}\n\nvariable x\n\n{ANSWER_FORMAT}"}
     wanted = own.apply_chat_template([message], add_generation_prompt=True, tokenize=True, return_dict=False)
     assert found.prompt(TEXT, " variable x\n") == wanted
     assert found.stops == (1, 301)
@@ -90,8 +90,8 @@ def test_a_base_without_a_template_has_no_chat(base: Path) -> None:
     [
         ("{{ raise_exception('no system message') }}", "no system message"),
         ("{% for message in messages %}", "Unexpected end of template"),
-        ("{{ messages[0].content | upper }}", "does not stand in the prompt"),
-        ("{{ messages[0].content }} {{ messages[0].content }}", "does not stand in the prompt"),
+        ("{{ messages[0].content | upper }}", "does not contain the user's text"),
+        ("{{ messages[0].content }} {{ messages[0].content }}", "does not contain the user's text"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "is unsafe"),
         ("{{ messages[0].content }}{{ 'a' * 1000000000 }}", "Memory"),
         (
@@ -126,6 +126,6 @@ async def test_only_the_base_with_the_policy_is_asked_so(
         "Base": None, "BaseWithPolicy": "Chat", "Candidate": None,
     }  # fmt: skip
     asked = [engine.prompt_of(body) for body in engine.requests]
-    assert sum(ASK in prompt for prompt in asked) == 3
+    assert sum(ANSWER_FORMAT in prompt for prompt in asked) == 3
     assert sum("im_start|>assistant" in prompt for prompt in asked) == 3
     assert "own chat template" in trained.paths.evaluation_page.read_text()

@@ -16,8 +16,8 @@ from loraform_api.training import LoRASpec
 from loraform_trainer.train.collate import of_documents
 from loraform_trainer.train.estimate import estimate, shape
 from loraform_trainer.train.layers import attention, loss
-from loraform_trainer.train.layers.blocks import lighten
-from loraform_trainer.train.layers.lora import fuse
+from loraform_trainer.train.layers.blocks import fuse_block_layers
+from loraform_trainer.train.layers.lora import fuse_lora_layers
 from loraform_trainer.train.model import build
 
 from .saved_tensors import Saved
@@ -54,8 +54,8 @@ def measured(config: RunConfig, folder: Path, precision: AbstractContextManager[
     """Train one pack of one document, as the trainer does, and count what is saved when the loss is known."""
     attention.register()
     model = build(config, folder, attention=attention.NAME)
-    fuse(model)
-    lighten(model.get_base_model())
+    fuse_lora_layers(model)
+    fuse_block_layers(model.get_base_model())
     pack = of_documents([torch.arange(2, TOKENS + 2).tolist()])
     saved = Saved(model)
     with torch.autograd.graph.saved_tensors_hooks(saved.keep, lambda kept: kept.tensor), precision:

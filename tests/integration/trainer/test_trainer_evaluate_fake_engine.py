@@ -33,7 +33,7 @@ async def test_arms_are_measured_raw_and_served(trained: Any, engine: FakeEngine
     assert result.paired.reference == "Base"
     assert len(report.encode()) < 3500
     assert report.message == (
-        "of 3 rows passed raw: Base 0, BaseWithPolicy 0, Candidate 3; +100.0 points to Base"
+        "passed raw, of 3 rows: Base 0, BaseWithPolicy 0, Candidate 3; candidate +100.0 points against Base"
         " (+5.2 to +100.0, each bound one-sided 95 %)"
     )
 
@@ -111,7 +111,7 @@ async def test_a_verifier_of_another_version_is_refused_before_an_answer_is_made
 ) -> None:
     trained.config["spec"]["evaluation"]["toolchain"] = {"terraform": "~> 1.11"}
     with pytest.raises(
-        StageError, match=r"spec.evaluation.toolchain: terraform ~> 1.11 is asked for.*has none"
+        StageError, match=r"spec.evaluation.toolchain: terraform ~> 1.11 is required, but.*has none"
     ) as raised:
         await run(trained, urls)
     assert raised.value.code is ExitCode.INVALID_CONFIG
@@ -151,7 +151,7 @@ async def test_a_live_version_is_an_arm_and_the_reference(
     assert [arm.name for arm in result.arms if arm.pass_at_k] == ["Live", "Candidate"]
     assert len(engine.loaded) == 1
     report = EvaluationReport.model_validate_json(trained.paths.evaluation_report.read_text())
-    assert report.verdict.startswith("The candidate is the very adapter that is live: +0.0 points")
+    assert report.verdict.startswith("The candidate is the live adapter itself: +0.0 points")
 
 
 async def test_a_busy_engine_is_asked_again(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:

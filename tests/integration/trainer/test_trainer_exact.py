@@ -21,8 +21,8 @@ from loraform_trainer.runtime.errors import BaseModelInvalidError
 from loraform_trainer.train import parity
 from loraform_trainer.train.collate import Pack, collate, filler
 from loraform_trainer.train.layers import attention
-from loraform_trainer.train.layers.loss import PackLoss, linear_cross_entropy, rows_at_once
-from loraform_trainer.train.token_rows import Rows
+from loraform_trainer.train.layers.loss import PackLoss, linear_cross_entropy, rows_per_chunk
+from loraform_trainer.train.token_rows import TokenRows
 
 from . import tiny_models
 from .tiny_models import END, VOCABULARY, adapted, apart, gradients, random_rows, rows_of
@@ -38,11 +38,11 @@ def base(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def rows() -> Rows:
+def rows() -> TokenRows:
     return random_rows(len(ALL))
 
 
-def reference(model: Any, rows: Rows, numbers: Any = ALL) -> tuple[float, dict[str, torch.Tensor]]:
+def reference(model: Any, rows: TokenRows, numbers: Any = ALL) -> tuple[float, dict[str, torch.Tensor]]:
     """Mean loss and gradients, one row at a time by transformers alone."""
     labels = int(rows.response_lengths[list(numbers)].sum())
     total = 0.0
@@ -71,7 +71,7 @@ def compare(one: tuple[float, Any], other: tuple[float, Any]) -> tuple[float, fl
     return abs(one[0] - other[0]) / abs(other[0]), apart(one[1], other[1])
 
 
-def ways(rows: Rows) -> dict[str, list[Pack]]:
+def ways(rows: TokenRows) -> dict[str, list[Pack]]:
     return {
         "one pack": [collate(rows, ALL)],
         "accumulation 8 x 1": [collate(rows, [i]) for i in ALL],
@@ -82,39 +82,43 @@ def ways(rows: Rows) -> dict[str, list[Pack]]:
 
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "own logits"])
 @pytest.mark.parametrize("way", list(ways(random_rows(len(ALL)))))
-def test_packed_rows_have_the_loss_and_gradient_of_rows_alone(base: Any, rows: Rows, way: str, fused: bool) -> None:
+def test_packed_rows_have_the_loss_and_gradient_of_rows_alone(
+    base: Any, rows: TokenRows, way: str, fused: bool
+) -> None:
     expected = reference(adapted(base(), "sdpa"), rows)
     loss, gradient = compare(packed(adapted(base()), ways(rows)[way], fused=fused), expected)
     assert loss <= LOSS
     assert gradient <= GRADIENT
 
 
-def test_recomputed_activations_change_nothing(base: Any, rows: Rows) -> None:
+def test_recomputed_activations_change_nothing(base: Any, rows: TokenRows) -> None:
     model = adapted(base()).train()
     plain = packed(model, [collate(rows, ALL)])
     model.gradient_checkpointing_enable({"use_reentrant": False})
     assert compare(packed(model, [collate(rows, ALL)]), plain) == (0.0, 0.0)
 
 
-def test_control_an_all_ones_mask_over_packed_rows_is_found_wrong(base: Any, rows: Rows) -> None:
+def test_control_an_all_ones_mask_over_packed_rows_is_found_wrong(base: Any, rows: TokenRows) -> None:
     expected = reference(adapted(base(), "sdpa"), rows)
     model, pack = adapted(base(), "sdpa"), collate(rows, ALL)
     mask = torch.ones_like(pack.input_ids)
-    logits = model(input_ids=pack.input_ids, position_ids=pack.position_ids, attention_mask=mask).logits[0, pack.at]
+    logits = model(input_ids=pack.input_ids, position_ids=pack.position_ids, attention_mask=mask).logits[
+        0, pack.label_positions
+    ]
     F.cross_entropy(logits, pack.labels).backward()
     loss, gradient = compare((F.cross_entropy(logits, pack.labels).item(), gradients(model)), expected)
     assert loss > 1e-4
     assert gradient > 1e-4
 
 
-def test_control_packed_rows_by_transformers_with_its_default_cache_are_found_wrong(base: Any, rows: Rows) -> None:
+def test_control_packed_rows_by_transformers_with_its_default_cache_are_found_wrong(base: Any, rows: TokenRows) -> None:
     expected, _ = reference(adapted(base(), "sdpa"), rows)
     model, pack = adapted(base(), "sdpa"), collate(rows, ALL)
-    logits = model(input_ids=pack.input_ids, position_ids=pack.position_ids).logits[0, pack.at]
+    logits = model(input_ids=pack.input_ids, position_ids=pack.position_ids).logits[0, pack.label_positions]
     assert abs(F.cross_entropy(logits, pack.labels).item() - expected) / expected > 1e-4
 
 
-def test_sliding_windows_are_kept_within_documents(rows: Rows) -> None:
+def test_sliding_windows_are_kept_within_documents(rows: TokenRows) -> None:
     windowed = {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 0}
     expected = reference(adapted(tiny_models.qwen2(**windowed), "sdpa"), rows)
     loss, gradient = compare(packed(adapted(tiny_models.qwen2(**windowed)), [collate(rows, ALL)]), expected)
@@ -172,26 +176,26 @@ def test_extreme_logits_neither_overflow_nor_vanish() -> None:
 
 def test_pieces_of_logits_are_a_small_part_of_all() -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert rows_at_once(4096, 32_000, cpu) * 32_000 <= 2**21
-    assert rows_at_once(2000, 152_000, gpu) * 8 <= 2000 + 8
-    assert rows_at_once(1, 10**9, cpu) == 1
+    assert rows_per_chunk(4096, 32_000, cpu) * 32_000 <= 2**21
+    assert rows_per_chunk(2000, 152_000, gpu) * 8 <= 2000 + 8
+    assert rows_per_chunk(1, 10**9, cpu) == 1
 
 
-def test_a_model_that_scales_or_bounds_its_logits_computes_them_itself(base: Any, rows: Rows) -> None:
+def test_a_model_that_scales_or_bounds_its_logits_computes_them_itself(base: Any, rows: TokenRows) -> None:
     documents = [rows.ids(0)[1].tolist(), rows.ids(1)[1].tolist()]
-    assert PackLoss.prove(adapted(base()).get_base_model(), documents).fused
+    assert PackLoss.choose(adapted(base()).get_base_model(), documents).fused
     scaled = adapted(base())
     scaled.get_base_model().lm_head.register_forward_hook(lambda module, inputs, logits: logits / 8)
-    assert not PackLoss.prove(scaled.get_base_model(), documents).fused
+    assert not PackLoss.choose(scaled.get_base_model(), documents).fused
     bounded = adapted(base())  # as Gemma 2's: too little to be seen where logits are small
     bounded.get_base_model().config.final_logit_softcapping = 30.0
-    assert not PackLoss.prove(bounded.get_base_model(), documents).fused
+    assert not PackLoss.choose(bounded.get_base_model(), documents).fused
 
 
-def test_an_adapted_head_is_not_fused(rows: Rows) -> None:
+def test_an_adapted_head_is_not_fused(rows: TokenRows) -> None:
     model = tiny_models.llama()
     model.lm_head.weight.requires_grad_(True)
-    assert not PackLoss.prove(adapted_head(model), [rows.ids(0)[1].tolist()]).fused
+    assert not PackLoss.choose(adapted_head(model), [rows.ids(0)[1].tolist()]).fused
 
 
 def adapted_head(model: Any) -> Any:
@@ -200,10 +204,10 @@ def adapted_head(model: Any) -> Any:
     return model
 
 
-def test_a_model_that_does_not_hand_boundaries_down_is_refused(base: Any, rows: Rows) -> None:
+def test_a_model_that_does_not_hand_boundaries_down_is_refused(base: Any, rows: TokenRows) -> None:
     loss = PackLoss(adapted(base()).get_base_model(), fused=True)
     documents = [rows.ids(0)[1].tolist(), rows.ids(1)[1].tolist()]
-    attention.prove(loss.hidden, documents, torch.device("cpu"))
+    attention.check_packing(loss.hidden, documents, torch.device("cpu"))
     forgetful = PackLoss(adapted(base(), "eager").get_base_model(), fused=True)
     forgetful.model.config.use_cache = True
 
@@ -211,15 +215,15 @@ def test_a_model_that_does_not_hand_boundaries_down_is_refused(base: Any, rows: 
         states: torch.Tensor = forgetful.model.get_decoder()(input_ids=pack.input_ids).last_hidden_state
         return states
 
-    with pytest.raises(BaseModelInvalidError, match="lets packed rows see each other"):
-        attention.prove(blind, documents, torch.device("cpu"))
+    with pytest.raises(BaseModelInvalidError, match="in this architecture packed rows attend to each other"):
+        attention.check_packing(blind, documents, torch.device("cpu"))
 
 
 def test_a_layer_that_packs_do_not_allow_is_named() -> None:
     config = tiny_models.llama().config
     config.layer_types = ["full_attention", "linear_attention"]
     with pytest.raises(BaseModelInvalidError, match=r"layer 1 of this llama model is 'linear_attention'"):
-        attention.check(config)
+        attention.check_layer_types(config)
 
 
 def test_the_loss_sees_responses_and_their_ends_only() -> None:
@@ -228,7 +232,7 @@ def test_the_loss_sees_responses_and_their_ends_only() -> None:
     assert pack.input_ids.tolist() == [[5, 6, 7, 8, 9, END, 11, 12, END]]
     assert pack.position_ids.tolist() == [[0, 1, 2, 3, 4, 5, 0, 1, 2]]
     assert pack.boundaries.tolist() == [0, 6, 9]
-    assert pack.at.tolist() == [2, 3, 4, 6, 7]
+    assert pack.label_positions.tolist() == [2, 3, 4, 6, 7]
     assert pack.labels.tolist() == [8, 9, END, 12, END]
     assert pack.tokens - len(pack.labels) == rows.prompt_lengths.sum()
 
@@ -240,7 +244,7 @@ def test_the_end_of_text_is_learnt(base: Any) -> None:
     assert apart(before, other_end) > 1e-3
 
 
-def test_the_adapter_read_back_says_the_same(base: Any, rows: Rows, tmp_path: Any) -> None:
+def test_the_adapter_read_back_says_the_same(base: Any, rows: TokenRows, tmp_path: Any) -> None:
     model = adapted(base()).eval()
     model.save_pretrained(tmp_path)
     plain = base()
@@ -252,7 +256,7 @@ def test_the_adapter_read_back_says_the_same(base: Any, rows: Rows, tmp_path: An
     assert load_file(tmp_path / "adapter_model.safetensors")
 
 
-def test_parity_is_what_transformers_alone_computes(base: Any, rows: Rows) -> None:
+def test_parity_is_what_transformers_alone_computes(base: Any, rows: TokenRows) -> None:
     measured = parity.measure(adapted(base()), rows[:3], "0" * 64, "float32")
     plain = adapted(base(), "sdpa").eval()
     for row, found in zip(rows[:3], measured.rows, strict=True):

@@ -1,4 +1,4 @@
-"""The probe's rows, and what is made of log-probabilities. A real model: test_trainer_train."""
+"""The general rows, and the measure from log-probabilities. Real models: tests/integration/trainer."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def vocabulary() -> BaseTokens:
     return BaseTokens(tokenizer, None, 999, "0" * 64)
 
 
-def test_sixty_different_questions_fit_a_small_model_even_byte_by_byte() -> None:
-    rows = forgetting.rows(vocabulary(), 400)
+def test_sixty_distinct_questions_fit_400_byte_tokens() -> None:
+    rows = forgetting.general_rows(vocabulary(), 400)
     assert len({tuple(row.prompt_ids) for row in rows}) == 60
     assert not any(999 in row.response_ids for row in rows)  # the end of text is what every adapter learns
-    assert len(forgetting.rows(vocabulary(), 100)) < 60
+    assert len(forgetting.general_rows(vocabulary(), 100)) < 60
 
 
-def test_an_adapter_that_prefers_other_words_makes_answers_less_likely() -> None:
+def test_an_adapter_that_prefers_another_token_gives_a_negative_difference() -> None:
     rows = [TokenRow(str(i), [1], [2] * (1 + i % 3)) for i in range(30)]
     found = forgetting.measure(Flat(2.0), rows)
     assert found is not None
@@ -59,7 +59,7 @@ def test_an_adapter_that_prefers_other_words_makes_answers_less_likely() -> None
     assert found.prompts == 30
 
 
-def test_nothing_is_said_of_few_rows_or_of_what_is_no_number() -> None:
+def test_few_rows_or_a_non_finite_probability_give_none() -> None:
     rows = [TokenRow(str(i), [1], [2]) for i in range(30)]
     assert forgetting.measure(Flat(2.0), rows[:19]) is None
     assert forgetting.measure(Flat(float("nan")), rows) is None

@@ -99,7 +99,7 @@ def test_a_rank_that_goes_silent_is_given_up(ranks: Ranks, victim: int) -> None:
     began = time.monotonic()
     code, said = members[1 - victim].ends()
     assert code == 86
-    assert said[0].startswith(f"lost: nothing was heard of training process {victim} for 2 s")
+    assert said[0].startswith(f"lost: training process {victim} sent no heartbeat for 2 s")
     assert SILENCE / 2 < time.monotonic() - began < 5 * SILENCE
 
 
@@ -122,13 +122,13 @@ def test_ranks_that_never_come_are_named(ranks: Ranks) -> None:
     for member in members:
         code, said = member.ends()
         assert code == 70
-        assert "2 of 4 training processes have met; missing ranks: 1, 3." in said[0]
+        assert "2 of 4 training processes joined within 2 s; missing ranks: 1, 3." in said[0]
 
 
 def test_without_rank_0_all_are_missing(ranks: Ranks) -> None:
     code, said = ranks.start(1, 2, "absent").ends()
     assert code == 70
-    assert "0 of 2 training processes have met; missing ranks: 0, 1." in said[0]
+    assert "0 of 2 training processes joined within 2 s; missing ranks: 0, 1." in said[0]
 
 
 def test_asked_to_stop_while_waiting_for_the_others(ranks: Ranks) -> None:
@@ -137,7 +137,7 @@ def test_asked_to_stop_while_waiting_for_the_others(ranks: Ranks) -> None:
     while not listening(ranks.port) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(member.process.pid or 0, signal.SIGTERM)
-    assert member.ends() == (85, ["asked to stop while waiting for the other train pods"])
+    assert member.ends() == (85, ["stopped on request while waiting for the other train pods"])
 
 
 def test_a_rank_that_comes_back_waits_for_the_next_meeting(ranks: Ranks) -> None:

@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.llama import modeling_llama
 
 from loraform_trainer.train.layers import blocks
-from loraform_trainer.train.layers.blocks import lighten
-from loraform_trainer.train.layers.lora import fuse
+from loraform_trainer.train.layers.blocks import fuse_block_layers
+from loraform_trainer.train.layers.lora import fuse_lora_layers
 
 from .saved_tensors import Saved
 
@@ -35,7 +35,7 @@ def rotations() -> Iterator[None]:
     for name, module in sys.modules.items():
         light = vars(module).get(blocks.ROTATION) if ".modeling_" in name else None
         if isinstance(light, blocks._Rotation):
-            setattr(module, blocks.ROTATION, light._own)
+            setattr(module, blocks.ROTATION, light._original)
 
 
 def model_of(family: str, dtype: torch.dtype = torch.float32, **changes: Any) -> Any:
@@ -66,7 +66,7 @@ def test_loss_and_gradients_are_those_of_transformers(family: str, dtype: torch.
     own = model_of(family, dtype)
     light = deepcopy(own)
     loss, gradients = learnt(own)
-    done = lighten(light.get_base_model())
+    done = fuse_block_layers(light.get_base_model())
     assert done == {"norms": 2 * PER_BLOCK[family] + 1, "gated MLPs": 2, "rotations": 2}
     if recompute:
         light.gradient_checkpointing_enable({"use_reentrant": False})
@@ -90,10 +90,10 @@ def kept(model: Any) -> int:
 
 def test_less_is_kept() -> None:
     model = model_of("llama", torch.bfloat16, intermediate_size=256)
-    fuse(model)
+    fuse_lora_layers(model)
     with torch.autocast("cpu", torch.bfloat16):
         before = kept(model)
-        lighten(model.get_base_model())
+        fuse_block_layers(model.get_base_model())
         assert kept(model) < 0.85 * before
 
 
@@ -109,18 +109,18 @@ def test_other_kinds_of_layers_stay_as_they_are(family: str, changes: dict[str, 
     own = model_of(family, **changes)
     light = deepcopy(own)
     loss, _ = learnt(own)
-    assert lighten(light.get_base_model()) == done
+    assert fuse_block_layers(light.get_base_model()) == done
     assert learnt(light)[0] == pytest.approx(loss, rel=1e-5)
 
 
 def test_a_norm_that_is_trained_stays_as_it_is() -> None:
     model = model_of("llama").get_base_model()
     model.model.norm.weight.requires_grad_()
-    assert lighten(model)["norms"] == 4
+    assert fuse_block_layers(model)["norms"] == 4
 
 
 def test_a_rotation_of_a_part_of_the_head_is_left_to_transformers() -> None:
-    lighten(model_of("llama").get_base_model())
+    fuse_block_layers(model_of("llama").get_base_model())
     query, angles = torch.randn(1, 2, 5, 16), torch.randn(1, 5, 8)
     with pytest.raises(RuntimeError, match="size"):  # transformers' own cannot either
         modeling_llama.apply_rotary_pos_emb(query, query, angles.cos(), angles.sin())
@@ -128,5 +128,5 @@ def test_a_rotation_of_a_part_of_the_head_is_left_to_transformers() -> None:
 
 def test_again_changes_nothing() -> None:
     model = model_of("llama").get_base_model()
-    first = lighten(model)
-    assert lighten(model) == first
+    first = fuse_block_layers(model)
+    assert fuse_block_layers(model) == first

@@ -165,7 +165,7 @@ def test_an_adapter_that_is_no_number_is_not_merged(base_model: Path, pod: Any) 
     ("changes", "code", "words"),
     [
         ({"lora": {"modulesToSave": ["q_proj"]}}, 78, "spec.lora.modulesToSave: the base model has no layer 'q_proj'"),
-        ({"lora": {"modulesToSave": ["head"]}}, 78, "it has embed_tokens, input_layernorm, lm_head, norm, post"),
+        ({"lora": {"modulesToSave": ["head"]}}, 78, "choose from embed_tokens, input_layernorm, lm_head, norm, post"),
         (
             {"method": "QLoRA", "placement": {"resources": {"memory": "0Mi"}}},
             78,
@@ -185,7 +185,7 @@ def test_the_embedding_of_a_tied_base_is_not_trained_whole(pod: Any, stage: Stag
     pod.config["spec"] |= {"lora": {"modulesToSave": ["embed_tokens"]}}
     pod.config["spec"]["output"]["merge"] = True
     assert stage("prepare") == ExitCode.INVALID_CONFIG
-    assert "has no layer 'embed_tokens' that is not adapted; it has input_layernorm" in pod.report().message
+    assert "has no layer 'embed_tokens' that is not adapted; choose from input_layernorm" in pod.report().message
 
 
 def test_model_and_adapter_are_published_together(merged: Any, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ async def test_base_and_merged_model_answer_in_engines_of_their_own(
     alone = (await run(trained, urls)).evaluate
     trained.config["spec"]["output"]["merge"] = True
     engine.requests.clear()
-    report = await baseline.answer(context(trained, urls))
+    report = await baseline.answer_suites(context(trained, urls))
     assert (report.stage, report.message) == (RunStage.BASELINE, "6 answers of the base")
     assert {body["model"] for body in engine.requests} == {ENGINE_MODEL}
     assert [line["arm"] for line in read_jsonl(trained.paths.baseline_answers)] == ["Base"] * 3 + ["BaseWithPolicy"] * 3
@@ -229,7 +229,7 @@ async def test_base_and_merged_model_answer_in_engines_of_their_own(
 async def answered(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> Any:
     """A merged run up to `baseline`, and the engine of the merged model."""
     trained.config["spec"]["output"]["merge"] = True
-    await baseline.answer(context(trained, urls))
+    await baseline.answer_suites(context(trained, urls))
     engine.merge(trained.paths.adapter)
     return trained
 
@@ -245,5 +245,5 @@ async def test_an_engine_that_serves_the_base_instead_is_found_out(
 async def test_answers_to_other_questions_are_not_taken(answered: Any, urls: tuple[str, str]) -> None:
     lines = answered.paths.baseline_answers.read_text().splitlines(keepends=True)
     answered.paths.baseline_answers.write_text("".join(lines[1:]))
-    with pytest.raises(StageError, match=r"baseline.jsonl does not answer the suites of this run"):
+    with pytest.raises(StageError, match=r"baseline.jsonl does not match the suites of this run"):
         await run(answered, urls)

@@ -193,7 +193,7 @@ def test_a_live_adapter_of_another_base_is_refused(base_model: Path, live: Path,
         if damage == "strange":
             tensors[name.replace("layers.0", "layers.9")] = moved
     save_file(tensors, file)
-    with pytest.raises(InvalidConfigError, match=r"was made for another base than `spec\.baseModel`"):
+    with pytest.raises(InvalidConfigError, match=r"was trained on another base than `spec\.baseModel`"):
         models.build(run_config(start="Live"), base_model, live)
 
 

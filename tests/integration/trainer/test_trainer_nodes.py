@@ -177,7 +177,7 @@ def test_a_lost_pod_and_a_stop_change_nothing(
         assert two.end() == [ExitCode.SAVED_AND_STOPPED] * 2
         saved = [two.report(index).message for index in range(2)]
         assert saved[0] == saved[1]
-        assert saved[0].startswith("asked to stop; saved at step ")
+        assert saved[0].startswith("stopped on request; saved at step ")
         assert two.report(0).resumed_from_step == lost_at > 0
 
         two.finish()
@@ -208,4 +208,4 @@ def test_a_pod_with_two_processes_stops_them_both(prepared: Pod, run: Any, tmp_p
     first.send_signal(signal.SIGTERM)
     _, log = first.communicate(timeout=DEADLINE_SECONDS)
     assert first.returncode == ExitCode.SAVED_AND_STOPPED, log
-    assert one.report(0).message.startswith("asked to stop; saved at step ")
+    assert one.report(0).message.startswith("stopped on request; saved at step ")

@@ -236,8 +236,8 @@ def test_code_beside_the_weights_is_not_copied(pod: Any, stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("lora", "message"),
     [
-        ({"rank": 64}, "spec.lora.rank: 64 is more than the engine serves; at most 16"),
-        ({"rank": 4, "targetModules": ["c_attn"]}, "no linear layer 'c_attn' to adapt; it has down_proj"),
+        ({"rank": 64}, "spec.lora.rank: 64 is more than the engine of this profile serves; choose at most 16"),
+        ({"rank": 4, "targetModules": ["c_attn"]}, "no linear layer 'c_attn' to adapt; choose from down_proj"),
         ({"rank": 4, "targetModules": ["embed_tokens"]}, "no linear layer 'embed_tokens'"),
     ],
 )

@@ -78,7 +78,7 @@ def test_sigterm_saves_and_the_next_pod_goes_on(pod: Pod, training: Training) ->
     training.until_saved(pod, 10)
     process.terminate()
     training.ends(pod, ExitCode.SAVED_AND_STOPPED)
-    saved = int(pod.report().message.removeprefix("asked to stop; saved at step "))
+    saved = int(pod.report().message.removeprefix("stopped on request; saved at step "))
     assert 10 <= saved < 72
 
     training.finish(pod)

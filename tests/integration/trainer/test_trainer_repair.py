@@ -15,9 +15,9 @@ from loraform_demo.corpus import dataset_rows
 from loraform_gateway.verifying import judge as served
 from loraform_trainer.__main__ import load_config
 from loraform_trainer.evaluate import arms, reflexion
-from loraform_trainer.evaluate.arms import Arm, Scored
-from loraform_trainer.evaluate.engine import Generated
-from loraform_trainer.evaluate.judging import Judge
+from loraform_trainer.evaluate.answer_verifier import AnswerVerifier
+from loraform_trainer.evaluate.arms import Arm, ScoredAnswer
+from loraform_trainer.evaluate.engine import GeneratedAnswer
 from loraform_trainer.prepare import verifier_client
 from loraform_trainer.prepare.dataset.repair.make_rows import RepairRows, make_repair_rows
 from loraform_trainer.prepare.dataset.rows import TrainingRow
@@ -164,17 +164,17 @@ async def _asked_in_evaluation(
     context: Context, verify: VerifierClient, rows: Sequence[TrainingRow]
 ) -> dict[str, tuple[str, str]]:
     """Return instruction and input with which stage evaluate asks for a repair of each row's broken program."""
-    judge = Judge(context, verify)
+    judge = AnswerVerifier(context, verify)
     asked: dict[str, tuple[str, str]] = {}
     stages = (Stage.PARSE, Stage.VALIDATE, *((Stage.POLICY,) if context.config.policy else ()))
 
-    async def generate(arm: Arm, instruction: str, given: str, sample: int) -> Generated:
+    async def generate(arm: Arm, instruction: str, given: str, sample: int) -> GeneratedAnswer:
         row = next(row for row in rows if row.instruction == instruction and row.input == given)
         asked[row.id] = (instruction, given)
-        return Generated("", truncated=True)
+        return GeneratedAnswer("", truncated=True)
 
     arm = Arm(ArmName.CANDIDATE, "adapter")
-    questions = [arms.Row(row.id, "s", row.instruction, "", None, stages) for row in rows]
-    first = [Scored(arm, question, shown(row)) for question, row in zip(questions, rows, strict=True)]
-    await reflexion.Measurement(generate, judge, 1, lambda _: None).run(first)
+    questions = [arms.EvaluationRow(row.id, "s", row.instruction, "", None, stages) for row in rows]
+    first = [ScoredAnswer(arm, question, shown(row)) for question, row in zip(questions, rows, strict=True)]
+    await reflexion.ReflexionRun(generate, judge, 1, lambda _: None).measure(first)
     return asked

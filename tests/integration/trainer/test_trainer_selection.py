@@ -71,7 +71,7 @@ async def test_the_checkpoint_with_most_rows_passed_becomes_the_adapter(
     assert [(s.step, s.rows, s.passed) for s in report.evaluate.selection] == [(4, 4, 1), (8, 4, 3), (12, 4, 2)]
     assert files(trained.paths.adapter) == files(folder(trained, 8))
     assert PARITY_FILE in files(trained.paths.adapter)
-    assert report.message.endswith("; checkpoint 8 chosen of 3")
+    assert report.message.endswith("; checkpoint 8 chosen from 3")
     rows = [json.loads(line) for line in trained.paths.evaluation_rows.read_text().splitlines()]
     digests = {row["adapterDigest"] for row in rows if row["arm"] == "Candidate"}
     assert digests == {adapter_folder_digest(folder(trained, 8))}
@@ -131,11 +131,11 @@ async def test_an_evaluation_killed_before_the_swap_comes_to_the_same_choice(
 ) -> None:
     leave(trained, {4: 3, 8: 2})
 
-    def killed(paths: Paths, chosen: selection.Checkpoint) -> None:
+    def killed(paths: Paths, chosen: selection.CandidateCheckpoint) -> None:
         raise KilledError
 
     with monkeypatch.context() as patched:
-        patched.setattr(selection, "settle", killed)
+        patched.setattr(selection, "install", killed)
         with pytest.raises(KilledError):
             await run(trained, urls)
     assert adapter_folder_digest(trained.paths.adapter) == adapter_folder_digest(folder(trained, 8))
@@ -179,7 +179,7 @@ async def test_with_one_candidate_nothing_is_chosen(trained: Pod, engine: FakeEn
     assert (report.evaluate.selection, files(trained.paths.adapter)) == ([], before)
     assert not trained.paths.selection.exists()
     assert report.message == (
-        "of 3 rows passed raw: Base 0, BaseWithPolicy 0, Candidate 3; +100.0 points to Base"
+        "passed raw, of 3 rows: Base 0, BaseWithPolicy 0, Candidate 3; candidate +100.0 points against Base"
         " (+5.2 to +100.0, each bound one-sided 95 %)"
     )
 

@@ -1,4 +1,4 @@
-"""Each process computes its share of a step, and all know what the whole step holds."""
+"""Each process' part of a step, and the totals of the step."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ import pyarrow as pa
 import pytest
 
 from loraform_api.training import TrainingSpec
-from loraform_trainer.runtime.group import RankGroup
-from loraform_trainer.train.estimate.flops import Work
-from loraform_trainer.train.steps import Plan, Steps, packs_of, spread
-from loraform_trainer.train.token_rows import Rows
+from loraform_trainer.runtime.group import TrainingGroup
+from loraform_trainer.train.steps import Steps, TrainingPlan, packs_of, spread
+from loraform_trainer.train.token_rows import TokenRows
 
 
-class Member(RankGroup):
+class Member(TrainingGroup):
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
 
 
-def rows(count: int) -> Rows:
+def rows(count: int) -> TokenRows:
     """Row i is i + 1 times its own number, half of it response."""
     lists = pa.list_(pa.int32())
     chance = np.random.default_rng(1)
     lengths = chance.integers(1, 12, count).tolist()
-    return Rows(
+    return TokenRows(
         pa.table(
             {
                 "id": [str(i) for i in range(count)],
@@ -41,14 +40,14 @@ TRAINING = TrainingSpec(epochs=2, batch_size=5, max_sequence_length=64)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_all_processes_together_see_each_row_once_an_epoch(size: int) -> None:
+def test_each_row_is_seen_once_per_epoch_over_all_processes(size: int) -> None:
     table = rows(43)
-    plan = Plan.of(table, TRAINING, size)
-    assert plan.packs_a_step % size == 0
+    plan = TrainingPlan.of(table, TRAINING, size)
+    assert plan.packs_per_step % size == 0
     members = [Steps(table, plan, Member(rank, size)) for rank in range(size)]
     for epoch in range(2):
         seen: Counter[int] = Counter()
-        for number in range(epoch * plan.steps_an_epoch, (epoch + 1) * plan.steps_an_epoch):
+        for number in range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch):
             shares = [member[number] for member in members]
             assert len({(s.labels, s.tokens, s.squares, len(s.packs)) for s in shares}) == 1
             packs = [pack for share in shares for pack in share.packs]
@@ -60,42 +59,42 @@ def test_all_processes_together_see_each_row_once_an_epoch(size: int) -> None:
         assert seen == Counter({i: int(n) for i, n in enumerate(table.lengths)})
 
 
-def test_epochs_differ_and_a_step_is_the_same_whenever_it_is_asked_for() -> None:
+def test_epochs_differ_and_a_step_is_reproducible() -> None:
     table = rows(43)
-    plan = Plan.of(table, TRAINING)
+    plan = TrainingPlan.of(table, TRAINING)
     steps = Steps(table, plan, Member(0, 1))
     first = [steps[i].packs[0].input_ids.tolist() for i in range(len(steps))]
-    assert first[: plan.steps_an_epoch] != first[plan.steps_an_epoch :]
+    assert first[: plan.steps_per_epoch] != first[plan.steps_per_epoch :]
     again = Steps(table, plan, Member(0, 1))
-    assert again[plan.steps_an_epoch + 1].packs[0].input_ids.tolist() == first[plan.steps_an_epoch + 1]
+    assert again[plan.steps_per_epoch + 1].packs[0].input_ids.tolist() == first[plan.steps_per_epoch + 1]
 
 
-def test_a_step_can_be_made_by_a_loaders_own_process() -> None:
+def test_steps_load_in_a_worker_process() -> None:
     table = rows(43)
-    step = Steps(table, Plan.of(table, TRAINING), Member(0, 1))[0]
+    step = Steps(table, TrainingPlan.of(table, TRAINING), Member(0, 1))[0]
     again = pickle.loads(pickle.dumps(step))
     assert again.packs[0].input_ids.tolist() == step.packs[0].input_ids.tolist()
     assert (again.labels, again.tokens) == (step.labels, step.tokens)
 
 
-def test_tokens_learnt_are_counted_to_the_step() -> None:
+def test_label_tokens_are_counted_up_to_a_step() -> None:
     table = rows(43)
-    steps = Steps(table, Plan.of(table, TRAINING), Member(0, 1))
+    steps = Steps(table, TrainingPlan.of(table, TRAINING), Member(0, 1))
     for count in range(len(steps) + 1):
-        assert steps.learnt(count) == sum(steps[i].labels for i in range(count))
+        assert steps.label_tokens(count) == sum(steps[i].labels for i in range(count))
 
 
-def test_the_plan_is_said_in_one_line() -> None:
+def test_the_plan_is_described_in_one_line() -> None:
     table = rows(43)
-    plan = Plan.of(table, TRAINING)
+    plan = TrainingPlan.of(table, TRAINING)
     assert plan.describe(43) == (
         f"43 rows fill {plan.packing.packs} packs of {plan.packing.capacity} tokens to {plan.packing.fill:.2%};"
-        f" a step takes {plan.packs_a_step}, that is {43 / plan.steps_an_epoch:.1f} rows on average;"
-        f" {plan.steps_an_epoch} steps an epoch, {2 * plan.steps_an_epoch} in all"
+        f" a step takes {plan.packs_per_step}, that is {43 / plan.steps_per_epoch:.1f} rows on average;"
+        f" {plan.steps_per_epoch} steps an epoch, {2 * plan.steps_per_epoch} in all"
     )
 
 
-def test_rows_for_a_loss_alone_are_packed_whole() -> None:
+def test_validation_rows_are_packed_without_cuts() -> None:
     table = rows(10)
     packs = packs_of(table, spread(10, 4), 20)
     assert sorted({i for pack in packs for i in pack.input_ids[0].tolist()}) == [0, 2, 5, 7]
@@ -106,7 +105,7 @@ def test_rows_for_a_loss_alone_are_packed_whole() -> None:
 
 def test_rows_are_read_across_record_batches() -> None:
     table = rows(7)
-    one = Rows(pa.concat_tables([_table(table, range(3)), _table(table, range(0)), _table(table, range(3, 7))]))
+    one = TokenRows(pa.concat_tables([_table(table, range(3)), _table(table, range(0)), _table(table, range(3, 7))]))
     assert [row.prompt_ids for row in one] == [row.prompt_ids for row in table]
     assert one[6].id == "6"
     assert one.lengths.tolist() == table.lengths.tolist()
@@ -114,7 +113,7 @@ def test_rows_are_read_across_record_batches() -> None:
         one[7]
 
 
-def _table(table: Rows, numbers: range) -> pa.Table:
+def _table(table: TokenRows, numbers: range) -> pa.Table:
     chosen = [table[i] for i in numbers]
     lists = pa.list_(pa.int32())
     return pa.table(
@@ -124,8 +123,3 @@ def _table(table: Rows, numbers: range) -> pa.Table:
             "response_ids": pa.array([row.response_ids for row in chosen], lists),
         }
     )
-
-
-def test_work_is_four_operations_for_a_frozen_weight_and_six_for_an_adapters() -> None:
-    work = Work(base=100, adapter=10, head=50, attention=8)
-    assert work.of_step(tokens=7, labels=3, squares=25) == 7 * 460 + 3 * 200 + 6 * 25 * 8

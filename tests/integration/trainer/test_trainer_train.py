@@ -26,7 +26,7 @@ from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.files import sha256_file
 from loraform_trainer.train import adapter_files, checkpoints, parity, token_rows
 from loraform_trainer.train import stage as train_stage
-from loraform_trainer.train.callbacks import StopWhenAsked
+from loraform_trainer.train.callbacks import StopOnRequest
 from loraform_trainer.train.model import build
 from loraform_trainer.train.steps import spread
 from loraform_trainer.train.trainer import LoRATrainer
@@ -84,7 +84,7 @@ def train_until(pod: Any, step: int, monkeypatch: pytest.MonkeyPatch) -> int:
                 stop.set()
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_stage, "StopWhenAsked", lambda *given: _Both(SigtermDuringStep(), StopWhenAsked(*given)))
+        patch.setattr(train_stage, "StopOnRequest", lambda *given: _Both(SigtermDuringStep(), StopOnRequest(*given)))
         return int(execute(pod, stop).exit_code)
 
 
@@ -163,7 +163,7 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     resumed_at = 0
     for step in (3, 9, 15):
         assert train_until(prepared, step, monkeypatch) == ExitCode.SAVED_AND_STOPPED
-        assert prepared.report().message == f"asked to stop; saved at step {step}"
+        assert prepared.report().message == f"stopped on request; saved at step {step}"
         assert prepared.report().resumed_from_step == resumed_at
         resumed_at = step
     assert stage("train") == 0
@@ -218,7 +218,7 @@ def test_a_changed_base_is_noticed(prepared: Any, stage: Stage, monkeypatch: pyt
             frozen = next(p for p in model.parameters() if not p.requires_grad)
             frozen.data.view(-1)[0] += 1
 
-    monkeypatch.setattr(train_stage, "StopWhenAsked", lambda *given: Vandal())
+    monkeypatch.setattr(train_stage, "StopOnRequest", lambda *given: Vandal())
     assert stage("train") == ExitCode.TRAINER_ERROR
     assert "the frozen base changed" in prepared.report().message
 
@@ -295,7 +295,7 @@ def test_training_ends_when_the_validation_loss_no_longer_falls(
     report = prepared.report()
     assert (report.train.steps, report.train.stopped_early) == (16, True)
     assert "16 steps" in report.message
-    assert "stopped early, step 8 taken" in report.message
+    assert "stopped early, step 8 chosen" in report.message
     taken = (prepared.paths.checkpoints / "checkpoint-8" / "adapter_model.safetensors").read_bytes()
     assert weights(prepared) == taken
 

@@ -11,8 +11,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from loraform_trainer.train.layers import attention
-from loraform_trainer.train.layers.lora import fuse
-from loraform_trainer.train.token_rows import Rows
+from loraform_trainer.train.layers.lora import fuse_lora_layers
+from loraform_trainer.train.token_rows import TokenRows
 
 VOCABULARY, END = 331, 1
 SHAPE = {
@@ -41,14 +41,14 @@ def adapted(base: Any, implementation: str = attention.NAME) -> Any:
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
     if implementation == attention.NAME:
-        assert fuse(model) == 2 * 7
+        assert fuse_lora_layers(model) == 2 * 7
     return model
 
 
-def rows_of(documents: list[tuple[list[int], list[int]]]) -> Rows:
+def rows_of(documents: list[tuple[list[int], list[int]]]) -> TokenRows:
     """Return rows of prompts and responses."""
     lists = pa.list_(pa.int32())
-    return Rows(
+    return TokenRows(
         pa.table(
             {
                 "id": [str(i) for i in range(len(documents))],
@@ -59,7 +59,7 @@ def rows_of(documents: list[tuple[list[int], list[int]]]) -> Rows:
     )
 
 
-def random_rows(count: int, seed: int = 0) -> Rows:
+def random_rows(count: int, seed: int = 0) -> TokenRows:
     """Return rows of 12 to 90 tokens, each response with its end of text."""
     chance = np.random.default_rng(seed)
 

@@ -1,1 +1,1 @@
-"""Stages `evaluate` and `baseline`: answers to held-out prompts, judged and compared."""
+"""Stages `evaluate` and `baseline`: generate answers to held-out prompts, verify them, and compare the arms."""

@@ -1,6 +1,6 @@
-"""Where each arm is strong and weak: rates by stage, by difficulty and by what was asked. Pure.
+"""Pass rates of each arm by stage, difficulty, suite and resource type. Pure.
 
-Every row of a group is in its denominator, whatever became of the answer.
+Every row of a group counts in its denominator, truncated and inconclusive answers included.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from functools import partial
 from loraform_api.evaluation import Group, Rate, StageFigures
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.statistics import clustered
-from loraform_trainer.evaluate.arms import ALL, Row, Scored, stages_of
+from loraform_trainer.evaluate.arms import ALL, EvaluationRow, ScoredAnswer, stages_of
 
-ByArm = Mapping[ArmName, Sequence[Scored]]
-"""Greedy answers; every arm answered the same rows in the same order."""
+ByArm = Mapping[ArmName, Sequence[ScoredAnswer]]
+"""Greedy answers by arm; every arm has the same rows in the same order."""
 
 MAX_GROUPS = 30
-"""Groups listed, those with most rows; more would bury the page."""
-UNSAID = "not said"
-"""The group of rows that do not say."""
+"""Maximum number of groups in a breakdown, those with most rows first."""
+UNSPECIFIED = "not said"
+"""Group name of rows without the attribute."""
 
 
-def rate(answers: Sequence[Scored], passed: Callable[[Scored], bool]) -> Rate:
-    """Return the share of answers that passed."""
+def rate(answers: Sequence[ScoredAnswer], passed: Callable[[ScoredAnswer], bool]) -> Rate:
+    """Return the share of answers for which `passed` is true, with its interval over clusters."""
     clusters: dict[str, list[bool]] = defaultdict(list)
     for scored in answers:
         clusters[scored.row.cluster_key].append(passed(scored))
@@ -33,49 +33,49 @@ def rate(answers: Sequence[Scored], passed: Callable[[Scored], bool]) -> Rate:
     return Rate(passed=count, rows=rows, rate=count / rows if rows else 0.0, low=low, high=high)
 
 
-def by_stage(answers: Sequence[Scored]) -> list[StageFigures]:
-    """Return the rates of each stage over the rows whose suite asks for it, then those of all rows and stages."""
-    found = []
+def by_stage(answers: Sequence[ScoredAnswer]) -> list[StageFigures]:
+    """Return the rates of each stage over the rows that have it, then those of all stages over all rows."""
+    figures = []
     for stage in stages_of(answers):
-        asked = [s for s in answers if stage in s.row.stages]
+        with_stage = [s for s in answers if stage in s.row.stages]
         raw, served = (
-            rate(asked, partial(Scored.passed_stage, stage=stage, served=served)) for served in (False, True)
+            rate(with_stage, partial(ScoredAnswer.passed_stage, stage=stage, served=served)) for served in (False, True)
         )
-        found.append(StageFigures(stage=stage, raw=raw, served=served))
+        figures.append(StageFigures(stage=stage, raw=raw, served=served))
     raw, served = rate(answers, lambda s: s.passed), rate(answers, lambda s: s.passed_served)
-    return [*found, StageFigures(stage=ALL, raw=raw, served=served)]
+    return [*figures, StageFigures(stage=ALL, raw=raw, served=served)]
 
 
 def by_difficulty(by_arm: ByArm) -> list[Group]:
-    """Return the groups, easiest first where difficulties are numbers; empty where no row tells one."""
-    groups, _ = _groups(by_arm, lambda row: (row.difficulty or UNSAID,))
+    """Return the groups by difficulty, numbers in ascending order; empty if no row has a difficulty."""
+    groups, _ = _groups(by_arm, lambda row: (row.difficulty or UNSPECIFIED,))
     return sorted(groups, key=lambda group: _numbers_first(group.name))
 
 
 def by_suite(by_arm: ByArm) -> list[Group]:
-    """Return the groups with most rows first."""
+    """Return the groups by suite, those with most rows first."""
     groups, _ = _groups(by_arm, lambda row: (row.suite,))
     return groups
 
 
 def by_type(by_arm: ByArm) -> tuple[list[Group], int]:
-    """Return the groups with most rows first, and how many types were left out."""
-    return _groups(by_arm, lambda row: row.types or (UNSAID,))
+    """Return the groups by resource type, those with most rows first, and the number of types left out."""
+    return _groups(by_arm, lambda row: row.types or (UNSPECIFIED,))
 
 
-def _groups(by_arm: ByArm, names: Callable[[Row], Sequence[str]]) -> tuple[list[Group], int]:
+def _groups(by_arm: ByArm, names: Callable[[EvaluationRow], Sequence[str]]) -> tuple[list[Group], int]:
     rows = [scored.row for scored in next(iter(by_arm.values()))]
     sizes = Counter(name for row in rows for name in dict.fromkeys(names(row)))
-    if not sizes.keys() - {UNSAID}:
+    if not sizes.keys() - {UNSPECIFIED}:
         return [], 0
-    order = sorted(sizes, key=lambda name: (name == UNSAID, -sizes[name], name))
-    sorted_out: dict[ArmName, dict[str, list[Scored]]] = {arm: defaultdict(list) for arm in by_arm}
+    order = sorted(sizes, key=lambda name: (name == UNSPECIFIED, -sizes[name], name))
+    members: dict[ArmName, dict[str, list[ScoredAnswer]]] = {arm: defaultdict(list) for arm in by_arm}
     for arm, answers in by_arm.items():
         for scored in answers:
             for name in dict.fromkeys(names(scored.row)):
-                sorted_out[arm][name].append(scored)
+                members[arm][name].append(scored)
     groups = [
-        Group(name=name, rates={arm: rate(groups_[name], lambda s: s.passed) for arm, groups_ in sorted_out.items()})
+        Group(name=name, rates={arm: rate(by_name[name], lambda s: s.passed) for arm, by_name in members.items()})
         for name in order[:MAX_GROUPS]
     ]
     return groups, len(order) - len(groups)

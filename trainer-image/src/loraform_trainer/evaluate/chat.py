@@ -1,7 +1,7 @@
-"""The base model's own chat template, for the arm that says what the base can do without training.
+"""Prompts in the base model's own chat template, for the arm of the base with the policy in its prompt.
 
-The template is rendered once, around a mark, and user text takes the mark's place: it never meets the template. Where
-it spells a special token it is tokenised apart from the template's text, so that it stays text.
+The template is rendered once around a placeholder, which user text replaces afterwards: user text is never rendered. If
+it spells a special token, it is tokenised separately, as plain text.
 """
 
 from __future__ import annotations
@@ -21,34 +21,36 @@ from loraform_trainer.runtime.model_files import CHAT_TEMPLATE, TOKENIZER_CONFIG
 
 log = logging.getLogger(__name__)
 
-MARK = "LORAFORM-USER-TEXT-3f8a"
-CHILD_SECONDS = 120
-MOST_CHARACTERS = 100_000
-"""Longest frame around the user's text."""
-ASK = "Answer with the Terraform program alone."
+PLACEHOLDER = "LORAFORM-USER-TEXT-3f8a"
+RENDER_TIMEOUT_SECONDS = 120
+MAX_CHARACTERS = 100_000
+"""Maximum length of a rendered prompt with the placeholder."""
+ANSWER_FORMAT = "Answer with the Terraform program alone."
 _FENCE = re.compile(r"^[ \t]*```[\w-]*[ \t]*\n(?P<body>.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 
 
 class UnusableTemplateError(ValueError):
-    """A chat template that does not render, or not to a prompt with the user's text in it."""
+    """A chat template that does not render, or renders to a prompt without the user's text."""
 
 
 @dataclass(frozen=True)
 class Chat:
-    """The frame that a base model's template puts around one user message."""
+    """A base model's chat template, rendered for one user message."""
 
     tokenizer: Tokenizer
-    """Recognises special tokens."""
+    """Encodes special tokens as such."""
     plain: Tokenizer
-    """Takes them for text."""
+    """Encodes special tokens as plain text."""
     before: str
+    """The template's text before the user's message."""
     after: str
+    """The template's text after the user's message."""
     stops: tuple[int, ...]
-    """Tokens at which the model ends an answer."""
+    """Token ids that end an answer."""
 
     def prompt(self, instruction: str, input_text: str) -> list[int]:
         """Return the token ids of a prompt."""
-        parts = [instruction.strip(), *([input_text.strip()] if input_text.strip() else []), ASK]
+        parts = [instruction.strip(), *([input_text.strip()] if input_text.strip() else []), ANSWER_FORMAT]
         text = "\n\n".join(parts)
         if not any(token.content in text for token in self.tokenizer.get_added_tokens_decoder().values()):
             return _ids(self.tokenizer, self.before + text + self.after)
@@ -65,15 +67,15 @@ def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def program_in(answer: str) -> str:
-    """Return the program in a chat model's answer: its longest fenced block, else the text itself."""
+    """Return the longest fenced block of a chat model's answer, or the whole answer if it has none."""
     blocks = [match["body"] for match in _FENCE.finditer(answer)]
     return max(blocks, key=len, default=answer)
 
 
 def read(base: Path, plain: Tokenizer) -> Chat | None:
-    """Return the chat of a base model's folder; None, with a warning, where its template is absent or does not work.
+    """Return the chat template of a base model's folder; None if it has none, or (with a warning) an unusable one.
 
-    `plain` is the tokenizer that takes special tokens for text.
+    `plain` is the tokenizer that encodes special tokens as plain text.
     """
     config = _json(base / TOKENIZER_CONFIG)
     template = _template(base, config)
@@ -81,41 +83,46 @@ def read(base: Path, plain: Tokenizer) -> Chat | None:
         return None
     variables = {name: _token(value) for name, value in config.items() if name.endswith("_token")}
     try:
-        before, after = _frame({"template": template, "variables": variables, "text": MARK})
+        before, after = _render({"template": template, "variables": variables, "text": PLACEHOLDER})
     except UnusableTemplateError as error:
-        log.warning("the base's chat template cannot be used, so the base is asked as the candidate is: %s", error)
+        log.warning("the base's chat template is unusable; the base gets the candidate's prompt: %s", error)
         return None
     tokenizer = Tokenizer.from_str(plain.to_str())
     tokenizer.encode_special_tokens = False
     return Chat(tokenizer, plain, before, after, _stops(base))
 
 
-def _frame(asked: dict[str, Any]) -> tuple[str, str]:
-    """Return what a template puts before and after the text; raises UnusableTemplateError."""
+def _render(request: dict[str, Any]) -> tuple[str, str]:
+    """Return a template's text before and after the placeholder; raises UnusableTemplateError."""
     command = [sys.executable, "-m", "loraform_trainer.evaluate.chat_child"]
     try:
         done = subprocess.run(
-            command, input=json.dumps(asked), capture_output=True, text=True, check=False, timeout=CHILD_SECONDS
+            command,
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=RENDER_TIMEOUT_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
-        raise UnusableTemplateError(f"it was not rendered within {CHILD_SECONDS} s") from error
+        raise UnusableTemplateError(f"it was not rendered within {RENDER_TIMEOUT_SECONDS} s") from error
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
         raise UnusableTemplateError(last[0][:300])
-    before, mark, after = done.stdout.partition(MARK)
-    if not mark or MARK in after or len(done.stdout) > MOST_CHARACTERS:
-        raise UnusableTemplateError("the user's text does not stand in the prompt, once and as it is")
+    before, placeholder, after = done.stdout.partition(PLACEHOLDER)
+    if not placeholder or PLACEHOLDER in after or len(done.stdout) > MAX_CHARACTERS:
+        raise UnusableTemplateError("the rendered prompt does not contain the user's text exactly once and unchanged")
     return before, after
 
 
 def _template(base: Path, config: dict[str, Any]) -> str | None:
     if (base / CHAT_TEMPLATE).is_file():
         return (base / CHAT_TEMPLATE).read_text(encoding="utf-8")
-    found = config.get("chat_template")
-    if isinstance(found, list):  # several, by name
-        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) else None
+    template = config.get("chat_template")
+    if isinstance(template, list):  # several templates by name
+        by_name = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        template = by_name.get("default")
+    return template if isinstance(template, str) else None
 
 
 def _token(value: Any) -> str | None:
@@ -124,13 +131,13 @@ def _token(value: Any) -> str | None:
 
 
 def _stops(base: Path) -> tuple[int, ...]:
-    """Return the ends of text of a base: instruct models name their end of turn in generation_config.json."""
-    found: dict[int, None] = {}
+    """Return the end-of-text ids of a base; instruct models have their end of turn in generation_config.json."""
+    stops: dict[int, None] = {}
     for name in ("config.json", "generation_config.json"):
         value = _json(base / name).get("eos_token_id")
         ids = value if isinstance(value, list) else [value]
-        found |= {one: None for one in ids if isinstance(one, int)}
-    return tuple(found)
+        stops |= {token: None for token in ids if isinstance(token, int)}
+    return tuple(stops)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The vLLM sidecar as evaluation uses it: token ids in, text or log-probabilities out."""
+"""Client of the vLLM sidecar: sends token ids, receives text or log-probabilities."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from loraform_trainer.runtime.errors import AdapterNotServableError, StageError,
 POLL_SECONDS = 1.0
 TRIES = 3
 CONNECTIONS = 64
-"""At a time, to one engine; who asks keeps fewer questions open."""
+"""Connection limit; callers keep fewer requests in flight."""
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=900)
-SHORT = aiohttp.ClientTimeout(total=10)
-TROUBLE = (aiohttp.ClientError, OSError)
+HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=10)
+CONNECTION_ERRORS = (aiohttp.ClientError, OSError)
 T = TypeVar("T")
 
 
 class RefusedError(StageError):
-    """The engine understood the request and will not answer it."""
+    """The engine or verifier rejected the request (a status below 500)."""
 
 
-async def wait_until(healthy: Callable[[], Awaitable[bool]], what: str, seconds: float) -> None:
-    """Return once `healthy` answers True; raises TransientError after `seconds`."""
+async def wait_until(healthy: Callable[[], Awaitable[bool]], server: str, seconds: float) -> None:
+    """Return once `healthy` returns True; raises TransientError that names `server` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not await healthy():
         if time.monotonic() >= deadline:
-            raise TransientError(f"{what} was not ready after {seconds:.0f} s; look at its container's log")
+            raise TransientError(f"{server} was not ready after {seconds:.0f} s; see its container's log")
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any], what: str) -> Any:
-    """Return the JSON (or text) that `url` answers; tries again where that can help.
+async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any], server: str) -> Any:
+    """Post `body` and return the response's JSON or text; retries connection errors and statuses of 500 and above.
 
-    Raises RefusedError when the request is at fault, TransientError otherwise.
+    Raises RefusedError for other statuses, TransientError after the last attempt.
     """
     last = ""
     for attempt in range(TRIES):
@@ -49,37 +49,39 @@ async def post(session: aiohttp.ClientSession, url: str, body: dict[str, Any], w
             async with session.post(url, json=body) as reply:
                 if reply.status == 200:
                     return await (reply.json() if reply.content_type == "application/json" else reply.text())
-                last = f"{what} answered {reply.status}: {(await reply.text())[:300]}"
+                last = f"{server} answered {reply.status}: {(await reply.text())[:300]}"
                 if reply.status < 500:
                     raise RefusedError(last)
-        except TROUBLE as error:
-            last = f"{what} did not answer: {type(error).__name__}"
+        except CONNECTION_ERRORS as error:
+            last = f"{server} did not respond: {type(error).__name__}"
         await asyncio.sleep(attempt * POLL_SECONDS)
     raise TransientError(last)
 
 
-async def together(questions: Iterable[Coroutine[None, None, T]]) -> list[T]:
-    """Return all results in order; the first failure stops the others and is raised as it is."""
+async def run_concurrently(coroutines: Iterable[Coroutine[None, None, T]]) -> list[T]:
+    """Return all results in order; the first failure cancels the others and is raised unchanged."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(question) for question in questions]
+            tasks = [group.create_task(coroutine) for coroutine in coroutines]
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
     return [task.result() for task in tasks]
 
 
 @dataclass(frozen=True)
-class Generated:
+class GeneratedAnswer:
+    """An answer of the engine."""
+
     text: str
     truncated: bool
-    """The answer has no end of its own: it reached the token limit."""
+    """True if the answer reached the token limit before an end of text."""
     tokens: int = 0
-    """Of prompt and answer together."""
+    """Tokens of prompt and answer together."""
 
 
 @asynccontextmanager
 async def connect(url: str, wait_seconds: float) -> AsyncIterator[Engine]:
-    """Yield the engine once it answers; raises TransientError when it does not within `wait_seconds`."""
+    """Yield the engine once it is ready; raises TransientError if it is not within `wait_seconds`."""
     async with aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
         engine = Engine(session, url)
         await wait_until(engine.healthy, "the engine", wait_seconds)
@@ -87,22 +89,22 @@ async def connect(url: str, wait_seconds: float) -> AsyncIterator[Engine]:
 
 
 class Engine:
-    """One engine with the base model and any number of loaded adapters."""
+    """Client of one engine, which serves the base model and any number of loaded adapters."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
         self._url = url.rstrip("/")
 
     async def healthy(self) -> bool:
-        """Say whether the engine answers requests."""
+        """Return True if the engine responds to its health check."""
         try:
-            async with self._session.get(f"{self._url}/health", timeout=SHORT) as reply:
+            async with self._session.get(f"{self._url}/health", timeout=HEALTH_TIMEOUT) as reply:
                 return reply.status == 200
-        except TROUBLE:
+        except CONNECTION_ERRORS:
             return False
 
     async def max_length(self) -> int:
-        """Return the longest sequence in tokens, prompt and answer together."""
+        """Return the maximum tokens of a sequence, prompt and answer together."""
         async with self._session.get(f"{self._url}/v1/models") as reply:
             models = (await reply.json())["data"]
         return int(models[0]["max_model_len"])
@@ -111,16 +113,14 @@ class Engine:
         """Load the adapter in `folder`; raises AdapterNotServableError with the engine's reason."""
         try:
             body = {"lora_name": name, "lora_path": str(folder)}
-            await post(
-                self._session, f"{self._url}/v1/load_lora_adapter", body, "the engine, asked to load the adapter,"
-            )
+            await post(self._session, f"{self._url}/v1/load_lora_adapter", body, "the engine, loading the adapter,")
         except RefusedError as error:
             raise AdapterNotServableError(error.message) from error
 
     async def parity(self, name: str, file: ParityFile) -> ParityResult:
-        """Compare what the engine serves as `name` with what the trainer measured."""
-        found = [await asyncio.gather(*map(self._logprob, requests(row, name))) for row in file.rows]
-        return compare(file, found)
+        """Compare the log-probabilities of the engine's model `name` with those that the trainer measured."""
+        logprobs = [await asyncio.gather(*map(self._logprob, requests(row, name))) for row in file.rows]
+        return compare(file, logprobs)
 
     async def _logprob(self, body: dict[str, Any]) -> float:
         answer = await post(self._session, f"{self._url}/v1/completions", body, "the engine")
@@ -138,10 +138,10 @@ class Engine:
         stops: Sequence[int],
         seed: int,
         temperature: float = 0.0,
-    ) -> Generated:
-        """Return an answer, which ends at a token of `stops`; the greedy one at temperature 0.
+    ) -> GeneratedAnswer:
+        """Return an answer that ends at a token of `stops`; at temperature 0 it is the greedy one.
 
-        Every sampling value is said: no default of the engine decides.
+        The request sets every sampling parameter, so that the engine's defaults have no effect.
         """
         body = {
             "model": name,
@@ -156,4 +156,4 @@ class Engine:
         answer = await post(self._session, f"{self._url}/v1/completions", body, "the engine")
         choice = answer["choices"][0]
         truncated = choice["finish_reason"] == "length"
-        return Generated(choice["text"], truncated, len(prompt) + int(answer["usage"]["completion_tokens"]))
+        return GeneratedAnswer(choice["text"], truncated, len(prompt) + int(answer["usage"]["completion_tokens"]))

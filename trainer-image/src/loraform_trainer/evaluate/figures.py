@@ -1,4 +1,4 @@
-"""From judged answers to `EvaluationReport`: every figure that the evaluation has. Pure."""
+"""Computes `EvaluationReport`, all figures of an evaluation, from scored answers. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loraform_api.finetunejob_status import ArmName, Paired, PassAtK
 from loraform_api.run import ArmResult, EvaluateResult, RunConfig
 from loraform_api.statistics import interval_in_words, lower_bound, smallest_visible_difference, upper_bound
 from loraform_trainer.evaluate import breakdown, passk
-from loraform_trainer.evaluate.arms import Row, Scored
+from loraform_trainer.evaluate.arms import EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.breakdown import ByArm
 from loraform_trainer.evaluate.html.markup import number_of
 from loraform_trainer.evaluate.passk import Prompt
@@ -20,7 +20,7 @@ MAX_IDS = 200
 def report(
     config: RunConfig, result: EvaluateResult, by_arm: ByArm, samples: ByArm, loss: Sequence[LossPoint]
 ) -> EvaluationReport:
-    """Return the report of a run; `samples` holds the drawn answers of the arms that drew some."""
+    """Return the report of a run; `samples` has the sampled answers of the arms that have some."""
     evaluation = config.spec.evaluation
     paired = pairing(result.paired, by_arm)
     arms = [_arm(arm, by_arm[arm.name], samples.get(arm.name, ())) for arm in result.arms]
@@ -48,7 +48,7 @@ def report(
     )
 
 
-def _arm(arm: ArmResult, answers: Sequence[Scored], samples: Sequence[Scored]) -> ArmFigures:
+def _arm(arm: ArmResult, answers: Sequence[ScoredAnswer], samples: Sequence[ScoredAnswer]) -> ArmFigures:
     return ArmFigures(
         name=arm.name,
         prompt_template=answers[0].arm.template,
@@ -63,7 +63,7 @@ def _arm(arm: ArmResult, answers: Sequence[Scored], samples: Sequence[Scored]) -
 
 
 def pairing(paired: Paired, by_arm: ByArm) -> PairedFigures:
-    """Return the paired table with its interval, and which rows were gained and lost."""
+    """Return the paired comparison with its interval, and the ids of gained and lost rows."""
     pairs, reference = paired.pairs, ArmName(paired.reference)
     return PairedFigures(
         reference=reference,
@@ -81,44 +81,44 @@ def pairing(paired: Paired, by_arm: ByArm) -> PairedFigures:
     )
 
 
-def gained(by_arm: ByArm, reference: ArmName) -> list[tuple[Scored, Scored]]:
-    """Return the answers of reference and candidate to each row that the candidate alone passed."""
+def gained(by_arm: ByArm, reference: ArmName) -> list[tuple[ScoredAnswer, ScoredAnswer]]:
+    """Return both answers, reference and candidate, to each row that only the candidate passed."""
     return [(r, c) for r, c in zip(by_arm[reference], by_arm[ArmName.CANDIDATE], strict=True) if c.passed > r.passed]
 
 
-def lost(by_arm: ByArm, reference: ArmName) -> list[tuple[Scored, Scored]]:
-    """Return the answers of reference and candidate to each row that the reference alone passed."""
+def lost(by_arm: ByArm, reference: ArmName) -> list[tuple[ScoredAnswer, ScoredAnswer]]:
+    """Return both answers, reference and candidate, to each row that only the reference passed."""
     return [(r, c) for r, c in zip(by_arm[reference], by_arm[ArmName.CANDIDATE], strict=True) if c.passed < r.passed]
 
 
 def is_live(arms: Sequence[ArmFigures]) -> bool:
-    """Say whether the candidate is the very adapter that is live: then no difference means anything."""
+    """Return True if the candidate is the live adapter, so that any difference is noise."""
     digests = {arm.name: arm.adapter_digest for arm in arms}
     return digests.get(ArmName.LIVE) == digests[ArmName.CANDIDATE]
 
 
 def verdict(paired: PairedFigures, arms: Sequence[ArmFigures]) -> str:
-    """Say in one line what the comparison shows."""
+    """Return the result of the comparison in one line."""
     reference = paired.reference.value.lower()
     rows = paired.both_passed + paired.gained + paired.lost + paired.neither_passed
     if is_live(arms):
-        found = "The candidate is the very adapter that is live"
+        result = "The candidate is the live adapter itself"
     elif paired.low > 0:
-        found = f"The candidate is better than {reference}"
+        result = f"The candidate is better than {reference}"
     elif paired.high < 0:
-        found = f"The candidate is worse than {reference}"
+        result = f"The candidate is worse than {reference}"
     else:
-        found = f"The candidate is not shown to differ from {reference}"
+        result = f"No difference between candidate and {reference} is shown"
     interval = interval_in_words(paired.low, paired.high)
     return (
-        f"{found}: {paired.difference * 100:+.1f} points ({interval}) on {number_of(rows, 'row')}, "
+        f"{result}: {paired.difference * 100:+.1f} points ({interval}) on {number_of(rows, 'row')}, "
         f"{paired.gained} gained and {paired.lost} lost."
     )
 
 
-def prompts(samples: Sequence[Scored]) -> list[Prompt]:
-    """Return one prompt for each row of the drawn answers, in the order of their first."""
-    rows: dict[str, Row] = {}
+def prompts(samples: Sequence[ScoredAnswer]) -> list[Prompt]:
+    """Return a prompt for each row that has sampled answers, in order of first appearance."""
+    rows: dict[str, EvaluationRow] = {}
     outcomes: dict[str, list[bool]] = {}
     for scored in samples:
         rows.setdefault(scored.row.id, scored.row)
@@ -127,7 +127,7 @@ def prompts(samples: Sequence[Scored]) -> list[Prompt]:
 
 
 def in_status(figures: EvaluationReport) -> Mapping[ArmName, list[PassAtK]]:
-    """Return pass@k of each arm as status has it: as text with four digits."""
+    """Return each arm's pass@k in the form of the status: strings with four decimals."""
     return {
         arm.name: [
             PassAtK(k=e.k, rate=f"{e.rate:.4f}", low=f"{e.low:.4f}", high=f"{e.high:.4f}") for e in arm.pass_at_k

@@ -1,4 +1,4 @@
-"""Asks the engine: adapters are proven when they are loaded, then many questions are asked at a time."""
+"""Generates answers with the engine, and loads adapters whose parity is checked."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from loraform_api.names import ENGINE_MODEL
 from loraform_engine.parity import ParityFile
 from loraform_engine.prompt import unfenced
 from loraform_trainer.evaluate import chat
-from loraform_trainer.evaluate.arms import Arm, Row, Scored
+from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.chat import Chat, program_in
-from loraform_trainer.evaluate.engine import Engine, Generated, together
-from loraform_trainer.evaluate.stage_progress import Share
+from loraform_trainer.evaluate.engine import Engine, GeneratedAnswer, run_concurrently
+from loraform_trainer.evaluate.stage_progress import PartialProgress
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import AdapterNotServableError, DatasetInvalidError
@@ -32,18 +32,18 @@ CONCURRENCY = 32
 
 
 class Adapters:
-    """The adapters in the engine, each loaded once and proven to be what was trained."""
+    """The adapters in the engine; each is loaded once, and its parity with the trainer is checked."""
 
     def __init__(self, engine: Engine, merged: str | None = None) -> None:
-        """`merged` is the digest of the adapter that is part of the engine's own model, where there is one."""
+        """`merged` is the digest of the adapter that is merged into the engine's own model; None if none is."""
         self._engine = engine
         self._merged = merged
         self._differences: dict[str, float] = {}
 
-    async def prove(self, digest: str, folder: Path) -> float:
-        """Load the adapter in `folder` unless it is there; return its largest difference from the trainer's figures.
+    async def load(self, digest: str, folder: Path) -> float:
+        """Load the adapter in `folder` unless it is loaded; return the largest difference of a log-probability.
 
-        Raises AdapterNotServableError where the engine refuses it or answers otherwise than the trainer.
+        Raises AdapterNotServableError if the engine refuses the adapter or does not reproduce the trainer's figures.
         """
         if digest not in self._differences:
             name = ENGINE_MODEL if digest == self._merged else adapter_name(digest)
@@ -58,49 +58,51 @@ class Adapters:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One question to the engine."""
+class GenerationRequest:
+    """One answer to generate."""
 
     arm: Arm
-    row: Row
+    row: EvaluationRow
     sample: int = 0
-    """0 for the greedy answer."""
+    """0 for the greedy answer; sampled answers are numbered from 1."""
 
 
-def sampled(compared: Sequence[Arm]) -> set[ArmName]:
-    """Return the arms that draw answers for pass@k: the candidate, and what it is to be better than."""
+def sampled_arms(compared: Sequence[Arm]) -> set[ArmName]:
+    """Return the arms with sampled answers for pass@k: the candidate and its reference."""
     live = any(arm.name is ArmName.LIVE for arm in compared)
     return {ArmName.CANDIDATE, ArmName.LIVE if live else ArmName.BASE}
 
 
-def asked(compared: Sequence[Arm], rows: Sequence[Row], spec: EvaluationSpec) -> list[Asked]:
-    """Return what the engine is asked: each row of each arm greedily, and what is drawn for pass@k."""
-    drawing = sampled(compared)
-    drawn = range(1, spec.samples_per_prompt + 1) if spec.samples_per_prompt > 1 else ()
+def generation_requests(
+    compared: Sequence[Arm], rows: Sequence[EvaluationRow], spec: EvaluationSpec
+) -> list[GenerationRequest]:
+    """Return the greedy request for each row and arm, and the sampled requests for pass@k."""
+    with_samples = sampled_arms(compared)
+    samples = range(1, spec.samples_per_prompt + 1) if spec.samples_per_prompt > 1 else ()
     return [
-        Asked(arm, row, sample)
+        GenerationRequest(arm, row, sample)
         for arm in compared
         for row in rows
-        for sample in (0, *(drawn if arm.name in drawing else ()))
+        for sample in (0, *(samples if arm.name in with_samples else ()))
     ]
 
 
-def suite(paths: Paths) -> list[Row]:
-    """Return the suites' rows as `prepare` left them; raises DatasetInvalidError when there are none."""
-    rows = [Row.from_json(row) for row in read_jsonl(paths.suite_rows)]
+def suite_rows(paths: Paths) -> list[EvaluationRow]:
+    """Return the suites' rows that stage prepare wrote; raises DatasetInvalidError if there are none."""
+    rows = [EvaluationRow.from_json(row) for row in read_jsonl(paths.suite_rows)]
     if not rows:
         raise DatasetInvalidError("spec.evaluation.suites: the suites have no rows")
     return rows
 
 
-class Generation:
-    """The engine with a run's prompts and limits."""
+class AnswerGenerator:
+    """Generates answers with a run's prompts and limits."""
 
-    def __init__(self, context: Context, engine: Engine, longest: int) -> None:
-        """`longest` is the engine's longest sequence in tokens, prompt and answer together."""
+    def __init__(self, context: Context, engine: Engine, max_length: int) -> None:
+        """`max_length` is the engine's maximum tokens of a sequence, prompt and answer together."""
         self._context = context
         self._engine = engine
-        self._longest = longest
+        self._max_length = max_length
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._vocabulary = tokens.load(context.paths.base)
 
@@ -109,44 +111,44 @@ class Generation:
         return chat.read(self._context.paths.base, self._vocabulary.tokenizer)
 
     @property
-    def chats(self) -> bool:
-        """There is an arm that asks by the base's own chat template: a policy to state, and a template."""
+    def uses_chat_template(self) -> bool:
+        """True if an arm uses the base's chat template: there is a policy to state, and a usable template."""
         return self._context.config.policy is not None and self._chat is not None
 
-    async def answers(self, asked: Sequence[Asked], share: Share) -> list[Scored]:
-        """Return all answers in the order in which they were asked for, one arm after the other."""
-        countdown, total, done = Countdown(share.begin), len(asked), 0
+    async def answers(self, requests: Sequence[GenerationRequest], progress: PartialProgress) -> list[ScoredAnswer]:
+        """Return all answers in the order of the requests; one arm is generated after the other."""
+        countdown, total, done = Countdown(progress.begin), len(requests), 0
 
-        async def answer(question: Asked) -> Scored:
+        async def answer(request: GenerationRequest) -> ScoredAnswer:
             nonlocal done
-            arm, row, sample = question.arm, question.row, question.sample
-            got = await self.generate(arm, arm.instruction(row), row.input, sample)
+            arm, row, sample = request.arm, request.row, request.sample
+            generated = await self.generate(arm, arm.instruction(row), row.input, sample)
             done += 1
-            stage = share.begin + (share.end - share.begin) * done / total
-            share.tell(
+            progress.update(
                 done / total,
-                remaining_seconds=countdown.remaining_seconds(stage, 1.0),
+                remaining_seconds=countdown.remaining_seconds(progress.of_stage(done / total), 1.0),
                 metrics={"answers": done, "answers_total": total},
             )
-            return Scored(arm, row, got.text, got.truncated, sample=sample)
+            return ScoredAnswer(arm, row, generated.text, generated.truncated, sample=sample)
 
-        found: list[Scored] = []
-        for name in dict.fromkeys(question.arm.name for question in asked):
-            found += await together(answer(q) for q in asked if q.arm.name == name)
-        return found
+        answers: list[ScoredAnswer] = []
+        for name in dict.fromkeys(request.arm.name for request in requests):
+            answers += await run_concurrently(answer(r) for r in requests if r.arm.name == name)
+        return answers
 
-    async def generate(self, arm: Arm, instruction: str, input_text: str, sample: int) -> Generated:
-        """Return the program in an arm's answer; a prompt without room for one has a truncated answer of no cost."""
+    async def generate(self, arm: Arm, instruction: str, input_text: str, sample: int) -> GeneratedAnswer:
+        """Return an arm's answer, reduced to its program; empty and truncated if the prompt leaves no token for one."""
         spec = self._context.config.spec
-        asked = self._chat if arm.template is PromptTemplate.CHAT and self._chat else self._vocabulary
-        prompt = asked.prompt(instruction, input_text)
-        allowed = min(spec.evaluation.max_new_tokens, self._longest - len(prompt))
+        template = self._chat if arm.template is PromptTemplate.CHAT and self._chat else self._vocabulary
+        prompt = template.prompt(instruction, input_text)
+        allowed = min(spec.evaluation.max_new_tokens, self._max_length - len(prompt))
         if allowed <= 0:
-            return Generated("", truncated=True)
+            return GeneratedAnswer("", truncated=True)
         async with self._slots:
-            got = await self._engine.generate(
-                arm.model, prompt, max_tokens=allowed, stops=asked.stops,
+            generated = await self._engine.generate(
+                arm.model, prompt, max_tokens=allowed, stops=template.stops,
                 seed=(spec.training.seed + sample) % 2**31,
                 temperature=float(spec.evaluation.temperature) if sample else 0.0,
             )  # fmt: skip
-        return replace(got, text=program_in(got.text) if isinstance(asked, Chat) else unfenced(got.text))
+        program = program_in(generated.text) if isinstance(template, Chat) else unfenced(generated.text)
+        return replace(generated, text=program)

@@ -1,8 +1,7 @@
-"""pass@k from drawn answers: an unbiased estimate, and how sure it is. Pure.
+"""Unbiased estimates of pass@k from sampled answers, with intervals. Pure.
 
-The uncertainty is that of the suite: other prompts might have been asked. So it is the variance between clusters of
-prompts (rows of one cluster are variations of one thing), never of samples: ten answers to one prompt are no ten
-prompts.
+The interval's variance is that between clusters of prompts (rows of one cluster are variants of one task), as the
+uncertainty comes from the choice of prompts: ten answers to one prompt are not ten prompts.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ KS = (1, 5, 10)
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt's drawn answers."""
+    """The sampled answers to one prompt, counted."""
 
     cluster: str
     passed: int
@@ -28,7 +27,7 @@ class Prompt:
 
 
 def unbiased(drawn: int, passed: int, k: int) -> float:
-    """Return the chance that k of the `drawn` answers, taken without putting back, hold one that passed.
+    """Return the probability that k of the `drawn` answers, chosen without replacement, include a passed one.
 
     M. Chen et al., Evaluating Large Language Models Trained on Code, 2021, equation 1.
     """
@@ -38,17 +37,17 @@ def unbiased(drawn: int, passed: int, k: int) -> float:
 
 
 def estimates(prompts: Sequence[Prompt]) -> list[PassAtKFigures]:
-    """Return pass@k for each k that the number of drawn answers allows."""
+    """Return pass@k for each k of `KS` up to the number of sampled answers."""
     if not prompts:
         return []
     ks = [k for k in KS if k <= min(prompt.drawn for prompt in prompts)]
     clusters: dict[str, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
         clusters[prompt.cluster].append(prompt)
-    found = []
+    figures = []
     for k in ks:
         sums = [(sum(unbiased(p.drawn, p.passed, k) for p in members), len(members)) for members in clusters.values()]
         low, high = clustered(sums)
         rate = sum(total for total, _ in sums) / len(prompts)
-        found.append(PassAtKFigures(k=k, rate=rate, low=low, high=high, prompts=len(prompts), clusters=len(clusters)))
-    return found
+        figures.append(PassAtKFigures(k=k, rate=rate, low=low, high=high, prompts=len(prompts), clusters=len(clusters)))
+    return figures

@@ -1,8 +1,8 @@
-"""Which of the last checkpoints is the candidate: the one of which most answers to the selection rows pass.
+"""Chooses the candidate among the last checkpoints: the one whose answers to the selection rows pass most often.
 
-Selection rows are validation rows of the training data, so that the promotion suite meets the chosen checkpoint alone.
-The choice is on disk before the chosen adapter takes the place of what train took: an evaluation that is killed and
-begun again chooses the same.
+Selection rows are validation rows of the training data, so that only the chosen checkpoint is measured on the promotion
+suite. The choice is written before the chosen adapter replaces train's: an evaluation that is killed and restarted
+makes the same choice.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from loraform_api.heartbeat import adapter_name
 from loraform_api.meta import Sha256, WireModel
 from loraform_api.run import CheckpointScore
 from loraform_api.verification import HousePolicy, Stage
-from loraform_trainer.evaluate.arms import Arm, Row
+from loraform_trainer.evaluate.answer_verifier import AnswerVerifier, ProgramCheck
+from loraform_trainer.evaluate.arms import Arm, EvaluationRow
 from loraform_trainer.evaluate.checkpoint_choice import best, losses
-from loraform_trainer.evaluate.generation import Adapters, Asked, Generation
-from loraform_trainer.evaluate.judging import Judge, Question
-from loraform_trainer.evaluate.stage_progress import Share
+from loraform_trainer.evaluate.generation import Adapters, AnswerGenerator, GenerationRequest
+from loraform_trainer.evaluate.stage_progress import PartialProgress
 from loraform_trainer.evaluate.write_report import training_log
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import StageError
@@ -36,18 +36,20 @@ log = logging.getLogger(__name__)
 
 PREFIX = "step-"
 GENERATING = 0.8
-"""Share of the selection's progress that generation takes."""
+"""Share of the selection's progress for generation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class CandidateCheckpoint:
+    """A checkpoint's adapter that stage train wrote for evaluation."""
+
     step: int
     folder: Path
     digest: str
 
 
-class Choice(WireModel):
-    """`evaluation/selection.json`: what was chosen, and from what."""
+class CheckpointChoice(WireModel):
+    """`evaluation/selection.json`: the chosen checkpoint and the scores of all."""
 
     step: int
     adapter_digest: Sha256
@@ -55,68 +57,75 @@ class Choice(WireModel):
 
 
 async def select(
-    context: Context, adapters: Adapters, generation: Generation, judge: Judge, share: Share
-) -> Choice | None:
-    """Make the best checkpoint the run's adapter and return the choice; None where there is nothing to choose from."""
+    context: Context,
+    adapters: Adapters,
+    generator: AnswerGenerator,
+    verifier: AnswerVerifier,
+    progress: PartialProgress,
+) -> CheckpointChoice | None:
+    """Make the best checkpoint the run's adapter and return the choice; None if there is nothing to choose from."""
     paths = context.paths
-    found = checkpoints(paths)
-    choice = made(paths, found)
+    candidates = checkpoints(paths)
+    choice = read_choice(paths, candidates)
     if choice is None:
-        rows = questions(paths, context.config.policy)
-        if len(found) < 2 or not rows:
+        rows = selection_rows(paths, context.config.policy)
+        if len(candidates) < 2 or not rows:
             if context.config.spec.checkpoint.candidates > 1:
-                words = "no choice: %d checkpoints, %d selection rows; what train took stays"
-                log.warning(words, len(found), len(rows))
+                message = "keeping the checkpoint of stage train: %d checkpoints and %d selection rows to choose by"
+                log.warning(message, len(candidates), len(rows))
             return None
-        passed = [
-            await _passed(
-                checkpoint, rows, adapters, generation, judge, share.part(i / len(found), (i + 1) / len(found))
-            )
-            for i, checkpoint in enumerate(found)
+        count = len(candidates)
+        parts = [progress.part(i / count, (i + 1) / count) for i in range(count)]
+        scores = [
+            await _score(checkpoint, rows, adapters, generator, verifier, part)
+            for checkpoint, part in zip(candidates, parts, strict=True)
         ]
-        scores = [CheckpointScore(step=c.step, rows=len(rows), passed=p) for c, p in zip(found, passed, strict=True)]
         step = best(scores, losses(training_log(paths)))
-        choice = Choice(step=step, adapter_digest=next(c.digest for c in found if c.step == step), scores=scores)
+        digest = next(c.digest for c in candidates if c.step == step)
+        choice = CheckpointChoice(step=step, adapter_digest=digest, scores=scores)
         write_atomic(paths.selection, choice.model_dump_json(by_alias=True))
-    settle(paths, next(c for c in found if c.step == choice.step))
+    install(paths, next(c for c in candidates if c.step == choice.step))
     return choice
 
 
-def checkpoints(paths: Paths) -> list[Checkpoint]:
-    """Return the checkpoints that `train` left to choose from, by step."""
+def checkpoints(paths: Paths) -> list[CandidateCheckpoint]:
+    """Return the candidate checkpoints that stage train wrote, by step."""
     folders = {int(f.name.removeprefix(PREFIX)): f for f in paths.candidates.glob(f"{PREFIX}*") if _step(f).isdecimal()}
-    return [Checkpoint(step, folder, adapter_folder_digest(folder)) for step, folder in sorted(folders.items())]
+    return [
+        CandidateCheckpoint(step, folder, adapter_folder_digest(folder)) for step, folder in sorted(folders.items())
+    ]
 
 
-def questions(paths: Paths, policy: HousePolicy | None) -> list[Row]:
-    """Return the selection rows; what is asked of an answer is what can be asked without a reference."""
+def selection_rows(paths: Paths, policy: HousePolicy | None) -> list[EvaluationRow]:
+    """Return the selection rows with the stages that need no reference."""
     if not paths.selection_rows.is_file():
         return []
     stages = (Stage.PARSE, Stage.VALIDATE, *((Stage.POLICY,) if policy else ()))
     lines = read_jsonl(paths.selection_rows)
-    return [Row(line["id"], "selection", line["instruction"], line["input"], None, stages) for line in lines]
+    return [EvaluationRow(line["id"], "selection", line["instruction"], line["input"], None, stages) for line in lines]
 
 
-def made(paths: Paths, found: Sequence[Checkpoint]) -> Choice | None:
-    """Return the choice that an earlier process made among these checkpoints."""
+def read_choice(paths: Paths, candidates: Sequence[CandidateCheckpoint]) -> CheckpointChoice | None:
+    """Return the choice that an earlier process made among these checkpoints; None if there is none."""
     try:
-        choice = Choice.model_validate_json(paths.selection.read_text(encoding="utf-8"))
+        choice = CheckpointChoice.model_validate_json(paths.selection.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (ValidationError, UnicodeDecodeError) as error:
         log.warning("choosing again: %s is not readable: %s", paths.selection.name, error)
         return None
-    known = [score.step for score in choice.scores] == [c.step for c in found]
-    return choice if known and (choice.step, choice.adapter_digest) in {(c.step, c.digest) for c in found} else None
+    same_steps = [score.step for score in choice.scores] == [c.step for c in candidates]
+    same_digest = (choice.step, choice.adapter_digest) in {(c.step, c.digest) for c in candidates}
+    return choice if same_steps and same_digest else None
 
 
-def settle(paths: Paths, chosen: Checkpoint) -> None:
-    """Make a checkpoint the run's adapter, whole or not at all. Nothing is done where it is that already."""
+def install(paths: Paths, chosen: CandidateCheckpoint) -> None:
+    """Make a checkpoint the run's adapter, atomically; no-op if it already is."""
     if paths.adapter.is_dir() and adapter_folder_digest(paths.adapter) == chosen.digest:
         return
     new, old = (paths.workspace / name for name in (".adapter.new", ".adapter.old"))
     for folder in (new, old):
-        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
     for name in (*ADAPTER_FILES, PARITY_FILE):
         with (chosen.folder / name).open("rb") as stream:
             copy_hashed(stream, new / name)
@@ -134,13 +143,19 @@ def _step(folder: Path) -> str:
     return folder.name.removeprefix(PREFIX)
 
 
-async def _passed(
-    checkpoint: Checkpoint, rows: Sequence[Row], adapters: Adapters, generation: Generation, judge: Judge, share: Share
-) -> int:
-    """Return how many of a checkpoint's greedy answers pass, as the model wrote them."""
-    await adapters.prove(checkpoint.digest, checkpoint.folder)
+async def _score(
+    checkpoint: CandidateCheckpoint,
+    rows: Sequence[EvaluationRow],
+    adapters: Adapters,
+    generator: AnswerGenerator,
+    verifier: AnswerVerifier,
+    progress: PartialProgress,
+) -> CheckpointScore:
+    """Count the rows whose greedy answer, as the model wrote it, passes."""
+    await adapters.load(checkpoint.digest, checkpoint.folder)
     arm = Arm(ArmName.CANDIDATE, adapter_name(checkpoint.digest), checkpoint.digest)
-    answers = await generation.answers([Asked(arm, row) for row in rows], share.part(0, GENERATING))
-    whole = [Question.whole(s.row, s.text) for s in answers if not s.truncated]
-    verdicts = await judge.verdicts(whole, rewrite=False, told=share.part(GENERATING, 1))
-    return sum(verdicts[question].passed for question in whole)
+    answers = await generator.answers([GenerationRequest(arm, row) for row in rows], progress.part(0, GENERATING))
+    checks = [ProgramCheck.of_row(s.row, s.text) for s in answers if not s.truncated]
+    verdicts = await verifier.verdicts(checks, rewrite=False, report_progress=progress.part(GENERATING, 1))
+    passed = sum(verdicts[check].passed for check in checks)
+    return CheckpointScore(step=checkpoint.step, rows=len(rows), passed=passed)

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: a checkpoint is chosen, parity proven, each arm answers each held-out row, and all are judged."""
+"""Stage `evaluate`: chooses a checkpoint, checks parity, generates each arm's answers, verifies and compares them."""
 
 from __future__ import annotations
 
@@ -13,118 +13,127 @@ from loraform_api.run import EvaluateResult, StageReport
 from loraform_api.statistics import interval_in_words, lower_bound, upper_bound
 from loraform_api.verification import Toolchain
 from loraform_trainer.evaluate import arms, baseline, reflexion, selection, write_report
-from loraform_trainer.evaluate.arms import Arm, Row, Scored
+from loraform_trainer.evaluate.answer_verifier import AnswerVerifier
+from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.engine import Engine, connect, wait_until
-from loraform_trainer.evaluate.generation import Adapters, Generation, asked, suite
-from loraform_trainer.evaluate.judging import Judge
-from loraform_trainer.evaluate.selection import Choice
-from loraform_trainer.evaluate.stage_progress import Share
-from loraform_trainer.evaluate.toolchain import words
+from loraform_trainer.evaluate.generation import Adapters, AnswerGenerator, generation_requests, suite_rows
+from loraform_trainer.evaluate.selection import CheckpointChoice
+from loraform_trainer.evaluate.stage_progress import PartialProgress
+from loraform_trainer.evaluate.toolchain import describe
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.files import adapter_folder_digest, sha256_file, write_jsonl
 from loraform_verifier.http.client import VerifierClient
 
 SELECTING = 0.2
-"""Share of the progress that choosing a checkpoint takes, where there are some."""
+"""Share of the stage's progress for choosing a checkpoint, if there are several."""
 GENERATING = 0.8
-"""Share of the arms' progress that generation takes."""
+"""Share of the arms' progress for generation."""
 ARMS = 0.7
-"""Share of the rest that the arms take where Reflexion follows."""
+"""Share of the remaining progress for the arms, if Reflexion is measured, too."""
 
 
 def run(context: Context) -> StageReport:
-    """Measure the candidate; raises StageError, AdapterNotServableError among them."""
-    return asyncio.run(measure(context))
+    """Evaluate the candidate and write the reports; raises StageError."""
+    return asyncio.run(evaluate(context))
 
 
-async def measure(context: Context) -> StageReport:
-    """As `run`, inside an event loop."""
+async def evaluate(context: Context) -> StageReport:
+    """Same as `run`, inside an event loop."""
     config, paths = context.config, context.paths
-    rows = suite(paths)
+    rows = suite_rows(paths)
     live = None if config.live is None else config.live.digest
-    found = await _find(context, live, rows)
-    greedy, drawn = ([s for s in found.scored if bool(s.sample) is kind] for kind in (False, True))
+    measured = await _measure(context, live, rows)
+    greedy, sampled = ([s for s in measured.scored if bool(s.sample) is kind] for kind in (False, True))
     write_jsonl(paths.evaluation_rows, (_record(s) for s in greedy))
-    if drawn:
-        write_jsonl(paths.evaluation_samples, (_record(s) for s in drawn))
-    by_arm = arms.by_arm(found.compared, greedy)
+    if sampled:
+        write_jsonl(paths.evaluation_samples, (_record(s) for s in sampled))
+    by_arm = arms.by_arm(measured.compared, greedy)
     reference = ArmName.BASE if live is None else ArmName.LIVE
     result = EvaluateResult(
-        selection=found.choice.scores if found.choice else [],
+        selection=measured.choice.scores if measured.choice else [],
         arms=[arms.count(name, answers) for name, answers in by_arm.items()],
         paired=arms.pair(by_arm[reference], by_arm[ArmName.CANDIDATE]),
         live_digest=live,
         suite_digest=sha256_file(paths.suite_rows),
-        parity_max_difference=f"{found.parity_difference:.3g}",
-        toolchain=words(found.toolchain),
+        parity_max_difference=f"{measured.parity_difference:.3g}",
+        toolchain=describe(measured.toolchain),
     )
     if rounds := config.spec.evaluation.reflexion_rounds:
-        write_jsonl(paths.evaluation_reflexion, reflexion.records(found.trails))
-        figures = reflexion.summary(found.trails, len(rows), rounds)
+        write_jsonl(paths.evaluation_reflexion, reflexion.records(measured.histories))
+        figures = reflexion.summary(measured.histories, len(rows), rounds)
         result = result.model_copy(update={"reflexion": figures})
-    result = write_report.write(context, result, by_arm, arms.by_arm(found.compared, drawn))
-    return StageReport(stage=RunStage.EVALUATE, message=_message(result, found.choice), evaluate=result)
+    result = write_report.write(context, result, by_arm, arms.by_arm(measured.compared, sampled))
+    return StageReport(stage=RunStage.EVALUATE, message=_message(result, measured.choice), evaluate=result)
 
 
-def _message(result: EvaluateResult, choice: Choice | None) -> str:
+def _message(result: EvaluateResult, choice: CheckpointChoice | None) -> str:
     passed = ", ".join(f"{a.name} {a.counts[arms.ALL].raw}" for a in result.arms)
-    chosen = f"; checkpoint {choice.step} chosen of {len(choice.scores)}" if choice else ""
+    chosen = f"; checkpoint {choice.step} chosen from {len(choice.scores)}" if choice else ""
     pairs = result.paired.pairs
     interval = interval_in_words(lower_bound(pairs), upper_bound(pairs))
     return (
-        f"of {pairs.rows} rows passed raw: {passed}; {pairs.difference * 100:+.1f} points to {result.paired.reference}"
-        f" ({interval}){chosen}"
+        f"passed raw, of {pairs.rows} rows: {passed}; candidate {pairs.difference * 100:+.1f} points against"
+        f" {result.paired.reference} ({interval}){chosen}"
     )
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What engine and verifier said."""
+class _Measured:
+    """The scored answers, and how they were obtained."""
 
-    choice: Choice | None
+    choice: CheckpointChoice | None
     compared: list[Arm]
     parity_difference: float
-    scored: list[Scored]
-    trails: list[reflexion.Trail]
+    scored: list[ScoredAnswer]
+    histories: list[reflexion.RowRepairs]
     toolchain: Toolchain
 
 
-async def _find(context: Context, live: str | None, rows: Sequence[Row]) -> _Found:
+async def _measure(context: Context, live: str | None, rows: Sequence[EvaluationRow]) -> _Measured:
     config, paths = context.config, context.paths
     spec = config.spec.evaluation
     selecting = SELECTING if config.spec.checkpoint.candidates > 1 else 0.0
-    whole = Share(context.progress, selecting)
-    measuring, repairing = whole.part(0, share := ARMS if spec.reflexion_rounds else 1.0), whole.part(share, 1)
-    async with _sidecars(context) as (engine, verifier):
-        judge, merged = Judge(context, verifier), config.spec.output.merge
+    selection_progress = PartialProgress(context.progress, 0, selecting)
+    progress = PartialProgress(context.progress, selecting)
+    arms_share = ARMS if spec.reflexion_rounds else 1.0
+    arms_progress, reflexion_progress = progress.part(0, arms_share), progress.part(arms_share, 1)
+    async with _sidecars(context) as (engine, verifier_client):
+        verifier, merged = AnswerVerifier(context, verifier_client), config.spec.output.merge
         adapters = Adapters(engine, adapter_folder_digest(paths.adapter) if merged else None)
-        await judge.check_toolchain()
-        generation = Generation(context, engine, await engine.max_length())
-        choice = await selection.select(context, adapters, generation, judge, Share(context.progress, 0, selecting))
+        await verifier.check_toolchain()
+        generator = AnswerGenerator(context, engine, await engine.max_length())
+        choice = await selection.select(context, adapters, generator, verifier, selection_progress)
         candidate = adapter_folder_digest(paths.adapter)
-        difference = await adapters.prove(candidate, paths.adapter)
+        difference = await adapters.load(candidate, paths.adapter)
         if live is not None:
-            await adapters.prove(live, paths.live)
-        compared = arms.arms(candidate, live, config.policy, chats=generation.chats, merged=merged)
-        answered = await _answers(context, compared, rows, generation, measuring.part(0, GENERATING))
-        scored = await judge.judge(answered, measuring.part(GENERATING, 1))
-        trails: list[reflexion.Trail] = []
+            await adapters.load(live, paths.live)
+        compared = arms.compared_arms(
+            candidate, live, config.policy, has_chat_template=generator.uses_chat_template, merged=merged
+        )
+        answers = await _answers(context, compared, rows, generator, arms_progress.part(0, GENERATING))
+        scored = await verifier.verify_answers(answers, arms_progress.part(GENERATING, 1))
+        histories: list[reflexion.RowRepairs] = []
         if spec.reflexion_rounds:
             first = [s for s in scored if s.arm.name is ArmName.CANDIDATE and not s.sample]
-            trails = await reflexion.Measurement(generation.generate, judge, spec.reflexion_rounds, repairing).run(
-                first
-            )
-    return _Found(choice, compared, difference, scored, trails, judge.toolchain)
+            run = reflexion.ReflexionRun(generator.generate, verifier, spec.reflexion_rounds, reflexion_progress)
+            histories = await run.measure(first)
+    return _Measured(choice, compared, difference, scored, histories, verifier.toolchain)
 
 
 async def _answers(
-    context: Context, compared: Sequence[Arm], rows: Sequence[Row], generation: Generation, share: Share
-) -> list[Scored]:
-    """Return all arms' answers; where the candidate is merged, the base gave its own before, in stage `baseline`."""
+    context: Context,
+    compared: Sequence[Arm],
+    rows: Sequence[EvaluationRow],
+    generator: AnswerGenerator,
+    progress: PartialProgress,
+) -> list[ScoredAnswer]:
+    """Return all arms' answers; if the candidate is merged, the base's were written by stage `baseline`."""
     config, spec = context.config, context.config.spec.evaluation
-    known = [arm for arm in compared if arm.digest is None] if config.spec.output.merge else []
-    answered = baseline.answers(context.paths, asked(known, rows, spec)) if known else []
-    return [*answered, *await generation.answers(asked(compared[len(known) :], rows, spec), share)]
+    from_baseline = [arm for arm in compared if arm.digest is None] if config.spec.output.merge else []
+    requests = generation_requests(from_baseline, rows, spec)
+    answers = baseline.read_answers(context.paths, requests) if from_baseline else []
+    remaining = generation_requests(compared[len(from_baseline) :], rows, spec)
+    return [*answers, *await generator.answers(remaining, progress)]
 
 
 @asynccontextmanager
@@ -135,7 +144,7 @@ async def _sidecars(context: Context) -> AsyncIterator[tuple[Engine, VerifierCli
         yield engine, verifier
 
 
-def _record(scored: Scored) -> dict[str, object]:
+def _record(scored: ScoredAnswer) -> dict[str, object]:
     row = scored.row
     return {
         "id": row.id,

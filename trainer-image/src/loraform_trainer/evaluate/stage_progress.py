@@ -1,4 +1,4 @@
-"""How far a stage is, told by its parts: each part knows its own progress, from 0 to 1, and nothing of the others."""
+"""Progress of a stage that consists of several parts."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from loraform_trainer.runtime.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """The part of a stage that goes from `begin` to `end` of its progress."""
+class PartialProgress:
+    """Progress of a part of a stage, from 0 to 1.
+
+    The part runs from `begin` to `end` of the stage's progress, which is from 0 to 1, too.
+    """
 
     progress: Progress
     begin: float = 0.0
     end: float = 1.0
 
     def __call__(self, done: float) -> None:
-        """Say how much of this part is done."""
-        self.tell(done)
+        """Report the completed share of this part."""
+        self.update(done)
 
-    def tell(
+    def update(
         self, done: float, *, remaining_seconds: float | None = None, metrics: Mapping[str, object] | None = None
     ) -> None:
-        """As `Progress.update`, of this part; `remaining_seconds` are those of the whole stage."""
-        self.progress.update(self._at(done), remaining_seconds=remaining_seconds, metrics=metrics)
+        """Report the completed share of this part; `remaining_seconds` is of the whole stage. Never blocks."""
+        self.progress.update(self.of_stage(done), remaining_seconds=remaining_seconds, metrics=metrics)
 
-    def part(self, begin: float, end: float) -> Share:
-        """Return a part of this part."""
-        return Share(self.progress, self._at(begin), self._at(end))
+    def part(self, begin: float, end: float) -> PartialProgress:
+        """Return the progress of a part of this part."""
+        return PartialProgress(self.progress, self.of_stage(begin), self.of_stage(end))
 
-    def _at(self, done: float) -> float:
+    def of_stage(self, done: float) -> float:
+        """Return the stage's progress at a completed share of this part."""
         return self.begin + (self.end - self.begin) * done

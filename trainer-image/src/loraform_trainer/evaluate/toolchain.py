@@ -1,4 +1,4 @@
-"""What judged, in words, and whether it is what the spec asks for."""
+"""Describes the verifier's toolchain, and compares it with the spec's requirements."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from loraform_api.finetunejob import ToolchainSpec
 from loraform_api.verification import Toolchain
 from loraform_verifier.hcl.versions import satisfies
 
-NAMED = 5
-"""Providers and packs that are named."""
-LONGEST = 240
-"""Characters of all words; the report has a bound."""
+MAX_NAMES = 5
+"""Maximum number of providers, and of packs, in a description."""
+MAX_CHARACTERS = 240
+"""Maximum length of a description; the stage's report is bounded."""
 
 
-def words(toolchain: Toolchain) -> str:
-    """Return product and version, providers and packs, for provenance."""
+def describe(toolchain: Toolchain) -> str:
+    """Return product and version, providers and packs in one line."""
     providers = [f"{source} {version}" for source, version in toolchain.providers.items()]
     packs = [f"pack {name} {digest[:12]}" for name, digest in toolchain.packs.items()]
-    found = ", ".join((toolchain.terraform, *providers[:NAMED], *packs[:NAMED]))
-    return found if len(found) <= LONGEST else f"{found[: LONGEST - 1]}…"
+    text = ", ".join((toolchain.terraform, *providers[:MAX_NAMES], *packs[:MAX_NAMES]))
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
 
 
-def lacks(asked: ToolchainSpec, toolchain: Toolchain) -> str:
-    """Say what the toolchain lacks; empty when it has all."""
-    product, _, version = toolchain.terraform.partition(" ")
-    for name, constraint in (("terraform", asked.terraform), ("opentofu", asked.opentofu)):
-        if constraint and not (product == name and satisfies(version, constraint)):
-            return f"{name} {constraint} is asked for, the verifier has {toolchain.terraform}"
-    for provider in asked.providers:
-        found = toolchain.providers.get(provider.source)
-        if found is None or not satisfies(found, provider.version):
-            return f"{provider.source} {provider.version} is asked for, the verifier has {found or 'none'}"
+def unmet_requirement(required: ToolchainSpec, toolchain: Toolchain) -> str:
+    """Return the first requirement that the toolchain does not meet; empty if it meets all."""
+    product, _, product_version = toolchain.terraform.partition(" ")
+    for name, constraint in (("terraform", required.terraform), ("opentofu", required.opentofu)):
+        if constraint and not (product == name and satisfies(product_version, constraint)):
+            return f"{name} {constraint} is required, but the verifier has {toolchain.terraform}"
+    for provider in required.providers:
+        version = toolchain.providers.get(provider.source)
+        if version is None or not satisfies(version, provider.version):
+            return f"{provider.source} {provider.version} is required, but the verifier has {version or 'none'}"
     return ""

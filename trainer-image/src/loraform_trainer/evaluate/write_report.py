@@ -1,4 +1,4 @@
-"""Writes what an evaluation found into the workspace: `reports/evaluation.json` and the page beside it."""
+"""Writes the evaluation's results: `reports/evaluation.json` and `reports/evaluation.html`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loraform_trainer.runtime.paths import Paths
 
 
 def write(context: Context, result: EvaluateResult, by_arm: ByArm, samples: ByArm) -> EvaluateResult:
-    """Write report and page; return `result` with what status shows of them."""
+    """Write report and page; return `result` with the pass@k that the status shows."""
     report = figures.report(context.config, result, by_arm, samples, training_log(context.paths))
     report = report.model_copy(update={"forgetting": _forgetting(context.paths)})
     write_atomic(context.paths.evaluation_report, report.model_dump_json(by_alias=True, exclude_none=True, indent=2))
@@ -28,7 +28,7 @@ def write(context: Context, result: EvaluateResult, by_arm: ByArm, samples: ByAr
 
 
 def _forgetting(paths: Paths) -> Forgetting | None:
-    """Return what stage train measured of the newest checkpoint, where that is the candidate."""
+    """Return stage train's measurement, if the candidate is the adapter that train measured; else None."""
     trained = stage_report.read(paths, RunStage.TRAIN)
     if trained is None or trained.train is None or trained.train.adapter_digest != adapter_folder_digest(paths.adapter):
         return None
@@ -36,7 +36,7 @@ def _forgetting(paths: Paths) -> Forgetting | None:
 
 
 def training_log(paths: Paths) -> list[LossPoint]:
-    """Return the loss curve that stage train left; empty when it left none."""
+    """Return the training log of stage train; empty if there is none."""
     if not paths.training_log.is_file():
         return []
     return [LossPoint.model_validate(line) for line in read_jsonl(paths.training_log)]

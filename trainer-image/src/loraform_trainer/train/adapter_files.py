@@ -1,4 +1,4 @@
-"""The adapter's files: written whole, the same bytes for the same weights, and read back from a checkpoint."""
+"""Writes and reads the adapter's files; equal weights give equal bytes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from loraform_trainer.runtime.files import atomic_folder, write_atomic
 
 
 def save(model: Any, folder: Path, parity: ParityFile) -> None:
-    """Write the adapter and its parity file into `folder`, which is complete or absent at any time."""
+    """Write the adapter and its parity file into `folder`, atomically."""
     with atomic_folder(folder) as partial:
         model.save_pretrained(partial)
-        for stray in partial.iterdir():
-            if stray.name not in ADAPTER_FILES:
-                stray.unlink()  # a model card
-        described = json.loads((partial / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        described["target_modules"] = sorted(described["target_modules"])  # peft writes a set, in the order of the day
-        write_atomic(partial / ADAPTER_CONFIG, json.dumps(described, indent=2, sort_keys=True) + "\n")
+        for file in partial.iterdir():
+            if file.name not in ADAPTER_FILES:
+                file.unlink()  # peft's model card
+        config = json.loads((partial / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        config["target_modules"] = sorted(config["target_modules"])  # peft writes a set, whose order varies
+        write_atomic(partial / ADAPTER_CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
         write_atomic(partial / PARITY_FILE, parity.model_dump_json(by_alias=True))
 
 
 def load(model: Any, checkpoint: Path) -> None:
-    """Put a checkpoint's weights into the model."""
+    """Load a checkpoint's adapter weights into the model."""
     set_peft_model_state_dict(model, load_file(checkpoint / ADAPTER_WEIGHTS))

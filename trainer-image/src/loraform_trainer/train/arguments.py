@@ -1,4 +1,4 @@
-"""The spec in transformers' words."""
+"""Translates the spec to transformers' TrainingArguments."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from transformers import TrainingArguments
 
 from loraform_api.finetunejob import FineTuneJobSpec
 
-LOGS_A_RUN = 200
-KEPT_CHECKPOINTS = 2
-"""At least: the newest may be torn by a crash."""
+LOGS_PER_RUN = 200
+MIN_CHECKPOINTS = 2
+"""A crash may leave the newest checkpoint incomplete."""
 
 
 def training_arguments(spec: FineTuneJobSpec, folder: Path, steps: int, *, validates: bool) -> TrainingArguments:
-    """Return the arguments of a run of so many steps, which is one "epoch" of as many "batches" to transformers."""
+    """Return the arguments of a run of `steps` steps; to transformers it is one "epoch" of `steps` "batches"."""
     training, every = spec.training, spec.checkpoint.every_steps
     on_gpu = torch.cuda.is_available()
     return TrainingArguments(
@@ -32,12 +32,12 @@ def training_arguments(spec: FineTuneJobSpec, folder: Path, steps: int, *, valid
         seed=training.seed,
         save_strategy="steps",
         save_steps=every,
-        save_total_limit=max(KEPT_CHECKPOINTS, spec.checkpoint.candidates),
+        save_total_limit=max(MIN_CHECKPOINTS, spec.checkpoint.candidates),
         eval_strategy="steps" if validates else "no",
         eval_steps=every,
         metric_for_best_model="eval_loss" if validates and training.early_stopping else None,
         greater_is_better=False,
-        logging_steps=max(1, steps // LOGS_A_RUN),
+        logging_steps=max(1, steps // LOGS_PER_RUN),
         logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,

@@ -1,4 +1,4 @@
-"""What happens between the steps of a run: reporting, and ending it before its time."""
+"""Trainer callbacks: stop on request, early stopping, and progress."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from typing_extensions import override
 
-from loraform_trainer.runtime.group import ALONE, RankGroup
+from loraform_trainer.runtime.group import ALONE, TrainingGroup
 from loraform_trainer.runtime.progress import Countdown, Progress
 from loraform_trainer.train.stops import exhausted
 
 
-class StopWhenAsked(TrainerCallback):
-    """Ends training after the running step, with a checkpoint, once `stop` is set on any process."""
+class StopOnRequest(TrainerCallback):
+    """Saves a checkpoint and ends training after the current step, once `stop` is set on any process."""
 
-    def __init__(self, stop: threading.Event, group: RankGroup = ALONE) -> None:
+    def __init__(self, stop: threading.Event, group: TrainingGroup = ALONE) -> None:
         self._stop = stop
         self._group = group
 
@@ -31,7 +31,7 @@ class StopWhenAsked(TrainerCallback):
 
 
 class StopEarly(TrainerCallback):
-    """Ends training once the validation loss has not fallen for `patience` evaluations."""
+    """Ends training once the validation loss has not improved for `patience` evaluations."""
 
     def __init__(self, patience: int) -> None:
         self._patience = patience
@@ -46,8 +46,8 @@ class StopEarly(TrainerCallback):
         return control
 
 
-class ReportProgress(TrainerCallback):
-    """Tells the operator how training goes."""
+class ProgressReporter(TrainerCallback):
+    """Reports step, loss and remaining time to the operator."""
 
     def __init__(self, progress: Progress, epochs: int) -> None:
         self._progress = progress

@@ -1,4 +1,4 @@
-"""Checkpoints that can be trusted: complete and unchanged, by a manifest that is written last."""
+"""Sealed checkpoints: a manifest with each file's sha256, written last, proves that they are complete and unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATE = "trainer_state.json"
 
 
 def seal(folder: Path) -> None:
-    """Declare a checkpoint complete: everything on disk, then the manifest with each file's sha256."""
+    """Flush a checkpoint's files to disk, then write its manifest."""
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != MANIFEST)
     for file in files:
         fsync_file(file)
@@ -27,20 +27,17 @@ def seal(folder: Path) -> None:
 
 
 def newest(folder: Path) -> Path | None:
-    """Return the newest sealed checkpoint; what is not sealed or not as sealed is removed."""
-    found = sorted(folder.glob(f"{PREFIX}*"), key=_step, reverse=True)
-    good: Path | None = None
-    for checkpoint in found:
-        if good is None and _intact(checkpoint):
-            good = checkpoint
-        elif good is None:
-            log.warning("removing %s: it is incomplete or was changed", checkpoint.name)
-            shutil.rmtree(checkpoint)
-    return good
+    """Return the newest intact checkpoint; newer ones, which are incomplete or changed, are removed."""
+    for checkpoint in sorted(folder.glob(f"{PREFIX}*"), key=_step, reverse=True):
+        if _intact(checkpoint):
+            return checkpoint
+        log.warning("removing %s: it is incomplete or was changed", checkpoint.name)
+        shutil.rmtree(checkpoint)
+    return None
 
 
 def sealed(folder: Path) -> list[Path]:
-    """Return the checkpoints that are complete and unchanged, the newest first."""
+    """Return the intact checkpoints, newest first."""
     return [c for c in sorted(folder.glob(f"{PREFIX}*"), key=_step, reverse=True) if _intact(c)]
 
 
@@ -58,7 +55,7 @@ def _intact(checkpoint: Path) -> bool:
     try:
         manifest: dict[str, str] = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
         present = {p.name for p in checkpoint.iterdir()} - {MANIFEST}
-        # no file more: the loader would prefer a pickle of its own naming to ours
+        # no additional file either: transformers' loader prefers a pickle of another name to the safetensors file
         return present == set(manifest) and all(sha256_file(checkpoint / n) == d for n, d in manifest.items())
     except (OSError, ValueError, AttributeError):
         return False

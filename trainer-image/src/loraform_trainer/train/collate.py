@@ -1,41 +1,41 @@
-"""Turns rows into packs: one sequence of documents without padding, and the labels of the responses alone."""
+"""Collates rows into packs: documents in one sequence without padding, with labels for response tokens only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from loraform_trainer.train.token_rows import Ids, Rows
+from loraform_trainer.train.token_rows import Ids, TokenRows
 
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """One micro-batch. T tokens of D documents, of which n have a label."""
+    """One micro-batch: T tokens of D documents, n of them with a label."""
 
     input_ids: torch.Tensor
     """(1, T), int64."""
     position_ids: torch.Tensor
-    """(1, T), int64: from 0 in each document."""
+    """(1, T), int64: counted from 0 in each document."""
     boundaries: torch.Tensor
-    """(D + 1,), int32: where documents begin, and T."""
+    """(D + 1,), int32: the start of each document, then T."""
     longest: int
     """Tokens of the longest document."""
-    at: torch.Tensor
-    """(n,), int64: positions whose next token is learnt: those before a response's tokens, its end of text included."""
+    label_positions: torch.Tensor
+    """(n,), int64: positions whose next token is a label: a token of a response, end of text included."""
     labels: torch.Tensor
-    """(n,), int64: the tokens that are learnt."""
+    """(n,), int64: the label tokens."""
 
     @property
     def tokens(self) -> int:
         return self.input_ids.shape[1]
 
     def inputs(self) -> dict[str, Any]:
-        """Return the arguments of a model's forward pass."""
+        """Return the keyword arguments of a model's forward pass."""
         return {
             "input_ids": self.input_ids,
             "position_ids": self.position_ids,
@@ -47,31 +47,32 @@ class Pack:
         }
 
     def to(self, device: torch.device) -> Pack:
-        """Return the pack on `device`, copied without waiting where its memory is pinned."""
-        tensors = (self.input_ids, self.position_ids, self.boundaries, self.at, self.labels)
-        ids, positions, boundaries, at, labels = (t.to(device, non_blocking=True) for t in tensors)
-        return Pack(ids, positions, boundaries, self.longest, at, labels)
+        """Return the pack on `device`; the copy is asynchronous if the memory is pinned."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Pack:
-        """Return the pack in pinned memory; torch's loader calls this."""
-        tensors = (self.input_ids, self.position_ids, self.boundaries, self.at, self.labels)
-        ids, positions, boundaries, at, labels = (t.pin_memory() for t in tensors)
-        return Pack(ids, positions, boundaries, self.longest, at, labels)
+        """Return the pack in pinned memory; torch's DataLoader calls this."""
+        return self._map(torch.Tensor.pin_memory)
+
+    def _map(self, transform: Callable[[torch.Tensor], torch.Tensor]) -> Pack:
+        tensors = (self.input_ids, self.position_ids, self.boundaries, self.label_positions, self.labels)
+        ids, positions, boundaries, label_positions, labels = map(transform, tensors)
+        return Pack(ids, positions, boundaries, self.longest, label_positions, labels)
 
 
-def collate(rows: Rows, numbers: Iterable[int]) -> Pack:
-    """Return these rows as one pack."""
+def collate(rows: TokenRows, numbers: Iterable[int]) -> Pack:
+    """Return the rows of these numbers as one pack."""
     return _pack([rows.ids(number) for number in numbers])
 
 
-def filler(rows: Rows) -> Pack:
-    """Return a pack without labels, for a process that has none left in a step."""
+def filler(rows: TokenRows) -> Pack:
+    """Return a pack without labels, for a process with fewer packs in a step than the others."""
     pack = collate(rows, [int(np.argmin(rows.lengths))])
-    return Pack(pack.input_ids, pack.position_ids, pack.boundaries, pack.longest, pack.at[:0], pack.labels[:0])
+    return replace(pack, label_positions=pack.label_positions[:0], labels=pack.labels[:0])
 
 
 def of_documents(documents: Sequence[Sequence[int]]) -> Pack:
-    """Return documents as one pack that learns all but each first token."""
+    """Return documents as one pack in which every token but the first of each document is a label."""
     return _pack([(np.asarray(d[:1], np.int32), np.asarray(d[1:], np.int32)) for d in documents])
 
 
@@ -79,11 +80,11 @@ def _pack(documents: Sequence[tuple[Ids, Ids]]) -> Pack:
     lengths = np.asarray([len(prompt) + len(response) for prompt, response in documents], np.int64)
     ends = np.cumsum(lengths)
     starts = ends - lengths
-    learnt = [
-        np.arange(start + max(len(prompt), 1) - 1, end - 1)  # nothing stands before a document's first token
+    label_positions = [
+        np.arange(start + max(len(prompt), 1) - 1, end - 1)  # a document's first token has no predecessor
         for start, end, (prompt, _) in zip(starts, ends, documents, strict=True)
     ]
-    at = np.concatenate(learnt)
+    before_labels = np.concatenate(label_positions)
     ids = np.concatenate([part for document in documents for part in document]).astype(np.int64)
     positions = np.arange(len(ids)) - np.repeat(starts, lengths)
     return Pack(
@@ -91,8 +92,8 @@ def _pack(documents: Sequence[tuple[Ids, Ids]]) -> Pack:
         position_ids=_tensor(positions)[None],
         boundaries=_tensor(np.concatenate(([0], ends)).astype(np.int32)),
         longest=int(lengths.max()),
-        at=_tensor(at),
-        labels=_tensor(ids[at + 1]),
+        label_positions=_tensor(before_labels),
+        labels=_tensor(ids[before_labels + 1]),
     )
 
 

@@ -1,7 +1,7 @@
-"""What an adapter costs elsewhere: how much less likely it makes good answers that have nothing to do with Terraform.
+"""Measures forgetting: how an adapter changes the likelihood of good answers that are not Terraform.
 
-Sixty short questions and answers of the project's own (`general.jsonl`), never trained on. The end of text is left out:
-every adapter learns to end an answer, which would hide what it forgets.
+The project's own sixty short questions and answers (`general.jsonl`) are never trained on. The end of text is not
+scored: every adapter learns to end an answer, which would hide what it forgets.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from loraform_trainer.runtime.tokens import BaseTokens
 from loraform_trainer.train import parity
 from loraform_trainer.train.token_rows import TokenRow
 
-FEWEST = 20
-"""Rows below which nothing is said."""
+MIN_ROWS = 20
+"""With fewer rows there is no result."""
 
 
-def rows(vocabulary: BaseTokens, longest: int) -> list[TokenRow]:
-    """Return the questions and answers that fit into `longest` tokens."""
+def general_rows(vocabulary: BaseTokens, longest: int) -> list[TokenRow]:
+    """Return the questions and answers of at most `longest` tokens."""
     text = resources.files("loraform_trainer.train").joinpath("general.jsonl").read_text("utf-8")
-    found = []
+    rows = []
     for number, line in enumerate(text.splitlines(), 1):
         row = json.loads(line)
         prompt, response = vocabulary.prompt(row["instruction"], ""), vocabulary.response(row["response"])
-        found.append(TokenRow(f"general:{number}", prompt, response[:-1]))
-    return [row for row in found if len(row) <= longest]
+        rows.append(TokenRow(f"general:{number}", prompt, response[:-1]))
+    return [row for row in rows if len(row) <= longest]
 
 
-def measure(model: Any, asked: Sequence[TokenRow]) -> Forgetting | None:
-    """Return the mean change of an answer's log-probability per token, adapter less base, of a PEFT model.
+def measure(model: Any, rows: Sequence[TokenRow]) -> Forgetting | None:
+    """Return the mean difference, adapter minus base, of an answer's log-probability per token, for a PEFT model.
 
-    None with fewer than `FEWEST` rows, or where a probability is no number.
+    None with fewer than `MIN_ROWS` rows, or if a log-probability is not finite.
     """
     model.eval()
-    tuned = [_mean(parity.logprobs(model, row)) for row in asked]
+    tuned = [_mean(parity.logprobs(model, row)) for row in rows]
     with model.disable_adapter():
-        base = [_mean(parity.logprobs(model, row)) for row in asked]
+        base = [_mean(parity.logprobs(model, row)) for row in rows]
     differences = [t - b for t, b in zip(tuned, base, strict=True)]
-    if len(differences) < FEWEST or not all(map(isfinite, differences)):
+    if len(differences) < MIN_ROWS or not all(map(isfinite, differences)):
         return None
     mean, low, high = mean_interval(differences)
     return Forgetting(mean_difference=f"{mean:.4f}", low=f"{low:.4f}", high=f"{high:.4f}", prompts=len(differences))

@@ -1,7 +1,7 @@
-"""The merged model: base and adapter as one set of weights, in a folder that any engine reads.
+"""Merges base and adapter to one model in Hugging Face format.
 
-Each adapted weight is summed in float32 and rounded once. Of a base in 4 bits the weights that training saw are merged,
-unpacked to the engine's number type, on the CPU: where 4 bits were needed, a whole model may not fit on the GPU.
+Each adapted weight is summed in float32 and rounded once. A 4-bit base is merged as training saw it: dequantised to the
+engine's dtype, on the CPU, because a model that needed 4 bits may not fit on the GPU otherwise.
 """
 
 from __future__ import annotations
@@ -25,34 +25,39 @@ from loraform_trainer.runtime.errors import NonFiniteLossError
 from loraform_trainer.runtime.files import atomic_folder
 from loraform_trainer.runtime.model_files import is_weights
 from loraform_trainer.train.layers.lora import ADAPTER
-from loraform_trainer.train.model import DTYPES, adapted, load_base
+from loraform_trainer.train.model import DTYPES, add_adapter, load_base
 
 log = logging.getLogger(__name__)
 
-SHARD = "4GB"
-INDEX = ".index.json"
+MAX_SHARD_SIZE = "4GB"
+INDEX_SUFFIX = ".index.json"
 
 
 def write(context: Context, model: Any) -> None:
-    """Write the merged model into the workspace, whole or not at all; `model`'s own weights change where it can be so.
+    """Write the merged model into the workspace, atomically.
 
-    `model` is the PEFT model with the adapter that lies in the workspace.
+    `model` is the PEFT model with the workspace's adapter. Unless the method is QLoRA, its own weights change.
     """
     config, paths = context.config, context.paths
     log.info("merging the adapter into the base's weights")
-    whole = unpacked(model, config, paths.base, paths.adapter) if config.spec.method is Method.QLORA else model
-    merged = merge(whole)
+    if config.spec.method is Method.QLORA:
+        model = dequantised(model, config, paths.base, paths.adapter)
+    merged = merge(model)
     merged.config.use_cache = True
     with atomic_folder(paths.model) as partial:
-        merged.save_pretrained(partial, max_shard_size=SHARD)
+        merged.save_pretrained(partial, max_shard_size=MAX_SHARD_SIZE)
         for file in paths.base.iterdir():
-            if not is_weights(file.name) and not file.name.endswith(INDEX) and not (partial / file.name).exists():
+            if (
+                not is_weights(file.name)
+                and not file.name.endswith(INDEX_SUFFIX)
+                and not (partial / file.name).exists()
+            ):
                 shutil.copyfile(file, partial / file.name)
 
 
 @torch.no_grad()
 def merge(model: Any) -> Any:
-    """Return the causal model in a PEFT model, its adapter merged in place; raises NonFiniteLossError for NaN."""
+    """Merge a PEFT model's adapter in place and return the causal model; raises NonFiniteLossError for NaN."""
     for module in model.modules():
         if isinstance(module, LoraLayer):
             weight = module.get_base_layer().weight
@@ -64,15 +69,15 @@ def merge(model: Any) -> Any:
                 raise NonFiniteLossError(f"the adapter cannot be merged: {error}") from error
             weight.data = weight.data.to(dtype)
         elif isinstance(module, ModulesToSaveWrapper):
-            kept = next(module.original_module.parameters()).dtype
-            module.modules_to_save[ADAPTER].to(kept)
+            dtype = next(module.original_module.parameters()).dtype
+            module.modules_to_save[ADAPTER].to(dtype)
     return model.unload()
 
 
 @torch.no_grad()
-def unpacked(model: Any, config: RunConfig, base: Path, adapter: Path) -> Any:
-    """Return a PEFT model on the CPU with the base as `model` holds it in 4 bits, unpacked, and the saved adapter."""
-    from bitsandbytes.functional import dequantize_4bit  # noqa: PLC0415 (for QLoRA alone)
+def dequantised(model: Any, config: RunConfig, base: Path, adapter: Path) -> Any:
+    """Return a PEFT model on the CPU with `model`'s 4-bit base, dequantised, and the saved adapter."""
+    from bitsandbytes.functional import dequantize_4bit  # noqa: PLC0415 (only QLoRA needs it)
 
     plain = load_base(base, DTYPES[config.engine_dtype], device="cpu")
     packed = {
@@ -82,6 +87,6 @@ def unpacked(model: Any, config: RunConfig, base: Path, adapter: Path) -> Any:
     }
     for name, weight in packed.items():
         plain.get_submodule(name).weight.copy_(dequantize_4bit(weight.data, weight.quant_state))
-    whole = adapted(plain, config.spec.lora)
-    set_peft_model_state_dict(whole, load_file(adapter / ADAPTER_WEIGHTS))
-    return whole
+    peft_model = add_adapter(plain, config.spec.lora)
+    set_peft_model_state_dict(peft_model, load_file(adapter / ADAPTER_WEIGHTS))
+    return peft_model

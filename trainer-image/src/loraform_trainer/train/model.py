@@ -1,4 +1,4 @@
-"""The model that is trained: a frozen base, as the engine holds it, and an adapter in float32 on it."""
+"""Builds the model to train: a frozen base in the engine's precision with a float32 adapter."""
 
 from __future__ import annotations
 
@@ -23,29 +23,30 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def build(config: RunConfig, base: Path, live: Path | None = None, *, attention: str | None = None) -> Any:
-    """Return a PeftModel in training mode: the base in the engine's number type, or in nf4 with that as compute type.
+    """Return a PeftModel in training mode: the base in the engine's dtype, or in nf4 with that as compute dtype.
 
-    Only the adapter requires gradients; it is float32 whatever the base is. `live` is the folder of the live version's
-    adapter: with `spec.lora.start: Live` its weights are where training begins. `attention` is transformers' name of an
-    attention implementation. On a GPU the model lies on the process' current device. The global generators are seeded.
+    Only the adapter requires gradients; it is float32 for any base. `live` is the folder of the live version's adapter,
+    whose weights training starts from with `spec.lora.start: Live`. `attention` is transformers' name of an attention
+    implementation. On a GPU the model is on the process' current device. Seeds the global random generators.
 
-    Raises BaseModelInvalidError when the base cannot be loaded whole, InvalidConfigError when a value does not fit.
+    Raises BaseModelInvalidError if the base cannot be loaded completely, InvalidConfigError for a value that does not
+    fit it.
     """
     dtype = DTYPES.get(config.engine_dtype)
     if dtype is None:
         raise InvalidConfigError(f"engineDtype: {config.engine_dtype!r} is not one of {', '.join(DTYPES)}")
     frozen = load_base(base, dtype, attention, quantise=config.spec.method is Method.QLORA)
     set_seed(config.spec.training.seed)
-    model: Any = adapted(frozen, config.spec.lora)
+    model: Any = add_adapter(frozen, config.spec.lora)
     if config.spec.lora.start is Start.LIVE and live is not None:
-        _begin_with(model, live)
+        _load_live(model, live)
     return model.train()
 
 
-def adapted(frozen: Any, lora: LoRASpec) -> Any:
-    """Return a base with a fresh adapter on it, in float32."""
-    whole = [name for name, _ in frozen.named_modules() if name.rpartition(".")[2] in lora.modules_to_save]
-    shape = LoraConfig(
+def add_adapter(frozen: Any, lora: LoRASpec) -> Any:
+    """Return a PEFT model of the base with a fresh float32 adapter."""
+    saved_modules = [name for name, _ in frozen.named_modules() if name.rpartition(".")[2] in lora.modules_to_save]
+    lora_config = LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -53,26 +54,26 @@ def adapted(frozen: Any, lora: LoRASpec) -> Any:
         use_rslora=lora.scaling is Scaling.RANK_STABILIZED,
         use_dora=lora.variant is Variant.DORA,
         target_modules=lora.target_modules or "all-linear",
-        modules_to_save=whole or None,  # whole names: to peft `norm` would mean each name that ends so
+        modules_to_save=saved_modules or None,  # full names: peft takes `norm` as a suffix of names
     )
-    model = get_peft_model(frozen, shape, autocast_adapter_dtype=True)
+    model = get_peft_model(frozen, lora_config, autocast_adapter_dtype=True)
     for module in model.modules():
         if isinstance(module, DoraLinearLayer):
-            own: Any = module.get_weight_norm
-            module.get_weight_norm = partial(_length, own)
+            original: Any = module.get_weight_norm
+            module.get_weight_norm = partial(_nonzero_norm, original)
     return model
 
 
-def _length(own: Callable[..., torch.Tensor], *weights: Any, **more: Any) -> torch.Tensor:
-    """Return the lengths by which DoRA divides; a row of zeros has one too, so that it stays one and is no NaN."""
-    return own(*weights, **more).clamp_min(torch.finfo(torch.float32).tiny)
+def _nonzero_norm(get_weight_norm: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Return the norms by which DoRA divides, at least the smallest normal float32: a row of zeros gives no NaN."""
+    return get_weight_norm(*args, **kwargs).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def load_base(
     base: Path, dtype: torch.dtype, attention: str | None = None, *, quantise: bool = False, device: str | None = None
 ) -> Any:
-    """Return the frozen base, in nf4 where asked, on `device` or where this process trains."""
-    where: Any = device or (torch.cuda.current_device() if torch.cuda.is_available() else None)
+    """Return the frozen base, in nf4 if `quantise`, on `device` or on the device of this process."""
+    target: Any = device or (torch.cuda.current_device() if torch.cuda.is_available() else None)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             base,
@@ -83,74 +84,74 @@ def load_base(
             output_loading_info=True,
             attn_implementation=attention,
             quantization_config=_nf4(dtype) if quantise else None,
-            device_map=None if where is None else {"": where},
+            device_map=None if target is None else {"": target},
         )
     except (ValueError, KeyError, OSError) as error:
         raise BaseModelInvalidError(f"the base model cannot be loaded: {error}") from error
-    model, found = loaded
-    if found["missing_keys"]:
-        missing = ", ".join(sorted(found["missing_keys"])[:3])
+    model, loading_info = loaded
+    if loading_info["missing_keys"]:
+        missing = ", ".join(sorted(loading_info["missing_keys"])[:3])
         raise BaseModelInvalidError(f"the base model's *.safetensors lack weights, for example {missing}")
     model.config.use_cache = False
-    model.requires_grad_(False)  # peft's own preparation for 4 bits would also cast the rest of the base to float32
+    model.requires_grad_(False)  # peft's prepare_model_for_kbit_training would also cast other weights to float32
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            # bitsandbytes would rewrite 4-bit weights in place at the first evaluation, and compute otherwise after it
+            # otherwise bitsandbytes repacks 4-bit weights in place at the first evaluation and computes differently
             module.support_avx512bf16_for_cpu = False
     return model
 
 
 def _nf4(dtype: torch.dtype) -> BitsAndBytesConfig:
-    """What vLLM makes of a base that it quantises itself, too."""
+    """Return the quantisation that vLLM applies to a base, too."""
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call] # transformers'
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
 
 
-def _begin_with(model: Any, live: Path) -> None:
-    """Put the live adapter's weights into a fresh one of the same shape; raises InvalidConfigError for another."""
-    described: dict[str, Any] = json.loads((live / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    fresh = model.peft_config["default"]
-    for field, wanted, found in (
-        ("spec.lora.rank", fresh.r, described.get("r")),
-        ("spec.lora.alpha", fresh.lora_alpha, described.get("lora_alpha")),
-        ("spec.lora.scaling", _scaling(fresh.use_rslora), _scaling(bool(described.get("use_rslora")))),
-        ("spec.lora.targetModules", sorted(fresh.target_modules), sorted(described.get("target_modules") or [])),
+def _load_live(model: Any, live: Path) -> None:
+    """Load the live adapter's weights into the model's; raises InvalidConfigError unless their settings are equal."""
+    live_config: dict[str, Any] = json.loads((live / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    own_config = model.peft_config["default"]
+    for field, own_value, live_value in (
+        ("spec.lora.rank", own_config.r, live_config.get("r")),
+        ("spec.lora.alpha", own_config.lora_alpha, live_config.get("lora_alpha")),
+        ("spec.lora.scaling", _scaling(own_config.use_rslora), _scaling(bool(live_config.get("use_rslora")))),
+        ("spec.lora.targetModules", sorted(own_config.target_modules), sorted(live_config.get("target_modules") or [])),
     ):
-        if wanted != found:
+        if own_value != live_value:
             raise InvalidConfigError(
-                f"{field}: this run has {wanted}, the live version has {found}; "
+                f"{field}: this run has {own_value}, the live version has {live_value}; "
                 "make them equal, or set `spec.lora.start: Fresh`"
             )
     try:
         result = set_peft_model_state_dict(model, load_file(live / ADAPTER_WEIGHTS))
-        strangers = list(result.unexpected_keys)
-    except RuntimeError as error:  # torch's word for tensors of another shape
-        raise _of_another_base(str(error)) from error
-    absent = [name for name in result.missing_keys if "lora_" in name]
-    if strangers or absent:
-        raise _of_another_base(", ".join([*strangers, *absent][:3]))
+        unexpected = list(result.unexpected_keys)
+    except RuntimeError as error:  # tensors of another shape
+        raise _other_base_error(str(error)) from error
+    missing = [name for name in result.missing_keys if "lora_" in name]
+    if unexpected or missing:
+        raise _other_base_error(", ".join([*unexpected, *missing][:3]))
 
 
 def _scaling(rank_stabilized: bool) -> str:
     return (Scaling.RANK_STABILIZED if rank_stabilized else Scaling.STANDARD).value
 
 
-def _of_another_base(detail: str) -> InvalidConfigError:
+def _other_base_error(detail: str) -> InvalidConfigError:
     return InvalidConfigError(
-        f"spec.lora.start: the live version was made for another base than `spec.baseModel` ({detail}); use 'Fresh'"
+        f"spec.lora.start: the live version was trained on another base than `spec.baseModel` ({detail}); use 'Fresh'"
     )
 
 
 def checksum(model: Any) -> list[int]:
-    """Return a sum of the bit patterns of each frozen weight, 4-bit blocks and their scales too: any change shows."""
+    """Return the sum of the bit patterns of each frozen weight, and of the scales of 4-bit weights."""
     frozen = [p for p in model.parameters() if not p.requires_grad]
     scales = [t for p in frozen for t in _scales(getattr(p, "quant_state", None))]
     return [_sum_of_bits(tensor.detach()) for tensor in [*frozen, *scales]]
 
 
 def _scales(state: Any) -> list[torch.Tensor]:
-    """Return the tensors that give 4-bit blocks their size: of doubly quantised ones two levels."""
+    """Return the scales of a 4-bit weight, on both levels of its double quantisation."""
     if state is None:
         return []
     return [t for level in (state, state.state2) if level is not None for t in (level.absmax, level.code)]

@@ -1,8 +1,8 @@
-"""Which rows share a pack: best-fit decreasing on the histogram of lengths, and the order that seed and epoch draw.
+"""Assigns rows to packs: best-fit decreasing on the histogram of lengths, and a random order for each epoch.
 
-The decision is about lengths alone, so it costs O(C log C) for packs of C tokens however many rows there are, and is
-the same for each epoch. Which of the equally long rows go together, and in which order packs are trained, is drawn
-anew for each epoch from the seed: a resumed run finds the same order without having kept it.
+The assignment depends on lengths only, so it costs O(C log C) for packs of C tokens, for any number of rows, and is the
+same in every epoch. Which rows of equal length share a pack, and the order of packs, is drawn for each epoch from seed
+and epoch: a resumed run draws the same order, so no state is saved.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Lengths = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """Packs with the same content, as far as lengths tell."""
+class PackPattern:
+    """A number of packs whose rows have the same lengths."""
 
     lengths: tuple[int, ...]
     packs: int
@@ -29,110 +29,110 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Every row in exactly one pack. A row of more than `capacity` tokens has a pack of its own and is never cut."""
+    """Every row in exactly one pack. A row of more than `capacity` tokens has a pack of its own; no row is cut."""
 
     capacity: int
-    kinds: tuple[Kind, ...]
+    patterns: tuple[PackPattern, ...]
 
     @property
     def packs(self) -> int:
-        return sum(kind.packs for kind in self.kinds)
+        return sum(pattern.packs for pattern in self.patterns)
 
     @property
     def tokens(self) -> int:
-        return sum(kind.packs * sum(kind.lengths) for kind in self.kinds)
+        return sum(pattern.packs * sum(pattern.lengths) for pattern in self.patterns)
 
     @property
     def fill(self) -> float:
-        """Share of the packs' slots that hold a token (a longer row's pack has as many slots as it has tokens)."""
-        slots = sum(kind.packs * max(self.capacity, sum(kind.lengths)) for kind in self.kinds)
+        """Share of the packs' slots that hold a token, from 0 to 1; a longer row's pack has one slot for each token."""
+        slots = sum(pattern.packs * max(self.capacity, sum(pattern.lengths)) for pattern in self.patterns)
         return self.tokens / slots if slots else 1.0
 
     def draw(self, lengths: Lengths, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-        """Return the row numbers of each pack, in the order of training.
+        """Return the row numbers of each pack, in training order; deterministic.
 
-        `lengths` are those that the packing was decided for. Equal arguments give an equal answer.
+        `lengths` are those that were packed.
         """
-        chance = np.random.default_rng([seed, epoch])
-        shuffled = chance.permutation(len(lengths))
+        rng = np.random.default_rng([seed, epoch])
+        shuffled = rng.permutation(len(lengths))
         by_length = shuffled[np.argsort(lengths[shuffled], kind="stable")]
-        taken = np.concatenate(([0], np.cumsum(np.bincount(lengths)))).tolist()  # where a length's unused rows begin
+        next_row = np.concatenate(([0], np.cumsum(np.bincount(lengths)))).tolist()  # of each length, into `by_length`
         packs: list[NDArray[np.int64]] = []
-        for kind in self.kinds:
+        for pattern in self.patterns:
             columns = []
-            for length in kind.lengths:
-                columns.append(by_length[taken[length] : taken[length] + kind.packs])
-                taken[length] += kind.packs
+            for length in pattern.lengths:
+                columns.append(by_length[next_row[length] : next_row[length] + pattern.packs])
+                next_row[length] += pattern.packs
             packs.extend(np.stack(columns, axis=1))
-        return [packs[i] for i in chance.permutation(len(packs))]
+        return [packs[i] for i in rng.permutation(len(packs))]
 
 
-def decide(lengths: Lengths, capacity: int) -> Packing:
+def pack_rows(lengths: Lengths, capacity: int) -> Packing:
     """Pack rows of these lengths (each at least 1) into packs of at most `capacity` tokens."""
     counts = np.bincount(lengths) if len(lengths) else np.zeros(1, np.int64)
-    opened = _Open()
+    open_packs = _OpenPacks()
     for length in np.flatnonzero(counts)[::-1].tolist():
-        left = int(counts[length])
-        while left and (room := opened.tightest(length)) is not None:
-            left -= opened.fill(room, length, left)
-        each = max(1, capacity // length)
-        whole, rest = divmod(left, each)
-        opened.put(capacity - each * length, (length,) * each, whole)
-        opened.put(capacity - rest * length, (length,) * rest, int(rest > 0))
-    return Packing(capacity, tuple(opened.kinds()))
+        remaining = int(counts[length])
+        while remaining and (room := open_packs.tightest(length)) is not None:
+            remaining -= open_packs.fill(room, length, remaining)
+        rows_per_pack = max(1, capacity // length)
+        full, rest = divmod(remaining, rows_per_pack)
+        open_packs.put(capacity - rows_per_pack * length, (length,) * rows_per_pack, full)
+        open_packs.put(capacity - rest * length, (length,) * rest, int(rest > 0))
+    return Packing(capacity, tuple(open_packs.patterns()))
 
 
-class _Open:
-    """Packs under way, by the room that is left in them."""
+class _OpenPacks:
+    """Packs to which rows may still be added, by their free tokens (room)."""
 
     def __init__(self) -> None:
         self._rooms: list[int] = []
-        self._by_room: defaultdict[int, list[Kind]] = defaultdict(list)
+        self._by_room: defaultdict[int, list[PackPattern]] = defaultdict(list)
 
     def put(self, room: int, lengths: tuple[int, ...], packs: int) -> None:
         if not packs:
             return
         if not self._by_room[room]:
             insort(self._rooms, room)
-        self._by_room[room].append(Kind(lengths, packs))
+        self._by_room[room].append(PackPattern(lengths, packs))
 
     def tightest(self, length: int) -> int | None:
-        """Return the least room that takes one row more."""
-        at = bisect_left(self._rooms, length)
-        return self._rooms[at] if at < len(self._rooms) else None
+        """Return the smallest room that fits a row of this length; None if no pack has it."""
+        index = bisect_left(self._rooms, length)
+        return self._rooms[index] if index < len(self._rooms) else None
 
     def fill(self, room: int, length: int, rows: int) -> int:
-        """Put up to `rows` rows into packs of that room, and return how many.
+        """Add up to `rows` rows of this length to packs of this room, and return how many were added.
 
-        A pack that took one is the tightest, so it takes the next until none fits.
+        A pack that got a row is the tightest one, so it gets as many as fit.
         """
-        kind = self._take(room)
-        each = min(room // length, rows)
-        packs = min(kind.packs, rows // each)
-        self.put(room - each * length, kind.lengths + (length,) * each, packs)
-        self.put(room, kind.lengths, kind.packs - packs)
-        return packs * each
+        pattern = self._take(room)
+        rows_per_pack = min(room // length, rows)
+        packs = min(pattern.packs, rows // rows_per_pack)
+        self.put(room - rows_per_pack * length, pattern.lengths + (length,) * rows_per_pack, packs)
+        self.put(room, pattern.lengths, pattern.packs - packs)
+        return packs * rows_per_pack
 
-    def _take(self, room: int) -> Kind:
-        kind = self._by_room[room].pop()
+    def _take(self, room: int) -> PackPattern:
+        pattern = self._by_room[room].pop()
         if not self._by_room[room]:
             self._rooms.pop(bisect_left(self._rooms, room))
-        return kind
+        return pattern
 
-    def kinds(self) -> list[Kind]:
-        return [kind for room in self._rooms for kind in self._by_room[room]]
+    def patterns(self) -> list[PackPattern]:
+        return [pattern for room in self._rooms for pattern in self._by_room[room]]
 
 
 @dataclass(frozen=True, slots=True)
 class StepShape:
-    """What an optimiser step takes: `packs` packs of `capacity` tokens, about `batch_size` rows in all."""
+    """The packs of an optimiser step: `packs` packs of `capacity` tokens, about `batch_size` rows in total."""
 
     packs: int
     capacity: int
 
 
 def shape_step(lengths: Lengths, batch_size: int, longest_pack: int, processes: int = 1) -> StepShape:
-    """Return as few packs as hold `batch_size` rows of mean length, a multiple of `processes`."""
+    """Return the fewest packs, a multiple of `processes`, that hold `batch_size` rows of mean length."""
     tokens = batch_size * float(np.mean(lengths))
     packs = processes * ceil(ceil(tokens / longest_pack) / processes)
     return StepShape(packs, ceil(tokens / packs))

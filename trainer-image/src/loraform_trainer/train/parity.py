@@ -1,4 +1,4 @@
-"""Writes `parity.json`: what the trained adapter says about sixteen known answers, to be found again in the engine."""
+"""Measures `parity.json`: the trainer's log-probabilities of known responses, which the engine must reproduce."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from loraform_trainer.train.token_rows import TokenRow
 
 
 def choose(rows: Sequence[TokenRow]) -> list[TokenRow]:
-    """Return up to `PARITY_ROWS` rows, spread evenly."""
+    """Return up to `PARITY_ROWS` rows, evenly spaced."""
     count = min(PARITY_ROWS, len(rows))
     return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def measure(model: Any, rows: Sequence[TokenRow], template_hash: str, dtype: str) -> ParityFile:
-    """Return the file for a PEFT model: log-probabilities of each response with the adapter and without."""
+    """Return the parity file of a PEFT model: each response's log-probabilities with and without the adapter."""
     model.eval()
     with_adapter = [logprobs(model, row) for row in rows]
     with model.disable_adapter():
@@ -38,6 +38,6 @@ def logprobs(model: Any, row: TokenRow) -> list[float]:
     """Return the log-probability of each token of the response."""
     ids = torch.tensor([[*row.prompt_ids, *row.response_ids]], device=model.device)
     logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(row.response_ids) + 1).logits[0, :-1]
-    everything = torch.log_softmax(logits.float(), dim=-1)
-    chosen = everything.gather(1, ids[0, len(row.prompt_ids) :, None]).squeeze(1)
-    return [round(value, 6) for value in chosen.tolist()]
+    by_token = torch.log_softmax(logits.float(), dim=-1)
+    of_response = by_token.gather(1, ids[0, len(row.prompt_ids) :, None]).squeeze(1)
+    return [round(value, 6) for value in of_response.tolist()]

@@ -1,6 +1,6 @@
-"""The optimiser steps of a run, by number: which packs each takes, and what each process computes of them.
+"""The optimiser steps of a run by number: the packs of each step, and each process' part of them.
 
-All epochs are one sequence, so that the number of a step says everything: a resumed run asks for the next number.
+All epochs form one sequence, so a step is determined by its number, and a resumed run continues with the next one.
 """
 
 from __future__ import annotations
@@ -14,65 +14,65 @@ from torch.utils.data import Dataset
 from typing_extensions import override
 
 from loraform_api.training import TrainingSpec
-from loraform_trainer.runtime.group import RankGroup
+from loraform_trainer.runtime.group import TrainingGroup
 from loraform_trainer.train.collate import Pack, collate, filler
-from loraform_trainer.train.packing import Packing, decide, shape_step
-from loraform_trainer.train.token_rows import Rows
+from loraform_trainer.train.packing import Packing, pack_rows, shape_step
+from loraform_trainer.train.token_rows import TokenRows
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How the rows are trained."""
+class TrainingPlan:
+    """The packing of the rows, and the number of steps."""
 
     packing: Packing
-    packs_a_step: int
+    packs_per_step: int
     epochs: int
     seed: int
 
     @classmethod
-    def of(cls, rows: Rows, training: TrainingSpec, processes: int = 1) -> Plan:
-        """Pack the rows so that a step takes `batch_size` of them on average, whole packs, as many for each process."""
+    def of(cls, rows: TokenRows, training: TrainingSpec, processes: int = 1) -> TrainingPlan:
+        """Pack the rows so that a step has `batch_size` rows on average, in equally many packs for each process."""
         shape = shape_step(rows.lengths, training.batch_size, training.max_sequence_length, processes)
-        return cls(decide(rows.lengths, shape.capacity), shape.packs, training.epochs, training.seed)
+        return cls(pack_rows(rows.lengths, shape.capacity), shape.packs, training.epochs, training.seed)
 
     @property
-    def steps_an_epoch(self) -> int:
-        return ceil(self.packing.packs / self.packs_a_step)
+    def steps_per_epoch(self) -> int:
+        return ceil(self.packing.packs / self.packs_per_step)
 
     @property
     def steps(self) -> int:
-        return self.epochs * self.steps_an_epoch
+        return self.epochs * self.steps_per_epoch
 
     def describe(self, rows: int) -> str:
-        """Say in one line what a step is and why."""
+        """Return a line for the log: packs, fill, and steps."""
         return (
             f"{rows} rows fill {self.packing.packs} packs of {self.packing.capacity} tokens to {self.packing.fill:.2%};"
-            f" a step takes {self.packs_a_step}, that is {rows / self.steps_an_epoch:.1f} rows on average;"
-            f" {self.steps_an_epoch} steps an epoch, {self.steps} in all"
+            f" a step takes {self.packs_per_step}, that is {rows / self.steps_per_epoch:.1f} rows on average;"
+            f" {self.steps_per_epoch} steps an epoch, {self.steps} in all"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one process does in a step."""
+    """One process' packs of a step, and totals of the step over all processes."""
 
     packs: tuple[Pack, ...]
     labels: int
-    """Tokens that are learnt in the whole step, on all processes: what the loss is divided by."""
+    """Label tokens of the step on all processes; the loss is divided by it."""
     tokens: int
-    """Tokens of the whole step, prompts included."""
+    """Tokens of the step on all processes, prompts included."""
     squares: int
-    """Sum of the squared lengths of the step's documents: what attention costs."""
+    """Sum of the squared lengths of the step's documents, for the cost of attention."""
 
     def pin_memory(self) -> Step:
-        """Return the step in pinned memory; torch's loader calls this."""
+        """Return the step in pinned memory; torch's DataLoader calls this."""
         return Step(tuple(pack.pin_memory() for pack in self.packs), self.labels, self.tokens, self.squares)
 
 
 class Steps(Dataset[Step]):
-    """Every step of the run, as the group's process of this rank sees it."""
+    """All steps of the run, each with the packs of this rank."""
 
-    def __init__(self, rows: Rows, plan: Plan, group: RankGroup) -> None:
+    def __init__(self, rows: TokenRows, plan: TrainingPlan, group: TrainingGroup) -> None:
         self.plan = plan
         self._rows = rows
         self._group = group
@@ -84,11 +84,11 @@ class Steps(Dataset[Step]):
 
     @override
     def __getitem__(self, number: int) -> Step:
-        epoch, place = divmod(number, self.plan.steps_an_epoch)
-        first = place * self.plan.packs_a_step
-        packs = self._drawn(epoch)[first : first + self.plan.packs_a_step]
+        epoch, step_of_epoch = divmod(number, self.plan.steps_per_epoch)
+        first = step_of_epoch * self.plan.packs_per_step
+        packs = self._drawn(epoch)[first : first + self.plan.packs_per_step]
         own = [collate(self._rows, pack) for pack in packs[self._group.rank :: self._group.size]]
-        if len(own) < ceil(len(packs) / self._group.size):  # the other processes have one more
+        if len(own) < ceil(len(packs) / self._group.size):  # every process needs the same number of packs
             own.append(filler(self._rows))
         numbers = np.concatenate(packs)
         lengths = self._rows.lengths[numbers]
@@ -99,11 +99,11 @@ class Steps(Dataset[Step]):
             squares=int((lengths**2).sum()),
         )
 
-    def learnt(self, steps: int) -> int:
-        """Return the label tokens of the first `steps` steps, on all processes."""
-        epochs, rest = divmod(steps, self.plan.steps_an_epoch)
+    def label_tokens(self, steps: int) -> int:
+        """Return the number of label tokens in the first `steps` steps, on all processes."""
+        epochs, rest = divmod(steps, self.plan.steps_per_epoch)
         labels = epochs * int(self._rows.response_lengths.sum())
-        for pack in self._drawn(epochs)[: rest * self.plan.packs_a_step] if rest else ():
+        for pack in self._drawn(epochs)[: rest * self.plan.packs_per_step] if rest else ():
             labels += int(self._rows.response_lengths[pack].sum())
         return labels
 
@@ -114,14 +114,14 @@ class Steps(Dataset[Step]):
         return self._order
 
 
-def packs_of(rows: Rows, numbers: NDArray[np.int64], capacity: int) -> list[Pack]:
-    """Return these rows in packs of at most `capacity` tokens, for a loss without training."""
+def packs_of(rows: TokenRows, numbers: NDArray[np.int64], capacity: int) -> list[Pack]:
+    """Return the rows of these numbers in packs of at most `capacity` tokens, for validation."""
     lengths = rows.lengths[numbers]
-    drawn = decide(lengths, capacity).draw(lengths, seed=0, epoch=0)
+    drawn = pack_rows(lengths, capacity).draw(lengths, seed=0, epoch=0)
     return [collate(rows, numbers[pack]) for pack in drawn]
 
 
-def spread(rows: int, most: int) -> NDArray[np.int64]:
-    """Return the numbers of at most `most` of so many rows, evenly spread."""
-    count = min(rows, most)
+def spread(rows: int, limit: int) -> NDArray[np.int64]:
+    """Return the numbers of at most `limit` of `rows` rows, evenly spaced."""
+    count = min(rows, limit)
     return np.arange(count) * rows // max(1, count)

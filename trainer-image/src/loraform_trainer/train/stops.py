@@ -1,4 +1,4 @@
-"""When training ends before its time: numbers that are none, a loss that jumps, one that no longer falls."""
+"""Detects non-finite losses, loss spikes, and a validation loss that no longer improves."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from typing import Any
 from loraform_trainer.runtime.errors import LossSpikeError, NonFiniteLossError
 
 WINDOW = 50
-"""Steps that say what an ordinary loss is."""
-ENOUGH = 20
-"""Steps before which nothing is called a jump."""
-IN_A_ROW = 5
-"""Jumps, one after another, that end training: a single hard batch never does."""
-TIMES = 3.0
+"""Number of recent losses to which a loss is compared."""
+MIN_LOSSES = 20
+"""Losses in the window before which no loss counts as a spike."""
+SPIKES_TO_FAIL = 5
+"""Consecutive spikes that end training: a single hard batch never does."""
+FACTOR = 3.0
 MARGIN = 1.0
-"""A jump is a loss above `TIMES` the median and above the median + `MARGIN` nats, and above all of the window."""
+"""A spike is a loss above `FACTOR` times the median, above the median + `MARGIN` nats, and above the whole window."""
 
 
 class LossWatch:
-    """Looks at loss and gradient norm between the backward pass and the optimiser step, which it prevents."""
+    """Checks loss and gradient norm after the backward pass, before the optimiser step."""
 
     def __init__(self) -> None:
-        self._usual: deque[float] = deque(maxlen=WINDOW)
-        self._jumps: list[float] = []
+        self._window: deque[float] = deque(maxlen=WINDOW)
+        self._spikes: list[float] = []
 
-    def look(self, step: int, loss: float, norm: float) -> None:
-        """Raise NonFiniteLossError or LossSpikeError when `step` must not be taken."""
+    def check(self, step: int, loss: float, norm: float) -> None:
+        """Raise NonFiniteLossError or LossSpikeError if the optimiser must not take `step`."""
         for name, value in (("loss", loss), ("gradient norm", norm)):
             if not isfinite(value):
                 raise NonFiniteLossError(f"the {name} became {value} at step {step}")
-        if not self._is_jump(loss):
-            self._usual.extend([*self._jumps, loss])
-            self._jumps.clear()
+        if not self._is_spike(loss):
+            self._window.extend([*self._spikes, loss])
+            self._spikes.clear()
             return
-        self._jumps.append(loss)
-        if len(self._jumps) >= IN_A_ROW:
-            values = ", ".join(f"{value:.3g}" for value in self._jumps)
+        self._spikes.append(loss)
+        if len(self._spikes) >= SPIKES_TO_FAIL:
+            values = ", ".join(f"{value:.3g}" for value in self._spikes)
             raise LossSpikeError(
-                f"the loss jumped to {values} in steps {step - len(self._jumps) + 1} to {step}, after a median of"
-                f" {median(self._usual):.3g} in the {len(self._usual)} steps before; the last checkpoint is kept"
+                f"the loss jumped to {values} in steps {step - len(self._spikes) + 1} to {step}, after a median of"
+                f" {median(self._window):.3g} in the {len(self._window)} steps before; the last checkpoint is kept"
             )
 
-    def _is_jump(self, loss: float) -> bool:
-        if len(self._usual) < ENOUGH:
+    def _is_spike(self, loss: float) -> bool:
+        if len(self._window) < MIN_LOSSES:
             return False
-        usual = median(self._usual)
-        return loss > max(TIMES * usual, usual + MARGIN, *self._usual)
+        typical = median(self._window)
+        return loss > max(FACTOR * typical, typical + MARGIN, *self._window)
 
 
 def exhausted(history: Iterable[Mapping[str, Any]], patience: int) -> bool:
-    """Say whether the last `patience` validation losses of a history were no better than the best before."""
+    """Return True if none of the last `patience` validation losses is below the best one before them."""
     losses = validation_losses(history)
     return len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
 

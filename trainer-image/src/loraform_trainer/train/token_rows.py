@@ -1,4 +1,4 @@
-"""Tokenised rows as `prepare` left them: mapped from the disk, never read whole."""
+"""Tokenised rows that stage prepare wrote, memory-mapped from disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TokenRow:
 
 
 class _Lists:
-    """One column of lists; a row of it is a view into the mapped file."""
+    """One list column; a row of it is a view into the mapped file."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         chunks = [chunk for chunk in column.chunks if len(chunk)]
@@ -38,13 +38,13 @@ class _Lists:
     def __getitem__(self, row: int) -> Ids:
         chunk = int(np.searchsorted(self._starts, row, side="right")) - 1
         offsets, values = self._chunks[chunk]
-        at = row - self._starts[chunk]
-        ids: Ids = values[offsets[at] : offsets[at + 1]]
+        index = row - self._starts[chunk]
+        ids: Ids = values[offsets[index] : offsets[index + 1]]
         return ids
 
 
-class Rows(Sequence[TokenRow]):
-    """The rows of a table with the columns `id`, `prompt_ids`, `response_ids`, by number."""
+class TokenRows(Sequence[TokenRow]):
+    """The rows, by number, of a table with the columns `id`, `prompt_ids` and `response_ids`."""
 
     def __init__(self, table: pa.Table) -> None:
         self._ids = table.column("id")
@@ -64,7 +64,7 @@ class Rows(Sequence[TokenRow]):
         return self._prompts.lengths + self._responses.lengths
 
     def ids(self, row: int) -> tuple[Ids, Ids]:
-        """Return prompt and response of a row, without a copy."""
+        """Return the token ids of a row's prompt and response, without a copy."""
         return self._prompts[row], self._responses[row]
 
     def __len__(self) -> int:
@@ -84,6 +84,6 @@ class Rows(Sequence[TokenRow]):
         return TokenRow(self._ids[index].as_py(), prompt.tolist(), response.tolist())
 
 
-def read(path: Path) -> Rows:
-    """Map the rows that `prepare` wrote; the table keeps the mapping alive."""
-    return Rows(pa.ipc.open_stream(pa.memory_map(str(path))).read_all())
+def read(path: Path) -> TokenRows:
+    """Memory-map the rows that stage prepare wrote; the table keeps the mapping open."""
+    return TokenRows(pa.ipc.open_stream(pa.memory_map(str(path))).read_all())

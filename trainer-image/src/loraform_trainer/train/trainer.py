@@ -1,8 +1,8 @@
-"""transformers' Trainer, stricter and lighter: whole steps of packs, checks before each step, sealed checkpoints.
+"""transformers' Trainer for packed rows, with loss checks before each optimiser step and sealed checkpoints.
 
-Schedules, callbacks, history and resuming are transformers'. A "batch" of its loader is a whole optimiser step of
-packs, so that gradients are weighted by the label tokens of the step, on all processes; and its single "epoch" is the
-whole run. Nothing waits for the device but the one look at loss and gradient norm before the optimiser's step.
+Schedules, callbacks, log history and resuming are transformers'. A "batch" of its loader is a whole optimiser step of
+packs, so that gradients are weighted by the step's label tokens on all processes; its single "epoch" is the whole run.
+The only synchronisation with the device is the check of loss and gradient norm before the optimiser step.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from transformers.integrations.integration_utils import KubeflowCallback
 from typing_extensions import override
 
 from loraform_trainer.runtime.errors import NonFiniteLossError
-from loraform_trainer.runtime.group import ALONE, RankGroup
+from loraform_trainer.runtime.group import ALONE, TrainingGroup
 from loraform_trainer.train import checkpoints
 from loraform_trainer.train.collate import Pack
-from loraform_trainer.train.estimate.flops import Work
+from loraform_trainer.train.estimate.flops import ModelFlops
 from loraform_trainer.train.layers.loss import PackLoss
 from loraform_trainer.train.steps import Step, Steps
 from loraform_trainer.train.stops import LossWatch
@@ -40,38 +40,38 @@ class LoRATrainer(Trainer):
         steps: Steps,
         validation: Sequence[Pack] = (),
         callbacks: Sequence[TrainerCallback] = (),
-        group: RankGroup = ALONE,
+        group: TrainingGroup = ALONE,
     ) -> None:
         super().__init__(
             model=model,
             args=args,
             train_dataset=steps,
-            eval_dataset=list(validation) or None,  # only looked at for being there
+            eval_dataset=list(validation) or None,  # transformers only checks that there is one
             callbacks=[*callbacks, LogWithCheckpoints()],
         )
         self.steps = steps
         self._loss, self._validation, self._group = loss, validation, group
-        self._work = Work.of(model)
+        self._model_flops = ModelFlops.of(model)
         self._watch = LossWatch()
         self._trainable = [p for p in model.parameters() if p.requires_grad]
         self._step_loss = torch.zeros((), device=args.device)
         self.seconds = 0.0
-        """Seconds that this process spent on its steps, loading included; saving and validating are not."""
+        """Seconds of this process' steps, loading included, saving and validation excluded."""
         self.tokens = 0
-        """Tokens, of all processes, of the steps that this process took part in."""
+        """Tokens on all processes in the steps since this process started."""
         self.flops = 0
-        """What those steps had to compute, on all processes."""
-        self._began = 0.0
+        """Floating-point operations of those steps on all processes."""
+        self._step_start = 0.0
         self._logged = (0.0, 0)
-        self.remove_callback(KubeflowCallback)  # added by itself wherever its variables are set; ours reports instead
+        self.remove_callback(KubeflowCallback)  # transformers adds it when its variables are set; we report ourselves
 
     @override
     def get_train_dataloader(self) -> DataLoader[Step]:
-        """Return the steps in their order; accelerate has no part in it, since a step knows its process."""
+        """Return the steps in order, not sharded by accelerate: a step holds only this process' packs."""
         return DataLoader(
             self.steps,
             batch_size=1,
-            collate_fn=_only,
+            collate_fn=_single_step,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
@@ -80,7 +80,7 @@ class LoRATrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Step], num_batches: int, device: torch.device
     ) -> tuple[list[Step], None]:
-        self._began = time.perf_counter()
+        self._step_start = time.perf_counter()
         return [next(epoch_iterator)], None
 
     @override
@@ -100,17 +100,17 @@ class LoRATrainer(Trainer):
 
     @override
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> float:
-        """Look at loss and norm on the way from clipping to the optimizer step: the one wait of a step."""
+        """Check loss and norm between clipping and the optimiser step: the only synchronisation of a step."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call] # transformers'
         loss, norm = torch.stack((self._step_loss, norm.float())).tolist()
-        self._watch.look(self.state.global_step + 1, loss, norm)
+        self._watch.check(self.state.global_step + 1, loss, norm)
         return float(norm)
 
     @override
     def floating_point_ops(self, inputs: Any) -> int:
-        """Return what the step had to compute; transformers sums it up in its state."""
+        """Return the step's floating-point operations, which transformers sums in its state."""
         step: Step = inputs
-        return self._work.of_step(step.tokens, step.labels, step.squares)
+        return self._model_flops.of_step(step.tokens, step.labels, step.squares)
 
     @override
     def _track_num_input_tokens(self, inputs: Any) -> None:
@@ -121,10 +121,10 @@ class LoRATrainer(Trainer):
 
     @override
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        """Called at the end of each step, and once more at the end of all."""
-        if self._began:
-            self.seconds += time.perf_counter() - self._began
-            self._began = 0.0
+        """Stop the step's clock; transformers calls this after each step and at the end of training."""
+        if self._step_start:
+            self.seconds += time.perf_counter() - self._step_start
+            self._step_start = 0.0
         super()._maybe_log_save_evaluate(*args, **kwargs)
 
     @override
@@ -146,7 +146,7 @@ class LoRATrainer(Trainer):
 
     @torch.no_grad()
     def validation_loss(self, packs: Sequence[Pack]) -> float:
-        """Return the mean loss over the packs' labels, each process computing its share of the packs."""
+        """Return the mean loss over the packs' labels; each process computes a part of the packs."""
         self._loss.model.eval()
         total = torch.zeros((), device=self.args.device)
         for pack in packs[self._group.rank :: self._group.size]:
@@ -159,19 +159,19 @@ class LoRATrainer(Trainer):
         return loss
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Compute the adapter in the base's bfloat16 on a GPU, its weights and sums stay float32."""
+        """Return autocast to bfloat16 on a GPU with a bfloat16 base; adapter weights and sums stay float32."""
         if self.args.device.type == "cuda" and self._loss.model.dtype == torch.bfloat16:
             return torch.autocast("cuda", torch.bfloat16)
         return contextlib.nullcontext()
 
     @override
     def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
-        """Leave the model alone: processes sum their gradients through the group."""
+        """Return the model without DistributedDataParallel: the group sums the gradients."""
         return model
 
     @override
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Write the adapter alone (safetensors and its config); the parent adds pickled arguments that nobody reads."""
+        """Write only the adapter's config and safetensors; the parent also pickles the training arguments."""
         model: Any = self.model
         model.save_pretrained(output_dir or self.args.output_dir, state_dict=state_dict)
 
@@ -186,7 +186,7 @@ class LoRATrainer(Trainer):
 
 
 class LogWithCheckpoints(TrainerCallback):
-    """Logs the mean loss up to each checkpoint: a resumed run has the history of an undisturbed one."""
+    """Logs the mean loss at each checkpoint, so that a resumed run has the same history as an uninterrupted one."""
 
     @override
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
@@ -195,6 +195,6 @@ class LogWithCheckpoints(TrainerCallback):
         return control
 
 
-def _only(steps: list[Step]) -> Step:
+def _single_step(steps: list[Step]) -> Step:
     (step,) = steps
     return step

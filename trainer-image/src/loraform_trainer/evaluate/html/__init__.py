@@ -1,1 +1,1 @@
-"""`reports/evaluation.html`: one page for people. Pure."""
+"""Renders `reports/evaluation.html`, the evaluation's report for people. Pure."""

@@ -1,6 +1,6 @@
-"""Inline SVG: a rate with its interval, a difference with its interval, curves. Pure.
+"""Inline SVG charts: a rate and a difference with their intervals, and curves. Pure.
 
-Each picture has its words as `aria-label`; colours are classes of the page's style, for both themes.
+Each chart has a description as `aria-label`. Colours are CSS classes of the page, for the light and the dark theme.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Points = Sequence[tuple[int, float]]
 
 
 def bar(rate: float, low: float, high: float, kind: str = "") -> Markup:
-    """Return a bar from 0 to 1 with a whisker."""
+    """Return a bar of a rate from 0 to 1, with a whisker for its interval."""
     middle = HEIGHT / 2
     return _svg(
         f"{rate * 100:.1f} %, interval {low * 100:.1f} to {high * 100:.1f} %",
@@ -33,42 +33,42 @@ def bar(rate: float, low: float, high: float, kind: str = "") -> Markup:
 
 
 def difference(value: float, low: float, high: float) -> Markup:
-    """Return a line around 0, wide enough for the interval, with a point and its whisker."""
+    """Return an axis around 0 that covers the interval, with a point for the value and a whisker."""
     width, height = 360, 44
-    reach = min(1.0, max(0.05, abs(low), abs(high)) * 1.15)
+    limit = min(1.0, max(0.05, abs(low), abs(high)) * 1.15)
 
-    def at(x: float) -> float:
-        return (x / reach + 1) / 2 * width
+    def position(x: float) -> float:
+        return (x / limit + 1) / 2 * width
 
     return _svg(
         f"difference {value * 100:+.1f} points, interval {low * 100:+.1f} to {high * 100:+.1f}",
         width,
         height,
         tag("line", class_="axis", x1=0, x2=width, y1=14, y2=14),
-        tag("line", class_="axis zero", x1=_n(at(0)), x2=_n(at(0)), y1=2, y2=26),
-        *_whisker(at(low), at(high), 14),
-        tag("circle", class_="point", cx=_n(at(value)), cy=14, r=5),
-        tag("text", "0", x=_n(at(0)), y=40, text_anchor="middle"),
-        tag("text", f"{-reach * 100:+.0f} points", x=0, y=40),
-        tag("text", f"{reach * 100:+.0f} points", x=width, y=40, text_anchor="end"),
+        tag("line", class_="axis zero", x1=_n(position(0)), x2=_n(position(0)), y1=2, y2=26),
+        *_whisker(position(low), position(high), 14),
+        tag("circle", class_="point", cx=_n(position(value)), cy=14, r=5),
+        tag("text", "0", x=_n(position(0)), y=40, text_anchor="middle"),
+        tag("text", f"{-limit * 100:+.0f} points", x=0, y=40),
+        tag("text", f"{limit * 100:+.0f} points", x=width, y=40, text_anchor="end"),
     )
 
 
 def curves(lines: Mapping[str, Points]) -> Markup:
-    """Return values by step, one or two lines; more than `MAX_POINTS` are thinned out, the last one stays."""
-    shown = {what: [*points[: -1 : -(-len(points) // MAX_POINTS)], points[-1]] for what, points in lines.items()}
+    """Return one or two lines of values by step, thinned to about `MAX_POINTS`; the last point is kept."""
+    shown = {name: [*points[: -1 : -(-len(points) // MAX_POINTS)], points[-1]] for name, points in lines.items()}
     steps, values = zip(*chain(*shown.values()), strict=True)
     first, last, top = min(steps), max(steps), max(values) or 1.0
     bottom, width = CURVE_HEIGHT - MARGIN / 2, CURVE_WIDTH - MARGIN - 8
 
-    def place(step: int, value: float) -> tuple[str, str]:
+    def position(step: int, value: float) -> tuple[str, str]:
         x = MARGIN + (step - first) / max(last - first, 1) * width
         return _n(x), _n(bottom - value / top * (bottom - 12))
 
-    drawn = [_line([place(*point) for point in shown[what]], kind) for what, kind in zip(shown, KINDS, strict=False)]
-    until = [tag("text", f"step {last}", x=CURVE_WIDTH, y=CURVE_HEIGHT - 4, text_anchor="end")] if last > first else []
+    drawn = [_line([position(*point) for point in shown[name]], kind) for name, kind in zip(shown, KINDS, strict=False)]
+    end = [tag("text", f"step {last}", x=CURVE_WIDTH, y=CURVE_HEIGHT - 4, text_anchor="end")] if last > first else []
     return _svg(
-        "; ".join(f"{what} {_told(points)}" for what, points in shown.items()),
+        "; ".join(f"{name} {_describe(points)}" for name, points in shown.items()),
         CURVE_WIDTH,
         CURVE_HEIGHT,
         tag("line", class_="axis", x1=MARGIN, x2=MARGIN, y1=8, y2=_n(bottom)),
@@ -76,27 +76,27 @@ def curves(lines: Mapping[str, Points]) -> Markup:
         tag("text", f"{top:.3g}", x=MARGIN - 4, y=16, text_anchor="end"),
         tag("text", "0", x=MARGIN - 4, y=_n(bottom), text_anchor="end"),
         tag("text", f"step {first}", x=MARGIN, y=CURVE_HEIGHT - 4),
-        *until,
+        *end,
         *drawn,
         *(_legend(shown) if len(shown) > 1 else ()),
     )
 
 
-def _told(points: Points) -> str:
+def _describe(points: Points) -> str:
     (first, begin), (last, end) = points[0], points[-1]
-    since = f"from {begin:.3g} at step {first} to " if last > first else ""
-    return f"{since}{end:.3g} at step {last}"
+    start = f"from {begin:.3g} at step {first} to " if last > first else ""
+    return f"{start}{end:.3g} at step {last}"
 
 
-def _line(places: Sequence[tuple[str, str]], kind: str) -> Markup:
-    """Return a line through the places; a single place is a point, which a line would not show."""
-    if len(places) == 1:
-        return tag("circle", class_="point", cx=places[0][0], cy=places[0][1], r=4)
-    return tag("polyline", class_=kind, points=" ".join(map(",".join, places)))
+def _line(positions: Sequence[tuple[str, str]], kind: str) -> Markup:
+    """Return a line through the positions, or a circle for a single one, as a line of one point is invisible."""
+    if len(positions) == 1:
+        return tag("circle", class_="point", cx=positions[0][0], cy=positions[0][1], r=4)
+    return tag("polyline", class_=kind, points=" ".join(map(",".join, positions)))
 
 
 def _legend(names: Iterable[str]) -> Iterator[Markup]:
-    """Yield what tells the lines apart, below the picture between the first and the last step."""
+    """Yield the legend of the lines, below the chart between the first and the last step."""
     for x, kind, name in zip((220, 360), KINDS, names, strict=True):
         yield tag("line", class_=kind, x1=x, x2=x + 24, y1=CURVE_HEIGHT - 8, y2=CURVE_HEIGHT - 8)
         yield tag("text", name, x=x + 30, y=CURVE_HEIGHT - 4)
@@ -110,7 +110,7 @@ def _whisker(low: float, high: float, middle: float) -> tuple[Markup, ...]:
 
 
 def _inside(share: float) -> float:
-    """Return the place of a share where the whisker's stroke is still in the picture."""
+    """Return the position of a share, at least 1 from the edges so that the whisker's stroke is visible."""
     return min(max(share * WIDTH, 1.0), WIDTH - 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Answers for people to read: what failed and why, and both answers side by side where the outcome changed. Pure."""
+"""Example answers: failed answers with their diagnostics, and side-by-side comparisons of changed outcomes. Pure."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ from difflib import SequenceMatcher
 from itertools import islice, zip_longest
 
 from loraform_api.verification import Diagnostic, ProgramVerdict, StageResult
-from loraform_trainer.evaluate.arms import Scored
+from loraform_trainer.evaluate.arms import ScoredAnswer
 from loraform_trainer.evaluate.html.markup import Markup, join, tag
 
 MAX_LINES = 300
 MAX_COLUMNS = 400
 MAX_CHARACTERS = 8000
-"""Of one answer: several times a usual one, so that no answer takes the page's room from the others."""
+"""Maximum characters of one answer: several times a usual one, so that none fills the page alone."""
 MAX_DIAGNOSTICS = 10
 MAX_PROMPT = 4000
-CUT = "… (cut here; evaluation/rows.jsonl has all of it)"
+CUT = "… (cut here; the full text is in evaluation/rows.jsonl)"
 
-Side = tuple[int, str]
+Line = tuple[int, str]
 """Line number and text."""
+Cell = tuple[Line, bool] | None
+"""A line and whether it differs from the other answer; None for an absent line."""
 
 
-def failures(answers: Sequence[Scored], limit: int) -> list[Scored]:
-    """Return failed answers, at most `limit`: of each kind of failure one, then a second of each, and so on."""
-    kinds: dict[tuple[str, str], deque[Scored]] = defaultdict(deque)
+def failures(answers: Sequence[ScoredAnswer], limit: int) -> list[ScoredAnswer]:
+    """Return at most `limit` failed answers: one of each kind of failure, then a second of each, and so on."""
+    kinds: dict[tuple[str, str], deque[ScoredAnswer]] = defaultdict(deque)
     for scored in answers:
         if not scored.passed:
             kinds[_kind(scored)].append(scored)
     rounds = zip_longest(*kinds.values())
-    return list(islice((scored for one in rounds for scored in one if scored is not None), limit))
+    return list(islice((scored for round_ in rounds for scored in round_ if scored is not None), limit))
 
 
-def _kind(scored: Scored) -> tuple[str, str]:
+def _kind(scored: ScoredAnswer) -> tuple[str, str]:
     failed = _failed_stage(scored.raw)
     if failed is None:
         return "Truncated", ""
@@ -44,8 +46,8 @@ def _failed_stage(verdict: ProgramVerdict | None) -> StageResult | None:
     return next((result for result in verdict.stages if not result.passed), None) if verdict else None
 
 
-def failure(scored: Scored, number: int) -> Markup:
-    """Return one failed answer with what the verifier said of it."""
+def failure(scored: ScoredAnswer, number: int) -> Markup:
+    """Return one failed answer with its diagnostics."""
     return tag(
         "details",
         tag("summary", tag("code", scored.row.id), f": {why(scored)}"),
@@ -56,34 +58,34 @@ def failure(scored: Scored, number: int) -> Markup:
     )
 
 
-def why(scored: Scored) -> str:
-    """Say in a few words how the raw answer did."""
+def why(scored: ScoredAnswer) -> str:
+    """Return the outcome of the raw answer: passed, truncated, or the failed stage with its codes."""
     failed = _failed_stage(scored.raw)
     if scored.raw is None:
-        return "truncated at the longest answer"
+        return "truncated at the maximum length"
     if failed is None:
         return "passed"
-    what = "could not be decided" if failed.inconclusive else "failed"
+    outcome = "inconclusive" if failed.inconclusive else "failed"
     codes = ", ".join(dict.fromkeys(d.code for d in failed.diagnostics[:3]))
-    return f"{failed.stage} {what}" + (f" ({codes})" if codes else "")
+    return f"{failed.stage} {outcome}" + (f" ({codes})" if codes else "")
 
 
-def diagnostics(scored: Scored) -> Markup:
-    """Return the findings of the stage that failed, as a list."""
+def diagnostics(scored: ScoredAnswer) -> Markup:
+    """Return the diagnostics of the failed stage as a list."""
     failed = _failed_stage(scored.raw)
-    found = failed.diagnostics[:MAX_DIAGNOSTICS] if failed else []
-    return tag("ul", *(tag("li", *_finding(d)) for d in found)) if found else join()
+    shown = failed.diagnostics[:MAX_DIAGNOSTICS] if failed else []
+    return tag("ul", *(tag("li", *_diagnostic(d)) for d in shown)) if shown else join()
 
 
-def _finding(finding: Diagnostic) -> Iterator[Markup | str]:
-    yield tag("strong", finding.code)
-    yield f"{'' if finding.line is None else f', line {finding.line}'}: {clipped(finding.message)}"
-    if finding.hint:
-        yield tag("em", f" {clipped(finding.hint)}")
+def _diagnostic(diagnostic: Diagnostic) -> Iterator[Markup | str]:
+    yield tag("strong", diagnostic.code)
+    yield f"{'' if diagnostic.line is None else f', line {diagnostic.line}'}: {clipped(diagnostic.message)}"
+    if diagnostic.hint:
+        yield tag("em", f" {clipped(diagnostic.hint)}")
 
 
-def comparison(reference: Scored, candidate: Scored, kind: str, number: int) -> Markup:
-    """Return both answers to a row, side by side, with the lines that differ marked."""
+def comparison(reference: ScoredAnswer, candidate: ScoredAnswer, kind: str, number: int) -> Markup:
+    """Return both answers to a row side by side, with differing lines marked."""
     sides = (reference, candidate)
     head = tag("tr", *(tag("th", f"{s.arm.name}: {why(s)}", scope="colgroup", colspan=2) for s in sides))
     body = (tag("tr", *_cells(left, "removed", "-"), *_cells(right, "added", "+")) for left, right in _pairs(*sides))
@@ -108,8 +110,8 @@ def comparison(reference: Scored, candidate: Scored, kind: str, number: int) -> 
     )  # fmt: skip
 
 
-def _pairs(reference: Scored, candidate: Scored) -> Iterator[tuple[tuple[Side, bool] | None, tuple[Side, bool] | None]]:
-    """Yield rows of the table: on each side a line and whether it differs, or nothing."""
+def _pairs(reference: ScoredAnswer, candidate: ScoredAnswer) -> Iterator[tuple[Cell, Cell]]:
+    """Yield the rows of the comparison table: the left and the right cell."""
     left, right = list(enumerate(lines(reference.text), 1)), list(enumerate(lines(candidate.text), 1))
     matcher = SequenceMatcher(None, [line for _, line in left], [line for _, line in right], autojunk=False)
     for operation, i, j, k, m in matcher.get_opcodes():
@@ -118,21 +120,22 @@ def _pairs(reference: Scored, candidate: Scored) -> Iterator[tuple[tuple[Side, b
             yield (None if a is None else (a, changed)), (None if b is None else (b, changed))
 
 
-def _cells(side: tuple[Side, bool] | None, kind: str, sign: str) -> tuple[Markup, Markup]:
-    if side is None:
+def _cells(cell: Cell, kind: str, sign: str) -> tuple[Markup, Markup]:
+    if cell is None:
         return tag("td", class_="number"), tag("td", class_="absent")
-    (number, line), changed = side
+    (number, line), changed = cell
     mark = tag("span", f"{sign if changed else ' '} ", class_="sign")
     return tag("td", number, class_="number"), tag("td", mark, line, class_=kind if changed else "same")
 
 
 def lines(program: str) -> list[str]:
-    """Return the program's lines as they are shown: bounded in number, in length and together."""
-    whole = program.replace("\r\n", "\n").removesuffix("\n")
-    found = whole[:MAX_CHARACTERS].split("\n") if whole else []
-    shown = [line if len(line) <= MAX_COLUMNS else line[:MAX_COLUMNS] + CUT for line in found[:MAX_LINES]]
-    return shown if len(found) <= MAX_LINES and len(whole) <= MAX_CHARACTERS else [*shown, CUT]
+    """Return the program's lines for display; their number, length and sum are bounded."""
+    text = program.replace("\r\n", "\n").removesuffix("\n")
+    all_lines = text[:MAX_CHARACTERS].split("\n") if text else []
+    shown = [line if len(line) <= MAX_COLUMNS else line[:MAX_COLUMNS] + CUT for line in all_lines[:MAX_LINES]]
+    return shown if len(all_lines) <= MAX_LINES and len(text) <= MAX_CHARACTERS else [*shown, CUT]
 
 
 def clipped(text: str) -> str:
+    """Return at most `MAX_PROMPT` characters of a text."""
     return text if len(text) <= MAX_PROMPT else text[:MAX_PROMPT] + CUT

@@ -1,4 +1,4 @@
-"""HTML that cannot be broken out of: whatever is not markup is escaped, and shown when it would not be seen. Pure."""
+"""Builds HTML in which all text is escaped and invisible characters are shown. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 import unicodedata
 from html import escape
 
-UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories of characters that show nothing, or reorder what is beside them."""
+INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories of characters that are invisible or reorder their neighbours."""
 _UNUSUAL = re.compile(r"[^\x20-\x7e\n\t]")
 
 
 class Markup(str):
-    """Text that is HTML already. Only this module makes it."""
+    """Text that is HTML already. Only this module creates it."""
 
     __slots__ = ()
 
@@ -21,31 +21,32 @@ Part = Markup | str | int
 
 
 def visible(text: str) -> str:
-    """Return the text with its unseen characters spelt out, for example `⟨U+202E⟩`; new lines and tabs stay."""
-    return _UNUSUAL.sub(_spelt, text.replace("\r\n", "\n"))
+    """Return the text with invisible characters as code points, for example `⟨U+202E⟩`; new lines and tabs stay."""
+    return _UNUSUAL.sub(_code_point, text.replace("\r\n", "\n"))
 
 
-def _spelt(found: re.Match[str]) -> str:
-    character = found[0]
-    return f"⟨U+{ord(character):04X}⟩" if unicodedata.category(character) in UNSEEN else character
+def _code_point(match: re.Match[str]) -> str:
+    character = match[0]
+    return f"⟨U+{ord(character):04X}⟩" if unicodedata.category(character) in INVISIBLE else character
 
 
 def text(value: Part) -> Markup:
-    """Return what shows `value`, whatever it is; markup stays as it is."""
+    """Return `value` as escaped text; markup is returned unchanged."""
     return value if isinstance(value, Markup) else Markup(escape(visible(str(value))))
 
 
 def join(*parts: Part) -> Markup:
+    """Return the parts as one markup; parts that are not markup are escaped."""
     return Markup("".join(text(part) for part in parts))
 
 
-def number_of(count: int, thing: str) -> str:
-    """Return for example `1 row` and `2 rows`."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"
+def number_of(count: int, noun: str) -> str:
+    """Return a count with its noun, for example `1 row` and `2 rows`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def tag(element: str, *children: Part, **attributes: str | float) -> Markup:
-    """Return an element. In attribute names `_` stands for `-`, and one at the end is dropped (`class_`)."""
+    """Return an element; in attribute names, `_` becomes `-`, and a final `_` is dropped (`class_`)."""
     written = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{escape(visible(str(value)))}"' for name, value in attributes.items()
     )

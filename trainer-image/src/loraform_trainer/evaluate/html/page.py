@@ -1,6 +1,7 @@
-"""`reports/evaluation.html`: one page that loads nothing, runs nothing and is of bounded size. Pure.
+"""Renders `reports/evaluation.html`: one page of bounded size, without scripts and external resources. Pure.
 
-Answers of models are hostile: every text passes `markup`, and the page forbids scripts and loads by its own policy.
+Models' answers are untrusted: `markup` escapes every text, and the page's Content-Security-Policy forbids scripts and
+loading.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from loraform_api.finetunejob_status import ArmName, Gain, Reflexion
 from loraform_api.meta import PromptTemplate
 from loraform_api.statistics import Pairs, lower_bound
 from loraform_trainer.evaluate import figures
-from loraform_trainer.evaluate.arms import Scored
+from loraform_trainer.evaluate.arms import ScoredAnswer
 from loraform_trainer.evaluate.breakdown import ByArm
 from loraform_trainer.evaluate.html import charts, examples, training
 from loraform_trainer.evaluate.html.markup import Markup, join, number_of, tag, text
@@ -29,15 +30,15 @@ from loraform_trainer.evaluate.html.parts import Section, cell, counted, head, r
 
 MAX_BYTES = 2_000_000
 FRAME_BYTES = 20_000
-"""What of that goes to the template, the contents and the sections' own words."""
+"""Bytes of that for the template, the table of contents and the sections' own texts."""
 MAX_EXAMPLES = 20
-"""Of each: rows lost, rows gained, rows that failed."""
+"""Maximum examples of each kind: lost rows, gained rows, failed rows."""
 
 
 def render(report: EvaluationReport, by_arm: ByArm) -> str:
-    """Return the page, at most `MAX_BYTES` long; `by_arm` has the greedy answers."""
+    """Return the page, of at most `MAX_BYTES`; `by_arm` has the greedy answers."""
     template = Template(resources.files("loraform_trainer.evaluate.html").joinpath("page.html").read_text("utf-8"))
-    words = {
+    values = {
         "title": text(f"Evaluation of {report.namespace}/{report.name}"),
         "suites": text(_suites(report)),
         "verdict": text(report.verdict),
@@ -48,32 +49,32 @@ def render(report: EvaluationReport, by_arm: ByArm) -> str:
     sections += _examples(report.paired.reference, by_arm, budget)
     links = (tag("li", tag("a", s.title, href=f"#{s.id}")) for s in sections)
     body = join(*(tag("section", tag("h2", s.title, id=s.id), s.body, aria_labelledby=s.id) for s in sections))
-    return template.substitute(words, contents=tag("nav", tag("ul", *links), aria_label="Contents"), sections=body)
+    return template.substitute(values, contents=tag("nav", tag("ul", *links), aria_label="Contents"), sections=body)
 
 
 def _figures(report: EvaluationReport) -> list[Section]:
-    """Return what there is to show of the report, in its order."""
-    made = [_rates(report), _paired(report.paired)]
+    """Return the sections of the report that have content, in order."""
+    sections = [_rates(report), _paired(report.paired)]
     if any(arm.pass_at_k for arm in report.arms):
-        made.append(_pass_at_k(report))
+        sections.append(_pass_at_k(report))
     if report.reflexion is not None:
-        made.append(_reflexion(report.reflexion))
+        sections.append(_reflexion(report.reflexion))
     if len(report.by_suite) > 1:
-        made.append(_grouped("suites", "By suite", report.by_suite, report, ""))
+        sections.append(_grouped("suites", "By suite", report.by_suite, report, ""))
     if report.by_difficulty:
-        made.append(_grouped("difficulty", "By difficulty", report.by_difficulty, report, ""))
+        sections.append(_grouped("difficulty", "By difficulty", report.by_difficulty, report, ""))
     if report.by_type:
         left = report.types_left_out
         rest = f" Not listed: {number_of(left, 'type')} with fewer rows." if left else ""
-        words = f"A row counts in each resource type that it asks for.{rest}"
-        made.append(_grouped("types", "By resource type", report.by_type, report, words))
+        note = f"A row counts in every resource type that it asks for.{rest}"
+        sections.append(_grouped("types", "By resource type", report.by_type, report, note))
     if report.selection:
-        made.append(training.chosen(report.selection, report.loss))
+        sections.append(training.chosen(report.selection, report.loss))
     if any(point.loss is not None for point in report.loss):
-        made.append(training.loss(report.loss))
+        sections.append(training.loss(report.loss))
     if report.forgetting is not None:
-        made.append(training.forgetting(report.forgetting))
-    return [*made, _made_with(report)]
+        sections.append(training.forgetting(report.forgetting))
+    return [*sections, _provenance(report)]
 
 
 def _suites(report: EvaluationReport) -> str:
@@ -92,11 +93,11 @@ def _rates(report: EvaluationReport) -> Section:
     names = [arm.name.value for arm in report.arms]
     stages = [figures_.stage for figures_ in report.arms[0].stages]
     raw = [(stage, [_stage(arm, stage).raw for arm in report.arms]) for stage in stages]
-    tables = [rate_table("As the model wrote it (raw)", "Stage", names, raw)]
+    tables = [rate_table("Answers as the model wrote them (raw)", "Stage", names, raw)]
     if report.house_policy:
         served = [(stage, [_stage(arm, stage).served for arm in report.arms]) for stage in stages]
-        words = "As it would be served, after the house-policy rewrite"
-        tables.append(rate_table(words, "Stage", names, served, "served"))
+        caption = "Answers as they would be served, after the house-policy rewrite"
+        tables.append(rate_table(caption, "Stage", names, served, "served"))
     apart = [
         ("Truncated", [arm.truncated for arm in report.arms]),
         ("Inconclusive", [arm.inconclusive for arm in report.arms]),
@@ -105,15 +106,16 @@ def _rates(report: EvaluationReport) -> Section:
     return section(
         "rates",
         "Rates by arm and stage",
-        tag("p", "Share of the rows that ask for the stage; a stage that was not reached is not passed. "
-            "Whiskers: 95 % (Wilson; rows of one cluster that agree count as one)."
-            + ("" if report.house_policy else " No house policy is in force: what the model wrote is served.")),
+        tag("p", "Share of the rows with this stage that passed it; a stage that was not reached counts as not passed. "
+            "Whiskers: 95 % interval (Wilson; rows of one cluster that agree count as one)."
+            + ("" if report.house_policy else " There is no house policy, so answers are served as written.")),
         tag("div", *tables, class_="beside"),
-        rate_table("Shown apart; none of these rows passed", "What", names, apart, "apart"),
-        tag("p", "Truncated: the answer reached its longest length. Inconclusive: a stage could not decide. "
-            "Hallucinated: a type, block or argument that the provider does not have. Different answers: "
+        rate_table("Special outcomes; none of these rows passed", "Outcome", names, apart, "apart"),
+        tag("p", "Truncated: the answer reached the maximum length. Inconclusive: a stage could not decide. "
+            "Hallucinated: the answer uses a type, block or argument that the provider does not have. "
+            "Number of different answers: "
             + ", ".join(f"{arm.name} {arm.distinct_answers}" for arm in report.arms) + "."),
-        *(tag("p", f"{arm.name} was asked in the base model's own chat template, the others as in training.")
+        *(tag("p", f"{arm.name} was prompted with the base model's chat template, the other arms as in training.")
           for arm in report.arms if arm.prompt_template is PromptTemplate.CHAT),
     )  # fmt: skip
 
@@ -126,7 +128,7 @@ def _paired(paired: PairedFigures) -> Section:
     reference = paired.reference.value
     table = tag(
         "table",
-        tag("caption", f"Rows by outcome, candidate against {reference}, raw, all stages"),
+        tag("caption", f"Rows by outcome, candidate against {reference} (raw answers, all stages)"),
         tag("thead", tag("tr", tag("td"), head(f"{reference} passed"), head(f"{reference} failed"))),
         tag(
             "tbody",
@@ -136,73 +138,74 @@ def _paired(paired: PairedFigures) -> Section:
     )
     return section(
         "paired",
-        "The comparison that promotion reads",
+        "Comparison for promotion",
         table,
         tag("p", charts.difference(paired.difference, paired.low, paired.high)),
-        tag("p", f"Tango's interval, each bound one-sided 95 %.{_together(paired.design_effect)} With as many rows "
-            f"lost, {_enough(paired)} would have counted. Whether the candidate goes live is for its IaCModel to "
-            "decide, which also asks for minimums and for enough rows."),
+        tag("p", f"Tango's interval, each bound one-sided 95 %.{_cluster_note(paired.design_effect)} "
+            f"{_smallest_gain(paired)} The IaCModel decides whether the candidate goes live; it also requires "
+            "minimums and enough rows."),
     )  # fmt: skip
 
 
-def _together(effect: float) -> str:
+def _cluster_note(effect: float) -> str:
     if effect <= 1:
         return ""
     return f" Rows of one cluster change together, which makes its variance {effect:.3g} times as large."
 
 
-def _enough(paired: PairedFigures) -> str:
+def _smallest_gain(paired: PairedFigures) -> str:
     rows = paired.both_passed + paired.gained + paired.lost + paired.neither_passed
     if lower_bound(Pairs(rows, rows - paired.lost, paired.lost, paired.design_effect)) <= 0:
-        return "no net gain"  # not even of all other rows
+        return "With as many rows lost, no net gain is detectable."  # even if all other rows were gained
     points = paired.smallest_visible_difference * 100
-    return f"a net gain of {points:.{2 if points < 1 else 1}f} points"
+    return f"With as many rows lost, the smallest detectable net gain is {points:.{2 if points < 1 else 1}f} points."
 
 
 def _pass_at_k(report: EvaluationReport) -> Section:
-    drawn = [arm for arm in report.arms if arm.pass_at_k]
-    ks = [estimate.k for estimate in drawn[0].pass_at_k]
-    first = drawn[0].pass_at_k[0]
+    arms = [arm for arm in report.arms if arm.pass_at_k]
+    ks = [estimate.k for estimate in arms[0].pass_at_k]
+    first = arms[0].pass_at_k[0]
     rows = [
         tag(
             "tr",
             side(f"pass@{k}"),
-            *(cell(e.rate, e.low, e.high) for arm in drawn for e in arm.pass_at_k if e.k == k),
+            *(cell(e.rate, e.low, e.high) for arm in arms for e in arm.pass_at_k if e.k == k),
         )
         for k in ks
     ]
     table = tag(
         "table",
-        tag("caption", "Chance that one of k drawn answers passes every stage"),
-        tag("thead", tag("tr", head("k"), *(head(arm.name.value) for arm in drawn))),
+        tag("caption", "Probability that at least one of k sampled answers passes every stage"),
+        tag("thead", tag("tr", head("k"), *(head(arm.name.value) for arm in arms))),
         tag("tbody", *rows),
     )
     return section(
         "passk",
-        "More than one answer",
-        tag("p", f"{number_of(report.samples_per_prompt, 'answer')} drawn for each of "
-            f"{number_of(first.prompts, 'prompt')} at temperature {report.temperature}. Whiskers: 95 %, over "
-            f"{number_of(first.clusters, 'cluster')} (Wilson). It decides nothing."),
+        "Several answers per prompt (pass@k)",
+        tag("p", f"{number_of(report.samples_per_prompt, 'answer')} sampled for each of "
+            f"{number_of(first.prompts, 'prompt')} at temperature {report.temperature}. Whiskers: 95 % interval over "
+            f"{number_of(first.clusters, 'cluster')} (Wilson). These figures do not affect the decision."),
         table,
     )  # fmt: skip
 
 
-def _reflexion(found: Reflexion) -> Section:
-    last, drawn, over = found.rounds[-1], found.best_of_n, found.over_best_of_n
-    asked, spent = accumulate(r.repaired for r in found.rounds), accumulate(r.tokens for r in found.rounds)
-    ways = [
-        (f"After {number_of(r.round, 'repair')}", r.passed, f"{answers} asked", tokens)
-        for r, answers, tokens in zip(found.rounds, asked, spent, strict=True)
+def _reflexion(reflexion: Reflexion) -> Section:
+    last, best_of_n = reflexion.rounds[-1], reflexion.best_of_n
+    repairs = accumulate(r.repaired for r in reflexion.rounds)
+    repair_tokens = accumulate(r.tokens for r in reflexion.rounds)
+    methods = [
+        (f"After {number_of(r.round, 'repair')}", r.passed, f"{answers} repaired", tokens)
+        for r, answers, tokens in zip(reflexion.rounds, repairs, repair_tokens, strict=True)
     ]
-    ways.append(("Best of n", drawn.passed, f"{drawn.answers} drawn", drawn.tokens))
+    methods.append(("Best of n", best_of_n.passed, f"{best_of_n.answers} sampled", best_of_n.tokens))
     rows = [
-        tag("tr", side(name), counted(passed, found.rows), tag("td", answers), tag("td", tokens))
-        for name, passed, answers, tokens in ways
+        tag("tr", side(name), counted(passed, reflexion.rows), tag("td", answers), tag("td", tokens))
+        for name, passed, answers, tokens in methods
     ]
-    heads = ("What is served", "Rows that pass every stage", "More answers, in all", "Their tokens, prompts included")
+    heads = ("Method", "Rows that pass every stage", "Additional answers in total", "Their tokens, prompts included")
     table = tag(
         "table",
-        tag("caption", "The candidate with repairs, and with drawn answers for as many tokens"),
+        tag("caption", "The candidate with repairs, and with sampled answers of as many tokens"),
         tag("thead", tag("tr", *map(head, heads))),
         tag("tbody", *rows),
     )
@@ -210,47 +213,48 @@ def _reflexion(found: Reflexion) -> Section:
         "reflexion",
         "Repairs",
         table,
-        tag("p", f"After {number_of(last.round, 'repair')} {_gain(found.gain)} against the first answers, "
-            f"{_gain(over)} against best of n. Neither saw what Intent asks, and it decides nothing."),
+        tag("p", f"After {number_of(last.round, 'repair')}, compared with the first answers: {_gain(reflexion.gain)}; "
+            f"compared with best of n: {_gain(reflexion.over_best_of_n)}. Neither method saw what stage Intent checks. "
+            "These figures do not affect the decision."),
     )  # fmt: skip
 
 
-def _gain(found: Gain) -> str:
-    low, high = float(found.low) * 100, float(found.high) * 100
-    return f"{number_of(found.gained, 'row')} gained and {found.lost} lost ({low:+.1f} to {high:+.1f} points)"
+def _gain(gain: Gain) -> str:
+    low, high = float(gain.low) * 100, float(gain.high) * 100
+    return f"{number_of(gain.gained, 'row')} gained and {gain.lost} lost ({low:+.1f} to {high:+.1f} points)"
 
 
-def _grouped(id_: str, title: str, groups: Sequence[Group], report: EvaluationReport, words: str) -> Section:
+def _grouped(id_: str, title: str, groups: Sequence[Group], report: EvaluationReport, note: str) -> Section:
     arms = [arm.name for arm in report.arms]
     rows = [(f"{g.name} ({number_of(g.rates[arms[0]].rows, 'row')})", [g.rates[arm] for arm in arms]) for g in groups]
-    table = rate_table("Raw, all stages", title, [arm.value for arm in arms], rows)
-    return section(id_, title, tag("p", words) if words else join(), table)
+    table = rate_table("Raw answers, all stages", title, [arm.value for arm in arms], rows)
+    return section(id_, title, tag("p", note) if note else join(), table)
 
 
-def _made_with(report: EvaluationReport) -> Section:
+def _provenance(report: EvaluationReport) -> Section:
     facts = [
         ("Run", f"{report.namespace}/{report.name}, uid {report.uid}"),
-        ("Judged by", report.toolchain),
-        ("Largest difference of a log-probability, trainer to engine", report.parity_max_difference),
+        ("Verified with", report.toolchain),
+        ("Largest difference of a log-probability between trainer and engine", report.parity_max_difference),
         *((f"Adapter of {arm.name}", arm.adapter_digest) for arm in report.arms if arm.adapter_digest),
     ]
-    return section("made", "Made with", tag("dl", *(join(tag("dt", name), tag("dd", fact)) for name, fact in facts)))
+    return section("made", "Provenance", tag("dl", *(join(tag("dt", name), tag("dd", fact)) for name, fact in facts)))
 
 
 def _examples(reference: ArmName, by_arm: ByArm, budget: int) -> list[Section]:
-    """Return rows lost, rows gained and failed rows; each list may have `budget` bytes."""
+    """Return the sections of lost, gained and failed rows, each of at most `budget` bytes."""
     lost, gained = figures.lost(by_arm, reference), figures.gained(by_arm, reference)
     failed = [s for s in by_arm[ArmName.CANDIDATE] if not s.passed]
     shown = enumerate(examples.failures(failed, MAX_EXAMPLES), 1)
-    made = {
+    lists = {
         "lost": (f"Rows lost against {reference}", len(lost), _compared(lost, "lost")),
         "gained": (f"Rows gained against {reference}", len(gained), _compared(gained, "gained")),
         "failed": ("Rows that the candidate failed", len(failed), (examples.failure(s, i) for i, s in shown)),
     }  # fmt: skip
-    return [_listed(id_, title, count, parts, budget) for id_, (title, count, parts) in made.items()]
+    return [_listed(id_, title, count, parts, budget) for id_, (title, count, parts) in lists.items()]
 
 
-def _compared(pairs: Sequence[tuple[Scored, Scored]], kind: str) -> Iterable[Markup]:
+def _compared(pairs: Sequence[tuple[ScoredAnswer, ScoredAnswer]], kind: str) -> Iterable[Markup]:
     return (examples.comparison(r, c, kind, i) for i, (r, c) in enumerate(pairs[:MAX_EXAMPLES], 1))
 
 
@@ -265,7 +269,5 @@ def _listed(id_: str, title: str, count: int, parts: Iterable[Markup], budget: i
         left -= size
         shown.append(part)
     rest = count - len(shown)
-    words = (
-        tag("p", "None." if not count else f"{rest} more in evaluation/rows.jsonl.") if rest or not count else join()
-    )
-    return section(id_, f"{title}: {count}", *shown, words)
+    note = "None." if not count else f"{rest} more in evaluation/rows.jsonl." if rest else ""
+    return section(id_, f"{title}: {count}", *shown, tag("p", note) if note else join())

@@ -1,4 +1,4 @@
-"""The page's sections about training: its loss, the choice of a checkpoint, what the adapter does elsewhere. Pure."""
+"""The page's sections about training: loss, choice of the checkpoint, and forgetting. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loraform_trainer.evaluate.html.parts import Section, counted, head, section
 
 
 def chosen(scores: Sequence[CheckpointScore], log: Sequence[LossPoint]) -> Section:
-    """Show the checkpoints that were compared."""
+    """Return the section of the compared checkpoints."""
     loss = losses(log)
     step = best(scores, loss)
     rows = [
@@ -26,38 +26,39 @@ def chosen(scores: Sequence[CheckpointScore], log: Sequence[LossPoint]) -> Secti
         )
         for score in scores
     ]
-    heads = ("Checkpoint", "Selection rows that pass", "Validation loss")
+    heads = ("Checkpoint", "Selection rows passed", "Validation loss")
     table = tag(
         "table",
-        tag("caption", "The last checkpoints on the selection rows, raw"),
+        tag("caption", "The last checkpoints on the selection rows (raw answers)"),
         tag("thead", tag("tr", *map(head, heads))),
         tag("tbody", *rows),
     )
     return section(
         "selection",
-        "Which checkpoint is the candidate",
+        "Choice of the checkpoint",
         table,
-        tag("p", "Selection rows are validation rows of the training data. Parse, Validate and, with a house policy, "
-            "Policy were asked. Only the chosen checkpoint met the suites."),
+        tag("p", "Selection rows are validation rows of the training data. Their stages are Parse, Validate and, with "
+            "a house policy, Policy. Only the chosen checkpoint was evaluated on the suites."),
     )  # fmt: skip
 
 
 def loss(log: Sequence[LossPoint]) -> Section:
-    """Show the loss curve, and beside it that of the validation rows where there is one."""
+    """Return the section of the training loss and, if there is one, the validation loss."""
     points = [(point.step, point.loss) for point in log if point.loss is not None]
     validation = [(point.step, point.eval_loss) for point in log if point.eval_loss is not None]
-    told = f" On the validation rows it is {validation[-1][1]:.4g} at the end." if validation else ""
+    final_validation = f" The final validation loss is {validation[-1][1]:.4g}." if validation else ""
     lines = {"training loss": points} | ({"validation loss": validation} if len(validation) > 1 else {})
-    words = f"Last {points[-1][1]:.4g} at step {points[-1][0]}.{told}"
-    return section("loss", "Training loss", charts.curves(lines), tag("p", words))
+    text = f"The last training loss is {points[-1][1]:.4g}, at step {points[-1][0]}.{final_validation}"
+    return section("loss", "Training loss", charts.curves(lines), tag("p", text))
 
 
-def forgetting(found: Forgetting) -> Section:
-    """Show what the adapter does to answers that are not Terraform."""
+def forgetting(measured: Forgetting) -> Section:
+    """Return the section about general answers, which are not Terraform."""
     return section(
         "forgetting",
-        "Beside Terraform",
-        tag("p", f"The adapter changes the log-probability per token of "
-            f"{number_of(found.prompts, 'short general answer')} by {found.mean_difference} nats on the mean (95 % "
-            f"interval {found.low} to {found.high}); below 0 it makes them less likely. It decides nothing."),
+        "Forgetting of general answers",
+        tag("p", f"On average, the adapter changes the log-probability per token of "
+            f"{number_of(measured.prompts, 'short general answer')} by {measured.mean_difference} nats (95 % interval "
+            f"{measured.low} to {measured.high}). A negative value means that they became less likely. This figure "
+            "does not affect the decision."),
     )  # fmt: skip

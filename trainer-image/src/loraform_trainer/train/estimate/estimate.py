@@ -1,8 +1,9 @@
-"""What a run will need: bytes of memory by part, operations and hours. Free of torch; `loraform estimate` shows it.
+"""Estimates a run's GPU memory by part, its floating-point operations and its hours. Free of torch.
 
-Memory is counted as the trainer holds it: a frozen base, a float32 adapter with its gradients and two moments, what
-the backward pass of the longest pack must find again, a piece of logits. What is counted of a pack was compared with
-the tensors that torch saves (tests/integration/trainer/test_trainer_estimate.py).
+`loraform estimate` prints it. Memory is counted as the trainer uses it: a frozen base, a float32 adapter with gradients
+and two moments, the activations saved for the backward pass of the longest pack, and one chunk of logits. The count of
+a pack's activations was compared with the tensors that torch saves
+(tests/integration/trainer/test_trainer_estimate.py).
 """
 
 from __future__ import annotations
@@ -16,83 +17,84 @@ from loraform_api.run import RunConfig
 from loraform_api.training import Method, Recompute, Variant
 from loraform_trainer.runtime.errors import OutOfGPUMemoryError
 from loraform_trainer.train.estimate.gpus import GIB, Gpu
-from loraform_trainer.train.estimate.shape import HEAD, Shape, ShapeUnknownError, read
+from loraform_trainer.train.estimate.shape import HEAD, ModelShape, ShapeUnknownError, read
 
 log = logging.getLogger(__name__)
 
 BYTES = {"float32": 4, "bfloat16": 2}
 ADAPTER_BYTES = 4
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
-"""A weight in nf4: half a byte, a byte of scale for 64 weights, and four bytes for 256 scales."""
+"""Bytes of a weight in nf4: half a byte, a one-byte scale per 64 weights, and four bytes per 256 scales."""
 LOGITS = 2**27
-"""Logits that exist at a time on a GPU; `training.loss.LOGITS_ON_GPU`."""
+"""Logits in a chunk on a GPU; equal to `train.layers.loss.LOGITS_ON_GPU`."""
 LOGIT_BYTES = 8
-"""A logit in the base's type, in float32, and as a gradient in the base's type."""
-CONTEXT = 1 << 30
-"""Bytes that CUDA, cuBLAS and NCCL take before a tensor exists: commonly about 0.5 GiB on one GPU, more with several.
-Not measured by us: no GPU was at hand."""
-FRAGMENTS = 0.05
-"""Share of all tensors' bytes that the caching allocator holds without using it; a usual value, not measured by us."""
+"""Bytes of a logit in the base's dtype, in float32, and as a gradient in the base's dtype."""
+CUDA_BYTES = 1 << 30
+"""Bytes that CUDA, cuBLAS and NCCL allocate: commonly about 0.5 GiB on one GPU, more with several. Not measured by us:
+we had no GPU."""
+FRAGMENTATION = 0.05
+"""Memory that the caching allocator reserves but cannot use, relative to all tensors' bytes; a common value, not
+measured by us."""
 DORA_OUTPUTS = 2
-"""Outputs of each layer that DoRA's backward pass needs again: the base's and the adapter's."""
+"""Outputs of each layer that DoRA's backward pass needs: the base's and the adapter's."""
 SAME_INPUT = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
-HOPELESS = 1.5
-"""How many times the memory an estimate must exceed before a run is refused: it may be wrong, a refusal must not be."""
+REFUSAL_FACTOR = 1.5
+"""A run is refused if the estimate exceeds this many times the GPU's memory; below, the estimate may be wrong."""
 UTILISATION = (0.40, 0.55)
-"""Share of a GPU's peak that well-made trainers reach on dense models."""
+"""Range of the share of a GPU's peak that efficient trainers reach on dense models."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes on one GPU at the worst moment of a step."""
+    """Peak memory on one GPU during a step, in bytes, by part."""
 
     base: int
     adapter: int
     gradients: int
     moments: int
     activations: int
-    """Kept from the forward pass for the backward pass of the longest pack."""
+    """Saved in the forward pass for the backward pass of the longest pack."""
     logits: int
     working: int
-    """Short-lived: gradients inside a block, and for QLoRA a layer's weights unpacked."""
+    """Temporary: gradients inside a block, and for QLoRA a layer's dequantised weights."""
     overhead: int
-    """CUDA's context and the allocator's fragments."""
+    """CUDA's context and the allocator's fragmentation."""
 
     @property
     def total(self) -> int:
         return sum(getattr(self, part.name) for part in fields(self))
 
 
-def memory(shape: Shape, spec: FineTuneJobSpec, dtype: str, *, recompute: bool) -> Memory:
-    """Return what a process on a GPU needs for packs of `spec.training.maxSequenceLength` tokens."""
+def memory(shape: ModelShape, spec: FineTuneJobSpec, dtype: str, *, recompute: bool) -> Memory:
+    """Return the memory of a training process with packs of `spec.training.maxSequenceLength` tokens."""
     size = BYTES[dtype]
     adapter = shape.trained_weights(spec.lora)
     tokens = spec.training.max_sequence_length
     layer = layer_activations(shape, spec, dtype)
     kept = shape.layers * shape.hidden * size + layer if recompute else shape.layers * layer
-    shared = spec.placement.nodes * spec.placement.gpus > 1
+    several_processes = spec.placement.nodes * spec.placement.gpus > 1
     quantised = spec.method is Method.QLORA
     rows = min(LOGITS // shape.vocabulary, -(-tokens // 8))
     if HEAD in spec.lora.modules_to_save:
-        rows = tokens  # the model's own logits, at responses alone: of how many tokens is not known here
+        rows = tokens  # the model computes all logits of responses at once; their number is unknown here
     tensors = {
         "base": _base(shape, size, quantised),
-        "adapter": adapter * (ADAPTER_BYTES + (size if quantised else 0)),  # peft's own layers: autocast keeps a copy
-        "gradients": adapter * ADAPTER_BYTES * (2 if shared else 1),  # the sum over processes is taken in a copy
+        "adapter": adapter * (ADAPTER_BYTES + (size if quantised else 0)),  # not fused: autocast copies them
+        "gradients": adapter * ADAPTER_BYTES * (2 if several_processes else 1),  # all-reduced in a copy
         "moments": adapter * 2 * ADAPTER_BYTES,
         "activations": tokens * (kept + end_activations(shape, dtype)),
         "logits": max(1, rows) * shape.vocabulary * LOGIT_BYTES,
-        "working": tokens * _widest(shape) * 3 * size + _unpacked(shape, spec, size),
+        "working": tokens * _widest(shape) * 3 * size + _dequantised(shape, spec, size),
     }
-    return Memory(**tensors, overhead=CONTEXT + int(FRAGMENTS * sum(tensors.values())))
+    return Memory(**tensors, overhead=CUDA_BYTES + int(FRAGMENTATION * sum(tensors.values())))
 
 
-def layer_activations(shape: Shape, spec: FineTuneJobSpec, dtype: str) -> int:
-    """Return the bytes a token leaves in a block for its backward pass.
+def layer_activations(shape: ModelShape, spec: FineTuneJobSpec, dtype: str) -> int:
+    """Return the bytes per token that a block saves for its backward pass.
 
-    An RMS norm keeps its input, and the float32 by which it divides. Attention keeps query, key, value, its output, and
-    a sum for each head; the gated MLP keeps its two halves. Adapted layers keep their input, which those with the same
-    input share, and each its product with the adapter's first matrix (`layers` and `lora` see to that).
+    An RMS norm saves its input and a float32 divisor; attention query, key, value, its output, and a float32 for each
+    head; the gated MLP its two halves. Adapted layers save their input, once for all layers with the same input, and
+    each its product with the adapter's first matrix (train.layers.blocks and train.layers.lora).
     """
     size = BYTES[dtype]
     query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -109,47 +111,48 @@ def layer_activations(shape: Shape, spec: FineTuneJobSpec, dtype: str) -> int:
     return norms + attention + mlp + inner + inputs
 
 
-def end_activations(shape: Shape, dtype: str) -> int:
-    """Return the bytes a token leaves behind the last block: the norm's input, and the gradient from the loss."""
+def end_activations(shape: ModelShape, dtype: str) -> int:
+    """Return the bytes per token saved after the last block: the norm's input, and the gradient from the loss."""
     return 4 * shape.hidden + BYTES[dtype] * shape.hidden
 
 
-def _base(shape: Shape, size: int, quantised: bool) -> int:
+def _base(shape: ModelShape, size: int, quantised: bool) -> int:
     if not quantised:
         return shape.parameters * size
     return int(shape.block_weights * NF4_BYTES) + (shape.parameters - shape.block_weights) * size
 
 
-def _unpacked(shape: Shape, spec: FineTuneJobSpec, size: int) -> int:
-    """Return the bytes of a layer that QLoRA unpacks, and of two more by which DoRA knows the length of its rows."""
+def _dequantised(shape: ModelShape, spec: FineTuneJobSpec, size: int) -> int:
+    """Return the bytes of the largest layer: dequantised by QLoRA, and copied twice by DoRA for its row norms."""
     largest = max(inputs * outputs for inputs, outputs in shape.linears.values())
     quantised, dora = spec.method is Method.QLORA, spec.lora.variant is Variant.DORA
     return largest * ((size if quantised else 0) + (2 * ADAPTER_BYTES if dora else 0))
 
 
-def _widest(shape: Shape) -> int:
+def _widest(shape: ModelShape) -> int:
     return max(width for size in shape.linears.values() for width in size)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a run fits into `available` bytes, and how."""
+class MemoryFit:
+    """A run's memory with activations kept and recomputed, beside the available bytes."""
 
     available: int
     plain: Memory
     recomputed: Memory
-    wish: Recompute
+    mode: Recompute
+    """`spec.training.recompute`."""
 
     @property
     def recompute(self) -> bool:
-        """Activations will be recomputed."""
-        if self.wish is Recompute.AUTO:
+        """True if the run recomputes activations."""
+        if self.mode is Recompute.AUTO:
             return self.plain.total > self.available
-        return self.wish is Recompute.ALWAYS
+        return self.mode is Recompute.ALWAYS
 
     @property
     def need(self) -> Memory:
-        """Memory as the run will use it."""
+        """The memory that the run will use."""
         return self.recomputed if self.recompute else self.plain
 
     @property
@@ -157,75 +160,76 @@ class Verdict:
         return self.need.total <= self.available
 
 
-def judge(shape: Shape, spec: FineTuneJobSpec, dtype: str, available: int) -> Verdict:
-    """Return whether the run fits."""
+def assess(shape: ModelShape, spec: FineTuneJobSpec, dtype: str, available: int) -> MemoryFit:
+    """Estimate a run's memory in both modes, to compare with `available` bytes."""
     plain, recomputed = (memory(shape, spec, dtype, recompute=r) for r in (False, True))
-    return Verdict(available, plain, recomputed, spec.training.recompute)
+    return MemoryFit(available, plain, recomputed, spec.training.recompute)
 
 
 def decide_recompute(config: RunConfig, base: Path, available: int | None) -> bool:
-    """Say whether the run recomputes activations; log why.
+    """Return whether the run recomputes activations, and log why.
 
-    `available` is the GPU's memory in bytes, None without one: then only `Always` recomputes. A base of a family whose
-    shape is not known is recomputed unless the spec says `Never`. Raises OutOfGPUMemoryError for a run that is far from
-    fitting, never for one that might.
+    `available` is the GPU's memory in bytes. Without a GPU it is None, and only `Always` recomputes. For a base of an
+    unknown family, activations are recomputed unless the spec says `Never`. Raises OutOfGPUMemoryError if the estimate
+    exceeds `REFUSAL_FACTOR` times the memory.
     """
-    wish, dtype = config.spec.training.recompute, config.engine_dtype
+    mode, dtype = config.spec.training.recompute, config.engine_dtype
     if available is None:
-        return wish is Recompute.ALWAYS
+        return mode is Recompute.ALWAYS
     try:
-        verdict = judge(read(base), config.spec, dtype, available)
+        fit = assess(read(base), config.spec, dtype, available)
     except ShapeUnknownError as error:
         log.warning("memory cannot be estimated: %s", error)
-        return wish is not Recompute.NEVER
-    need = verdict.need.total
-    done = "recomputed" if verdict.recompute else "kept"
-    log.info("activations are %s: about %.1f of %.1f GiB are needed", done, need / GIB, available / GIB)
-    if need > HOPELESS * available:
+        return mode is not Recompute.NEVER
+    need = fit.need.total
+    activations = "recomputed" if fit.recompute else "kept"
+    log.info("activations are %s: the run needs about %.1f of %.1f GiB", activations, need / GIB, available / GIB)
+    if need > REFUSAL_FACTOR * available:
         raise OutOfGPUMemoryError(
             f"the run needs about {need / GIB:.0f} GiB on each GPU, which has {available / GIB:.0f} GiB; "
-            f"{'; '.join(advice(config.spec, verdict)[:3])}"
+            f"{'; '.join(advice(config.spec, fit)[:3])}"
         )
-    return verdict.recompute
+    return fit.recompute
 
 
-def advice(spec: FineTuneJobSpec, verdict: Verdict) -> list[str]:
-    """Return what would make a run smaller that does not fit, what costs least first."""
-    says = []
-    if not verdict.recompute and verdict.recomputed.total <= verdict.available:
-        says.append("set `spec.training.recompute` to 'Auto' or 'Always'")
-    fixed = verdict.recomputed.total - verdict.recomputed.activations - verdict.recomputed.working
+def advice(spec: FineTuneJobSpec, fit: MemoryFit) -> list[str]:
+    """Return the changes that reduce the memory of a run that does not fit, the cheapest first."""
+    changes = []
+    if not fit.recompute and fit.recomputed.total <= fit.available:
+        changes.append("set `spec.training.recompute` to 'Auto' or 'Always'")
+    fixed = fit.recomputed.total - fit.recomputed.activations - fit.recomputed.working
     tokens = spec.training.max_sequence_length
-    moving = (verdict.recomputed.total - fixed) / tokens
-    longest = int((verdict.available - fixed) / moving) // 64 * 64
+    per_token = (fit.recomputed.total - fixed) / tokens
+    longest = int((fit.available - fixed) / per_token) // 64 * 64
     if 64 <= longest < tokens:
-        says.append(f"lower `spec.training.maxSequenceLength` from {tokens} to {longest}, with recompute")
+        changes.append(f"lower `spec.training.maxSequenceLength` from {tokens} to {longest}, with recompute")
     if spec.method is Method.LORA:
-        says.append("set `spec.method` to 'QLoRA' where the profile's engine has nf4")
-    return [*says, "choose a GPU with more memory"]
+        changes.append("set `spec.method` to 'QLoRA' if the profile's engine supports nf4")
+    return [*changes, "choose a GPU with more memory"]
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Training rows, as far as work goes."""
+class RowCounts:
+    """Token counts of the training rows, from which operations are estimated."""
 
     tokens: int
     labels: int
-    """Tokens that are learnt, those of responses; the head is applied at these alone."""
+    """Label tokens (those of responses), the only ones at which the head is applied."""
     squares: int
     """Sum of the rows' squared lengths."""
 
     @classmethod
-    def alike(cls, rows: int, mean_tokens: int) -> Rows:
-        """Return rows of one length; as nothing is known of prompts, every token counts as learnt."""
+    def of_equal_rows(cls, rows: int, mean_tokens: int) -> RowCounts:
+        """Return the counts of rows of equal length; every token counts as a label, as the prompts are unknown."""
         return cls(rows * mean_tokens, rows * mean_tokens, rows * mean_tokens**2)
 
 
-def operations(shape: Shape, spec: FineTuneJobSpec, rows: Rows, *, recompute: bool) -> float:
+def operations(shape: ModelShape, spec: FineTuneJobSpec, rows: RowCounts, *, recompute: bool) -> float:
     """Return the floating-point operations of all epochs.
 
-    A frozen weight costs two a token forward and two for the input's gradient, an adapter's two more; recomputing adds
-    another forward pass. Causal attention costs half of the full square, the backward pass twice the forward pass.
+    Per token, a frozen weight costs two in the forward pass and two for the input's gradient, an adapter's weight two
+    more; recomputing adds a forward pass. Causal attention costs half of the full square; its backward pass costs twice
+    the forward pass.
     """
     adapter = shape.trained_weights(spec.lora)
     width = shape.layers * shape.heads * shape.head_dim
@@ -236,6 +240,6 @@ def operations(shape: Shape, spec: FineTuneJobSpec, rows: Rows, *, recompute: bo
 
 
 def hours(work: float, gpu: Gpu, gpus: int) -> tuple[float, float]:
-    """Return the least and the most hours that `gpus` GPUs need for so many operations."""
+    """Return the minimum and maximum hours of `gpus` GPUs for `work` floating-point operations."""
     slow, fast = (work / (gpu.peak * gpus * share) / 3600 for share in UTILISATION)
     return fast, slow

@@ -1,8 +1,8 @@
-"""What a training step has to compute.
+"""Counts the floating-point operations that a training step requires.
 
-The base is frozen, so each of its weights costs two operations forward and two for the input's gradient, per token; a
-weight of the adapter costs two more for its own gradient. The head is applied at label tokens alone. Attention is
-causal within documents. Nothing is computed twice; with recomputed activations the GPU does more than is counted here.
+Per token, a frozen base weight costs two operations in the forward pass and two for the input's gradient; an adapter
+weight costs two more for its own gradient. The head is applied only at label tokens. Attention is causal within
+documents. Recomputed activations are not counted.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import torch
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """Weights that multiply each token."""
+class ModelFlops:
+    """Weights of a model that are multiplied with each token, by kind."""
 
     base: int
     adapter: int
     head: int
     attention: int
-    """Heads times their width, over all layers."""
+    """Number of heads times their dimension, summed over all layers."""
 
     @classmethod
-    def of(cls, model: Any) -> Work:
-        """Count a PEFT model's linear layers."""
+    def of(cls, model: Any) -> ModelFlops:
+        """Count the weights of a PEFT model's linear layers."""
         causal = model.get_base_model()
         head = causal.get_output_embeddings()
         base = adapter = 0
@@ -42,6 +42,5 @@ class Work:
         return cls(base, adapter, head.in_features * head.out_features, attention)
 
     def of_step(self, tokens: int, labels: int, squares: int) -> int:
-        """Return the floating-point operations of forward and backward pass; `squares` sums the documents' squared
-        lengths."""
+        """Return the operations of forward and backward pass; `squares` sums the documents' squared lengths."""
         return tokens * (4 * self.base + 6 * self.adapter) + labels * 4 * self.head + 6 * squares * self.attention

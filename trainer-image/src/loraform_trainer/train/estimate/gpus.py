@@ -1,4 +1,4 @@
-"""GPUs that runs are planned for: what they hold, and what they compute at most."""
+"""Memory and peak performance of known GPUs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ GIB = 1 << 30
 @dataclass(frozen=True, slots=True)
 class Gpu:
     name: str
-    """A part of the name that its driver reports."""
+    """Part of the name that the driver reports."""
     gib: float
-    """Memory that CUDA sees, in GiB: less than the vendor's number, which counts in thousands."""
+    """Memory that CUDA reports, in GiB; less than the vendor's number, which is in GB."""
     peak: float
-    """Dense bfloat16 operations a second, by the vendor's data sheet."""
+    """Dense bfloat16 operations per second by the vendor's data sheet."""
 
     @property
     def memory(self) -> int:
-        """Bytes."""
+        """Memory in bytes."""
         return int(self.gib * GIB)
 
 
@@ -34,10 +34,10 @@ GPUS = (
     Gpu("A10", 21.9, 125e12),
     Gpu("RTX 4090", 23.5, 165e12),
 )
-"""More particular names come first."""
+"""More specific names come first, as the first match counts."""
 
 
-def find(name: str) -> Gpu | None:
-    """Return the GPU of a driver's name (`NVIDIA H100 80GB HBM3`) or of a person's (`h100`, `rtx4090`), or None."""
-    words = name.casefold().replace("nvidia", "").replace("geforce", "").replace(" ", "").replace("a10g", "a10")
-    return next((gpu for gpu in GPUS if gpu.name.casefold().replace(" ", "") in words), None)
+def find_gpu(name: str) -> Gpu | None:
+    """Return the GPU of a driver's name (`NVIDIA H100 80GB HBM3`) or a short one (`h100`, `rtx4090`), or None."""
+    normalised = name.casefold().replace("nvidia", "").replace("geforce", "").replace(" ", "").replace("a10g", "a10")
+    return next((gpu for gpu in GPUS if gpu.name.casefold().replace(" ", "") in normalised), None)

@@ -1,4 +1,4 @@
-"""The shape of a base model: its sizes by config.json, its weights by the headers of its *.safetensors. No torch."""
+"""Reads a base model's dimensions from config.json and its number of weights from safetensors headers. No torch."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from loraform_trainer.runtime.errors import BaseModelInvalidError
 from loraform_trainer.runtime.model_files import safetensors_header
 
 FAMILIES = frozenset({"granite", "llama", "mistral", "qwen2", "qwen3"})
-"""Values of `model_type` whose layers are known here: attention and a gated MLP, each behind an RMS norm."""
+"""Supported values of `model_type`: blocks of attention and a gated MLP, each after an RMS norm."""
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 HEAD, EMBEDDING = "lm_head", "embed_tokens"
 MLP = ("gate_proj", "up_proj", "down_proj")
 
 
 class ShapeUnknownError(BaseModelInvalidError):
-    """A base model about whose memory nothing can be said; training it may well work."""
+    """A base model of an unknown family: its memory cannot be estimated, but it may be trainable."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelShape:
     family: str
     hidden: int
     layers: int
@@ -35,15 +35,15 @@ class Shape:
     intermediate: int
     vocabulary: int
     tied: bool
-    """The output head is the embedding."""
+    """True if the output head shares the embedding's weights."""
     qkv_bias: bool = False
     qk_norm: bool = False
     counted: int | None = None
-    """Weights by the safetensors headers; None where only config.json is known."""
+    """Number of weights by the safetensors headers; None if only config.json was read."""
 
     @property
     def linears(self) -> dict[str, tuple[int, int]]:
-        """Inputs and outputs of each linear layer of a block."""
+        """Number of inputs and outputs of each linear layer of a block."""
         query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
         sizes = [(self.hidden, query), (self.hidden, key), (self.hidden, key), (query, self.hidden)]
         sizes += [(self.hidden, self.intermediate)] * 2 + [(self.intermediate, self.hidden)]
@@ -51,7 +51,7 @@ class Shape:
 
     @property
     def block_weights(self) -> int:
-        """Weights of all blocks' linear layers: what QLoRA holds in 4 bits."""
+        """Number of weights in all blocks' linear layers, which QLoRA quantises to 4 bits."""
         return self.layers * sum(inputs * outputs for inputs, outputs in self.linears.values())
 
     @property
@@ -60,7 +60,7 @@ class Shape:
 
     @property
     def parameters(self) -> int:
-        """All weights, shared ones once: counted where they are there, else by the formula."""
+        """Number of all weights, shared ones once: as counted, or else computed from the dimensions."""
         if self.counted is not None:
             return self.counted
         biases = (self.heads + 2 * self.kv_heads) * self.head_dim if self.qkv_bias else 0
@@ -69,15 +69,15 @@ class Shape:
         return self.block_weights + self.layers * (norms + biases) + embeddings + self.hidden
 
     def trained_weights(self, lora: LoRASpec) -> int:
-        """Weights of an adapter, and of the layers that are trained whole."""
+        """Return the number of weights in the adapter and in the fully trained layers."""
         names = lora.target_modules or self.linears
         adapted = [size for name, size in self.linears.items() if name in names]
-        lengths = 1 if lora.variant is Variant.DORA else 0  # of each row of weights
-        per_block = sum(lora.rank * (inputs + outputs) + lengths * outputs for inputs, outputs in adapted)
+        magnitudes = 1 if lora.variant is Variant.DORA else 0  # one for each row of a weight matrix
+        per_block = sum(lora.rank * (inputs + outputs) + magnitudes * outputs for inputs, outputs in adapted)
         return self.layers * per_block + sum(self._weights_of(name) for name in lora.modules_to_save)
 
     def _weights_of(self, module: str) -> int:
-        """Weights of all layers of a name, as far as it is known here."""
+        """Return the number of weights in all layers of a name."""
         if module in (HEAD, EMBEDDING):
             return self.head_weights
         width = self.head_dim if module in ("q_norm", "k_norm") else self.hidden
@@ -85,8 +85,8 @@ class Shape:
         return inputs * outputs * (1 if module == "norm" else self.layers)
 
 
-def read(path: Path) -> Shape:
-    """Read a base model's folder, or its config.json alone. Raises BaseModelInvalidError or ShapeUnknownError."""
+def read(path: Path) -> ModelShape:
+    """Read a base model's folder, or only its config.json; raises BaseModelInvalidError or ShapeUnknownError."""
     file = path / "config.json" if path.is_dir() else path
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -96,17 +96,17 @@ def read(path: Path) -> Shape:
         raise BaseModelInvalidError(f"{file} is not a JSON object")
     weights = sorted(path.glob("*.safetensors")) if path.is_dir() else []
     shape = of_config(config)
-    return of_config(config, sum(_weights(file, shape.tied) for file in weights)) if weights else shape
+    return of_config(config, sum(_count_weights(file, shape.tied) for file in weights)) if weights else shape
 
 
-def of_config(config: Mapping[str, Any], counted: int | None = None) -> Shape:
-    """Return the shape that a config.json describes; raises ShapeUnknownError for a family that is not known."""
+def of_config(config: Mapping[str, Any], counted: int | None = None) -> ModelShape:
+    """Return the shape that a config.json describes; raises ShapeUnknownError for an unknown family."""
     family = str(config.get("model_type"))
     if family not in FAMILIES:
         raise ShapeUnknownError(f"model_type {family!r} is not one of {', '.join(sorted(FAMILIES))}")
     try:
         hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
-        return Shape(
+        return ModelShape(
             family=family,
             hidden=hidden,
             layers=int(config["num_hidden_layers"]),
@@ -121,11 +121,11 @@ def of_config(config: Mapping[str, Any], counted: int | None = None) -> Shape:
             counted=counted,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise BaseModelInvalidError(f"config.json of the base model: {error!r} is missing or no number") from error
+        raise BaseModelInvalidError(f"config.json of the base model: {error!r} is missing or not a number") from error
 
 
-def _weights(file: Path, tied: bool) -> int:
-    """Return the number of weights in a safetensors file, from its header alone."""
+def _count_weights(file: Path, tied: bool) -> int:
+    """Return the number of weights in a safetensors file by its header."""
     tensors = safetensors_header(file).items()
     try:
         return sum(prod(tensor["shape"]) for name, tensor in tensors if not (tied and name == "lm_head.weight"))

@@ -1,1 +1,1 @@
-"""Layers that compute the same in fewer passes: packed attention, block layers, LoRA, the loss."""
+"""Layers with fewer passes over the activations: packed attention, fused block layers, fused LoRA, and the loss."""

@@ -1,11 +1,11 @@
-"""Attention of packed documents: each sees itself alone, and no mask of the whole pack is ever made.
+"""Attention within each document of a pack, without a mask of the whole pack.
 
-transformers calls `attend` in each layer with what the collator says of the pack (`cu_seq_lens_q`: where documents
-begin and end). On a CPU each document is one causal SDPA call, exact and without a mask; on a GPU all are one call of
-torch's variable-length flash attention. A batch without boundaries is one document a row, never padded.
+transformers calls `attend` in each layer with the document boundaries from the collator (`cu_seq_lens_q`). On a CPU
+each document is one causal SDPA call without a mask; on a GPU all documents are one call of torch's variable-length
+flash attention. A batch without boundaries has one unpadded document per row.
 
-What this cannot do is refused by name before training (`check`), and a model that would not hand the boundaries down
-to its layers is caught by `prove`: it must say the same of two documents packed as of each alone.
+`check_layer_types` refuses layers of other kinds before training. `check_packing` refuses a model that does not pass
+the boundaries to its layers: two documents must have the same hidden states packed as alone.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from loraform_trainer.runtime.errors import BaseModelInvalidError
 from loraform_trainer.train.collate import of_documents
 
 NAME = "loraform_varlen"
-"""What a model's config calls this attention once `register` has run."""
+"""The attention implementation's name in a model's config, valid after `register`."""
 
 FLASH_HEAD_DIM = 256
-"""Widest head of torch's flash attention."""
+"""Largest head dimension that torch's flash attention supports."""
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 6e-2}
-"""Largest difference of hidden states that rounding explains, by their largest value."""
-KNOWN = ("full_attention", "sliding_attention")
+"""Largest difference of hidden states due to rounding, relative to their largest value."""
+SUPPORTED_LAYERS = ("full_attention", "sliding_attention")
 
 
 def register() -> None:
-    """Make the attention known to transformers; again is harmless."""
+    """Register the attention with transformers; idempotent."""
     AttentionInterface.register(NAME, attend)
 
 
-def attend(  # noqa: PLR0913 (transformers says what it passes)
+def attend(  # noqa: PLR0913 (transformers' interface)
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -62,10 +62,10 @@ def attend(  # noqa: PLR0913 (transformers says what it passes)
     lengths = [tokens] if cu_seq_lens_q is None else [b - a for a, b in pairwise(cu_seq_lens_q.tolist())]
     documents = zip(*(torch.split(t, lengths, dim=2) for t in (query, key, value)), strict=True)
     if softcap is not None:
-        done = [_capped(q, k, v, scaling, sliding_window, softcap) for q, k, v in documents]
+        outputs = [_capped(q, k, v, scaling, sliding_window, softcap) for q, k, v in documents]
     else:
-        done = [_document(q, k, v, scaling, sliding_window) for q, k, v in documents]
-    return torch.cat([d.transpose(1, 2) for d in done], dim=1), None
+        outputs = [_document(q, k, v, scaling, sliding_window) for q, k, v in documents]
+    return torch.cat([output.transpose(1, 2) for output in outputs], dim=1), None
 
 
 def _document(
@@ -86,7 +86,7 @@ def _capped(
     window: int | None,
     softcap: float,
 ) -> torch.Tensor:
-    """Attention whose scores are bounded by tanh (Gemma 2), which SDPA does not know."""
+    """Return attention with scores bounded by tanh (Gemma 2), which SDPA does not support."""
     groups = query.shape[1] // key.shape[1]
     key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
     scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
@@ -97,10 +97,10 @@ def _capped(
 
 
 def _band(tokens: int, window: int, device: torch.device) -> torch.Tensor:
-    """Return which token sees which: itself and the `window - 1` before it."""
-    at = torch.arange(tokens, device=device)
-    behind = at[:, None] - at[None, :]
-    return (behind >= 0) & (behind < window)
+    """Return the mask in which each token attends to itself and the `window - 1` tokens before it."""
+    positions = torch.arange(tokens, device=device)
+    distance = positions[:, None] - positions[None, :]
+    return (distance >= 0) & (distance < window)
 
 
 def _flash(query: torch.Tensor, softcap: float | None) -> bool:
@@ -145,24 +145,24 @@ def _varlen(
     return shaped
 
 
-def check(config: Any) -> None:
-    """Raise BaseModelInvalidError when a layer attends in a way that packed rows do not allow, naming the layer."""
+def check_layer_types(config: Any) -> None:
+    """Raise BaseModelInvalidError, naming the layer, if a layer's attention does not support packed rows."""
     for number, kind in enumerate(getattr(config, "layer_types", None) or ()):
-        if kind not in KNOWN:
+        if kind not in SUPPORTED_LAYERS:
             raise BaseModelInvalidError(
                 f"baseModel: layer {number} of this {config.model_type} model is {kind!r}; rows can be packed only for"
-                f" layers of {' and '.join(KNOWN)}"
+                f" layers of {' and '.join(SUPPORTED_LAYERS)}"
             )
 
 
 @torch.no_grad()
-def prove(hidden: Any, documents: Sequence[Sequence[int]], device: torch.device) -> None:
-    """Raise BaseModelInvalidError unless `hidden(pack)` (1, tokens, width) says of each document what it says alone."""
+def check_packing(hidden: Any, documents: Sequence[Sequence[int]], device: torch.device) -> None:
+    """Raise BaseModelInvalidError unless `hidden(pack)` (1, tokens, width) is equal for documents packed and alone."""
     packed = hidden(of_documents(documents).to(device))
     alone = torch.cat([hidden(of_documents([d]).to(device)) for d in documents], dim=1)
     allowed = TOLERANCE.get(packed.dtype, TOLERANCE[torch.bfloat16]) * float(alone.abs().max())
     if (difference := float((packed - alone).abs().max())) > allowed:
         raise BaseModelInvalidError(
-            f"baseModel: this architecture lets packed rows see each other (hidden states differ by {difference:.2g},"
-            f" {allowed:.2g} is rounding), so it cannot be trained exactly"
+            f"baseModel: in this architecture packed rows attend to each other (hidden states differ by"
+            f" {difference:.2g}, rounding explains {allowed:.2g}), so it cannot be trained exactly"
         )

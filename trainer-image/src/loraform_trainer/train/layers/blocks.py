@@ -1,9 +1,9 @@
-"""A block's elementwise layers in fewer passes over the activations, and with less kept for the backward pass.
+"""RMS norm, rotary embedding and gated MLP with fewer passes over the activations and less saved for backward.
 
-transformers writes RMS norm, rotary embedding and gated MLP as chains of operations, each of which reads and writes all
-activations, and keeps what autograd asks for: float32 copies, the gate before and after its activation. Here each is
-one function that keeps its inputs alone. A layer is replaced only where it says, and sends back, what its own forward
-pass does; of other kinds of norm, rotation or activation everything stays as it is.
+transformers writes each as a chain of operations that all read and write the activations, and autograd saves float32
+copies and the gate before and after its activation. Here each is one autograd function that saves only its inputs. A
+layer is replaced only if outputs and gradients are those of its own forward pass; other kinds of norm, rotation or
+activation are left unchanged.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import torch.nn.functional as F  # noqa: N812 (torch's own name for it)
 from typing_extensions import override
 
 ROTATION = "apply_rotary_pos_emb"
-"""What transformers' modelling modules call the rotation of query and key."""
+"""Name, in transformers' modelling modules, of the function that rotates query and key."""
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
-"""Largest difference that rounding explains, by the largest value."""
+"""Largest difference due to rounding, relative to the largest value."""
 Tensors = tuple[torch.Tensor, ...]
 
 
@@ -39,8 +39,8 @@ class _RMSNorm(torch.autograd.Function):
     def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         inputs, inverse, weight = ctx.saved_tensors
         gradient = (outputs[0] * weight).float()
-        along = (gradient * inputs).sum(dim=-1, keepdim=True).mul_(inverse.pow(3)).div_(inputs.shape[-1])
-        gradient.mul_(inverse).addcmul_(inputs.float(), along, value=-1)
+        projection = (gradient * inputs).sum(dim=-1, keepdim=True).mul_(inverse.pow(3)).div_(inputs.shape[-1])
+        gradient.mul_(inverse).addcmul_(inputs.float(), projection, value=-1)
         return gradient.to(inputs.dtype), None, None
 
 
@@ -59,34 +59,37 @@ class _SwiGLU(torch.autograd.Function):
         return torch.ops.aten.silu_backward(gradient * up, gate), F.silu(gate).mul_(gradient)
 
 
-class _Rotated(torch.autograd.Function):
+class _RotaryEmbedding(torch.autograd.Function):
     @staticmethod
     @override
     def forward(ctx: Any, states: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(cosine, sine)
-        return _turn(states, cosine, sine, 1)
+        return _rotate(states, cosine, sine, 1)
 
     @staticmethod
     @override
     def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         cosine, sine = ctx.saved_tensors
-        return _turn(outputs[0], cosine, sine, -1), None, None
+        return _rotate(outputs[0], cosine, sine, -1), None, None
 
 
-def _turn(states: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, way: int) -> torch.Tensor:
-    """Turn each pair of a head's halves; `way` is 1, or -1 for back. Sine and cosine have two equal halves."""
+def _rotate(states: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, direction: int) -> torch.Tensor:
+    """Rotate the pairs formed by a head's halves; `direction` is 1, or -1 for the inverse.
+
+    Sine and cosine have two equal halves.
+    """
     half = states.shape[-1] // 2
     out = states * cosine
-    out[..., :half].addcmul_(states[..., half:], sine[..., :half], value=-way)
-    out[..., half:].addcmul_(states[..., :half], sine[..., half:], value=way)
+    out[..., :half].addcmul_(states[..., half:], sine[..., :half], value=-direction)
+    out[..., half:].addcmul_(states[..., :half], sine[..., half:], value=direction)
     return out
 
 
 class _Rotation:
-    """Stands for transformers' rotation of query and key, and calls it for what it does not know."""
+    """Replaces transformers' rotation of query and key; calls the original for arguments it does not support."""
 
-    def __init__(self, own: Callable[..., Tensors]) -> None:
-        self._own = own
+    def __init__(self, original: Callable[..., Tensors]) -> None:
+        self._original = original
 
     def __call__(
         self,
@@ -94,32 +97,32 @@ class _Rotation:
         key: torch.Tensor,
         cosine: torch.Tensor,
         sine: torch.Tensor,
-        *more: Any,
+        *args: Any,
         unsqueeze_dim: int = 1,
-        **other: Any,
+        **kwargs: Any,
     ) -> Tensors:
-        known = cosine.shape[-1] == query.shape[-1] and cosine.dtype == query.dtype
-        if not known or more or other:
-            return self._own(query, key, cosine, sine, *more, unsqueeze_dim=unsqueeze_dim, **other)
+        supported = cosine.shape[-1] == query.shape[-1] and cosine.dtype == query.dtype
+        if not supported or args or kwargs:
+            return self._original(query, key, cosine, sine, *args, unsqueeze_dim=unsqueeze_dim, **kwargs)
         cosine, sine = cosine.unsqueeze(unsqueeze_dim), sine.unsqueeze(unsqueeze_dim)
-        return tuple(_Rotated.apply(states, cosine, sine) for states in (query, key))  # type: ignore[no-untyped-call] # torch's
+        return tuple(_RotaryEmbedding.apply(states, cosine, sine) for states in (query, key))  # type: ignore[no-untyped-call] # torch's
 
 
-def lighten(model: Any) -> dict[str, int]:
-    """Replace what can be replaced in a causal model; return how many layers of each kind.
+def fuse_block_layers(model: Any) -> dict[str, int]:
+    """Replace the supported layers of a causal model; return the number of layers by kind.
 
-    The rotation is a function of transformers' module, so it is replaced for all models of that kind in this process.
+    The rotation is a function of transformers' module, so it is replaced for all models of that module in this process.
     """
     embeddings = model.get_input_embeddings().weight
-    done = {"norms": 0, "gated MLPs": 0, "rotations": 0}
+    fused = {"norms": 0, "gated MLPs": 0, "rotations": 0}
     for module in list(model.modules()):
         if _is_norm(module):
-            done["norms"] += _replace(module, partial(_norm, module), _random(embeddings, len(module.weight)))
+            fused["norms"] += _replace(module, partial(_norm, module), _random(embeddings, len(module.weight)))
         elif _is_gated(module):
-            done["gated MLPs"] += _replace(module, partial(_gated, module), _random(embeddings, embeddings.shape[1]))
+            fused["gated MLPs"] += _replace(module, partial(_gated, module), _random(embeddings, embeddings.shape[1]))
         elif hasattr(module, "q_proj"):
-            done["rotations"] += _rotate(sys.modules[type(module).__module__], embeddings)
-    return done
+            fused["rotations"] += _replace_rotation(sys.modules[type(module).__module__], embeddings)
+    return fused
 
 
 def _is_norm(module: torch.nn.Module) -> bool:
@@ -142,49 +145,49 @@ def _gated(module: Any, inputs: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def _replace(module: Any, light: Callable[[torch.Tensor], torch.Tensor], sample: torch.Tensor) -> bool:
-    """Let a layer be computed by `light` where that is the same."""
-    same = _same(lambda: (module(sample),), lambda: (light(sample),), [sample])
+def _replace(module: Any, fused: Callable[[torch.Tensor], torch.Tensor], sample: torch.Tensor) -> bool:
+    """Replace a layer's forward pass by `fused` if both are equal on `sample`; return whether it was replaced."""
+    same = _same(lambda: (module(sample),), lambda: (fused(sample),), [sample])
     if same:
-        module.forward = light
+        module.forward = fused
     return same
 
 
-def _rotate(namespace: Any, like: torch.Tensor) -> bool:
-    """Let a modelling module rotate in fewer passes where that is the same."""
-    own = getattr(namespace, ROTATION, None)
-    if own is None or isinstance(own, _Rotation):
-        return own is not None
+def _replace_rotation(modelling: Any, like: torch.Tensor) -> bool:
+    """Replace a modelling module's rotation if both are equal on a sample; return whether it is replaced."""
+    original = getattr(modelling, ROTATION, None)
+    if original is None or isinstance(original, _Rotation):
+        return original is not None
     query, key = _random(like, 16).expand(2, 3, 5, 16).detach(), _random(like, 16).expand(2, 1, 5, 16).detach() * 2
     angles = torch.linspace(0, 3, 40, device=like.device).view(1, 5, 8).repeat(1, 1, 2)
-    turned = (query.requires_grad_(), key.requires_grad_(), angles.cos().to(like.dtype), angles.sin().to(like.dtype))
-    light = _Rotation(own)
-    same = _same(lambda: own(*turned), lambda: light(*turned), [query, key])
+    arguments = (query.requires_grad_(), key.requires_grad_(), angles.cos().to(like.dtype), angles.sin().to(like.dtype))
+    fused = _Rotation(original)
+    same = _same(lambda: original(*arguments), lambda: fused(*arguments), [query, key])
     if same:
-        setattr(namespace, ROTATION, light)
+        setattr(modelling, ROTATION, fused)
     return same
 
 
 def _random(like: torch.Tensor, width: int) -> torch.Tensor:
-    """Return five random tokens of a width, always the same, of the type and on the device of `like`."""
+    """Return five tokens of a width, drawn with a fixed seed, with dtype and device of `like`."""
     drawn = torch.randn(1, 5, width, generator=torch.Generator().manual_seed(0))
     return drawn.to(like.device, like.dtype).requires_grad_()
 
 
-def _same(own: Callable[[], Tensors], light: Callable[[], Tensors], inputs: list[torch.Tensor]) -> bool:
-    """Say whether both return the same, and send back the same gradients of `inputs`."""
-    found = []
-    for layer in (own, light):
+def _same(original: Callable[[], Tensors], fused: Callable[[], Tensors], inputs: list[torch.Tensor]) -> bool:
+    """Return True if both have the same outputs and the same gradients of `inputs`."""
+    results = []
+    for layer in (original, fused):
         out = layer()
         loss = sum(
             (states.float() * torch.arange(1, states.shape[-1] + 1, device=states.device)).sum() for states in out
         )
-        found.append([*out, *torch.autograd.grad(loss, inputs)])  # type: ignore[arg-type] # a sum that may be the int 0
-    return all(_close(a, b) for a, b in zip(*found, strict=True))
+        results.append([*out, *torch.autograd.grad(loss, inputs)])  # type: ignore[arg-type] # a sum that may be the int 0
+    return all(_close(a, b) for a, b in zip(*results, strict=True))
 
 
-def _close(own: torch.Tensor, light: torch.Tensor) -> bool:
-    if own.shape != light.shape or own.dtype != light.dtype:
+def _close(original: torch.Tensor, fused: torch.Tensor) -> bool:
+    if original.shape != fused.shape or original.dtype != fused.dtype:
         return False
-    allowed = ROUNDING.get(own.dtype, ROUNDING[torch.bfloat16]) * float(own.detach().abs().max())
-    return float((own - light).detach().abs().max()) <= allowed
+    allowed = ROUNDING.get(original.dtype, ROUNDING[torch.bfloat16]) * float(original.detach().abs().max())
+    return float((original - fused).detach().abs().max()) <= allowed

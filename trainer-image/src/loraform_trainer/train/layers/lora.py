@@ -1,8 +1,8 @@
-"""An adapted linear layer in one piece: peft's arithmetic without its extra passes over the activations.
+"""A linear layer and its LoRA adapter as one autograd function, without peft's extra passes over the activations.
 
-peft adds `scaling * B(A(x))` to the layer's output in three passes over tokens times width, and takes as many back.
-Here the product is accumulated where the output already lies, in both directions. Layers that are anything but a
-plain linear one with one plain adapter keep peft's own forward pass.
+peft adds `scaling * B(A(x))` to the layer's output in three passes over tokens times width, and as many in the backward
+pass. Here the product is accumulated in place, in both directions. Any layer that is not a plain linear one with one
+plain adapter keeps peft's own forward pass.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ class _AdaptedLinear(torch.autograd.Function):
         gradient = outputs[0].reshape(-1, weight.shape[0])
         inner = gradient @ up.to(gradient.dtype)
         inner *= ctx.scaling
-        to_down = (inner.T @ flat).to(down.dtype)
-        to_up = ((gradient.T @ between) * ctx.scaling).to(up.dtype)
-        to_inputs = None
+        down_gradient = (inner.T @ flat).to(down.dtype)
+        up_gradient = ((gradient.T @ between) * ctx.scaling).to(up.dtype)
+        input_gradient = None
         if ctx.needs_input_grad[0]:
-            to_inputs = torch.mm(gradient, weight)
-            to_inputs.addmm_(inner, down.to(gradient.dtype))
-            to_inputs = to_inputs.view(ctx.shape)
-        return to_inputs, None, None, to_down, to_up, None
+            input_gradient = torch.mm(gradient, weight)
+            input_gradient.addmm_(inner, down.to(gradient.dtype))
+            input_gradient = input_gradient.view(ctx.shape)
+        return input_gradient, None, None, down_gradient, up_gradient, None
 
 
-def fuse(model: Any) -> int:
-    """Let the plain adapted layers of a PEFT model compute in one piece; return how many there are."""
+def fuse_lora_layers(model: Any) -> int:
+    """Replace the forward pass of a PEFT model's plain adapted layers; return how many there are."""
     layers = [module for module in model.modules() if isinstance(module, lora.Linear) and _plain(module)]
     for layer in layers:
         layer.forward = partial(_forward, layer, layer.forward)
@@ -80,14 +80,14 @@ def _plain(layer: Any) -> bool:
 
 
 def _forward(
-    layer: Any, whole: Callable[..., torch.Tensor], inputs: torch.Tensor, *args: Any, **kw: Any
+    layer: Any, original: Callable[..., torch.Tensor], inputs: torch.Tensor, *args: Any, **kwargs: Any
 ) -> torch.Tensor:
     down = layer.lora_A[ADAPTER].weight
-    alike = inputs.dtype == layer.base_layer.weight.dtype and (
+    same_dtype = inputs.dtype == layer.base_layer.weight.dtype and (
         inputs.dtype == down.dtype or torch.is_autocast_enabled(inputs.device.type)
     )
-    if layer.disable_adapters or layer.merged or not alike or args or kw:
-        return whole(inputs, *args, **kw)
+    if layer.disable_adapters or layer.merged or not same_dtype or args or kwargs:
+        return original(inputs, *args, **kwargs)
     base, up = layer.base_layer, layer.lora_B[ADAPTER].weight
     out: torch.Tensor = _AdaptedLinear.apply(  # type: ignore[no-untyped-call] # torch's
         inputs, base.weight, base.bias, down, up, layer.scaling[ADAPTER]

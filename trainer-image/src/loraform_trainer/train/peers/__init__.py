@@ -1,1 +1,1 @@
-"""The processes that train together: how they start and how they meet."""
+"""The processes that train one adapter together: start, rendezvous, collectives and heartbeat."""

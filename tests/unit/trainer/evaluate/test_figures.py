@@ -1,4 +1,4 @@
-"""The report: one consistent set of figures."""
+"""The figures of the evaluation report are consistent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from loraform_api.evaluation import EvaluationReport
 from loraform_api.finetunejob_status import ArmName
 from loraform_trainer.evaluate import figures
 
-from ...evaluated import CANDIDATE, LIVE, POLICY, evaluated
+from ....evaluated import CANDIDATE, LIVE, POLICY, evaluated
 
 
 @pytest.mark.parametrize(
@@ -16,10 +16,10 @@ from ...evaluated import CANDIDATE, LIVE, POLICY, evaluated
     [
         ((0.5, 0.8), "The candidate is better than base: +"),
         ((0.8, 0.5), "The candidate is worse than base: -"),
-        ((0.6, 0.6), "The candidate is not shown to differ from base: "),
+        ((0.6, 0.6), "No difference between candidate and base is shown: "),
     ],
 )
-def test_the_verdict_says_what_the_interval_says(shares: tuple[float, float], words: str) -> None:
+def test_the_verdict_follows_the_interval(shares: tuple[float, float], words: str) -> None:
     report, _ = evaluated(samples=1, shares=shares)
     assert report.verdict.startswith(words)
     assert report.verdict.endswith(f"on 250 rows, {report.paired.gained} gained and {report.paired.lost} lost.")
@@ -30,7 +30,7 @@ def test_an_adapter_against_itself_is_neither_better_nor_worse(shares: tuple[flo
     report, _ = evaluated(samples=1, shares=shares, live=CANDIDATE)
     paired = report.paired
     assert report.verdict.startswith(
-        f"The candidate is the very adapter that is live: {paired.difference * 100:+.1f} points ("
+        f"The candidate is the live adapter itself: {paired.difference * 100:+.1f} points ("
     )
     assert report.verdict.endswith(f"on 250 rows, {paired.gained} gained and {paired.lost} lost.")
 
@@ -51,7 +51,7 @@ def test_the_live_version_is_the_reference_where_there_is_one() -> None:
     assert [arm.name for arm in report.arms if arm.pass_at_k] == ["Live", "Candidate"]
 
 
-def test_drawn_answers_change_pass_at_k_and_nothing_that_decides() -> None:
+def test_sampled_answers_change_only_pass_at_k() -> None:
     without, _ = evaluated(samples=1)
     drawn, _ = evaluated(samples=10)
     assert all(arm.pass_at_k == [] for arm in without.arms)
@@ -77,6 +77,6 @@ def test_status_has_pass_at_k_as_text() -> None:
     assert shown[0].rate == f"{report.arms[-1].pass_at_k[0].rate:.4f}"
 
 
-def test_the_report_survives_being_written() -> None:
+def test_the_report_round_trips_as_json() -> None:
     report, _ = evaluated()
     assert EvaluationReport.model_validate_json(report.model_dump_json(by_alias=True, exclude_none=True)) == report

@@ -11,7 +11,7 @@ from loraform_trainer.evaluate.passk import Prompt, estimates, unbiased
 
 
 @pytest.mark.parametrize("drawn", range(1, 9))
-def test_it_is_the_share_of_choices_that_hold_a_passed_answer(drawn: int) -> None:
+def test_unbiased_equals_the_share_of_choices_with_a_passed_answer(drawn: int) -> None:
     for passed in range(drawn + 1):
         answers = [True] * passed + [False] * (drawn - passed)
         for k in range(1, drawn + 1):
@@ -19,7 +19,7 @@ def test_it_is_the_share_of_choices_that_hold_a_passed_answer(drawn: int) -> Non
             assert unbiased(drawn, passed, k) == pytest.approx(sum(map(any, choices)) / len(choices))
 
 
-def test_it_is_unbiased_where_the_share_of_all_samples_is_not() -> None:
+def test_the_estimate_does_not_depend_on_the_number_of_samples() -> None:
     """A prompt passed by three answers in ten: pass@5 is 1 - 0.7^5, whatever number of answers estimates it."""
     generator, trials = Random(5), 4000
     for drawn in (5, 10):
@@ -28,7 +28,7 @@ def test_it_is_unbiased_where_the_share_of_all_samples_is_not() -> None:
         assert mean == pytest.approx(1 - 0.7**5, abs=0.02)
 
 
-def test_each_k_that_the_samples_allow_is_estimated() -> None:
+def test_each_k_up_to_the_samples_is_estimated() -> None:
     assert [e.k for e in estimates([Prompt("a", 1, 2)])] == [1]
     assert [e.k for e in estimates([Prompt("a", 1, 5)])] == [1, 5]
     assert [e.k for e in estimates([Prompt("a", 1, 20), Prompt("b", 1, 10)])] == [1, 5, 10]
@@ -40,7 +40,7 @@ def test_the_rate_is_the_mean_over_prompts_not_over_clusters() -> None:
     assert (found.rate, found.prompts, found.clusters) == (0.25, 4, 2)
 
 
-def test_more_samples_of_the_same_prompts_make_no_narrower_interval() -> None:
+def test_more_samples_per_prompt_do_not_narrow_the_interval() -> None:
     """Prompts that pass always or never: drawing more answers tells nothing new of other prompts."""
     few = estimates([Prompt(str(i), 5 * (i % 2), 5) for i in range(40)])[0]
     many = estimates([Prompt(str(i), 20 * (i % 2), 20) for i in range(40)])[0]
@@ -57,7 +57,7 @@ def test_prompts_of_one_cluster_count_as_one_observation() -> None:
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.5, 0.5), (0.1, 3.9), (3.9, 0.1)], ids=["even", "rare", "usual"])
-def test_the_interval_covers_the_rate_of_all_prompts_there_are(a: float, b: float) -> None:
+def test_the_interval_covers_the_population_rate(a: float, b: float) -> None:
     """Rates of prompts vary by a beta distribution: 95 % nominal. Quantiles of bootstrapped means cover 82 to 94 %."""
     generator, trials, covered = Random(11), 500, 0
     for _ in range(trials):

@@ -1,4 +1,4 @@
-"""Arms, their prompts, and what is counted."""
+"""Arms, their prompts, counts and comparisons."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from dataclasses import replace
 from loraform_api.finetunejob_status import ArmName, BestOfN, Gain, PassAtK, Reflexion, ReflexionRound
 from loraform_api.run import TERMINATION_LIMIT, CheckpointScore, Counts, EvaluateResult, StageReport
 from loraform_api.verification import GATE, Diagnostic, HousePolicy, ProgramVerdict, Stage, StageResult
-from loraform_trainer.evaluate.arms import Arm, Row, Scored, arms, count, pair, state
-from loraform_trainer.evaluate.generation import sampled
-from loraform_trainer.evaluate.toolchain import LONGEST
+from loraform_trainer.evaluate.arms import (
+    Arm,
+    EvaluationRow,
+    ScoredAnswer,
+    compared_arms,
+    count,
+    pair,
+    policy_sentences,
+)
+from loraform_trainer.evaluate.generation import sampled_arms
+from loraform_trainer.evaluate.toolchain import MAX_CHARACTERS
 
 POLICY = HousePolicy(comment="# Made by us", tags={"created_by": "PiCloud"})
 CANDIDATE, LIVE = "c" * 64, "d" * 64
 
 
-def row(name: str, *stages: Stage) -> Row:
-    return Row(name, "suite", f"Create {name}", "", None, stages or GATE)
+def row(name: str, *stages: Stage) -> EvaluationRow:
+    return EvaluationRow(name, "suite", f"Create {name}", "", None, stages or GATE)
 
 
 def verdict(*passed: Stage, failed: Stage | None = None, inconclusive: bool = False) -> ProgramVerdict:
@@ -27,17 +35,17 @@ def verdict(*passed: Stage, failed: Stage | None = None, inconclusive: bool = Fa
 
 
 def test_arms_of_a_first_run_and_of_a_later_one() -> None:
-    assert [a.name for a in arms(CANDIDATE, None, POLICY)] == ["Base", "BaseWithPolicy", "Candidate"]
-    later = arms(CANDIDATE, LIVE, POLICY)
+    assert [a.name for a in compared_arms(CANDIDATE, None, POLICY)] == ["Base", "BaseWithPolicy", "Candidate"]
+    later = compared_arms(CANDIDATE, LIVE, POLICY)
     assert [(a.name, a.model) for a in later] == [
         ("Base", "base"), ("BaseWithPolicy", "base"), ("Live", "adapter-dddddddddddddddd"),
         ("Candidate", "adapter-cccccccccccccccc"),
     ]  # fmt: skip
-    assert [a.name for a in arms(CANDIDATE, None, None)] == ["Base", "Candidate"]
+    assert [a.name for a in compared_arms(CANDIDATE, None, None)] == ["Base", "Candidate"]
 
 
-def test_only_the_policy_arm_is_told_the_policy() -> None:
-    base, told, candidate = arms(CANDIDATE, None, POLICY)
+def test_only_the_policy_arm_gets_the_policy() -> None:
+    base, told, candidate = compared_arms(CANDIDATE, None, POLICY)
     question = row("a bucket")
     assert base.instruction(question) == candidate.instruction(question) == "Create a bucket"
     assert told.instruction(question) == (
@@ -46,7 +54,7 @@ def test_only_the_policy_arm_is_told_the_policy() -> None:
     )
 
 
-def test_all_that_words_can_say_of_the_policy_is_stated() -> None:
+def test_policy_sentences_state_everything_but_packs() -> None:
     """Else the base is refused for what it was never told, and looks worse than it is."""
     policy = HousePolicy.model_validate(
         {
@@ -63,7 +71,7 @@ def test_all_that_words_can_say_of_the_policy_is_stated() -> None:
             "packs": [{"name": "cost", "configMap": {"name": "house", "key": "cost.rego"}}],
         }
     )  # fmt: skip
-    assert state(policy) == (
+    assert policy_sentences(policy) == (
         'Put the comment "# Made by us" directly above each resource. '
         'Tag each resource with created_by = "PiCloud" if it can have tags. '
         'Tag each resource with note = "a \\"b\\"" if it can have tags. '
@@ -75,18 +83,18 @@ def test_all_that_words_can_say_of_the_policy_is_stated() -> None:
         "Name the networks. "
         "Never give a resource of type * the argument user_data."
     )
-    assert state(HousePolicy()) == ""
+    assert policy_sentences(HousePolicy()) == ""
 
 
 def test_every_rate_is_over_all_rows() -> None:
     arm = Arm(ArmName.CANDIDATE, "x", CANDIDATE)
     passed = verdict(*GATE)
     scored = [
-        Scored(arm, row("a"), "A", raw=passed, served=passed),
-        Scored(arm, row("b"), "B", raw=verdict(*GATE[:3], failed=Stage.POLICY), served=passed),
-        Scored(arm, row("c"), "B", raw=verdict(Stage.PARSE, failed=Stage.VALIDATE, inconclusive=True),
+        ScoredAnswer(arm, row("a"), "A", raw=passed, served=passed),
+        ScoredAnswer(arm, row("b"), "B", raw=verdict(*GATE[:3], failed=Stage.POLICY), served=passed),
+        ScoredAnswer(arm, row("c"), "B", raw=verdict(Stage.PARSE, failed=Stage.VALIDATE, inconclusive=True),
                served=verdict(Stage.PARSE, failed=Stage.VALIDATE, inconclusive=True)),
-        Scored(arm, row("d"), "", truncated=True),
+        ScoredAnswer(arm, row("d"), "", truncated=True),
     ]  # fmt: skip
     result = count(arm.name, scored)
     assert {counts.rows for counts in result.counts.values()} == {4}
@@ -100,28 +108,28 @@ def test_every_rate_is_over_all_rows() -> None:
 def test_a_stage_is_over_the_rows_that_ask_for_it() -> None:
     """A suite that asks for less must not make a model look as if it failed."""
     arm, parsed, whole = Arm(ArmName.CANDIDATE, "x", CANDIDATE), verdict(Stage.PARSE), verdict(*GATE)
-    scored = [Scored(arm, row("a", Stage.PARSE), "A", raw=parsed, served=parsed)] * 3
-    scored += [Scored(arm, row("b"), "B", raw=whole, served=whole)]
+    scored = [ScoredAnswer(arm, row("a", Stage.PARSE), "A", raw=parsed, served=parsed)] * 3
+    scored += [ScoredAnswer(arm, row("b"), "B", raw=whole, served=whole)]
     counts = count(arm.name, scored).counts
     assert (counts["Parse"], counts["Policy"], counts["All"]) == ((4, 4, 4), (1, 1, 1), (4, 4, 4))
 
 
-def test_a_lapse_is_a_valid_answer_that_is_served_against_the_policy() -> None:
+def test_a_policy_lapse_is_a_served_answer_that_fails_stage_policy() -> None:
     """Whatever other rows and suites ask for: each is counted."""
     arm = Arm(ArmName.CANDIDATE, "x", CANDIDATE)
     served = [verdict(*GATE), verdict(*GATE[:3], failed=Stage.POLICY), verdict(Stage.PARSE, failed=Stage.VALIDATE)]
     served += [verdict(*GATE[:3], failed=Stage.POLICY, inconclusive=True)]
-    scored = [Scored(arm, row("a"), "A", raw=v, served=v) for v in served]
-    scored += [Scored(arm, row("b"), "", truncated=True)]
-    scored += [Scored(arm, row("c", Stage.PARSE), "A", raw=verdict(Stage.PARSE), served=verdict(Stage.PARSE))]
+    scored = [ScoredAnswer(arm, row("a"), "A", raw=v, served=v) for v in served]
+    scored += [ScoredAnswer(arm, row("b"), "", truncated=True)]
+    scored += [ScoredAnswer(arm, row("c", Stage.PARSE), "A", raw=verdict(Stage.PARSE), served=verdict(Stage.PARSE))]
     assert count(arm.name, scored).policy_lapses == 2
 
 
-def test_rows_of_one_cluster_that_win_together_prove_less() -> None:
-    def side(arm: ArmName, passed: bool) -> list[Scored]:
+def test_rows_of_one_cluster_increase_the_design_effect() -> None:
+    def side(arm: ArmName, passed: bool) -> list[ScoredAnswer]:
         judged = verdict(Stage.PARSE) if passed else verdict(failed=Stage.PARSE)
         asked = [replace(row(str(i)), cluster=str(i // 5)) for i in range(20)]
-        return [Scored(Arm(arm, "m"), r, "x", raw=judged, served=judged) for r in asked]
+        return [ScoredAnswer(Arm(arm, "m"), r, "x", raw=judged, served=judged) for r in asked]
 
     base, candidate = side(ArmName.BASE, False), side(ArmName.CANDIDATE, True)
     assert pair(base, candidate).design_effect == "5"
@@ -132,8 +140,8 @@ def test_rows_of_one_cluster_that_win_together_prove_less() -> None:
 def test_pairs_compare_raw_outcomes_row_by_row() -> None:
     good, bad = verdict(Stage.PARSE), verdict(failed=Stage.PARSE)
 
-    def side(arm: ArmName, *outcomes: ProgramVerdict) -> list[Scored]:
-        return [Scored(Arm(arm, "m"), row(str(i)), "x", raw=o, served=good) for i, o in enumerate(outcomes)]
+    def side(arm: ArmName, *outcomes: ProgramVerdict) -> list[ScoredAnswer]:
+        return [ScoredAnswer(Arm(arm, "m"), row(str(i)), "x", raw=o, served=good) for i, o in enumerate(outcomes)]
 
     paired = pair(side(ArmName.LIVE, good, good, bad, bad, bad), side(ArmName.CANDIDATE, good, bad, good, good, bad))
     assert paired.reference == ArmName.LIVE
@@ -142,8 +150,10 @@ def test_pairs_compare_raw_outcomes_row_by_row() -> None:
 
 def test_the_largest_report_fits_a_termination_message() -> None:
     good = verdict(*Stage)
-    compared = arms(CANDIDATE, LIVE, POLICY, chats=True)
-    by_arm = [[Scored(arm, row(str(i), *Stage), "x", raw=good, served=good) for i in range(3)] for arm in compared]
+    compared = compared_arms(CANDIDATE, LIVE, POLICY, has_chat_template=True)
+    by_arm = [
+        [ScoredAnswer(arm, row(str(i), *Stage), "x", raw=good, served=good) for i in range(3)] for arm in compared
+    ]
     drawn = [PassAtK(k=k, rate="0.1234", low="0.1234", high="0.1234") for k in (1, 5, 10)]
     many = dict.fromkeys(
         ("rows", "truncated", "inconclusive", "distinct_answers", "hallucinated", "policy_lapses"), 100_000
@@ -152,7 +162,7 @@ def test_the_largest_report_fits_a_termination_message() -> None:
     for arm, scored in zip(compared, by_arm, strict=True):
         counted = count(arm.name, scored)
         counts = dict.fromkeys(counted.counts, Counts(100_000, 100_000, 100_000))
-        drew = drawn if arm.name in sampled(compared) else []
+        drew = drawn if arm.name in sampled_arms(compared) else []
         results.append(counted.model_copy(update={**many, "counts": counts, "pass_at_k": drew}))
     outcomes = ("both_passed", "candidate_only", "reference_only", "neither_passed")
     paired = pair(by_arm[2], by_arm[3]).model_copy(
@@ -162,7 +172,7 @@ def test_the_largest_report_fits_a_termination_message() -> None:
     evaluated = EvaluateResult(
         selection=[CheckpointScore(step=1_000_000 + i, rows=100, passed=100) for i in range(3)],
         arms=results, paired=paired, live_digest=LIVE, suite_digest=LIVE, parity_max_difference="0.000123",
-        toolchain="t" * LONGEST,
+        toolchain="t" * MAX_CHARACTERS,
         reflexion=Reflexion(
             rows=100_000, gain=gain, over_best_of_n=gain,
             rounds=[ReflexionRound(round=i, passed=100_000, repaired=100_000, tokens=10**9) for i in range(3)],
@@ -173,19 +183,19 @@ def test_the_largest_report_fits_a_termination_message() -> None:
     assert len(report.encode()) <= TERMINATION_LIMIT
 
 
-def test_a_suite_row_is_read_as_prepare_wrote_it() -> None:
+def test_a_suite_row_is_read_from_json() -> None:
     written = {
         "id": "a", "suite": "s", "instruction": "i", "input": "", "asked": None, "stages": ["Plan", "Intent"],
         "rego": "package x", "types": ["aws_vpc"], "difficulty": "3", "cluster": "7",
     }  # fmt: skip
-    read = Row.from_json(written)
+    read = EvaluationRow.from_json(written)
     assert (read.stages, read.rego, read.types) == ((Stage.PLAN, Stage.INTENT), "package x", ("aws_vpc",))
     assert (read.difficulty, read.cluster) == ("3", "7")
 
 
-def test_clusters_are_those_of_one_suite_and_a_row_without_one_stands_alone() -> None:
+def test_cluster_keys_are_per_suite_and_unique_without_a_cluster() -> None:
     def key(id_: str, suite: str, cluster: str) -> str:
-        return Row(id_, suite, "", "", None, (), cluster=cluster).cluster_key
+        return EvaluationRow(id_, suite, "", "", None, (), cluster=cluster).cluster_key
 
     assert key("a", "one", "1") == key("b", "one", "1")
     assert (
@@ -194,14 +204,14 @@ def test_clusters_are_those_of_one_suite_and_a_row_without_one_stands_alone() ->
     )
 
 
-def test_what_does_not_exist_is_told_from_what_is_wrong() -> None:
+def test_hallucinated_counts_only_names_the_provider_lacks() -> None:
     arm = Arm(ArmName.CANDIDATE, "x", CANDIDATE)
 
-    def answer(code: str) -> Scored:
+    def answer(code: str) -> ScoredAnswer:
         found = StageResult(stage=Stage.VALIDATE, passed=False, diagnostics=[Diagnostic(code=code, message="m")])
-        return Scored(arm, row("a"), "A", raw=ProgramVerdict(id="1", passed=False, stages=[found]))
+        return ScoredAnswer(arm, row("a"), "A", raw=ProgramVerdict(id="1", passed=False, stages=[found]))
 
     codes = ("UnsupportedArgument", "InvalidResourceType", "MissingRequiredArgument", "SyntaxError")
     scored = [answer(code) for code in codes]
     assert [s.hallucinated for s in scored] == [True, True, False, False]
-    assert count(arm.name, [*scored, Scored(arm, row("b"), "", truncated=True)]).hallucinated == 2
+    assert count(arm.name, [*scored, ScoredAnswer(arm, row("b"), "", truncated=True)]).hallucinated == 2

@@ -1,4 +1,4 @@
-"""Which checkpoint is the best."""
+"""The choice of the best checkpoint."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from loraform_trainer.evaluate.checkpoint_choice import best, losses
         ({10: 0, 20: 0}, {10: 0.4, 20: 0.5}, 10),
     ],
 )
-def test_rows_then_loss_then_the_latest(passed: dict[int, int], loss: dict[int, float], chosen: int) -> None:
+def test_passed_rows_decide_then_loss_then_the_latest_step(
+    passed: dict[int, int], loss: dict[int, float], chosen: int
+) -> None:
     scores = [CheckpointScore(step=step, rows=10, passed=count) for step, count in passed.items()]
     assert best(scores, loss) == chosen
 
 
-def test_the_loss_is_that_of_the_step_at_which_it_was_measured() -> None:
+def test_losses_are_by_the_step_of_their_measurement() -> None:
     log = [LossPoint(step=1, loss=2.0), LossPoint(step=5, eval_loss=0.5), LossPoint(step=5, loss=1.0)]
     assert losses(log) == {5: 0.5}

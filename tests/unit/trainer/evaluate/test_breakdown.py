@@ -1,11 +1,11 @@
-"""Rates by difficulty and by type: whole denominators, bounded lists."""
+"""Rates by difficulty, suite and type: denominators and bounds."""
 
 from __future__ import annotations
 
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.verification import ProgramVerdict, Stage
 from loraform_trainer.evaluate import breakdown
-from loraform_trainer.evaluate.arms import Arm, Row, Scored
+from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.breakdown import MAX_GROUPS
 
 GOOD = ProgramVerdict(id="x", passed=True, stages=[])
@@ -14,9 +14,9 @@ ARM = Arm(ArmName.CANDIDATE, "m")
 
 def scored(
     name: str, *types: str, difficulty: str = "", passed: bool = True, truncated: bool = False, suite: str = "suite"
-) -> Scored:
-    row = Row(name, suite, "i", "", None, (Stage.PARSE,), None, types, difficulty)
-    return Scored(ARM, row, "text", truncated, GOOD if passed and not truncated else None)
+) -> ScoredAnswer:
+    row = EvaluationRow(name, suite, "i", "", None, (Stage.PARSE,), None, types, difficulty)
+    return ScoredAnswer(ARM, row, "text", truncated, GOOD if passed and not truncated else None)
 
 
 def rates(groups: list) -> dict[str, tuple[int, int]]:
@@ -24,7 +24,7 @@ def rates(groups: list) -> dict[str, tuple[int, int]]:
     return {name: (rate.passed, rate.rows) for name, rate in found.items()}
 
 
-def test_a_row_counts_in_each_of_its_types_and_failed_ones_stay_in_the_denominator() -> None:
+def test_a_row_counts_in_each_of_its_types_failed_or_not() -> None:
     answers = [
         scored("a", "aws_vpc", "aws_subnet"),
         scored("b", "aws_vpc", passed=False),
@@ -42,7 +42,7 @@ def test_a_type_named_twice_counts_once() -> None:
     assert rates(groups) == {"aws_vpc": (1, 1)}
 
 
-def test_difficulties_that_are_numbers_stand_in_their_order() -> None:
+def test_numeric_difficulties_are_in_ascending_order() -> None:
     answers = [scored(name, difficulty=name) for name in ("10", "2", "hard", "1")]
     answers.append(scored("x"))
     assert [g.name for g in breakdown.by_difficulty({ARM.name: answers})] == ["1", "2", "10", "hard", "not said"]
@@ -55,20 +55,20 @@ def test_each_suite_has_its_rows() -> None:
     assert rates(groups) == {"other": (1, 2), "suite": (1, 1)}
 
 
-def test_nothing_is_shown_of_what_no_row_says() -> None:
+def test_an_attribute_that_no_row_has_gives_no_groups() -> None:
     answers = {ARM.name: [scored("a"), scored("b")]}
     assert breakdown.by_difficulty(answers) == []
     assert breakdown.by_type(answers) == ([], 0)
 
 
-def test_the_list_of_types_is_bounded_and_says_so() -> None:
+def test_the_list_of_types_is_bounded_and_counts_the_rest() -> None:
     answers = [scored(f"{i}-{n}", f"aws_type_{i:03}") for i in range(50) for n in range(1 + (i == 49))]
     groups, left_out = breakdown.by_type({ARM.name: answers})
     assert (len(groups), left_out) == (MAX_GROUPS, 20)
     assert groups[0].name == "aws_type_049"
 
 
-def test_a_stage_has_the_rows_of_the_whole_arm_below_it() -> None:
+def test_the_last_figures_are_those_of_all_stages() -> None:
     answers = [scored("a"), scored("b", truncated=True), scored("c", passed=False)]
     shares = {s.stage: (s.raw.passed, s.raw.rows) for s in breakdown.by_stage(answers)}
     assert shares["All"] == (1, 3)

@@ -1,4 +1,4 @@
-"""Packs hold every row once, are full, and follow from seed and epoch."""
+"""Packs contain every row once, are full, and depend on seed and epoch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from loraform_trainer.train.packing import Packing, decide, shape_step
+from loraform_trainer.train.packing import Packing, pack_rows, shape_step
 
 
 def iac_lengths(rows: int, most: int = 2048) -> NDArray[np.int64]:
@@ -33,9 +33,9 @@ def best_fit_decreasing(lengths: list[int], capacity: int) -> list[int]:
     return used
 
 
-def test_twenty_thousand_rows_fill_packs_to_998_per_mille() -> None:
+def test_packs_of_20000_rows_are_filled_to_99_8_percent() -> None:
     lengths = iac_lengths(20_000)
-    packing = decide(lengths, 2048)
+    packing = pack_rows(lengths, 2048)
     assert packing.fill >= 0.998
     assert packing.tokens == lengths.sum()
     packs = contents(packing, lengths)
@@ -45,17 +45,17 @@ def test_twenty_thousand_rows_fill_packs_to_998_per_mille() -> None:
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 50))
-def test_packs_are_those_of_best_fit_decreasing(lengths: list[int], capacity: int) -> None:
+def test_packs_equal_those_of_best_fit_decreasing(lengths: list[int], capacity: int) -> None:
     rows = np.asarray(lengths)
-    packs = contents(decide(rows, capacity), rows)
+    packs = contents(pack_rows(rows, capacity), rows)
     assert sorted(row for pack in packs for row in pack) == list(range(len(lengths)))
     assert sorted(int(rows[pack].sum()) for pack in packs) == sorted(best_fit_decreasing(lengths, capacity))
 
 
-def test_an_epoch_is_drawn_from_its_number_and_the_seed() -> None:
+def test_the_order_depends_on_seed_and_epoch_only() -> None:
     lengths = iac_lengths(5000)
-    packing = decide(lengths, 2048)
-    assert contents(packing, lengths, 1) == contents(decide(lengths, 2048), lengths, 1)
+    packing = pack_rows(lengths, 2048)
+    assert contents(packing, lengths, 1) == contents(pack_rows(lengths, 2048), lengths, 1)
     first, second = contents(packing, lengths, 0), contents(packing, lengths, 1)
     assert first != second
     together = {frozenset(pack) for pack in first} & {frozenset(pack) for pack in second}
@@ -64,16 +64,16 @@ def test_an_epoch_is_drawn_from_its_number_and_the_seed() -> None:
     assert other != first
 
 
-def test_a_row_longer_than_a_pack_has_its_own() -> None:
+def test_a_row_longer_than_the_capacity_has_its_own_pack() -> None:
     lengths = np.asarray([5, 90, 5, 90])
-    packs = contents(decide(lengths, 10), lengths)
+    packs = contents(pack_rows(lengths, 10), lengths)
     assert sorted(packs, key=lambda pack: (len(pack), pack))[:2] == [[1], [3]]
     assert sorted(packs, key=len)[-1] in ([0, 2], [2, 0])
-    assert decide(lengths, 10).fill == 1.0
+    assert pack_rows(lengths, 10).fill == 1.0
 
 
-def test_no_rows_are_no_packs() -> None:
-    nothing = decide(np.asarray([], np.int64), 100)
+def test_no_rows_give_no_packs() -> None:
+    nothing = pack_rows(np.asarray([], np.int64), 100)
     assert (nothing.packs, nothing.tokens, nothing.fill) == (0, 0, 1.0)
 
 
@@ -88,7 +88,7 @@ def test_no_rows_are_no_packs() -> None:
         (1, 4096, 1, 1, 100),
     ],
 )
-def test_a_step_takes_as_few_packs_as_hold_the_batch(
+def test_a_step_has_the_fewest_packs_that_hold_the_batch(
     batch_size: int, longest_pack: int, processes: int, packs: int, capacity: int
 ) -> None:
     shape = shape_step(np.asarray([50, 150] * 10), batch_size, longest_pack, processes)
@@ -96,9 +96,9 @@ def test_a_step_takes_as_few_packs_as_hold_the_batch(
     assert shape.capacity <= longest_pack
 
 
-def test_steps_have_the_rows_that_were_asked_for_on_average() -> None:
+def test_steps_have_batch_size_rows_on_average() -> None:
     lengths = iac_lengths(5000, most=4096)
     for batch_size in (2, 8, 16, 64):
         shape = shape_step(lengths, batch_size, 4096)
-        steps = decide(lengths, shape.capacity).packs / shape.packs
+        steps = pack_rows(lengths, shape.capacity).packs / shape.packs
         assert 0.98 * batch_size <= len(lengths) / steps <= 1.15 * batch_size

@@ -1,4 +1,4 @@
-"""What is not markup is shown, never obeyed."""
+"""Escaping of text in markup."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_markup_is_not_escaped_twice() -> None:
     assert isinstance(join(inner, "<"), Markup)
 
 
-def test_a_text_that_was_joined_to_markup_is_text_again() -> None:
+def test_markup_concatenated_with_text_is_escaped() -> None:
     """Nothing but this module makes markup: a plain sum of strings is escaped."""
     assert text(tag("b", "x") + "<i>") == "&lt;b&gt;x&lt;/b&gt;&lt;i&gt;"
 
@@ -40,6 +40,6 @@ def test_underscores_in_attribute_names() -> None:
         ("grüße 你好\t\n", "grüße 你好\t\n"),
     ],
 )
-def test_characters_that_show_nothing_are_spelt(hidden: str, shown: str) -> None:
+def test_invisible_characters_are_shown_as_code_points(hidden: str, shown: str) -> None:
     assert visible(hidden) == shown
     visible(hidden).encode()

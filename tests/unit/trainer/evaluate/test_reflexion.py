@@ -1,16 +1,16 @@
-"""Figures of repairs: what was chosen, what it cost, and whether it helped."""
+"""Figures of Reflexion: chosen candidates, tokens and gains."""
 
 from __future__ import annotations
 
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.statistics import Pairs, lower_bound
 from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, StageResult
-from loraform_trainer.evaluate.arms import Arm, Scored
-from loraform_trainer.evaluate.engine import Generated
-from loraform_trainer.evaluate.reflexion import Attempt, Trail, gain, records, summary
+from loraform_trainer.evaluate.arms import Arm, ScoredAnswer
+from loraform_trainer.evaluate.engine import GeneratedAnswer
+from loraform_trainer.evaluate.reflexion import Attempt, RepairHistory, gain, records, summary
 from loraform_verifier.reflexion import Candidate, begin
 
-from ...evaluated import rows, verdict
+from ....evaluated import rows, verdict
 
 ARM = Arm(ArmName.CANDIDATE, "x", "c" * 64)
 
@@ -22,29 +22,29 @@ def candidate(text: str, diagnostics: int = 0) -> Candidate:
 
 
 def attempt(tokens: int, found: Candidate | None) -> Attempt:
-    return Attempt(Generated("cut", truncated=found is None, tokens=tokens), found)
+    return Attempt(GeneratedAnswer("cut", truncated=found is None, tokens=tokens), found)
 
 
-def trail(number: int, *, passed: bool = False) -> Trail:
-    first = Scored(ARM, rows(9)[number], "first", served=verdict(None if passed else Stage.INTENT))
-    return Trail(first, begin(candidate("first", 0 if passed else 3)), outcomes={"first": passed, "good": True})
+def history(number: int, *, passed: bool = False) -> RepairHistory:
+    first = ScoredAnswer(ARM, rows(9)[number], "first", served=verdict(None if passed else Stage.INTENT))
+    return RepairHistory(first, begin(candidate("first", 0 if passed else 3)), outcomes={"first": passed, "good": True})
 
 
-def test_the_best_drawn_answer_is_the_first_of_the_best_and_never_worse_than_the_first_answer() -> None:
-    one = trail(0)
-    one.drawn = [attempt(9, c) for c in (None, candidate("worse", 4), candidate("as bad", 3))]
-    assert one.drawn_best.text == "first"
-    one.drawn += [attempt(9, c) for c in (candidate("better", 1), candidate("also better", 1))]
-    assert one.drawn_best.text == "better"
+def test_the_best_sample_is_never_worse_than_the_first_answer() -> None:
+    one = history(0)
+    one.samples = [attempt(9, c) for c in (None, candidate("worse", 4), candidate("as bad", 3))]
+    assert one.best_sample.text == "first"
+    one.samples += [attempt(9, c) for c in (candidate("better", 1), candidate("also better", 1))]
+    assert one.best_sample.text == "better"
 
 
 def test_rows_rounds_and_tokens_are_counted() -> None:
-    repaired, hopeless, fine = trail(0), trail(1), trail(2, passed=True)
+    repaired, hopeless, fine = history(0), history(1), history(2, passed=True)
     for one, tokens, found in ((repaired, 100, candidate("good")), (hopeless, 70, None)):
         one.repairs.append(attempt(tokens, found))
         one.course = one.course.after(found)
-    repaired.drawn = [attempt(60, candidate("as bad", 3)), attempt(60, None)]
-    hopeless.drawn = [attempt(80, candidate("good"))]
+    repaired.samples = [attempt(60, candidate("as bad", 3)), attempt(60, None)]
+    hopeless.samples = [attempt(80, candidate("good"))]
     found = summary([repaired, hopeless, fine], rows=9, rounds=2)
     assert [(r.passed, r.repaired, r.tokens) for r in found.rounds] == [(1, 0, 0), (2, 2, 170), (2, 0, 0)]
     assert (found.rows, found.gain.gained, found.gain.lost) == (9, 1, 0)

@@ -1,4 +1,4 @@
-"""The page: nothing of a model's answer becomes markup, everything points somewhere, and it stays small."""
+"""The page: answers are escaped, references have targets, and its size is bounded."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from loraform_api.evaluation import LossPoint
 from loraform_api.finetunejob_status import ArmName, Forgetting
 from loraform_api.verification import HousePolicy
-from loraform_trainer.evaluate.arms import Row, Scored
+from loraform_trainer.evaluate.arms import EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.html import examples, page
 from loraform_trainer.evaluate.html.markup import number_of
 
-from ...evaluated import ASKED, CANDIDATE, HOSTILE, POLICY, evaluated, verdict
+from .....evaluated import ASKED, CANDIDATE, HOSTILE, POLICY, evaluated, verdict
 
 VOID = {"meta", "br", "link", "img", "input", "hr", "base"}
 ELEMENTS = {
@@ -61,7 +61,7 @@ def read(html: str) -> Read:
     return Read(html)
 
 
-def test_no_script_of_an_answer_survives(html: str, read: Read) -> None:
+def test_scripts_in_answers_are_escaped(html: str, read: Read) -> None:
     assert "<script" not in html.lower()
     assert {element for element, _ in read.elements} <= ELEMENTS
     shown = "".join(piece for pieces in read.text.values() for piece in pieces)
@@ -70,7 +70,7 @@ def test_no_script_of_an_answer_survives(html: str, read: Read) -> None:
     assert "${title} $sections $$" in shown
 
 
-def test_nothing_is_loaded_and_nothing_runs(html: str, read: Read) -> None:
+def test_the_page_loads_nothing_and_runs_nothing(html: str, read: Read) -> None:
     policy = next(
         attrs["content"] for _, attrs in read.elements if attrs.get("http-equiv") == "Content-Security-Policy"
     )
@@ -89,14 +89,14 @@ def test_nothing_is_loaded_and_nothing_runs(html: str, read: Read) -> None:
     assert "@import" not in html
 
 
-def test_every_reference_leads_to_one_id(read: Read) -> None:
+def test_every_reference_has_one_target(read: Read) -> None:
     ids = read.values("id")
     assert len(ids) == len(set(ids))
     assert {v.removeprefix("#") for v in read.values("href")} | set(read.values("aria-labelledby")) <= set(ids)
     assert read.open == []
 
 
-def test_people_and_machines_can_read_it(read: Read) -> None:
+def test_accessibility_attributes(read: Read) -> None:
     attributes: dict[str, list[dict[str, str | None]]] = {}
     for element, attrs in read.elements:
         attributes.setdefault(element, []).append(attrs)
@@ -107,11 +107,11 @@ def test_people_and_machines_can_read_it(read: Read) -> None:
     assert all(attrs.get("aria-label") and attrs.get("role") == "img" for attrs in attributes["svg"])
 
 
-def test_it_shows_what_was_found(read: Read) -> None:
+def test_sections_and_figures(read: Read) -> None:
     titles = read.text["h2"]
     assert titles[:8] == [
-        "Rates by arm and stage", "The comparison that promotion reads", "More than one answer", "Repairs",
-        "By difficulty", "By resource type", "Training loss", "Made with",
+        "Rates by arm and stage", "Comparison for promotion", "Several answers per prompt (pass@k)", "Repairs",
+        "By difficulty", "By resource type", "Training loss", "Provenance",
     ]  # fmt: skip
     assert [t.split(":")[0] for t in titles[8:]] == [
         "Rows lost against Base", "Rows gained against Base", "Rows that the candidate failed",
@@ -119,34 +119,34 @@ def test_it_shows_what_was_found(read: Read) -> None:
     assert "pass@10" in read.text["th"]
     assert "52.4 % (131/250)" in read.text["span"]
     assert "80.4 % (201/250)" in read.text["span"]
-    assert any("6 rows gained and 2 lost (-0.4 to +3.9 points) against best of n" in p for p in read.text["p"])
+    assert any("compared with best of n: 6 rows gained and 2 lost (-0.4 to +3.9 points)" in p for p in read.text["p"])
     kinds = [attrs["id"] or "" for element, attrs in read.elements if element == "details"]
     assert {kind.split("-")[0]: kinds.count(kind) for kind in kinds} == {"lost": 1, "gained": 1, "failure": 1}
     assert len(kinds) == 60
 
 
-def test_a_row_more_is_a_plural() -> None:
+def test_plurals() -> None:
     assert [number_of(count, "row") for count in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
 
 
-def test_repairs_are_counted_from_the_first_as_best_of_n_is() -> None:
+def test_repairs_and_their_tokens_are_cumulative() -> None:
     report, greedy = evaluated(count=10, samples=1)
     made = page.render(report, greedy)
     lines = re.findall(r'<th scope="row">(After \d repairs?|Best of n)</th>.*?<td>(\d+ \w+)</td><td>(\d+)</td>', made)
     assert lines == [
-        ("After 0 repairs", "0 asked", "0"), ("After 1 repair", "40 asked", "31000"),
-        ("After 2 repairs", "54 asked", "42500"), ("Best of n", "96 drawn", "43100"),
+        ("After 0 repairs", "0 repaired", "0"), ("After 1 repair", "40 repaired", "31000"),
+        ("After 2 repairs", "54 repaired", "42500"), ("Best of n", "96 sampled", "43100"),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("policy", "tables"), [(None, 0), (POLICY, 1)])
-def test_what_is_served_is_shown_where_a_policy_changes_it(policy: HousePolicy | None, tables: int) -> None:
+def test_served_rates_are_shown_with_a_house_policy(policy: HousePolicy | None, tables: int) -> None:
     report, greedy = evaluated(count=10, samples=1, policy=policy)
     captions = Read(page.render(report, greedy)).text["caption"]
-    assert captions.count("As it would be served, after the house-policy rewrite") == tables
+    assert captions.count("Answers as they would be served, after the house-policy rewrite") == tables
 
 
-def test_suites_are_named_and_compared_where_there_are_several() -> None:
+def test_several_suites_are_compared() -> None:
     one, several = (Read(page.render(*evaluated(9, samples=1, suites=s))) for s in (("held-out",), ("small", "large")))
     assert "9 rows of suite held-out" in one.text["p"]
     assert "9 rows of suites small, large" in several.text["p"]
@@ -155,7 +155,7 @@ def test_suites_are_named_and_compared_where_there_are_several() -> None:
     assert {"small (5 rows)", "large (4 rows)"} <= set(several.text["th"])
 
 
-def test_one_row_and_one_repair_are_in_the_singular() -> None:
+def test_counts_of_one_are_in_the_singular() -> None:
     report, greedy = evaluated(count=1, samples=1)
     bare = report.model_copy(update={"types_left_out": 1})
     shown = " ".join(piece for pieces in Read(page.render(bare, greedy)).text.values() for piece in pieces)
@@ -171,24 +171,24 @@ def test_the_verdict_has_its_colour(shares: tuple[float, float], live: str | Non
 
 
 @pytest.mark.parametrize(("smallest", "words"), [(0.064, "6.4 points"), (0.0004, "0.04 points"), (0.01, "1.0 points")])
-def test_what_would_have_counted_is_told_of_the_rows_lost(smallest: float, words: str) -> None:
+def test_the_smallest_detectable_gain_is_shown(smallest: float, words: str) -> None:
     report, greedy = evaluated(count=10, samples=1)
     paired = report.paired.model_copy(update={"smallest_visible_difference": smallest})
     shown = Read(page.render(report.model_copy(update={"paired": paired}), greedy)).text["p"]
-    assert any(f"With as many rows lost, a net gain of {words} would have counted." in p for p in shown)
+    assert any(f"With as many rows lost, the smallest detectable net gain is {words}." in p for p in shown)
 
 
 @pytest.mark.parametrize("outcome", [(2, 0, 6, 2), (0, 1, 0, 0), (0, 2, 0, 0)])
-def test_nothing_would_have_counted_where_the_rows_are_too_few(outcome: tuple[int, int, int, int]) -> None:
+def test_too_few_rows_have_no_detectable_gain(outcome: tuple[int, int, int, int]) -> None:
     report, greedy = evaluated(count=10, samples=1)
     names = ("both_passed", "gained", "lost", "neither_passed")
     paired = report.paired.model_copy(update=dict(zip(names, outcome, strict=True)))
     shown = Read(page.render(report.model_copy(update={"paired": paired}), greedy)).text["p"]
-    assert any("With as many rows lost, no net gain would have counted." in p for p in shown)
+    assert any("With as many rows lost, no net gain is detectable." in p for p in shown)
 
 
 @pytest.mark.parametrize(("effect", "told"), [(1.0, False), (1.5, True)])
-def test_clusters_that_change_together_are_told(effect: float, told: bool) -> None:
+def test_the_design_effect_is_shown_if_above_one(effect: float, told: bool) -> None:
     report, greedy = evaluated(count=10, samples=1)
     paired = report.paired.model_copy(update={"design_effect": effect})
     shown = Read(page.render(report.model_copy(update={"paired": paired}), greedy)).text["p"]
@@ -205,7 +205,7 @@ def curves(html: str) -> tuple[list[str], list[str], list[str]]:
     )
 
 
-def test_one_point_of_loss_is_a_point() -> None:
+def test_a_single_loss_is_drawn_as_a_point() -> None:
     report, greedy = evaluated(count=2, samples=1)
     one = report.model_copy(update={"loss": [LossPoint(step=3, loss=0.5), LossPoint(step=3, eval_loss=0.4)]})
     assert curves(page.render(one, greedy)) == (["training loss 0.5 at step 3"], ["0.5", "0", "step 3"], ["circle"])
@@ -223,27 +223,27 @@ def test_the_validation_loss_is_a_line_with_a_legend() -> None:
     )
 
 
-def test_what_an_adapter_forgot_is_told() -> None:
+def test_forgetting_is_shown() -> None:
     report, greedy = evaluated(count=10, samples=1)
     found = Forgetting(mean_difference="-0.0125", low="-0.0200", high="-0.0050", prompts=60)
     read = Read(page.render(report.model_copy(update={"forgetting": found}), greedy))
-    assert "Beside Terraform" in read.text["h2"]
+    assert "Forgetting of general answers" in read.text["h2"]
     assert any("60 short general answers by -0.0125" in words for words in read.text["p"])
 
 
-def test_a_bare_run_has_no_empty_sections() -> None:
+def test_sections_without_content_are_omitted() -> None:
     report, greedy = evaluated(samples=1)
     nothing = {"by_difficulty": [], "by_type": [], "reflexion": None, "loss": [LossPoint(step=3, eval_loss=0.3)]}
     bare = report.model_copy(update=nothing)
     titles = Read(page.render(bare, greedy)).text["h2"]
-    assert titles[:3] == ["Rates by arm and stage", "The comparison that promotion reads", "Made with"]
+    assert titles[:3] == ["Rates by arm and stage", "Comparison for promotion", "Provenance"]
 
 
-def test_the_page_is_bounded_whatever_a_model_writes() -> None:
+def test_the_page_is_bounded_for_huge_answers() -> None:
     report, greedy = evaluated(count=90)
     floods = {name: f"{name}\n" + ('"' * 300 + "\n") * 5000 + '"<&\u202e' * 100_000 for name in greedy}
     flood = {
-        name: [Scored(s.arm, s.row, f"{s.row.id} {floods[name]}", raw=s.raw) for s in answers]
+        name: [ScoredAnswer(s.arm, s.row, f"{s.row.id} {floods[name]}", raw=s.raw) for s in answers]
         for name, answers in greedy.items()
     }
     written = page.render(report, flood)
@@ -254,23 +254,27 @@ def test_the_page_is_bounded_whatever_a_model_writes() -> None:
     assert len([words for words in read.text["p"] if words.endswith("more in evaluation/rows.jsonl.")]) == 3
 
 
-def scored(text: str, failed: object = None, id_: str = "a") -> Scored:
+def scored(text: str, failed: object = None, id_: str = "a") -> ScoredAnswer:
     _, greedy = evaluated(count=1)
     judged = verdict(failed)  # type: ignore[arg-type]
-    return Scored(
-        greedy[ArmName.CANDIDATE][0].arm, Row(id_, "s", "Do it.", "", None, ASKED), text, raw=judged, served=judged
+    return ScoredAnswer(
+        greedy[ArmName.CANDIDATE][0].arm,
+        EvaluationRow(id_, "s", "Do it.", "", None, ASKED),
+        text,
+        raw=judged,
+        served=judged,
     )
 
 
 def test_each_kind_of_failure_is_shown_before_a_second_of_one() -> None:
     answers = [scored("", ASKED[0], f"parse-{i}") for i in range(5)] + [scored("", ASKED[1], "validate")]
-    answers.append(Scored(answers[0].arm, Row("cut", "s", "", "", None, ASKED), "", truncated=True))
+    answers.append(ScoredAnswer(answers[0].arm, EvaluationRow("cut", "s", "", "", None, ASKED), "", truncated=True))
     answers.append(scored("", None, "passed"))
     shown = [s.row.id for s in examples.failures(answers, 4)]
     assert shown == ["parse-0", "validate", "cut", "parse-1"]
 
 
-def test_lines_that_differ_are_marked_on_their_side() -> None:
+def test_differing_lines_are_marked() -> None:
     made = examples.comparison(scored("a\nb\nc\n"), scored("a\nB\nc\nd\n"), "gained", 1)
     cells = re.findall(r'<td class="(same|removed|added|absent)">(?:<span class="sign">(.) </span>)?([^<]*)</td>', made)
     assert cells == [
@@ -292,7 +296,7 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_words_have_contrast_in_both_themes(html: str) -> None:
+def test_text_has_contrast_in_both_themes(html: str) -> None:
     """WCAG AA asks 4.5 of text."""
     themes = re.findall(r":root \{([^}]*)\}", html)
     assert len(themes) == 2
