@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from loraform_trainer.runtime.errors import PeerLostError, StageError
-from loraform_trainer.runtime.group import RankGroup
+from loraform_trainer.runtime.group import TrainingGroup
 from loraform_trainer.train.peers.distributed import Patience, join
 from loraform_trainer.train.peers.launch import Place
 
@@ -23,7 +23,7 @@ SILENCE = 2.0
 Say = Callable[[object], None]
 
 
-def agree(group: RankGroup, say: Say) -> None:
+def agree(group: TrainingGroup, say: Say) -> None:
     """Every collective once, after long waits for rank 0."""
     linear = torch.nn.Linear(3, 2)
     linear.weight.grad = torch.full((2, 3), float(group.rank + 1))
@@ -37,20 +37,20 @@ def agree(group: RankGroup, say: Say) -> None:
     group.wait()
 
 
-def count(group: RankGroup, say: Say) -> None:
+def count(group: TrainingGroup, say: Say) -> None:
     """Sum until a rank is gone."""
     say("joined")
     while True:
         group.sum(torch.ones(1))
 
 
-def idle(group: RankGroup, say: Say) -> None:
+def idle(group: TrainingGroup, say: Say) -> None:
     """As one that waits in a kernel of a GPU: only the heartbeat can end it."""
     say("joined")
     threading.Event().wait()
 
 
-def fail(group: RankGroup, say: Say) -> None:
+def fail(group: TrainingGroup, say: Say) -> None:
     if group.rank == 1:
         raise ValueError("a fault of its own")
     count(group, say)

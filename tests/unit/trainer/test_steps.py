@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 
 from loraform_api.training import TrainingSpec
-from loraform_trainer.runtime.group import RankGroup
+from loraform_trainer.runtime.group import TrainingGroup
 from loraform_trainer.train.estimate.flops import Work
 from loraform_trainer.train.steps import Plan, Steps, packs_of, spread
 from loraform_trainer.train.token_rows import Rows
 
 
-class Member(RankGroup):
+class Member(TrainingGroup):
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
 

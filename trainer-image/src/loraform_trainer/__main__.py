@@ -23,7 +23,7 @@ from loraform_api.run import ExitCode, RunConfig, StageReport
 from loraform_trainer.runtime import stage_report
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import InvalidConfigError, PeerLostError, StageError, classify, redact
-from loraform_trainer.runtime.group import ALONE, RankGroup
+from loraform_trainer.runtime.group import ALONE, TrainingGroup
 from loraform_trainer.runtime.paths import Paths
 from loraform_trainer.runtime.progress import Progress, sender
 from loraform_trainer.train.peers import launch
@@ -117,7 +117,7 @@ def execute(
     return report
 
 
-def _together(stage: RunStage, context: Context, place: Place) -> AbstractContextManager[RankGroup]:
+def _together(stage: RunStage, context: Context, place: Place) -> AbstractContextManager[TrainingGroup]:
     """Return the group of a process: alone, or met with the others."""
     if place.size == 1:
         return nullcontext(ALONE)

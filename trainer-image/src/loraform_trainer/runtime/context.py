@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from loraform_api.names import PORT_ENGINE, PORT_VERIFIER
 from loraform_api.run import RunConfig
-from loraform_trainer.runtime.group import ALONE, RankGroup
+from loraform_trainer.runtime.group import ALONE, TrainingGroup
 from loraform_trainer.runtime.paths import Paths
 from loraform_trainer.runtime.progress import Progress
 
@@ -23,7 +23,7 @@ class Context:
     """Set by SIGTERM; `train` saves and stops at the end of its step."""
     mount_wait_seconds: float = 30.0
     """Longest wait for a mounted file: optional ConfigMaps and Secrets may appear after the pod started."""
-    group: RankGroup = ALONE
+    group: TrainingGroup = ALONE
     """The training processes of the run; only stage `train` has more than one."""
     peer_wait_seconds: float = 1800.0
     """Longest wait of a training process for the other ranks to join."""

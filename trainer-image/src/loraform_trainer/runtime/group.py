@@ -1,4 +1,4 @@
-"""Collective operations of a run's training processes, and their implementation for one process. Needs no torch."""
+"""Collective operations of the processes that train one adapter. Free of torch."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class RankGroup:
-    """The ranks of a run; this class has one. Its methods are collective: all ranks call them in the same order."""
+class TrainingGroup:
+    """A group of one process. Every method is a collective: all ranks call it in the same order, or none does."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this is rank 0, which writes checkpoints, logs, adapter and reports."""
+        """True for rank 0, which writes checkpoints, logs, adapter and reports."""
         return self.rank == 0
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum `tensor` over all ranks in place and return it; the result is bit-identical on every rank."""
+        """Sum `tensor` over all ranks, in place, and return it; the result has the same bits on every rank."""
         return tensor
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Sum `.grad` over all ranks in place; None counts as zeros. Call before clipping by norm."""
+        """Sum `.grad` over all ranks; an absent one counts as zeros. Call it before the gradient norm is computed."""
 
     def any(self, flag: bool) -> bool:
-        """Return whether `flag` is true on any rank."""
+        """Return True on every rank if `flag` is set on any rank."""
         return flag
 
     def share(self, value: T) -> T:
@@ -38,8 +38,7 @@ class RankGroup:
         return value
 
     def wait(self) -> None:
-        """Block until every rank has called this (a barrier)."""
+        """Return when every rank has called it (a barrier)."""
 
 
-ALONE = RankGroup()
-"""The group of a run with one training process."""
+ALONE = TrainingGroup()

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from typing_extensions import override
 
-from loraform_trainer.runtime.group import ALONE, RankGroup
+from loraform_trainer.runtime.group import ALONE, TrainingGroup
 from loraform_trainer.runtime.progress import Countdown, Progress
 from loraform_trainer.train.stops import exhausted
 
@@ -16,7 +16,7 @@ from loraform_trainer.train.stops import exhausted
 class StopWhenAsked(TrainerCallback):
     """Ends training after the running step, with a checkpoint, once `stop` is set on any process."""
 
-    def __init__(self, stop: threading.Event, group: RankGroup = ALONE) -> None:
+    def __init__(self, stop: threading.Event, group: TrainingGroup = ALONE) -> None:
         self._stop = stop
         self._group = group
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from typing_extensions import override
 
 from loraform_api.training import TrainingSpec
-from loraform_trainer.runtime.group import RankGroup
+from loraform_trainer.runtime.group import TrainingGroup
 from loraform_trainer.train.collate import Pack, collate, filler
 from loraform_trainer.train.packing import Packing, decide, shape_step
 from loraform_trainer.train.token_rows import Rows
@@ -72,7 +72,7 @@ class Step:
 class Steps(Dataset[Step]):
     """Every step of the run, as the group's process of this rank sees it."""
 
-    def __init__(self, rows: Rows, plan: Plan, group: RankGroup) -> None:
+    def __init__(self, rows: Rows, plan: Plan, group: TrainingGroup) -> None:
         self.plan = plan
         self._rows = rows
         self._group = group

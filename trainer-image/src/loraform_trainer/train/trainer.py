@@ -20,7 +20,7 @@ from transformers.integrations.integration_utils import KubeflowCallback
 from typing_extensions import override
 
 from loraform_trainer.runtime.errors import NonFiniteLossError
-from loraform_trainer.runtime.group import ALONE, RankGroup
+from loraform_trainer.runtime.group import ALONE, TrainingGroup
 from loraform_trainer.train import checkpoints
 from loraform_trainer.train.collate import Pack
 from loraform_trainer.train.estimate.flops import Work
@@ -40,7 +40,7 @@ class LoRATrainer(Trainer):
         steps: Steps,
         validation: Sequence[Pack] = (),
         callbacks: Sequence[TrainerCallback] = (),
-        group: RankGroup = ALONE,
+        group: TrainingGroup = ALONE,
     ) -> None:
         super().__init__(
             model=model,

@@ -24,7 +24,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 from typing_extensions import override
 
 from loraform_trainer.runtime.errors import PeerLostError, SavedAndStoppedError, TransientError
-from loraform_trainer.runtime.group import RankGroup
+from loraform_trainer.runtime.group import TrainingGroup
 from loraform_trainer.train.peers.launch import Place
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,9 @@ class Patience:
 
 
 @contextmanager
-def join(place: Place, stop: threading.Event, patience: Patience, lost: Callable[[str], None]) -> Iterator[RankGroup]:
+def join(
+    place: Place, stop: threading.Event, patience: Patience, lost: Callable[[str], None]
+) -> Iterator[TrainingGroup]:
     """Meet the other ranks and be one of them.
 
     `lost` is called from a thread, with words, when a rank has been silent for too long; it must end the process, whose
@@ -131,7 +133,7 @@ def _peers_errors() -> Iterator[None]:
         raise PeerLostError(f"another training process is gone: {str(error).splitlines()[0]}") from error
 
 
-class Peers(RankGroup):
+class Peers(TrainingGroup):
     """One rank of several."""
 
     def __init__(self, place: Place, store: Any) -> None:
