@@ -319,7 +319,7 @@ def test_rows_are_validated_in_part_while_training_and_all_at_the_end(prepared: 
     assert abs(some - whole) > 7e-5
 
 
-def mean_loss(model: Any, rows: token_rows.Rows, numbers: Any) -> float:
+def mean_loss(model: Any, rows: token_rows.TokenRows, numbers: Any) -> float:
     """Mean over response tokens by transformers alone, one row at a time."""
     logprobs = [parity.logprobs(model.eval(), rows[int(i)]) for i in numbers]
     return -sum(map(sum, logprobs)) / sum(map(len, logprobs))

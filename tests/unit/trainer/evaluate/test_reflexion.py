@@ -7,7 +7,7 @@ from loraform_api.statistics import Pairs, lower_bound
 from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, StageResult
 from loraform_trainer.evaluate.arms import Arm, ScoredAnswer
 from loraform_trainer.evaluate.engine import GeneratedAnswer
-from loraform_trainer.evaluate.reflexion import Attempt, RepairHistory, gain, records, summary
+from loraform_trainer.evaluate.reflexion import Attempt, RowRepairs, gain, records, summary
 from loraform_verifier.reflexion import Candidate, begin
 
 from ....evaluated import rows, verdict
@@ -25,9 +25,9 @@ def attempt(tokens: int, found: Candidate | None) -> Attempt:
     return Attempt(GeneratedAnswer("cut", truncated=found is None, tokens=tokens), found)
 
 
-def history(number: int, *, passed: bool = False) -> RepairHistory:
+def history(number: int, *, passed: bool = False) -> RowRepairs:
     first = ScoredAnswer(ARM, rows(9)[number], "first", served=verdict(None if passed else Stage.INTENT))
-    return RepairHistory(first, begin(candidate("first", 0 if passed else 3)), outcomes={"first": passed, "good": True})
+    return RowRepairs(first, begin(candidate("first", 0 if passed else 3)), outcomes={"first": passed, "good": True})
 
 
 def test_the_best_sample_is_never_worse_than_the_first_answer() -> None:
