@@ -27,6 +27,7 @@ from loraform_api import names
 from loraform_api.artifact import ADAPTER_FILES, adapter_digest
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.heartbeat import Heartbeat, Route, RouteAdapter
+from loraform_api.training import Method
 from loraform_api.verification import HousePolicy
 from loraform_engine.prompting import load_prompter
 from loraform_operator.endpoint.certificates import make_ca, make_leaf
@@ -130,6 +131,7 @@ class World:
             image="unused",
             model_path=str(self.models / "base"),
             max_lora_rank=8,
+            method=Method.LORA,
             mounts=[],
         )
         ports = {str(names.PORT_ENGINE): str(self.engine_port)}
