@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from loraform_api.failures import FailureClass
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.iacmodel import IaCModelSpec
-from loraform_api.run import FailureClass
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SPECS = {"FineTuneJob": FineTuneJobSpec, "IaCModel": IaCModelSpec}

@@ -1,4 +1,4 @@
-"""Documents say what the code does: links lead somewhere, targets exist, failure classes and metrics are all there."""
+"""Documents say what the code does: links lead somewhere, targets and metrics exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from loraform_api.run import PERMANENT, FailureClass
 from loraform_gateway.metrics import Metrics
 from loraform_operator.context import Cache
 from loraform_operator.endpoint.heartbeats import HeartbeatStore
@@ -51,19 +50,6 @@ def test_every_make_target_in_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert named <= targets
     assert {"demo", "test"} <= named
-
-
-def failure_table() -> dict[str, str]:
-    """Return the documented failure classes with what happens then."""
-    rows = re.findall(r"^\| `(\w+)` \|[^|]+\| ([^|]+) \|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
-    return dict(rows)
-
-
-def test_every_failure_class_is_documented_with_its_consequence() -> None:
-    table = failure_table()
-    assert set(table) == {failure.value for failure in FailureClass}
-    permanent = {code.failure.value for code in PERMANENT if code.failure}
-    assert {name for name, then in table.items() if then == "fails"} == permanent | {"DeadlineExceeded"}
 
 
 def operators_metrics() -> set[str]:

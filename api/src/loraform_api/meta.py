@@ -143,11 +143,7 @@ class ObjectMeta(ApiModel):
     namespace: str
     uid: str
     generation: int = 1
-    resource_version: str = ""
     creation_timestamp: str
-    deletion_timestamp: str | None = None
-    annotations: dict[str, str] = {}
-    labels: dict[str, str] = {}
 
 
 class ConditionStatus(StrEnum):

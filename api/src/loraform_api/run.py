@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from enum import IntEnum, StrEnum
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
+from loraform_api.failures import ExitCode
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.finetunejob_status import ArmName, Forgetting, Paired, PassAtK, Reflexion
 from loraform_api.meta import ApiModel, DecimalString, PromptTemplate, RateString, Sha256, WireModel
@@ -55,99 +55,6 @@ class RunConfig(WireModel):
     """Artifacts of Flux sources, by `<list>/<source name>` (`sources/rows`, `suites/held-out`)."""
 
 
-class FailureClass(StrEnum):
-    """Why a pod or a run failed, in the words of status and metrics."""
-
-    DATASET_INVALID = "DatasetInvalid"
-    MISSING_REFERENCE = "MissingReference"
-    INVALID_CONFIG = "InvalidConfig"
-    BASE_MODEL_INVALID = "BaseModelInvalid"
-    ACCESS_DENIED = "AccessDenied"
-    NON_FINITE_LOSS = "NonFiniteLoss"
-    LOSS_SPIKE = "LossSpike"
-    ADAPTER_NOT_SERVABLE = "AdapterNotServable"
-    WORKSPACE_FULL = "WorkspaceFull"
-    OUT_OF_MEMORY = "OutOfMemory"
-    OUT_OF_GPU_MEMORY = "OutOfGPUMemory"
-    SAVED_AND_STOPPED = "SavedAndStopped"
-    PEER_LOST = "PeerLost"
-    DEADLINE_EXCEEDED = "DeadlineExceeded"
-    IMAGE_PULL_ERROR = "ImagePullError"
-    PODS_NOT_CREATED = "PodsNotCreated"
-    VOLUME_NOT_BOUND = "VolumeNotBound"
-    UNSCHEDULABLE = "Unschedulable"
-    EVICTED = "Evicted"
-    LOST_REPORT = "LostReport"
-    TRAINER_ERROR = "TrainerError"
-
-
-class ExitCode(IntEnum):
-    """Exit codes of stage containers. Codes of `PERMANENT` fail the run at once, others are retried."""
-
-    OK = 0
-    TRAINER_ERROR = 70
-    DATASET_INVALID = 65
-    MISSING_REFERENCE = 66
-    ACCESS_DENIED = 77
-    INVALID_CONFIG = 78
-    BASE_MODEL_INVALID = 79
-    NON_FINITE_LOSS = 80
-    ADAPTER_NOT_SERVABLE = 81
-    WORKSPACE_FULL = 82
-    OUT_OF_GPU_MEMORY = 83
-    LOSS_SPIKE = 84
-    SAVED_AND_STOPPED = 85
-    PEER_LOST = 86
-
-    @property
-    def failure(self) -> FailureClass | None:
-        """The failure class of this code; None for OK."""
-        return (
-            None
-            if self is ExitCode.OK
-            else FailureClass("".join(p.capitalize() for p in self.name.split("_")).replace("Gpu", "GPU"))
-        )
-
-
-PERMANENT = (
-    ExitCode.DATASET_INVALID,
-    ExitCode.MISSING_REFERENCE,
-    ExitCode.INVALID_CONFIG,
-    ExitCode.BASE_MODEL_INVALID,
-    ExitCode.ACCESS_DENIED,
-    ExitCode.NON_FINITE_LOSS,
-    ExitCode.LOSS_SPIKE,
-    ExitCode.ADAPTER_NOT_SERVABLE,
-    ExitCode.WORKSPACE_FULL,
-)
-
-HINTS: dict[FailureClass, str] = {
-    FailureClass.DATASET_INVALID: "Correct the rows or the source that the message names in a new FineTuneJob.",
-    FailureClass.MISSING_REFERENCE: "Create what the message names, or correct the reference in a new FineTuneJob.",
-    FailureClass.INVALID_CONFIG: "Correct the field that the message names in a new FineTuneJob.",
-    FailureClass.BASE_MODEL_INVALID: "Put config.json, tokenizer.json and *.safetensors at `baseModel.storageUri`.",
-    FailureClass.ACCESS_DENIED: "Check the Secret that `secretRef` names: its keys, and what they may read or write.",
-    FailureClass.LOSS_SPIKE: "Lower `training.learningRate` in a new FineTuneJob, or look at the rows of that step.",
-    FailureClass.PEER_LOST: "Nothing to do: the train pods meet again and resume from the saved step.",
-    FailureClass.NON_FINITE_LOSS: "Lower `training.learningRate`, or look for broken rows, in a new FineTuneJob.",
-    FailureClass.ADAPTER_NOT_SERVABLE: "The engine differs from the trainer: check the profile's image and dtype.",
-    FailureClass.WORKSPACE_FULL: "Raise `workspace.size` in a new FineTuneJob.",
-    FailureClass.OUT_OF_MEMORY: "Raise `placement.resources.memory` or lower `training.maxSequenceLength`.",
-    FailureClass.OUT_OF_GPU_MEMORY: (
-        "Lower `training.maxSequenceLength`, set `training.recompute: Always`, or choose a larger GPU."
-    ),
-    FailureClass.SAVED_AND_STOPPED: "Nothing to do: the next pod resumes from the saved step.",
-    FailureClass.DEADLINE_EXCEEDED: "Raise `activeDeadlineSeconds` or make the run smaller.",
-    FailureClass.IMAGE_PULL_ERROR: "Check the profile's image and the nodes' access to its registry.",
-    FailureClass.PODS_NOT_CREATED: "Look at the namespace's quota and admission policies.",
-    FailureClass.VOLUME_NOT_BOUND: "Check that the claim exists and its StorageClass can provide a volume.",
-    FailureClass.UNSCHEDULABLE: "Lower `placement` requests, or add a node that fits them.",
-    FailureClass.EVICTED: "The node ran short of a resource; the stage is retried.",
-    FailureClass.LOST_REPORT: "The stage ended without a readable report and is run again.",
-    FailureClass.TRAINER_ERROR: "Read the pod's log; if it repeats, report it with the message.",
-}
-
-
 class PrepareResult(WireModel):
     dataset_digest: Sha256
     rows: dict[str, int]
@@ -157,8 +64,6 @@ class PrepareResult(WireModel):
     suite_rows: int
     tokens: int = 0
     """Tokens of the training rows, prompts and responses together."""
-    repair_rows: int = 0
-    """Training rows that teach to repair, made here."""
     warnings: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=5)] = []
     """What people should know of the rows though nothing was refused."""
     cached: bool = False

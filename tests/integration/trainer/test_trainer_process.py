@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from loraform_api.artifact import ADAPTER_WEIGHTS
+from loraform_api.failures import ExitCode
 from loraform_api.names import RunStage
-from loraform_api.run import ExitCode
 from loraform_trainer.runtime.paths import Paths
 
 DEADLINE_SECONDS = 180

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 from loraform_operator.finetunejob.reports import MESSAGE_LIMIT, clean, failed_attempt, read_report
 
 

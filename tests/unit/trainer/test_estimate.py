@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from loraform_api.failures import ExitCode
 from loraform_api.finetunejob import FineTuneJobSpec
-from loraform_api.run import ExitCode, RunConfig
+from loraform_api.run import RunConfig
 from loraform_api.training import LoRASpec
 from loraform_trainer.runtime.errors import BaseModelInvalidError, InvalidConfigError, OutOfGPUMemoryError
 from loraform_trainer.train.estimate import estimate, gpus, shape

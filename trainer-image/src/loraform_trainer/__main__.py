@@ -18,8 +18,9 @@ from types import FrameType
 from pydantic import ValidationError
 from typing_extensions import override
 
+from loraform_api.failures import ExitCode
 from loraform_api.names import RunStage
-from loraform_api.run import ExitCode, RunConfig, StageReport
+from loraform_api.run import RunConfig, StageReport
 from loraform_trainer.runtime import stage_report
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import InvalidConfigError, PeerLostError, StageError, classify, redact

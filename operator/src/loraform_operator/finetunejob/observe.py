@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from loraform_api.failures import FailureClass
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.heartbeat import Route
@@ -22,7 +23,7 @@ from loraform_api.names import (
     run_prefix,
     stage_job_name,
 )
-from loraform_api.run import FailureClass, FluxArtifact, LiveAdapter, RunConfig
+from loraform_api.run import FluxArtifact, LiveAdapter, RunConfig
 from loraform_api.sources import DataSource
 from loraform_api.verification import HousePolicy
 from loraform_operator.context import Context, Key

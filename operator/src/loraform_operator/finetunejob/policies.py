@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from loraform_api.failures import HINTS, UNCOUNTED, FailureClass
 from loraform_api.finetunejob_status import AttemptStatus, FineTuneJobStatus
 from loraform_api.meta import parse_timestamp
 from loraform_api.names import RunStage
-from loraform_api.run import HINTS, FailureClass
 from loraform_operator.finetunejob.observe import Object, Observed, job_finished, retry_of
 from loraform_operator.finetunejob.reports import (
     clean,
@@ -26,7 +26,7 @@ from loraform_operator.pods.memory import killed_of, memory_hint, memory_kill, m
 from loraform_operator.settings import Settings
 
 RESTARTS_WITHOUT_PROGRESS = 20
-RESTARTS = (FailureClass.SAVED_AND_STOPPED, FailureClass.PEER_LOST)
+RESTARTS = tuple(code.failure for code in UNCOUNTED)
 LOST_REPORTS = 3
 SETTLING = timedelta(seconds=5)
 """What is missing for a shorter time is no news: objects applied together come one after the other."""
@@ -184,7 +184,9 @@ def sidecars_stay_up(observed: Observed, settings: Settings, now: datetime) -> B
                 last = clean(ended.strip().rpartition("\n")[2])
                 told = f"container {container['name']} has ended {container.get('restartCount', 0)} times"
                 where = f"kubectl logs {pod['metadata']['name']} -c {container['name']}"
-                return Block("SidecarCrashing", f"{told}: {last} - Read {where}, and check the profile.")
+                return Block(
+                    FailureClass.SIDECAR_CRASHING.value, f"{told}: {last} - Read {where}, and check the profile."
+                )
     return None
 
 

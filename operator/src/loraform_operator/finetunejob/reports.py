@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from loraform_api.failures import HINTS, ExitCode, FailureClass
 from loraform_api.finetunejob_status import AttemptStatus
 from loraform_api.names import LABEL_STAGE, RunStage
-from loraform_api.run import HINTS, ExitCode, FailureClass, StageReport
+from loraform_api.run import StageReport
 from loraform_operator.pods.memory import killed_of, memory_hint, memory_words
 
 Object = dict[str, Any]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from loraform_api.failures import HINTS, FailureClass
 from loraform_api.names import CONTAINER_ENGINE, RunStage
-from loraform_api.run import HINTS, FailureClass
 
 Object = dict[str, Any]
 

@@ -105,7 +105,6 @@ def _prepared(
         template_hash=vocabulary.template_hash,
         suite_rows=len(suite),
         tokens=outcome.report.tokens or 0,
-        repair_rows=outcome.report.repair,
         warnings=outcome.report.warnings[:MAX_WARNINGS],
     )
 
