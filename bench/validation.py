@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from loraform_api.verification import Program, Stage, VerifyRequest
+from loraform_api.verification import VALIDITY, Program, VerifyRequest
 from loraform_verifier.sandbox import isolation
 from loraform_verifier.terraform.provider_server import ProviderKeeper
 from loraform_verifier.terraform.toolchain import Terraform, discover
@@ -91,7 +91,7 @@ def measured(work: Callable[[], list[bool]]) -> tuple[list[bool], Cost]:
 def ours(texts: list[str], terraform: Terraform, *, kept: bool) -> list[bool]:
     """Say of each program whether it is valid, as the verifier does; a kept provider is started and ended too."""
     programs = [Program(id=str(number), text=text) for number, text in enumerate(texts)]
-    request = VerifyRequest(programs=programs, stages=[Stage.PARSE, Stage.VALIDATE])
+    request = VerifyRequest(programs=programs, stages=list(VALIDITY))
     with ProviderKeeper(terraform) as keeper:
         answer = Verifier(terraform, keeper=keeper if kept else None).verify(request)
     return [verdict.passed for verdict in answer.verdicts]

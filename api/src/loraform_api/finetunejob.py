@@ -49,7 +49,7 @@ class SuiteSpec(DataSource):
     """A held-out suite of rows `{"id", "instruction", "input", "asked", "difficulty", "cluster", "rego"}`."""
 
     stages: Annotated[
-        list[Stage], Field(min_length=1, max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"})
+        list[Stage], Field(min_length=1, max_length=len(Stage), json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = list(GATE)
     """Stages that a row must pass to count as passed."""
 

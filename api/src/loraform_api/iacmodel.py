@@ -25,7 +25,7 @@ class PromotionSpec(ApiModel):
 
     minimums: Annotated[
         list[Minimum],
-        Field(max_length=8, json_schema_extra=keyed_by("stage")),
+        Field(max_length=len(Stage), json_schema_extra=keyed_by("stage")),
     ] = [Minimum(stage=Stage.POLICY, rate="0.95")]
     """Absolute floors of the candidate's raw rates. After the rewrite every valid answer must conform."""
     min_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 200

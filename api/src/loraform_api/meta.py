@@ -77,11 +77,30 @@ RateString = Annotated[str, Field(pattern=r"^(0(\.[0-9]+)?|1(\.0+)?)$", max_leng
 """A rate from 0 to 1 as text, for example `0.95`."""
 
 
+class Scheme(StrEnum):
+    """Schemes of the URIs at which models and adapters are stored."""
+
+    PVC = "pvc"
+    HF = "hf"
+    S3 = "s3"
+    OCI = "oci"
+
+    def uri(self, rest: str) -> str:
+        """Return the URI of this scheme that continues with `rest`."""
+        return f"{self}://{rest}"
+
+
+_FOLDER = r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?"
+_PVC = Scheme.PVC.uri(rf"[a-z0-9]([-a-z0-9.]*[a-z0-9])?{_FOLDER}")
+_S3 = Scheme.S3.uri(rf"[a-z0-9][a-z0-9.-]+[a-z0-9]{_FOLDER}")
+_HF = Scheme.HF.uri(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+_OCI = Scheme.OCI.uri(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+")
+
 PvcUri = Annotated[
     str,
     Field(
         max_length=1024,
-        pattern=r"^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?$",
+        pattern=f"^{_PVC}$",
         json_schema_extra={
             "x-kubernetes-validations": [
                 rule("self.startsWith('pvc://')", "must be `pvc://<claim>/<folder>`: 'pvc' is the only scheme"),
@@ -92,14 +111,8 @@ PvcUri = Annotated[
 ]
 """`pvc://<claim>/<folder>`: a PersistentVolumeClaim of the same namespace and a folder in it."""
 
-_FOLDER = r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?"
-_PVC = rf"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?{_FOLDER}"
-_S3 = rf"s3://[a-z0-9][a-z0-9.-]+[a-z0-9]{_FOLDER}"
-_HF = r"hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
-_OCI = r"oci://[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+"
 
-
-def _uri(pattern: str, schemes: tuple[str, ...]) -> Any:
+def _uri(pattern: str, *schemes: Scheme) -> Any:
     starts = " || ".join(f"self.startsWith('{scheme}://')" for scheme in schemes)
     allowed = ", ".join(f"'{scheme}'" for scheme in schemes)
     return Field(
@@ -114,10 +127,14 @@ def _uri(pattern: str, schemes: tuple[str, ...]) -> Any:
     )
 
 
-ModelUri = Annotated[str, _uri(rf"^({_PVC}|{_HF}|{_S3}|{_OCI}@sha256:[0-9a-f]{{64}})$", ("pvc", "hf", "s3", "oci"))]
+ModelUri = Annotated[
+    str, _uri(rf"^({_PVC}|{_HF}|{_S3}|{_OCI}@sha256:[0-9a-f]{{64}})$", Scheme.PVC, Scheme.HF, Scheme.S3, Scheme.OCI)
+]
 """Where a base model lies."""
 
-ArtifactUri = Annotated[str, _uri(rf"^({_PVC}|{_S3}|{_OCI}(@sha256:[0-9a-f]{{64}})?)$", ("pvc", "s3", "oci"))]
+ArtifactUri = Annotated[
+    str, _uri(rf"^({_PVC}|{_S3}|{_OCI}(@sha256:[0-9a-f]{{64}})?)$", Scheme.PVC, Scheme.S3, Scheme.OCI)
+]
 """Where adapters are stored, or one of them."""
 
 RelativePath = Annotated[
@@ -197,12 +214,18 @@ def find_condition(conditions: list[Condition], type_: str) -> Condition | None:
     return next((c for c in conditions if c.type == type_), None)
 
 
+def split_uri(uri: str) -> tuple[Scheme, str]:
+    """Return scheme and rest of a storage URI; raises ValueError for an unknown scheme."""
+    scheme, _, rest = uri.partition("://")
+    return Scheme(scheme), rest
+
+
 def is_claim_uri(uri: str) -> bool:
     """Say whether a storage URI is a volume of the cluster."""
-    return uri.startswith("pvc://")
+    return uri.startswith(Scheme.PVC.uri(""))
 
 
 def split_claim_uri(uri: str) -> tuple[str, str]:
     """Return claim and folder of a `pvc://` URI; the folder has no slash at either end and may be empty."""
-    claim, _, folder = uri.removeprefix("pvc://").partition("/")
+    claim, _, folder = uri.removeprefix(Scheme.PVC.uri("")).partition("/")
     return claim, folder.strip("/")

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from loraform_api.meta import ApiModel, LocalReference, Name, ObjectName, RelativePath, Sha256, rule
 
+HUGGING_FACE = "https://huggingface.co"
+"""The public hub."""
 HttpsUrl = Annotated[str, Field(max_length=2048, pattern=r"^https://[^\s]+$")]
 
 
@@ -75,7 +77,7 @@ class HuggingFaceSource(Access):
     """The full commit hash to read."""
     path: RelativePath
     """Path of a file in the repository."""
-    endpoint: Annotated[str, Field(max_length=512, pattern=r"^https://[^\s/]+$")] = "https://huggingface.co"
+    endpoint: Annotated[str, Field(max_length=512, pattern=r"^https://[^\s/]+$")] = HUGGING_FACE
     """URL of the hub."""
 
 
@@ -126,10 +128,10 @@ class ClaimSource(ApiModel):
     """Path of a file in the volume."""
 
 
-PLACES = ("http", "git", "s3", "huggingFace", "oci", "fluxSource", "configMap", "persistentVolumeClaim")
+SOURCE_KINDS = ("http", "git", "s3", "huggingFace", "oci", "fluxSource", "configMap", "persistentVolumeClaim")
 ONE_OF = rule(
-    f"[{', '.join(f'has(self.{place})' for place in PLACES)}].filter(x, x).size() == 1",
-    f"exactly one of {', '.join(f'`{place}`' for place in PLACES[:-1])} and `{PLACES[-1]}` must be set",
+    f"[{', '.join(f'has(self.{kind})' for kind in SOURCE_KINDS)}].filter(x, x).size() == 1",
+    f"exactly one of {', '.join(f'`{kind}`' for kind in SOURCE_KINDS[:-1])} and `{SOURCE_KINDS[-1]}` must be set",
 )
 
 

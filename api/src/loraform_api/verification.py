@@ -29,10 +29,18 @@ class Stage(StrEnum):
     SECURITY = "Security"
 
 
-GATE = (Stage.PARSE, Stage.VALIDATE, Stage.PLAN, Stage.POLICY, Stage.INTENT)
+VALIDITY = (Stage.PARSE, Stage.VALIDATE)
+"""Stages that decide whether a program is valid Terraform."""
+SERVED = (*VALIDITY, Stage.PLAN, Stage.POLICY)
+"""Stages that an answer can be asked without a suite row to compare it with."""
+GATE = (*SERVED, Stage.INTENT)
 """Stages of a suite that names none."""
+WITHOUT_TERRAFORM = (Stage.PARSE, Stage.POLICY)
+"""Those of `SERVED` that start no Terraform process."""
 ON_PLAN = (Stage.SECURITY,)
 """Stages that can only read a plan."""
+WITH_REFERENCE = (Stage.INTENT,)
+"""Stages that compare a program with a suite row; their findings would give the expected answer away."""
 
 MAX_FILE_NAME = 200
 FILE_NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_-]*/){0,4}[A-Za-z0-9_][A-Za-z0-9_.-]*\.tf")
@@ -180,6 +188,11 @@ class ProgramVerdict(WireModel):
     def stage_passed(self, stage: Stage) -> bool:
         """Say whether `stage` was reached and passed."""
         return any(r.stage == stage and r.passed for r in self.stages)
+
+
+def stages_without_plan(policy: HousePolicy | None) -> list[Stage]:
+    """Return the stages for a program without a suite row, but for Plan: validity, and `policy` where there is one."""
+    return [*VALIDITY, *([Stage.POLICY] if policy else [])]
 
 
 def _asked_for(request: dict[str, Any]) -> list[Stage]:

@@ -6,21 +6,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from loraform_api.verification import (
+    SERVED,
+    WITHOUT_TERRAFORM,
     HousePolicy,
     Program,
     ProgramVerdict,
     Stage,
     VerifyRequest,
     VerifyResponse,
+    stages_without_plan,
 )
 from loraform_gateway.openai import Verdict
 
 Verify = Callable[[VerifyRequest], Awaitable[VerifyResponse]]
-
-SERVED_STAGES = (Stage.PARSE, Stage.VALIDATE, Stage.PLAN, Stage.POLICY)
-"""Intent needs to be told what was asked, which only a suite knows; Plan takes seconds and is made for packs alone."""
-CHEAP_STAGES = (Stage.PARSE, Stage.POLICY)
-"""Those that start no terraform."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,14 @@ async def judge(verify: Verify, text: str, policy: HousePolicy | None) -> Judged
         raw_passed = served.passed
     else:
         # A text that needed the rewrite mostly fails Policy; terraform is asked again only when it does not.
-        raw_passed = (await _verdict(verify, text, CHEAP_STAGES, policy)).passed and (
+        raw_passed = (await _verdict(verify, text, WITHOUT_TERRAFORM, policy)).passed and (
             await _verdict(verify, text, stages, policy)
         ).passed
     return Judged(served.rewritten or text, _word(served), raw_passed, rewritten, served)
 
 
 def _stages(policy: HousePolicy | None) -> list[Stage]:
-    left_out = {Stage.POLICY, Stage.PLAN} if policy is None else set() if policy.packs else {Stage.PLAN}
-    return [stage for stage in SERVED_STAGES if stage not in left_out]
+    return list(SERVED) if policy is not None and policy.packs else stages_without_plan(policy)  # Plan takes seconds
 
 
 async def _verdict(

@@ -20,7 +20,7 @@ from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import adapter_name
 from loraform_api.meta import Sha256, WireModel
 from loraform_api.run import CheckpointScore
-from loraform_api.verification import HousePolicy, Stage
+from loraform_api.verification import HousePolicy, stages_without_plan
 from loraform_trainer.evaluate.arms import Arm, Row
 from loraform_trainer.evaluate.checkpoint_choice import best, losses
 from loraform_trainer.evaluate.generation import Adapters, Asked, Generation
@@ -92,7 +92,7 @@ def questions(paths: Paths, policy: HousePolicy | None) -> list[Row]:
     """Return the selection rows; what is asked of an answer is what can be asked without a reference."""
     if not paths.selection_rows.is_file():
         return []
-    stages = (Stage.PARSE, Stage.VALIDATE, *((Stage.POLICY,) if policy else ()))
+    stages = tuple(stages_without_plan(policy))
     lines = read_jsonl(paths.selection_rows)
     return [Row(line["id"], "selection", line["instruction"], line["input"], None, stages) for line in lines]
 

@@ -10,10 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
+from loraform_api.sources import HUGGING_FACE
 from loraform_trainer.remote.identity import Place
 from loraform_trainer.remote.web import MAX_PAGES, Saved, Web
-
-HUB = "https://huggingface.co"
 
 
 class HubKind(StrEnum):
@@ -32,7 +31,7 @@ class HubFile:
 class HubRepository:
     """One repository at one commit."""
 
-    def __init__(self, place: Place, kind: HubKind, name: str, revision: str, endpoint: str = HUB) -> None:
+    def __init__(self, place: Place, kind: HubKind, name: str, revision: str, endpoint: str = HUGGING_FACE) -> None:
         self.place = place
         self.name = name
         self._web = Web(place)

@@ -25,6 +25,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped] # the same
     SSLError,
 )
 
+from loraform_api.meta import Scheme
 from loraform_api.sources import S3Location
 from loraform_trainer.remote.addresses import check_url, guard, refusal, resolve
 from loraform_trainer.remote.body import Clock, pieces, whole
@@ -82,7 +83,9 @@ class Bucket:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix, Delimiter="/")
         for number, page in enumerate(self._each(pages, prefix)):
             if number >= MAX_PAGES:
-                raise self.place.invalid(f"{self.place.field}: s3://{self.name}/{prefix} has too many objects")
+                raise self.place.invalid(
+                    f"{self.place.field}: {Scheme.S3.uri(self.name)}/{prefix} has too many objects"
+                )
             for entry in page.get("Contents", ()):
                 yield S3Object(entry["Key"], entry["Size"], entry["ETag"])
 
@@ -98,7 +101,7 @@ class Bucket:
         if found is None:
             return None
         with found["Body"] as stream:
-            return whole(self._pieces(stream, key), f"s3://{self.name}/{key}", self.place)
+            return whole(self._pieces(stream, key), Scheme.S3.uri(f"{self.name}/{key}"), self.place)
 
     def head(self, key: str) -> tuple[int, Mapping[str, str]] | None:
         """Return size and metadata of an object, or None where there is none."""
@@ -115,7 +118,7 @@ class Bucket:
             )
 
     def _pieces(self, stream: urllib3.BaseHTTPResponse, key: str) -> Iterator[bytes]:
-        return pieces(stream, f"s3://{self.name}/{key}", self.place, self._clock)
+        return pieces(stream, Scheme.S3.uri(f"{self.name}/{key}"), self.place, self._clock)
 
     def _do(self, key: str, call: Callable[[], Result]) -> Result:
         try:
@@ -143,11 +146,11 @@ class Bucket:
         """Stand before botocore's own answer to redirects: it asks for the bucket's region, and is redirected again."""
         if response is not None and 300 <= response[0].status_code < 400:
             raise InvalidConfigError(
-                f"{self.place.field}: s3://{self.name}: the server redirects; correct `endpoint` or `region`"
+                f"{self.place.field}: {Scheme.S3.uri(self.name)}: the server redirects; correct `endpoint` or `region`"
             )
 
     def _error(self, key: str, error: Exception) -> Exception:
-        where, advice = f"s3://{self.name}/{key}", ""
+        where, advice = Scheme.S3.uri(f"{self.name}/{key}"), ""
         if isinstance(error, StageError):
             return error
         kind: type[StageError] = InvalidConfigError

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loraform_api.finetunejob import BaseModelSpec
+from loraform_api.meta import Scheme, split_uri
 from loraform_trainer.prepare.basemodel.origins import Origin, RemoteFile
 from loraform_trainer.remote import identity
 from loraform_trainer.remote.hub import HubKind, HubRepository
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 
 def open_origin(spec: BaseModelSpec, access: Path, wait_seconds: float) -> Origin:
     """Return the origin of a base model that is not on a claim; `access` is where its access files are mounted."""
-    scheme, _, rest = spec.storage_uri.partition("://")
-    keys = {"hf": identity.BEARER, "s3": identity.S3_KEYS}.get(scheme, identity.LOGIN)
+    scheme, rest = split_uri(spec.storage_uri)
+    keys = {Scheme.HF: identity.BEARER, Scheme.S3: identity.S3_KEYS}.get(scheme, identity.LOGIN)
     where = identity.read(access, spec, FIELD, BaseModelInvalidError, keys, wait_seconds)
-    if scheme == "hf":
+    if scheme is Scheme.HF:
         if spec.revision is None:
             raise InvalidConfigError("spec.baseModel.revision: `hf://` needs the full commit hash to read")
         endpoint = {} if spec.endpoint is None else {"endpoint": spec.endpoint}
         return _Hub(HubRepository(where, HubKind.MODEL, rest, spec.revision, **endpoint), spec.revision)
-    if scheme == "s3":
+    if scheme is Scheme.S3:
         from loraform_trainer.remote.s3 import Bucket  # noqa: PLC0415 (boto3 takes a third of a second)
 
         bucket, _, prefix = rest.partition("/")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from loraform_api.verification import Program, ProgramVerdict, Stage, Toolchain, VerifyRequest, VerifyResponse
+from loraform_api.verification import VALIDITY, Program, ProgramVerdict, Stage, Toolchain, VerifyRequest, VerifyResponse
 from loraform_trainer.prepare.dataset.canonical import digest
 
 Verify = Callable[[VerifyRequest], VerifyResponse]
@@ -14,7 +14,6 @@ CHUNK = 500
 """Programs in one request to the verifier."""
 CHUNK_CHARACTERS = 4_000_000
 """Characters of one request; the service takes 32 MiB, and JSON may double them."""
-STAGES = (Stage.PARSE, Stage.VALIDATE)
 REFUSED = "BlockedByPolicy"
 """Inconclusive to the gate; but what the verifier refuses to run, a model should not learn."""
 
@@ -46,7 +45,7 @@ class Validity:
         new = {key: program for key, program in zip(keys, programs, strict=True) if key not in self._known}
         if new:
             asked = [Program(id=str(key), text=text) for key, text in new.items()]
-            response = self.verify(VerifyRequest(programs=asked, stages=list(STAGES)))
+            response = self.verify(VerifyRequest(programs=asked, stages=list(VALIDITY)))
             self._known.update({int(verdict.id): _finding(verdict) for verdict in response.verdicts})
         return [self._known[key] for key in keys]
 

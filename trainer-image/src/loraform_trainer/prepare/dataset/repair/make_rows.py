@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from random import Random
 
-from loraform_api.verification import HousePolicy, Program, ProgramVerdict, Stage, VerifyRequest
+from loraform_api.verification import HousePolicy, Program, ProgramVerdict, VerifyRequest, stages_without_plan
 from loraform_trainer.prepare.dataset.repair import mistakes
 from loraform_trainer.prepare.dataset.repair.edits import Breakage
 from loraform_trainer.prepare.dataset.validity import CHUNK, CHUNK_CHARACTERS, Verify
@@ -100,14 +100,11 @@ def repair_row(broken: Broken, verdict: ProgramVerdict) -> Row | None:
     return replace(broken.row, id=f"{broken.row.id}{SEPARATOR}{broken.kind}", input=given)
 
 
-def stages(policy: HousePolicy | None) -> list[Stage]:
-    """Return the stages that serving asks of a program; what asks a plan is left to serving."""
-    return [Stage.PARSE, Stage.VALIDATE, *([Stage.POLICY] if policy else [])]
-
-
 def _judged(proposed: Sequence[Broken], verify: Verify, policy: HousePolicy | None) -> list[ProgramVerdict]:
     programs = [Program(id=str(number), text=broken.text) for number, broken in enumerate(proposed)]
-    request = VerifyRequest(programs=programs, stages=stages(policy), policy=policy, rewrite=policy is not None)
+    request = VerifyRequest(
+        programs=programs, stages=stages_without_plan(policy), policy=policy, rewrite=policy is not None
+    )
     found = {verdict.id: verdict for verdict in verify(request).verdicts}
     return [found[program.id] for program in programs]
 
