@@ -107,7 +107,7 @@ def test_a_wrong_value_is_refused(wrong: str) -> None:
     assert helm("template", "loraform", str(CHART), f"--set={wrong}").returncode != 0
 
 
-def test_the_schema_knows_what_the_operator_reads() -> None:
+def test_the_schema_has_every_setting_of_the_operator() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
     profile = schema["profiles"]["additionalProperties"]["properties"]
     assert set(profile) == {field.alias for field in Profile.model_fields.values()}
@@ -116,7 +116,7 @@ def test_the_schema_knows_what_the_operator_reads() -> None:
     assert set(schema["images"]["properties"]) == {*ImageSettings.model_fields, "operator"}
 
 
-def test_a_digest_wins_over_a_tag_and_a_tag_over_the_version() -> None:
+def test_a_digest_precedes_a_tag_and_a_tag_the_version() -> None:
     digest = "sha256:" + "a" * 64
     sets = [f"--set=images.operator.digest={digest}", "--set=images.operator.tag=v1", "--set=images.trainer.tag=v2"]
     rendered = objects(*sets, "--set=crds.enabled=false")
@@ -161,14 +161,14 @@ def rules(rendered: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda p: p.stem)
-def test_no_right_is_unbounded(values: Path) -> None:
+def test_no_rule_has_a_wildcard(values: Path) -> None:
     rendered = objects(f"--values={values}", "--set=crds.enabled=false")
     for rule in rules(rendered, "Role", "ClusterRole"):
         words = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
         assert not words & {"*", "escalate", "bind", "impersonate", "pods/exec", "pods/log", "deletecollection"}
 
 
-def test_secrets_are_touched_in_the_own_namespace_only() -> None:
+def test_secrets_are_read_in_the_operators_namespace_only() -> None:
     rendered = objects("--set=crds.enabled=false")
     assert not [rule for rule in rules(rendered, "ClusterRole") if "secrets" in rule["resources"]]
     [own] = [rule for rule in rules(rendered, "Role") if "secrets" in rule["resources"]]

@@ -49,11 +49,11 @@ def test_a_bad_example_says_what_is_wrong_what_to_expect_and_what_to_do(path: Pa
         assert FailureClass(expected.split()[-1])
 
 
-def test_there_are_the_ten_bad_examples() -> None:
+def test_there_are_ten_bad_examples() -> None:
     assert [path.name[:2] for path in BAD] == [f"{number:02}" for number in range(1, 11)]
 
 
-def test_the_quickstart_lies_in_the_namespace_of_its_claim() -> None:
+def test_the_quickstart_is_in_the_namespace_of_its_claim() -> None:
     [namespace, claim] = documents(EXAMPLES / "store.yaml")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for path in (EXAMPLES / "quickstart").glob("*.yaml"):

@@ -59,14 +59,14 @@ def test_the_sidecars_are_where_the_operator_puts_them() -> None:
     assert context.verifier_url == f"http://127.0.0.1:{names.PORT_VERIFIER}"
 
 
-def test_a_run_config_survives_its_rendering() -> None:
+def test_a_run_config_survives_its_config_map() -> None:
     """As the operator writes it into the ConfigMap, so the trainer reads it."""
     written = config().model_dump_json(by_alias=True, exclude_none=True)
     assert RunConfig.model_validate_json(written) == config()
     assert "baseModel" in json.loads(written)["spec"]
 
 
-def test_only_a_success_is_a_marker(tmp_path: Path) -> None:
+def test_only_a_successful_report_marks_a_stage_as_done(tmp_path: Path) -> None:
     paths = Paths(workspace=tmp_path, termination_log=tmp_path / "log")
     stage_report.write(paths, StageReport(stage=RunStage.TRAIN, exit_code=ExitCode.TRAINER_ERROR, message="no"))
     assert stage_report.read(paths, RunStage.TRAIN) is None
@@ -76,7 +76,7 @@ def test_only_a_success_is_a_marker(tmp_path: Path) -> None:
     assert StageReport.model_validate_json(paths.termination_log.read_text()) == done
 
 
-def test_a_damaged_marker_is_no_marker(tmp_path: Path) -> None:
+def test_a_damaged_report_is_ignored(tmp_path: Path) -> None:
     paths = Paths(workspace=tmp_path, termination_log=tmp_path / "log")
     paths.report(RunStage.TRAIN).parent.mkdir()
     paths.report(RunStage.TRAIN).write_text('{"stage": "tr')

@@ -26,15 +26,15 @@ MODELS: dict[str, TypeAdapter[Any]] = {
 
 
 @pytest.mark.parametrize(("field", "given"), [pair for block in BLOCKS for pair in block.items()])
-def test_a_shown_field_is_read_as_it_stands(field: str, given: Any) -> None:
+def test_a_documented_field_is_valid(field: str, given: Any) -> None:
     read = MODELS[field].validate_python(given)
     assert MODELS[field].dump_python(read, mode="json", by_alias=True, exclude_unset=True) == given
 
 
-def test_every_place_is_shown_once() -> None:
+def test_every_kind_of_source_is_documented_once() -> None:
     shown = [kind for block in BLOCKS for source in block.get("sources", ()) for kind in SOURCE_KINDS if kind in source]
     assert sorted(shown) == sorted(SOURCE_KINDS)
 
 
-def test_every_key_of_a_secret_is_told() -> None:
+def test_every_key_of_a_secret_is_documented() -> None:
     assert [key for key in ACCESS_FILES if f"`{key}`" not in PAGE] == []

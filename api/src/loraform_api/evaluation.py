@@ -67,7 +67,7 @@ class PairedFigures(WireModel):
     lost_rows: list[str]
 
 
-class Group(WireModel):
+class EvaluationGroup(WireModel):
     """Rows that have something in common, and what each arm made of them: raw, all stages."""
 
     name: str
@@ -102,9 +102,9 @@ class EvaluationReport(WireModel):
     """One is in force: what is served is rewritten by it. Without one `served` is `raw`."""
     arms: list[ArmFigures]
     paired: PairedFigures
-    by_suite: list[Group]
-    by_difficulty: list[Group]
-    by_type: list[Group]
+    by_suite: list[EvaluationGroup]
+    by_difficulty: list[EvaluationGroup]
+    by_type: list[EvaluationGroup]
     """By resource type that the row asks for; a row counts in each of its types."""
     types_left_out: int = 0
     """Types with fewer rows than those listed."""

@@ -116,7 +116,7 @@ class HousePolicy(ApiModel):
     """Rules in Rego: what `deny` or `violation` of any package holds for a plan breaks the policy."""
 
 
-class Asked(WireModel):
+class IntentSpec(WireModel):
     """What a suite row's prompt names literally; all of it must stand in the program's syntax tree."""
 
     types: list[str] = []
@@ -135,7 +135,7 @@ class Program(WireModel):
     """The text of `main.tf`."""
     files: Annotated[dict[str, ProgramText], Field(max_length=100)] = {}
     """More files by path, for example `variables.tf` or `modules/network/main.tf`."""
-    asked: Asked | None = None
+    asked: IntentSpec | None = None
     """What Intent looks for in the program."""
     rego: Annotated[str, Field(max_length=200_000)] | None = None
     """A policy that Intent asks of the plan, as IaC-Eval writes them: no rule of it may be false."""

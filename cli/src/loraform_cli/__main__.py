@@ -18,7 +18,7 @@ from loraform_api.names import Kind
 from loraform_cli import dataset, estimate, schema, verify
 from loraform_cli.cluster import Cluster, ClusterError, parse_reference
 from loraform_cli.inputs import InputError
-from loraform_cli.progress import Outcome
+from loraform_cli.object_state import ObjectState
 from loraform_cli.watch import Watch
 
 USAGE_ERROR = 2
@@ -66,7 +66,7 @@ def follow(watch: Watch[FineTuneJob] | Watch[IaCModel], timeout: float | None) -
     """Watch until the end or `timeout`, print the result, and return the exit status."""
     end = watch.until_done(timeout)
     watch.print_result()
-    return 0 if end is Outcome.SUCCESS else 1
+    return 0 if end is ObjectState.SUCCESS else 1
 
 
 RUN: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -12,7 +12,7 @@ from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import EvaluationStatus
 from loraform_api.iacmodel import IaCModel
 from loraform_api.verification import Stage
-from loraform_cli.progress import (
+from loraform_cli.object_state import (
     attempt_words,
     condition_lines,
     is_true,

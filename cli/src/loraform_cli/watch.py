@@ -13,7 +13,7 @@ from loraform_api.finetunejob import FineTuneJob
 from loraform_api.iacmodel import IaCModel
 from loraform_cli.cluster import Unreachable
 from loraform_cli.display import arms_table, paired_words, view
-from loraform_cli.progress import Outcome, changes, minutes, outcome
+from loraform_cli.object_state import ObjectState, changes, minutes, state_of
 
 INTERVAL_SECONDS = 1.0
 
@@ -38,7 +38,9 @@ class Watch(Generic[Resource]):
         self._started = clock()
         self._last: Resource | None = None
 
-    def until_done(self, timeout: float | None = None, done: Callable[[Resource], Outcome] = outcome) -> Outcome:
+    def until_done(
+        self, timeout: float | None = None, done: Callable[[Resource], ObjectState] = state_of
+    ) -> ObjectState:
         """Show the object until `done` says how it ended; RUNNING means that `timeout` seconds passed before."""
         if not self._console.is_terminal:
             return self._follow(self._print_changes, timeout, done)
@@ -54,8 +56,8 @@ class Watch(Generic[Resource]):
         self,
         show: Callable[[Resource | None, Resource], None],
         timeout: float | None,
-        done: Callable[[Resource], Outcome],
-    ) -> Outcome:
+        done: Callable[[Resource], ObjectState],
+    ) -> ObjectState:
         while True:
             try:
                 now = self._read()
@@ -64,10 +66,10 @@ class Watch(Generic[Resource]):
             else:
                 show(self._last, now)
                 self._last = now
-                if (end := done(now)) is not Outcome.RUNNING:
+                if (end := done(now)) is not ObjectState.RUNNING:
                     return end
             if timeout is not None and self._elapsed() > timeout:
-                return Outcome.RUNNING
+                return ObjectState.RUNNING
             self._pause(INTERVAL_SECONDS)
 
     def _print_changes(self, before: Resource | None, now: Resource) -> None:

@@ -1,4 +1,4 @@
-"""Stand-ins for what has no place in a unit test: the engine (vLLM), the operator, the verifier."""
+"""Stubs of the engine (vLLM), the operator and the verifier."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ADAPTER_LOGPROB, BASE_LOGPROB = -0.25, -4.0
 
 @dataclass
 class StubEngine:
-    """Speaks vLLM's paths; serves `text`, and log-probabilities that say whether an adapter is applied."""
+    """vLLM's paths; serves `text`, and log-probabilities that depend on `applies_adapters`."""
 
     text: str = VALID
     finish_reason: str = "stop"
@@ -105,15 +105,15 @@ class StubEngine:
 
 @dataclass
 class StubVerifier:
-    """Judges by `passes` and rewrites by `rewrite`; keeps what it was asked."""
+    """Passes by `passes` and rewrites by `rewrite`; keeps the requests."""
 
     passes: Callable[[str, str], bool] = lambda stage, text: True
     rewrite: Callable[[str], str] = lambda text: text
-    asked: list[VerifyRequest] = field(default_factory=list)
+    requests: list[VerifyRequest] = field(default_factory=list)
     down: bool = False
 
     async def verify(self, request: VerifyRequest) -> VerifyResponse:
-        self.asked.append(request)
+        self.requests.append(request)
         if self.down:
             raise ConnectionRefusedError
         verdicts = []
@@ -221,7 +221,7 @@ def make_adapter(tmp_path: Path, base: Path) -> Callable[..., RouteAdapter]:
 
 @pytest.fixture
 def make_route(base: Path) -> Callable[..., Route]:
-    """Return a route over adapters; the first is live unless told otherwise."""
+    """Return a route over adapters; the first is live by default."""
 
     def make(*adapters: RouteAdapter, live: bool = True, revision: str = "r1") -> Route:
         return Route(

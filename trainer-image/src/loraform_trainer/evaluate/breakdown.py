@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from loraform_api.evaluation import Group, Rate, StageFigures
+from loraform_api.evaluation import EvaluationGroup, Rate, StageFigures
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.statistics import clustered
 from loraform_trainer.evaluate.arms import ALL, Row, Scored, stages_of
@@ -46,24 +46,24 @@ def by_stage(answers: Sequence[Scored]) -> list[StageFigures]:
     return [*found, StageFigures(stage=ALL, raw=raw, served=served)]
 
 
-def by_difficulty(by_arm: ByArm) -> list[Group]:
+def by_difficulty(by_arm: ByArm) -> list[EvaluationGroup]:
     """Return the groups, easiest first where difficulties are numbers; empty where no row tells one."""
     groups, _ = _groups(by_arm, lambda row: (row.difficulty or UNSAID,))
     return sorted(groups, key=lambda group: _numbers_first(group.name))
 
 
-def by_suite(by_arm: ByArm) -> list[Group]:
+def by_suite(by_arm: ByArm) -> list[EvaluationGroup]:
     """Return the groups with most rows first."""
     groups, _ = _groups(by_arm, lambda row: (row.suite,))
     return groups
 
 
-def by_type(by_arm: ByArm) -> tuple[list[Group], int]:
+def by_type(by_arm: ByArm) -> tuple[list[EvaluationGroup], int]:
     """Return the groups with most rows first, and how many types were left out."""
     return _groups(by_arm, lambda row: row.types or (UNSAID,))
 
 
-def _groups(by_arm: ByArm, names: Callable[[Row], Sequence[str]]) -> tuple[list[Group], int]:
+def _groups(by_arm: ByArm, names: Callable[[Row], Sequence[str]]) -> tuple[list[EvaluationGroup], int]:
     rows = [scored.row for scored in next(iter(by_arm.values()))]
     sizes = Counter(name for row in rows for name in dict.fromkeys(names(row)))
     if not sizes.keys() - {UNSAID}:
@@ -75,7 +75,9 @@ def _groups(by_arm: ByArm, names: Callable[[Row], Sequence[str]]) -> tuple[list[
             for name in dict.fromkeys(names(scored.row)):
                 sorted_out[arm][name].append(scored)
     groups = [
-        Group(name=name, rates={arm: rate(groups_[name], lambda s: s.passed) for arm, groups_ in sorted_out.items()})
+        EvaluationGroup(
+            name=name, rates={arm: rate(groups_[name], lambda s: s.passed) for arm, groups_ in sorted_out.items()}
+        )
         for name in order[:MAX_GROUPS]
     ]
     return groups, len(order) - len(groups)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from loraform_api.verification import Asked, HousePolicy, Program, ProgramVerdict, Stage, Toolchain, VerifyRequest
+from loraform_api.verification import HousePolicy, IntentSpec, Program, ProgramVerdict, Stage, Toolchain, VerifyRequest
 from loraform_trainer.evaluate.arms import Row, Scored
 from loraform_trainer.evaluate.toolchain import lacks
 from loraform_trainer.runtime.context import Context
@@ -36,7 +36,7 @@ class Question:
         return cls(text, row.stages, "" if row.asked is None else row.asked.model_dump_json(), row.rego)
 
     def program(self, id_: str) -> Program:
-        asked = Asked.model_validate_json(self.asked) if self.asked else None
+        asked = IntentSpec.model_validate_json(self.asked) if self.asked else None
         return Program(id=id_, text=self.text, asked=asked, rego=self.rego)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loraform_api.verification import Asked
+from loraform_api.verification import IntentSpec
 
 MAX_LINE_BYTES = 1 << 20
 """Bytes of one row in a file."""
@@ -28,7 +28,7 @@ class SuiteLine(BaseModel):
     id: Annotated[str, Field(min_length=1, max_length=150)]
     instruction: Text
     input: Text | None = None
-    asked: Asked | None = None
+    asked: IntentSpec | None = None
     rego: Text | None = None
     """A policy that Intent asks of the plan."""
     difficulty: Label | None = None

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 
 from tree_sitter import Node
 
-from loraform_api.verification import Asked, Diagnostic
+from loraform_api.verification import Diagnostic, IntentSpec
 from loraform_verifier.hcl.literals import Value, as_string, canonical, literal
 from loraform_verifier.hcl.parse import Block
 
 _OPAQUE = ("template_expr", "comment")
 
 
-def missing(program: Iterable[Block], asked: Asked) -> list[Diagnostic]:
+def missing(program: Iterable[Block], asked: IntentSpec) -> list[Diagnostic]:
     """Return what was asked and is not there; empty when all of it stands. `program` holds its top-level blocks."""
     top = list(program)
     blocks = list(_all(top))

@@ -12,7 +12,7 @@ from pydantic_core import from_json
 
 from loraform_api.finetunejob import SuiteSpec
 from loraform_api.sources import FileFormat
-from loraform_api.verification import Asked, HousePolicy, Stage
+from loraform_api.verification import HousePolicy, IntentSpec, Stage
 from loraform_trainer.prepare.dataset.canonical import normal_form, normal_prompt, tree_of
 from loraform_trainer.prepare.dataset.decontaminate import HeldOut
 from loraform_trainer.prepare.dataset.readers import BadRow, Record, format_of, read
@@ -35,7 +35,7 @@ class SuiteRow:
         """What is asked and looked for; an answer to two rows that are equal in it would count as evidence twice."""
         line = self.line
         prompt = normal_prompt(line.instruction, line.input or "")
-        return prompt, (line.asked or Asked()).model_dump_json(), line.rego or ""
+        return prompt, (line.asked or IntentSpec()).model_dump_json(), line.rego or ""
 
     @property
     def lacks_plan(self) -> bool:

@@ -12,7 +12,7 @@ from loraform_api.meta import Condition, find_condition, parse_timestamp
 from loraform_api.names import RunStage
 
 
-class Outcome(Enum):
+class ObjectState(Enum):
     """Where an object stands."""
 
     SUCCESS = "success"
@@ -20,16 +20,16 @@ class Outcome(Enum):
     RUNNING = "running"
 
 
-def outcome(resource: FineTuneJob | IaCModel) -> Outcome:
+def state_of(resource: FineTuneJob | IaCModel) -> ObjectState:
     """Say whether `resource` has reached its end: by the kstatus conditions, never by the phase."""
     if resource.status.observed_generation != resource.metadata.generation:
-        return Outcome.RUNNING
+        return ObjectState.RUNNING
     if is_true(resource, "Stalled"):
-        return Outcome.FAILURE
+        return ObjectState.FAILURE
     goal = "Succeeded" if isinstance(resource, FineTuneJob) else "Ready"
     if is_true(resource, goal) and not is_true(resource, "Reconciling"):
-        return Outcome.SUCCESS
-    return Outcome.RUNNING
+        return ObjectState.SUCCESS
+    return ObjectState.RUNNING
 
 
 def is_true(resource: FineTuneJob | IaCModel, condition: str) -> bool:
@@ -40,7 +40,7 @@ def is_true(resource: FineTuneJob | IaCModel, condition: str) -> bool:
 
 def running_stage(job: FineTuneJob) -> RunStage | None:
     """Return the first stage that has no result yet, None when all have one or the job has failed."""
-    return None if outcome(job) is Outcome.FAILURE else job.spec.next_stage(job.status)
+    return None if state_of(job) is ObjectState.FAILURE else job.spec.next_stage(job.status)
 
 
 def progress_words(job: FineTuneJob) -> str:
