@@ -1,4 +1,4 @@
-"""The table of failure classes in a page. `python -m loraform_generate.failures FILE` replaces it."""
+"""Generates the table of failure classes. `python -m loraform_generate.failures FILE` replaces it in a page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _line(row: FailureRow) -> str:
 
 
 def with_table(page: str) -> str:
-    """Return `page` with the present table between its two markers; raises ValueError without them."""
+    """Return `page` with the current table between its markers; raises ValueError without markers."""
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"

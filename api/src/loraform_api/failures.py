@@ -1,4 +1,4 @@
-"""The one table of failures: what can go wrong in a run, by which exit code, whether a retry helps, and what to do.
+"""The one table of failure classes: exit code, consequence, and what to do.
 
 Status, metrics, the Jobs' pod failure policies, the trainer's exit codes and the table in docs/operations.md derive
 from `FAILURES`.
@@ -62,7 +62,7 @@ class ExitCode(IntEnum):
 
 
 class Consequence(StrEnum):
-    """What the operator does after a failure, as the documentation words it."""
+    """What the operator does after a failure, in the words of the documentation."""
 
     FAILS = "fails"
     """The run fails at once: a retry cannot help."""
@@ -192,7 +192,7 @@ FAILURES = (
         ExitCode.SAVED_AND_STOPPED,
         Consequence.CONTINUES,
         "Nothing to do: the next pod resumes from the saved step.",
-        "A pod was told to end, and saved a checkpoint first.",
+        "A pod received SIGTERM, and saved a checkpoint before it stopped.",
         "Twenty in a row without a further step fail the run.",
     ),
     FailureRow(
@@ -258,7 +258,7 @@ FAILURES = (
         None,
         Consequence.WAITS,
         "Read the container's log, and check the profile.",
-        "Engine or verifier beside the evaluator keep ending. The message has the container's last words.",
+        "Engine or verifier beside the evaluator keep ending. The message has the last line of the container's log.",
     ),
     FailureRow(
         FailureClass.TRAINER_ERROR,
@@ -266,7 +266,7 @@ FAILURES = (
         Consequence.RETRIES,
         "Read the pod's log; if it repeats, report it with the message.",
         "Any other error of a stage. If its pod was evicted, or a container in it killed for memory, the run gives that"
-        " as the reason and keeps the stage's words in the message.",
+        " as the reason and keeps the stage's text in the message.",
     ),
 )
 
