@@ -1,4 +1,4 @@
-"""Knows the command line: `loraform verify …` and `loraform watch …`; also the kubectl plugin `kubectl loraform`."""
+"""The command line `loraform`, and the kubectl plugin `kubectl loraform`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ USAGE_ERROR = 2
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     program = "kubectl loraform" if Path(sys.argv[0]).name.startswith("kubectl-") else "loraform"
-    top = argparse.ArgumentParser(prog=program, description="Check Terraform programs, and follow Loraform's objects.")
+    top = argparse.ArgumentParser(prog=program, description="Verify programs, check rows, follow objects.")
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     verify.add_parser(commands)
@@ -85,10 +85,10 @@ def main(argv: list[str] | None = None) -> int:
         status = _run(arguments)
         print(end="", flush=True)
     except OSError as error:
-        # At its end Python writes once more what could not be written, and complains; so nothing may hold it up.
+        # At exit Python flushes stdout again and would print a traceback, so redirect it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
-            return 128 + signal.SIGPIPE  # as a shell tells of those whose reader had enough
+            return 128 + signal.SIGPIPE  # as a shell reports a closed pipe
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
     return status

@@ -35,8 +35,8 @@ def test_rows_that_are_all_kept_exit_0(tmp_path: Path, capsys: pytest.CaptureFix
     assert check(write(tmp_path, rows())) == 0
     out = capsys.readouterr().out
     assert "120 rows read, 120 kept: 114 for training, 6 for validation" in out
-    assert "not judged: Invalid (--no-validate)" in out
-    assert "not judged: TooLong (give --tokenizer)" in out
+    assert "not checked: Invalid (--no-validate)" in out
+    assert "not checked: TooLong (give --tokenizer)" in out
 
 
 def test_dropped_rows_exit_1_and_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

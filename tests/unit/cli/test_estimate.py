@@ -122,7 +122,7 @@ def test_an_iac_models_job_template_counts(folder: Folder, capsys: Output) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--gpu", "abacus"), "--gpu abacus: not known; give one of H200"),
+        (("--gpu", "abacus"), "--gpu abacus: unknown; give one of H200"),
         (("--memory", "much"), "--memory much: give a number with one of GiB"),
         (("--gpu", "H100", "--rows", "5"), "give --rows with --mean-tokens"),
         (("--gpu", "H100", "--data", "absent.jsonl"), "or --data with --tokenizer"),
@@ -137,7 +137,7 @@ def test_wrong_input_is_named(folder: Folder, capsys: Output, words: tuple[str, 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("kind: ConfigMap", "holds neither a FineTuneJob nor an IaCModel"),
+        ("kind: ConfigMap", "the file has no FineTuneJob"),
         ("kind: FineTuneJob\nspec: {}", "baseModel"),
         ("a: [", "job.yaml"),
     ],

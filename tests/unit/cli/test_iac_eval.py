@@ -44,7 +44,7 @@ def test_a_field_longer_than_the_csv_modules_own_bound() -> None:
         ("", r"column 'Rego intent': the header has no such column; it has: none"),
         (HEADER + "a,b\n", r"s\.csv, row 1: a row must have 6 columns"),
         (HEADER + ROW + "a,b,c,1,d,e,f\n", r"row 2: a row must have 6 columns"),
-        (HEADER + 'a,"b,c,1,d,e\n', r"s\.csv, row 1: this is no CSV"),
+        (HEADER + 'a,"b,c,1,d,e\n', r"s\.csv, row 1: not valid CSV"),
     ],
 )
 def test_an_error_names_file_row_and_column(text: str, message: str) -> None:

@@ -13,7 +13,7 @@ from loraform_cli.object_state import (
     ObjectState,
     changes,
     minutes,
-    progress_words,
+    progress_text,
     running_stage,
     stage_seconds,
     state_of,
@@ -59,8 +59,8 @@ def test_progress_is_shown_in_a_few_words(make_job: Job) -> None:
     values = {"loss": "0.041", "learning_rate": "0.003", "step": "75", "total_steps": "120"}
     metrics = [{"name": name, "value": value} for name, value in values.items()]
     job = make_job(progress={"percentage": 63, "estimatedRemainingSeconds": 20, "metrics": metrics})
-    assert progress_words(job) == "63 %  step 75 of 120  loss 0.041  0:20 left"
-    assert progress_words(make_job()) == ""
+    assert progress_text(job) == "63 %  step 75 of 120  loss 0.041  0:20 left"
+    assert progress_text(make_job()) == ""
 
 
 def test_a_finished_stage_has_its_seconds(make_job: Job) -> None:
@@ -94,7 +94,7 @@ def test_progress_is_one_line_for_each_tenth(make_job: Job) -> None:
 
 def test_a_removed_condition_is_one_line(make_job: Job) -> None:
     before = make_job(conditions=[condition("Reconciling", "True")])
-    assert list(changes(before, make_job())) == ["Reconciling is gone"]
+    assert list(changes(before, make_job())) == ["condition Reconciling was removed"]
 
 
 def test_conditions_with_one_reason_and_message_are_one_line(make_job: Job) -> None:

@@ -102,7 +102,7 @@ def test_iac_evals_csv_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ("rows", "words"),
     [
         (["{"], "suite.jsonl:1: not a JSON object"),
-        ([{"id": "a", "reply": QUEUE}], "suite.jsonl:1: --field response: no text there; the row has id, reply"),
+        ([{"id": "a", "reply": QUEUE}], "suite.jsonl:1: --field response: the row has no text there; it has id, reply"),
         ([{"response": QUEUE, "asked": {"kinds": []}}], "suite.jsonl:1: asked.kinds: Extra inputs"),
         ([{"response": QUEUE, "asked": ["x"]}], "suite.jsonl:1: asked: Input should be"),
         ([{"response": QUEUE, "files": {"main.tf": ""}}], "suite.jsonl:1: files: 'main.tf' is given twice"),

@@ -78,7 +78,7 @@ def test_control_characters_of_a_program_are_escaped(tmp_path: Path, capsys: pyt
 def test_output_of_a_rewrite_says_so(tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["verify", write(tmp_path, "main.tf", BARE), "--policy", policy, "--stages", "parse", "--rewrite"]
     assert main(arguments) == 0
-    assert "lines are those of the rewritten programs" in capsys.readouterr().out
+    assert "line numbers refer to the rewritten programs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["/nowhere/main.tf"], ["{tmp}"], ["-", "--policy", "/nowhere/policy.yaml"]])
@@ -107,7 +107,7 @@ def test_a_folder_is_one_program_with_the_modules_it_calls(tmp_path: Path, capsy
     program = read_program(str(tmp_path))
     assert program.text == ""
     assert list(program.files) == ["a.tf", "b.tf", "net/main.tf", "base/main.tf"]
-    assert capsys.readouterr().err == f"{tmp_path}: folders not read, as no module block leads there: 1\n"
+    assert capsys.readouterr().err == f"{tmp_path}: folders skipped, because no module block refers to them: 1\n"
     write(tmp_path, "main.tf", call("./examples"))
     assert read_program(str(tmp_path)).text == call("./examples")
     assert capsys.readouterr().err == ""
@@ -116,7 +116,7 @@ def test_a_folder_is_one_program_with_the_modules_it_calls(tmp_path: Path, capsy
 def test_json_configuration_in_a_folder_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "main.tf", "")
     write(tmp_path, "more.tf.json", "{}")
-    with pytest.raises(InputError, match=r"more\.tf\.json: JSON is not read"):
+    with pytest.raises(InputError, match=r"more\.tf\.json: JSON configuration is not supported"):
         read_program(str(tmp_path))
     (tmp_path / "more.tf.json").rename(tmp_path / "my file.tf")
     with pytest.raises(InputError, match=r"files: 'my file\.tf' cannot be a file's path: .* ending in \.tf$"):
@@ -133,9 +133,9 @@ def test_a_policy_may_stand_in_a_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("kind: IaCModel\nspec: {}\n", "it holds no house policy"),
-        ("kind: IaCModel\nspec:\n", "it holds no house policy"),
-        ("", "it holds no house policy"),
+        ("kind: IaCModel\nspec: {}\n", "the file has no house policy"),
+        ("kind: IaCModel\nspec:\n", "the file has no house policy"),
+        ("", "the file has no house policy"),
         ("commment: x\n", "commment: Extra inputs are not permitted"),
         ("deny: [{name: a, types: [x], value: y}]\n", "deny.0.value: Extra inputs are not permitted"),
         ("a: [\n", "while parsing"),
@@ -151,10 +151,13 @@ def test_an_invalid_policy_is_refused(tmp_path: Path, text: str, words: str) -> 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--policy", "{policy}", "--stages", "parse"], "stage policy asks it, which --stages leaves out"),
+        (["--policy", "{policy}", "--stages", "parse"], "only stage policy checks it; add policy to --stages"),
         (["--pack", "{pack}", "--stages", "parse"], "packs: the Policy stage asks them; add it"),
         (["--pack", "{pack}", "--stages", "parse,policy"], "Policy with `packs` reads a plan; add Plan"),
-        (["--policy", "{packed}", "--stages", "parse,policy"], "its packs are not read here; give each as --pack FILE"),
+        (
+            ["--policy", "{packed}", "--stages", "parse,policy"],
+            "its packs are not read from the cluster; give each as --pack FILE",
+        ),
         (["--rewrite", "--stages", "parse"], "`rewrite` needs a policy"),
     ],
 )

@@ -79,7 +79,7 @@ def test_an_unreachable_cluster_is_retried(make_job: Job) -> None:
     done = make_job(conditions=[condition("Succeeded", "True")])
     end, printed = follow(reader(Unreachable("connection refused"), done))
     assert end is ObjectState.SUCCESS
-    assert "trying again: connection refused" in printed
+    assert "retrying: connection refused" in printed
 
 
 def test_a_timeout_ends_the_watch(make_job: Job) -> None:
