@@ -1,4 +1,4 @@
-"""Examples are read by the models that the operator reads with, and hold no field that it would ignore."""
+"""Examples are valid for the operator's models, and have no field that it ignores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def known(given: Any, read: Any) -> Any:
-    """Return `given` less what the model did not keep."""
+    """Return `given` without the fields that the model did not keep."""
     if isinstance(given, dict) and isinstance(read, dict):
         return {key: known(value, read[key]) for key, value in given.items() if key in read}
     if isinstance(given, list) and isinstance(read, list):

@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows."""
+"""Rules of the code that no linter checks."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Documents say what the code does: links lead somewhere, targets and metrics exist."""
+"""Documents agree with the code: links, make targets and metrics exist."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def broken_links(page: Path) -> Iterator[str]:
-    """Yield the relative links of a page that lead nowhere."""
+    """Yield the broken relative links of a page."""
     for target in LINK.findall(page.read_text()):
         if "://" in target:
             continue
@@ -41,7 +41,7 @@ def broken_links(page: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_every_relative_link_leads_somewhere(page: Path) -> None:
+def test_no_relative_link_is_broken(page: Path) -> None:
     assert list(broken_links(page)) == []
 
 
@@ -53,7 +53,7 @@ def test_every_make_target_in_the_readme_exists() -> None:
 
 
 def operators_metrics() -> set[str]:
-    """Return the names of the operator's metrics as its page has them."""
+    """Return the names of the operator's metrics, as documented."""
     registry, cache = CollectorRegistry(), Cache({}, {})
     QueueMetrics(registry)
     RequestMetrics(registry)
@@ -61,8 +61,8 @@ def operators_metrics() -> set[str]:
     own = {family.name + ("_total" if family.type == "counter" else "") for family in registry.collect()}
     models = ModelCollector(cache, HeartbeatStore(timedelta()), lambda: datetime.now(UTC))
     collectors = (ResourceCollector(cache, ProgressStore()), models)
-    found = (family for collector in collectors for family in collector.collect())
-    return own | {family.name + ("_total" if family.type == "counter" else "") for family in found}
+    families = (family for collector in collectors for family in collector.collect())
+    return own | {family.name + ("_total" if family.type == "counter" else "") for family in families}
 
 
 def gateways_metrics() -> set[str]:

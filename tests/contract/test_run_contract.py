@@ -60,7 +60,7 @@ def test_the_sidecars_are_where_the_operator_puts_them() -> None:
 
 
 def test_a_run_config_survives_its_config_map() -> None:
-    """As the operator writes it into the ConfigMap, so the trainer reads it."""
+    """The trainer reads from the ConfigMap what the operator wrote."""
     written = config().model_dump_json(by_alias=True, exclude_none=True)
     assert RunConfig.model_validate_json(written) == config()
     assert "baseModel" in json.loads(written)["spec"]

@@ -1,4 +1,4 @@
-"""What `docs/sources.md` shows is read by the models, and holds no field that the operator would ignore."""
+"""The fields in `docs/sources.md` are valid for the models, and none is ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/verifier.md shows is what the code takes."""
+"""Commands, policy and stages in docs/verifier.md agree with the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verifier's wire: its own client against its own service, and what other clients are told."""
+"""The verifier's HTTP API: its client against its service, and errors for other clients."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BROKEN = Program(id="broken", text='resource "aws_vpc" "main" {\n')
 
 
 async def serve(verifier: Verifier, lingering: float = 10) -> AsyncIterator[str]:
-    """`lingering` is how many seconds the server waits for the rest of a body that it has answered already."""
+    """Serve `verifier`; `lingering` is how many seconds the server reads the rest of a refused body."""
     runner = web.AppRunner(service.application(verifier), lingering_time=lingering)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -49,7 +49,7 @@ async def url() -> AsyncIterator[str]:
 
 
 def timeless(answer: VerifyResponse) -> VerifyResponse:
-    """Return the answer without what the clock has put in."""
+    """Return the response without times."""
     verdicts = [verdict.model_copy(update={"seconds": 0}) for verdict in answer.verdicts]
     return answer.model_copy(update={"seconds": 0, "verdicts": verdicts})
 
@@ -126,7 +126,7 @@ async def test_health_names_the_toolchain(url: str) -> None:
 
 
 class _Slow(Verifier):
-    """A verifier that waits to be told to go on and counts how many requests it is in at once."""
+    """A verifier that waits for an event, and counts concurrent requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ async def test_a_full_queue_answers_with_retry_after(monkeypatch: pytest.MonkeyP
 
 
 async def _unfinished(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Begin a request whose body never comes; the server says that it waits for it."""
+    """Start a request whose body never arrives, after the server asked for it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
     writer.write(b"POST /v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -32,7 +32,7 @@ class Stage(StrEnum):
 VALIDITY = (Stage.PARSE, Stage.VALIDATE)
 """Stages that decide whether a program is valid Terraform."""
 SERVED = (*VALIDITY, Stage.PLAN, Stage.POLICY)
-"""Stages that need no suite row to compare an answer with."""
+"""Stages of a served answer, for which there is no suite row."""
 GATE = (*SERVED, Stage.INTENT)
 """Default stages of a suite."""
 WITHOUT_TERRAFORM = (Stage.PARSE, Stage.POLICY)
@@ -191,7 +191,7 @@ class ProgramVerdict(WireModel):
 
 
 def stages_without_plan(policy: HousePolicy | None) -> list[Stage]:
-    """Return the stages for a program without a suite row, but for Plan: validity, and `policy` where there is one."""
+    """Return the stages of a program that is neither planned nor compared with a suite row."""
     return [*VALIDITY, *([Stage.POLICY] if policy else [])]
 
 

@@ -56,7 +56,7 @@ def test_the_smallest_visible_difference_is_the_first_that_counts(lost: int) -> 
 
 
 def test_an_equal_adapter_is_called_better_at_the_nominal_rate() -> None:
-    """Sampled at temperature > 0 an A/A test has discordant rows of both kinds alike (at 0 it has none at all)."""
+    """An A/A test at temperature > 0 has equally many discordant rows of both kinds (at 0 it has none)."""
     generator = random.Random(7)
     trials, better = 3000, 0
     for _ in range(trials):
@@ -146,7 +146,7 @@ def test_clusters_that_agree_count_as_one_row_each(
 
 
 def correlated(generator: Random, sizes: list[int], chance: float, together: float) -> list[list[bool]]:
-    """Rows by cluster; a row follows its cluster with the chance `together`, else it is its own."""
+    """Return rows by cluster; a row follows its cluster with probability `together`, otherwise it is independent."""
     found = []
     for size in sizes:
         leader = generator.random() < chance

@@ -1,4 +1,4 @@
-"""`loraform dataset check` from its command line on, without Terraform."""
+"""`loraform dataset check`, without Terraform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`loraform estimate`: what it reads, prints and exits with."""
+"""`loraform estimate`: input, output and exit status."""
 
 from __future__ import annotations
 

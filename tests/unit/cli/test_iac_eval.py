@@ -1,4 +1,4 @@
-"""IaC-Eval's CSV is read as it is published; errors say where and what."""
+"""Reading IaC-Eval's published CSV, and errors that name the location."""
 
 from __future__ import annotations
 

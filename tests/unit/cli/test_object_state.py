@@ -1,4 +1,4 @@
-"""How far an object is, in words."""
+"""State, progress and changes of objects as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`loraform schema` from its arguments on, as far as it needs no Terraform."""
+"""`loraform schema`, without Terraform."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AWS = "hashicorp/aws 5.100.0: 1526 resources, 608 data sources, 7 ephemeral reso
 
 
 def parsed(*words: str) -> argparse.Namespace:
-    """The arguments of the command, which is hung into the program's parser by another test."""
+    """Parse the command's arguments; another test covers the program's parser."""
     parser = argparse.ArgumentParser(prog="loraform")
     add_parser(parser.add_subparsers(dest="command"))
     return parser.parse_args(["schema", *words])

@@ -1,4 +1,4 @@
-"""`loraform verify --suite`: rows in, one verdict a row and counts out; Parse, Policy and Intent need no Terraform."""
+"""`loraform verify --suite` with stages that need no Terraform: Parse, Policy and Intent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`loraform verify` from its command line on; Parse and Policy alone, which need no Terraform."""
+"""`loraform verify` with stages that need no Terraform: Parse and Policy."""
 
 from __future__ import annotations
 

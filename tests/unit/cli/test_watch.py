@@ -1,4 +1,4 @@
-"""Following an object: live on a terminal, line by line elsewhere."""
+"""Following an object: live on a terminal, otherwise line by line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Job = Callable[..., FineTuneJob]
 
 
 class Clock:
-    """Time that passes only when someone pauses."""
+    """A clock that advances only by pauses."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -34,7 +34,7 @@ class Clock:
 
 
 def reader(*results: FineTuneJob | Exception) -> Callable[[], FineTuneJob]:
-    """Return a read function that gives each result once and the last one for ever."""
+    """Return a function that returns each result once, then always the last one."""
     waiting: Iterator[FineTuneJob | Exception] = iter(results[:-1])
 
     def read() -> FineTuneJob:
@@ -49,7 +49,7 @@ def reader(*results: FineTuneJob | Exception) -> Callable[[], FineTuneJob]:
 def follow(
     read: Callable[[], FineTuneJob], timeout: float | None = None, *, terminal: bool = False
 ) -> tuple[ObjectState, str]:
-    """Watch to the end; return the state and all that was printed."""
+    """Watch to the end; return state and output."""
     out, clock = io.StringIO(), Clock()
     console = Console(file=out, force_terminal=terminal, width=200)
     watch = Watch(read, console, clock=clock, pause=clock.pause)

@@ -1,4 +1,4 @@
-"""Parity: same numbers as the trainer, other numbers than the base."""
+"""Parity: the trainer's log-probabilities pass, the base's fail."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ TAGGED = "# house\n" + 'resource "aws_s3_bucket" "b" {\n  tags = {}\n}\n'
 
 
 class World:
-    """One gateway and its surroundings."""
+    """A gateway with its stubs."""
 
     def __init__(self, engine, verifier, adapter, front: Front, client: TestClient) -> None:
         self.engine, self.verifier, self.adapter, self.front, self.client = engine, verifier, adapter, front, client

@@ -1,4 +1,4 @@
-"""Which requests are taken, and how the others are refused."""
+"""Accepted requests, and errors of refused ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traps of turning models into structural schemas (what only the API server can judge is in tests/integration)."""
+"""Structural schemas of the models; tests/integration applies them to an API server."""
 
 from collections.abc import Iterator
 from typing import Any

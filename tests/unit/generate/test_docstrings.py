@@ -1,4 +1,4 @@
-"""Fields are described by what stands below them, by the names that users write."""
+"""Docstrings become descriptions of properties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an object is named, and what a refusal of the API server says."""
+"""References to objects, and errors of the API server."""
 
 from __future__ import annotations
 
