@@ -35,14 +35,15 @@ base-model: setup ## make the demo's tiny base model again (half an hour on two 
 	$(PY) -m loraform_demo.make_base_model --output demo/base-model --work build/base-model.work
 
 .PHONY: generate verify lint
-generate: setup ## make CRDs, chart copies and the API reference from the models
+generate: setup ## make CRDs, chart copies, API reference and table of failures from their sources
 	$(PY) -m loraform_generate.crd crds
 	$(PY) -m loraform_generate.crd charts/loraform/crd-files
 	mkdir -p docs/spec/v1alpha1
 	$(PY) -m loraform_generate.reference docs/spec/v1alpha1/reference.md
+	$(PY) -m loraform_generate.failures docs/operations.md
 
 verify: generate ## fail when generated files differ from their source
-	git diff --exit-code -- crds charts/loraform/crd-files docs/spec/v1alpha1/reference.md
+	git diff --exit-code -- crds charts/loraform/crd-files docs/spec/v1alpha1/reference.md docs/operations.md
 
 lint: setup ## format, style, types, imports
 	.venv/bin/ruff format --check .

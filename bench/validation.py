@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from loraform_api.verification import Program, Stage, VerifyRequest
+from loraform_api.verification import VALIDITY, Program, VerifyRequest
 from loraform_verifier.sandbox import isolation
 from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform, discover
@@ -93,7 +93,7 @@ def measured(work: Callable[[], list[bool]]) -> tuple[list[bool], Cost]:
 def ours(texts: list[str], terraform: Terraform, *, kept: bool) -> list[bool]:
     """Return the verifier's result for each program; the cost of a kept provider's start and end is included."""
     programs = [Program(id=str(number), text=text) for number, text in enumerate(texts)]
-    request = VerifyRequest(programs=programs, stages=[Stage.PARSE, Stage.VALIDATE])
+    request = VerifyRequest(programs=programs, stages=list(VALIDITY))
     with ProviderServers(terraform) as keeper:
         answer = Verifier(terraform, servers=keeper if kept else None).verify(request)
     return [verdict.passed for verdict in answer.verdicts]

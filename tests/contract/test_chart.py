@@ -1,6 +1,6 @@
-"""The chart as Helm renders it: golden files, closed values, least rights, restricted pods.
+"""The chart as rendered by Helm: golden files, values schema, RBAC, pod security.
 
-`python tests/contract/test_chart.py` writes the golden files anew; read the diff before you commit it.
+`python tests/contract/test_chart.py` rewrites the golden files; review the diff before you commit it.
 """
 
 from __future__ import annotations
@@ -28,28 +28,30 @@ HERE = Path(__file__).parent / "chart"
 VALUES = sorted((HERE / "values").glob("*.yaml"))
 
 
-def helm(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run helm: the one on PATH, else devcluster's (built once, then cached)."""
-    found = shutil.which("helm") or Binaries(Layout(CHECKOUT, default_cache(), DEFAULT_STATE), Progress()).path("helm")
-    return subprocess.run([str(found), *words], capture_output=True, text=True, check=False)
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run helm from PATH, or devcluster's, which is built once and cached."""
+    binary = shutil.which("helm") or Binaries(Layout(CHECKOUT, default_cache(), DEFAULT_STATE), Progress()).path("helm")
+    return subprocess.run([str(binary), *arguments], capture_output=True, text=True, check=False)
 
 
-def render(*words: str) -> str:
-    """Return the rendered chart; fails with Helm's own words."""
-    answer = helm("template", "loraform", str(CHART), "--namespace=loraform-system", "--kube-version=1.33.0", *words)
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout
+def render(*arguments: str) -> str:
+    """Return the rendered chart; fails with Helm's message."""
+    result = helm(
+        "template", "loraform", str(CHART), "--namespace=loraform-system", "--kube-version=1.33.0", *arguments
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
-def objects(*words: str) -> list[dict[str, Any]]:
+def objects(*arguments: str) -> list[dict[str, Any]]:
     """Return the rendered objects."""
-    return [document for document in yaml.safe_load_all(render(*words)) if document]
+    return [document for document in yaml.safe_load_all(render(*arguments)) if document]
 
 
 def one(kind: str, rendered: list[dict[str, Any]], name: str = "loraform-operator") -> dict[str, Any]:
     """Return the only object of that kind and name."""
-    [found] = [o for o in rendered if o["kind"] == kind and o["metadata"]["name"] == name]
-    return found
+    [match] = [o for o in rendered if o["kind"] == kind and o["metadata"]["name"] == name]
+    return match
 
 
 def golden(values: Path) -> str:
@@ -107,7 +109,7 @@ def test_a_wrong_value_is_refused(wrong: str) -> None:
     assert helm("template", "loraform", str(CHART), f"--set={wrong}").returncode != 0
 
 
-def test_the_schema_knows_what_the_operator_reads() -> None:
+def test_the_schema_has_every_setting_of_the_operator() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
     profile = schema["profiles"]["additionalProperties"]["properties"]
     assert set(profile) == {field.alias for field in Profile.model_fields.values()}
@@ -116,7 +118,7 @@ def test_the_schema_knows_what_the_operator_reads() -> None:
     assert set(schema["images"]["properties"]) == {*ImageSettings.model_fields, "operator"}
 
 
-def test_a_digest_wins_over_a_tag_and_a_tag_over_the_version() -> None:
+def test_a_digest_precedes_a_tag_and_a_tag_the_version() -> None:
     digest = "sha256:" + "a" * 64
     sets = [f"--set=images.operator.digest={digest}", "--set=images.operator.tag=v1", "--set=images.trainer.tag=v2"]
     rendered = objects(*sets, "--set=crds.enabled=false")
@@ -161,14 +163,14 @@ def rules(rendered: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda p: p.stem)
-def test_no_right_is_unbounded(values: Path) -> None:
+def test_no_rule_has_a_wildcard(values: Path) -> None:
     rendered = objects(f"--values={values}", "--set=crds.enabled=false")
     for rule in rules(rendered, "Role", "ClusterRole"):
-        words = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
-        assert not words & {"*", "escalate", "bind", "impersonate", "pods/exec", "pods/log", "deletecollection"}
+        arguments = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+        assert not arguments & {"*", "escalate", "bind", "impersonate", "pods/exec", "pods/log", "deletecollection"}
 
 
-def test_secrets_are_touched_in_the_own_namespace_only() -> None:
+def test_secrets_are_read_in_the_operators_namespace_only() -> None:
     rendered = objects("--set=crds.enabled=false")
     assert not [rule for rule in rules(rendered, "ClusterRole") if "secrets" in rule["resources"]]
     [own] = [rule for rule in rules(rendered, "Role") if "secrets" in rule["resources"]]

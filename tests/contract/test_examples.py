@@ -1,4 +1,4 @@
-"""Examples are read by the models that the operator reads with, and hold no field that it would ignore."""
+"""Examples are valid for the operator's models, and have no field that it ignores."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from loraform_api.failures import FailureClass
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.iacmodel import IaCModelSpec
-from loraform_api.run import FailureClass
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SPECS = {"FineTuneJob": FineTuneJobSpec, "IaCModel": IaCModelSpec}
@@ -24,7 +24,7 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def known(given: Any, read: Any) -> Any:
-    """Return `given` less what the model did not keep."""
+    """Return `given` without the fields that the model did not keep."""
     if isinstance(given, dict) and isinstance(read, dict):
         return {key: known(value, read[key]) for key, value in given.items() if key in read}
     if isinstance(given, list) and isinstance(read, list):
@@ -49,11 +49,11 @@ def test_a_bad_example_says_what_is_wrong_what_to_expect_and_what_to_do(path: Pa
         assert FailureClass(expected.split()[-1])
 
 
-def test_there_are_the_ten_bad_examples() -> None:
+def test_there_are_ten_bad_examples() -> None:
     assert [path.name[:2] for path in BAD] == [f"{number:02}" for number in range(1, 11)]
 
 
-def test_the_quickstart_lies_in_the_namespace_of_its_claim() -> None:
+def test_the_quickstart_is_in_the_namespace_of_its_claim() -> None:
     [namespace, claim] = documents(EXAMPLES / "store.yaml")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for path in (EXAMPLES / "quickstart").glob("*.yaml"):

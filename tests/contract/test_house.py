@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows."""
+"""Rules of the code that no linter checks."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ def test_the_operator_folder_does_not_shadow_the_standard_library() -> None:
 @pytest.mark.parametrize(
     ("library", "allowed"), [("kopf", {"handlers.py", "__main__.py"}), ("kubernetes", {"cluster.py"})]
 )
-def test_a_library_is_known_only_at_its_edge(library: str, allowed: set[str]) -> None:
+def test_a_library_is_imported_by_one_module_only(library: str, allowed: set[str]) -> None:
     users = {p.name for p in OPERATOR.rglob("*.py") if library in imported(p)}
     assert users <= allowed
 

@@ -1,4 +1,4 @@
-"""What `docs/sources.md` shows is read by the models, and holds no field that the operator would ignore."""
+"""The fields in `docs/sources.md` are valid for the models, and none is ignored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from loraform_api.dataset import TrainingSource
 from loraform_api.finetunejob import BaseModelSpec, CacheSpec, OutputSpec
 from loraform_api.names import ACCESS_FILES
-from loraform_api.sources import PLACES
+from loraform_api.sources import SOURCE_KINDS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sources.md").read_text()
 BLOCKS: list[dict[str, Any]] = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
@@ -26,15 +26,15 @@ MODELS: dict[str, TypeAdapter[Any]] = {
 
 
 @pytest.mark.parametrize(("field", "given"), [pair for block in BLOCKS for pair in block.items()])
-def test_a_shown_field_is_read_as_it_stands(field: str, given: Any) -> None:
+def test_a_documented_field_is_valid(field: str, given: Any) -> None:
     read = MODELS[field].validate_python(given)
     assert MODELS[field].dump_python(read, mode="json", by_alias=True, exclude_unset=True) == given
 
 
-def test_every_place_is_shown_once() -> None:
-    shown = [place for block in BLOCKS for source in block.get("sources", ()) for place in PLACES if place in source]
-    assert sorted(shown) == sorted(PLACES)
+def test_every_kind_of_source_is_documented_once() -> None:
+    shown = [kind for block in BLOCKS for source in block.get("sources", ()) for kind in SOURCE_KINDS if kind in source]
+    assert sorted(shown) == sorted(SOURCE_KINDS)
 
 
-def test_every_key_of_a_secret_is_told() -> None:
+def test_every_key_of_a_secret_is_documented() -> None:
     assert [key for key in ACCESS_FILES if f"`{key}`" not in PAGE] == []

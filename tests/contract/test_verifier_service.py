@@ -1,4 +1,4 @@
-"""The verifier's wire: its own client against its own service, and what other clients are told."""
+"""The verifier's HTTP API: its client against its service, and errors for other clients."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from loraform_api.verification import (
-    Asked,
     HousePolicy,
+    IntentSpec,
     Program,
     Stage,
     VerifyRequest,
@@ -28,12 +28,12 @@ from loraform_verifier.verify import Verifier
 
 STATIC = [Stage.PARSE, Stage.POLICY, Stage.INTENT]
 POLICY = HousePolicy(comment="# by PiCloud", tags={"created_by": "PiCloud"})
-BARE = Program(id="bare", text='resource "aws_vpc" "main" {\n}\n', asked=Asked(types=["aws_vpc"], names=["main"]))
+BARE = Program(id="bare", text='resource "aws_vpc" "main" {\n}\n', asked=IntentSpec(types=["aws_vpc"], names=["main"]))
 BROKEN = Program(id="broken", text='resource "aws_vpc" "main" {\n')
 
 
 async def serve(verifier: Verifier, lingering: float = 10) -> AsyncIterator[str]:
-    """`lingering` is how many seconds the server waits for the rest of a body that it has answered already."""
+    """Serve `verifier`; `lingering` is how many seconds the server reads the rest of a refused body."""
     runner = web.AppRunner(service.application(verifier), lingering_time=lingering)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -49,12 +49,12 @@ async def url() -> AsyncIterator[str]:
 
 
 def timeless(answer: VerifyResponse) -> VerifyResponse:
-    """Return the answer without what the clock has put in."""
+    """Return the response without times."""
     verdicts = [verdict.model_copy(update={"seconds": 0}) for verdict in answer.verdicts]
     return answer.model_copy(update={"seconds": 0, "verdicts": verdicts})
 
 
-async def test_verdicts_come_back_as_they_were_given(url: str) -> None:
+async def test_verdicts_survive_the_service(url: str) -> None:
     request = VerifyRequest(programs=[BARE, BROKEN], stages=STATIC, policy=POLICY)
     async with VerifierClient(url) as verifier:
         answer = await verifier.verify(request)
@@ -97,7 +97,7 @@ async def test_rewriting_gives_the_served_form(url: str) -> None:
         ("[" * 100_000, 400, "body: Invalid JSON"),
     ],
 )
-async def test_wrong_requests_are_told_what_to_change(url: str, body: str, status: int, told: str) -> None:
+async def test_a_wrong_request_gets_the_field_to_change(url: str, body: str, status: int, told: str) -> None:
     async with aiohttp.ClientSession() as session, session.post(f"{url}/v1/verify", data=body) as answer:
         assert answer.status == status
         error = (await answer.json())["error"]
@@ -126,7 +126,7 @@ async def test_health_names_the_toolchain(url: str) -> None:
 
 
 class _Slow(Verifier):
-    """A verifier that waits to be told to go on and counts how many requests it is in at once."""
+    """A verifier that waits for an event, and counts concurrent requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ async def test_one_request_at_a_time_and_a_bounded_queue(monkeypatch: pytest.Mon
     assert slow.most == 1
 
 
-async def test_who_is_told_to_come_back_is_told_when(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_queue_answers_with_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MAX_WAITING", 0)
     async for busy in serve(Verifier()):
         async with aiohttp.ClientSession() as session, session.post(f"{busy}/v1/verify", json={"programs": []}) as told:
@@ -165,14 +165,14 @@ async def test_who_is_told_to_come_back_is_told_when(monkeypatch: pytest.MonkeyP
 
 
 async def _unfinished(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Begin a request whose body never comes; the server says that it waits for it."""
+    """Start a request whose body never arrives, after the server asked for it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
     writer.write(b"POST /v1/verify HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     return reader, writer
 
 
-async def test_a_request_takes_its_place_before_its_body_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_is_queued_before_its_body_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MAX_WAITING", 1)
     request = VerifyRequest(programs=[BARE], stages=[Stage.PARSE])
     async for address in serve(Verifier()):
@@ -183,7 +183,7 @@ async def test_a_request_takes_its_place_before_its_body_is_read(monkeypatch: py
         writer.close()
 
 
-async def test_a_body_that_does_not_come_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_stalls_frees_its_place_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MAX_WAITING", 1)
     monkeypatch.setattr(service, "READ_SECONDS", 0.1)
     request = VerifyRequest(programs=[BARE], stages=[Stage.PARSE])
@@ -208,7 +208,7 @@ async def test_a_client_that_gives_up_does_not_free_the_turn() -> None:
     assert slow.most == 1
 
 
-async def test_the_client_says_when_nobody_answers() -> None:
+async def test_the_client_names_a_service_that_does_not_answer() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -237,7 +237,7 @@ async def test_the_trainers_client_without_a_loop(url: str, monkeypatch: pytest.
             await asyncio.to_thread(verifier_client.verify, busy, request)
 
 
-def test_the_trainers_client_says_when_nobody_answers() -> None:
+def test_the_trainers_client_names_a_service_that_does_not_answer() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -247,7 +247,7 @@ def test_the_trainers_client_says_when_nobody_answers() -> None:
             verifier_client.verify(url, VerifyRequest(programs=[]))
 
 
-async def test_a_body_that_is_not_what_its_headers_say_is_refused(url: str) -> None:
+async def test_a_body_that_contradicts_its_headers_is_refused(url: str) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     async with (
         aiohttp.ClientSession() as session,

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from loraform_api.verification import Asked, DenyRule, HousePolicy
+from loraform_api.verification import DenyRule, HousePolicy, IntentSpec
 from loraform_verifier.hcl.configuration import Configuration
 from loraform_verifier.hcl.modules import modules_of
 from loraform_verifier.hcl.normalise import normalise
@@ -38,7 +38,7 @@ RULES = HousePolicy(
         DenyRule(name="type", types=["x_y"]),
     ],
 )
-ASKED = Asked(types=["aws_vpc", "é"], names=["main", ""], values=["1.50", "x", "1e400", "-1"])
+ASKED = IntentSpec(types=["aws_vpc", "é"], names=["main", ""], values=["1.50", "x", "1e400", "-1"])
 SIZE = 200_000
 
 

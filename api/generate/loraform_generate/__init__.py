@@ -1,1 +1,1 @@
-"""Makes CRDs and the API reference from `loraform_api`. In no image."""
+"""Generates CRDs and documentation from `loraform_api`; it is in no image."""

@@ -1,7 +1,7 @@
-"""Models to structural CRDs. `python -m loraform_generate.crd crds/` writes them.
+"""Generates CRDs with structural schemas. `python -m loraform_generate.crd crds/` writes them.
 
-Pydantic speaks JSON Schema 2020; Kubernetes takes a subset of OpenAPI 3.0. The walk inlines references, turns
-`X | None` into an optional X, one-value `const` into `enum`, and drops what the API server refuses.
+Pydantic emits JSON Schema 2020; Kubernetes accepts a subset of OpenAPI 3.0. The conversion inlines references, turns
+`X | None` into an optional X and `const` into `enum`, and drops keys that the API server refuses.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def structural(model: type[BaseModel]) -> Schema:
     return _convert(raw, raw.get("$defs", {}))
 
 
-def _convert(node: Schema, defs: dict[str, Schema]) -> Schema:  # noqa: PLR0912 (one branch for each trap)
+def _convert(node: Schema, defs: dict[str, Schema]) -> Schema:  # noqa: PLR0912 (one branch for each key)
     if "$ref" in node:
         target = defs[node["$ref"].rsplit("/", 1)[-1]]
         siblings = {k: v for k, v in node.items() if k != "$ref"}
@@ -41,7 +41,7 @@ def _convert(node: Schema, defs: dict[str, Schema]) -> Schema:  # noqa: PLR0912 
     if "anyOf" in node:
         options = [o for o in node["anyOf"] if o.get("type") != "null"]
         if len(options) != 1:
-            raise ValueError(f"a union cannot stand in a structural schema: {node}")
+            raise ValueError(f"a structural schema cannot have a union: {node}")
         rest = {k: v for k, v in node.items() if k != "anyOf"}
         return _convert({**options[0], **rest}, defs)
     out: Schema = {}
@@ -68,17 +68,18 @@ def _convert(node: Schema, defs: dict[str, Schema]) -> Schema:  # noqa: PLR0912 
 
 
 def _without_nulls(value: Any) -> Any:
-    """Kubernetes refuses `null` inside a default: an absent field is absent."""
+    """Return a default without nulls, which Kubernetes refuses."""
     if isinstance(value, dict):
         return {k: _without_nulls(v) for k, v in value.items() if v is not None}
     return value
 
 
 def _key_rule(names: Schema) -> Schema:
-    """`propertyNames` is not structural: the same bound as a CEL rule."""
-    least, most = names.get("minLength", 0), names["maxLength"]
+    """Return the bounds of `propertyNames`, which is not structural, as a CEL rule."""
+    minimum, maximum = names.get("minLength", 0), names["maxLength"]
     return rule(
-        f"self.all(key, size(key) >= {least} && size(key) <= {most})", f"keys must have {least} to {most} characters"
+        f"self.all(key, size(key) >= {minimum} && size(key) <= {maximum})",
+        f"keys must have {minimum} to {maximum} characters",
     )
 
 
@@ -92,7 +93,7 @@ MUTABLE_JOB_FIELDS = ("activeDeadlineSeconds",)
 
 
 def _immutable(spec: type[BaseModel], mutable: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Rules on the root (the same spec type may be edited elsewhere): each field keeps its value or absence."""
+    """Return root rules by which each field of `spec` keeps its value or absence, except the mutable ones."""
     rules = []
     for name, field in spec.model_fields.items():
         alias = field.alias or name
@@ -112,8 +113,8 @@ def _immutable(spec: type[BaseModel], mutable: tuple[str, ...]) -> list[dict[str
     return rules
 
 
-def _condition(type_: str, what: str) -> str:
-    return f'.status.conditions[?(@.type=="{type_}")].{what}'
+def _condition(type_: str, field: str) -> str:
+    return f'.status.conditions[?(@.type=="{type_}")].{field}'
 
 
 def _column(name: str, path: str, type_: str = "string", priority: int = 0) -> dict[str, Any]:
@@ -225,12 +226,12 @@ def crds() -> dict[str, dict[str, Any]]:
 
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: object) -> bool:
-        """Write repeated parts out: CRDs are read by people."""
+        """Repeat equal parts instead of YAML aliases, so that people can read the CRDs."""
         return True
 
 
 def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """Quote what Go's YAML reads as a number and PyYAML does not, such as `2e-4`."""
+    """Quote strings that Go's YAML parser, unlike PyYAML, reads as numbers, such as `2e-4`."""
     style = "'" if re.fullmatch(r"[-+.0-9eE]+", text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

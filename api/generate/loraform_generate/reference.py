@@ -1,4 +1,4 @@
-"""The API reference page, from the CRDs. `python -m loraform_generate.reference FILE` writes it."""
+"""Generates the API reference page from the CRDs. `python -m loraform_generate.reference FILE` writes it."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def _rows(node: dict[str, Any], path: str) -> Iterator[str]:
     required = set(node.get("required", []))
     for name, child in node.get("properties", {}).items():
         here = f"{path}.{name}"
-        need = "**required**" if name in required else ""
-        facts = ", ".join(x for x in (need, _bounds(child)) if x)
+        presence = "**required**" if name in required else ""
+        facts = ", ".join(x for x in (presence, _bounds(child)) if x)
         yield f"| `{here}` | {_type(child)} | {facts} | {child.get('description', '').replace('|', chr(92) + '|')} |"
         inner = child.get("items", child)
         yield from _rows(inner, here + ("[]" if "items" in child else ""))
 
 
 def page() -> str:
-    """Return the whole page as Markdown."""
+    """Return the page as Markdown."""
     lines = [HEADER, "# API reference: loraform.dev/v1alpha1", ""]
     for crd in crds().values():
         schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]

@@ -1,4 +1,4 @@
-"""A published adapter: its files, its digest and the manifest beside it."""
+"""A published adapter: its files, digest and manifest."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
 PARITY_FILE = "parity.json"
 MODEL_FOLDER = "model"
-"""The merged model of a run with `output.merge`: config.json, tokenizer and safetensors, as any engine reads them."""
+"""The merged model of a run with `output.merge`: config.json, tokenizer and safetensors."""
 MANIFEST_FILE = "manifest.json"
 RUN_FILE = "run.json"
-"""RunConfig and the stages' reports."""
+"""The RunConfig and the stages' reports."""
 EVALUATION_ROWS_FILE = "evaluation/rows.jsonl"
 EVALUATION_SAMPLES_FILE = "evaluation/samples.jsonl"
-"""The drawn answers behind pass@k."""
+"""The sampled answers behind pass@k."""
 EVALUATION_REFLEXION_FILE = "evaluation/reflexion.jsonl"
-"""Repairs and drawn answers of each row that Reflexion worked on."""
+"""Repairs and sampled answers of each row that Reflexion repaired."""
 EVALUATION_REPORT_FILE = "reports/evaluation.json"
 EVALUATION_PAGE_FILE = "reports/evaluation.html"
 DATASET_REPORT_FILE = "reports/dataset.json"
-"""Rows kept, and dropped by which check."""
+"""Rows kept, and rows dropped by each check."""
 TRAINING_LOG_FILE = "reports/training.jsonl"
 """Loss and learning rate by step."""
 EVIDENCE_FILES = (
@@ -38,7 +38,7 @@ EVIDENCE_FILES = (
     DATASET_REPORT_FILE,
     TRAINING_LOG_FILE,
 )
-"""What a run may have left beside its rows; a published artifact has those that there were."""
+"""Files that a run may have written beside its rows; a published artifact has those that exist."""
 
 
 class Manifest(WireModel):
@@ -53,6 +53,6 @@ class Manifest(WireModel):
 
 
 def adapter_digest(sha256_by_name: Mapping[str, str]) -> str:
-    """Return the digest of an adapter from the sha256 of its files; KeyError when one of `ADAPTER_FILES` misses."""
+    """Return the digest of an adapter from the sha256 of its files; raises KeyError without one of `ADAPTER_FILES`."""
     lines = "".join(f"{name}:{sha256_by_name[name]}\n" for name in sorted(ADAPTER_FILES))
     return hashlib.sha256(lines.encode()).hexdigest()

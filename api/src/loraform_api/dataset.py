@@ -1,4 +1,4 @@
-"""The `dataset` of a FineTuneJob: its sources, and what is checked before a GPU is taken."""
+"""The field `dataset` of a FineTuneJob: sources, checks, deduplication and decontamination of training rows."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class TrainingSource(DataSource):
     """A named file of training rows."""
 
     format: RowFormat = RowFormat.INSTRUCTION
-    """What its rows look like."""
+    """Format of the rows."""
     columns: Columns = Columns()
-    """Names of the columns that are read."""
+    """Names of the columns to read."""
 
 
 class OnFinding(StrEnum):
-    """What happens to a row that a check objects to: it is dropped and counted, it fails the run, or nothing."""
+    """`Drop` drops and counts the row, `Fail` fails the run, `Off` skips the check."""
 
     DROP = "Drop"
     FAIL = "Fail"
@@ -56,50 +56,50 @@ class PolicyTeaching(StrEnum):
 
 
 class DatasetChecks(ApiModel):
-    """Checks of each row, in this order. What remains is valid Terraform that the house wants to see."""
+    """Checks of each row, in this order."""
 
     typography: OnFinding = OnFinding.DROP
-    """Answers that do not parse because of typographic quotes, dashes or spaces (a word processor's copy)."""
+    """Responses that do not parse because of typographic quotes, dashes or spaces."""
     syntax: OnFinding = OnFinding.DROP
-    """Answers that are not Terraform, or have no block."""
+    """Responses that are not Terraform, or have no block."""
     secrets: OnFinding = OnFinding.DROP
     """Rows with access keys, private keys, tokens, plain passwords, or cloud account ids that are not examples."""
     validity: OnFinding = OnFinding.DROP
-    """Answers that `terraform validate` refuses; what it cannot judge for want of a provider is kept and counted."""
+    """Responses that fail `terraform validate`; those that need a missing provider are kept and counted."""
     policy: PolicyTeaching = PolicyTeaching.REWRITE
-    """`Rewrite` adds the house policy's comment and tags to answers that lack them, `Require` drops those answers,
-    `Off` leaves answers alone."""
+    """`Rewrite` adds the house policy's comment and tags to responses that lack them, `Require` drops those responses,
+    `Off` does neither."""
     over_long: Literal[OnFinding.DROP, OnFinding.FAIL] = OnFinding.DROP
     """Rows of more than `training.maxSequenceLength` tokens; they are never cut."""
     max_dropped_percent: Annotated[int, Field(ge=0, le=100)] = 30
-    """Largest share of the rows read that all checks together may drop; more fails the run, naming the check."""
+    """Largest share of the rows, in percent, that all checks together may drop; more fails the run."""
 
 
 class Deduplicate(ApiModel):
-    """Rows that say the same twice. Of each group the first is kept."""
+    """Duplicate rows; the first of each group is kept."""
 
     exact: OnFinding = OnFinding.DROP
-    """Rows with equal prompt and program, comments and white space aside."""
+    """Rows with equal prompt and program, ignoring comments and white space."""
     near: OnFinding = OnFinding.DROP
     """Rows whose prompt and program share most runs of five tokens with an earlier row's, literals included."""
     threshold_percent: Annotated[int, Field(ge=50, le=99)] = 70
-    """Jaccard similarity, in percent, from which rows are near."""
+    """Jaccard similarity, in percent, from which two rows are near."""
 
 
 class Decontaminate(ApiModel):
-    """Training rows that an evaluation suite asks about."""
+    """Training rows that also occur in an evaluation suite."""
 
     suites: OnFinding = OnFinding.DROP
-    """Rows whose normalised prompt or program is that of a suite's row, or near it, literals included."""
+    """Rows whose normalised prompt or program equals, or is near, that of a suite's row, literals included."""
     threshold_percent: Annotated[int, Field(ge=50, le=100)] = 80
-    """Jaccard similarity, in percent, from which a row is near; from 50 on it is reported."""
+    """Jaccard similarity, in percent, from which a row is near; rows from 50 on are reported."""
 
 
 class RepairExamples(ApiModel):
-    """Further rows that teach to repair: a broken program with its diagnostics as input, the verified one as answer."""
+    """Additional rows for repair: the input is a broken program with its diagnostics, the response the verified one."""
 
     percent: Annotated[int, Field(ge=0, le=50)] = 0
-    """Repair rows for every hundred training rows."""
+    """Repair rows per hundred training rows."""
 
 
 VERIFIED = rule(
@@ -115,15 +115,15 @@ class DatasetSpec(ApiModel):
     sources: Annotated[list[TrainingSource], Field(min_length=1, max_length=16, json_schema_extra=keyed_by("name"))]
     """Files of rows, read in this order."""
     checks: DatasetChecks = DatasetChecks()
-    """What is checked before a GPU is taken."""
+    """Checks of the rows."""
     deduplicate: Deduplicate = Deduplicate()
-    """Repeated rows."""
+    """Removal of duplicate rows."""
     decontaminate: Decontaminate = Decontaminate()
-    """Rows that would give the evaluation away."""
+    """Removal of rows that occur in an evaluation suite."""
     repair_examples: RepairExamples = RepairExamples()
-    """Rows that teach to repair."""
+    """Additional rows for repair."""
     validation_percent: Annotated[int, Field(ge=0, le=50)] = 5
-    """Share of the rows kept out of training for the validation loss, in percent; at most 500 rows, and near rows are
-    always on the same side."""
+    """Share of the rows used for the validation loss instead of training, in percent; at most 500 rows. Near rows are
+    never split."""
     min_rows: Annotated[int, Field(ge=1, le=10_000_000)] = 100
-    """Fewest rows that must remain after all checks; fewer fail the run before a GPU is taken."""
+    """Fewest rows that must remain after all checks; fewer fail the run before training."""

@@ -1,4 +1,4 @@
-"""`reports/evaluation.json`: every figure of an evaluation. Published beside the adapter; the page shows the same."""
+"""`reports/evaluation.json`: all figures of an evaluation, published beside the adapter and shown by its page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from loraform_api.run import CheckpointScore
 
 
 class Rate(WireModel):
-    """A share of rows, with its 95 % Wilson interval; rows of one cluster that agree count as one."""
+    """A share of rows with its 95 % Wilson interval, corrected for clusters."""
 
     passed: int
     rows: int
@@ -25,7 +25,7 @@ class StageFigures(WireModel):
 
 
 class PassAtKFigures(WireModel):
-    """Unbiased estimate from `samplesPerPrompt` drawn answers a prompt; 95 % interval by the variance of clusters."""
+    """Unbiased estimate of pass@k from `samplesPerPrompt` answers; 95 % interval from the variance between clusters."""
 
     k: int
     rate: float
@@ -48,7 +48,7 @@ class ArmFigures(WireModel):
 
 
 class PairedFigures(WireModel):
-    """Raw outcomes of candidate and reference on the same rows; Tango's interval, each bound one-sided 95 %."""
+    """Raw results of candidate and reference on the same rows; Tango's interval, each bound one-sided 95 %."""
 
     reference: ArmName
     both_passed: int
@@ -59,16 +59,16 @@ class PairedFigures(WireModel):
     low: float
     high: float
     design_effect: float
-    """How many times the variance is that of rows that have nothing in common; the interval takes it in."""
+    """Ratio of the variance to that of independent rows; the interval includes it."""
     smallest_visible_difference: float
-    """The smallest net gain that would have counted as better, with as many rows lost."""
+    """The smallest net gain that would have counted as better, with the same number of rows lost."""
     gained_rows: list[str]
-    """Ids, at most 200; all of them are in `evaluation/rows.jsonl`."""
+    """At most 200 ids; all are in `evaluation/rows.jsonl`."""
     lost_rows: list[str]
 
 
-class Group(WireModel):
-    """Rows that have something in common, and what each arm made of them: raw, all stages."""
+class EvaluationGroup(WireModel):
+    """A group of rows with each arm's rate: raw, all stages."""
 
     name: str
     rates: dict[ArmName, Rate]
@@ -82,11 +82,11 @@ class LossPoint(WireModel):
     eval_loss: float | None = None
     learning_rate: float | None = None
     grad_norm: float | None = None
-    """Before it is clipped to 1."""
+    """Norm before clipping to 1."""
     tokens: int | None = None
-    """Tokens trained up to here, prompts included."""
+    """Tokens trained so far, prompts included."""
     tokens_per_second: float | None = None
-    """Since the point before, without the time that checkpoints and validation take."""
+    """Rate since the point before, without the time for checkpoints and validation."""
 
 
 class EvaluationReport(WireModel):
@@ -94,22 +94,22 @@ class EvaluationReport(WireModel):
     name: str
     uid: str
     verdict: str
-    """The comparison in one line. It is not the promotion decision, which is the IaCModel's."""
+    """The comparison in one line; the promotion decision is the IaCModel's."""
     rows: int
     samples_per_prompt: int
     temperature: str
     house_policy: bool
-    """One is in force: what is served is rewritten by it. Without one `served` is `raw`."""
+    """Whether a house policy rewrites the served text; without one `served` equals `raw`."""
     arms: list[ArmFigures]
     paired: PairedFigures
-    by_suite: list[Group]
-    by_difficulty: list[Group]
-    by_type: list[Group]
-    """By resource type that the row asks for; a row counts in each of its types."""
+    by_suite: list[EvaluationGroup]
+    by_difficulty: list[EvaluationGroup]
+    by_type: list[EvaluationGroup]
+    """By requested resource type; a row counts in each of its types."""
     types_left_out: int = 0
-    """Types with fewer rows than those listed."""
+    """Number of types with fewer rows, which are not listed."""
     selection: list[CheckpointScore] = []
-    """Checkpoints among which the candidate was chosen, by step."""
+    """Checkpoints from which the candidate was chosen, by step."""
     loss: list[LossPoint] = []
     forgetting: Forgetting | None = None
     reflexion: Reflexion | None = None

@@ -1,4 +1,4 @@
-"""FineTuneJob: one bounded run from data to a measured, published adapter."""
+"""FineTuneJob: one run that trains, evaluates and publishes an adapter."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ class BaseModelSpec(Access, S3Location):
     model_config = {"json_schema_extra": {"x-kubernetes-validations": [PINNED]}}
 
     storage_uri: ModelUri
-    """Where the base model lies (config.json, tokenizer.json, *.safetensors): `pvc://<claim>/<folder>`,
+    """URI of the base model (config.json, tokenizer.json, *.safetensors): `pvc://<claim>/<folder>`,
     `hf://<owner>/<name>`, `s3://<bucket>/<prefix>` or `oci://<registry>/<repository>@sha256:<digest>`."""
     revision: Annotated[str, Field(max_length=40, pattern=r"^[0-9a-f]{40}$")] | None = None
-    """The full commit hash to read; for `hf://`, which needs it."""
+    """Full commit hash to read; required for `hf://`."""
 
 
 class SuiteSpec(DataSource):
     """A held-out suite of rows `{"id", "instruction", "input", "asked", "difficulty", "cluster", "rego"}`."""
 
     stages: Annotated[
-        list[Stage], Field(min_length=1, max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"})
+        list[Stage], Field(min_length=1, max_length=len(Stage), json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = list(GATE)
-    """Stages that a row must pass to count as passed."""
+    """Verification stages that a row must pass."""
 
 
 VersionConstraint = Annotated[
@@ -71,12 +71,12 @@ class ProviderVersion(ApiModel):
 
 
 class ToolchainSpec(ApiModel):
-    """What must judge; the profile's verifier has it or the run fails before an answer is generated."""
+    """Required versions of Terraform and providers; without them the run fails before an answer is generated."""
 
     terraform: VersionConstraint | None = None
     """Constraint on Terraform's version, for example `~> 1.11`."""
     opentofu: VersionConstraint | None = None
-    """Constraint on OpenTofu's version, where the verifier runs that instead."""
+    """Constraint on OpenTofu's version, where the verifier runs OpenTofu."""
     providers: Annotated[list[ProviderVersion], Field(max_length=20, json_schema_extra=keyed_by("source"))] = []
     """Providers that the verifier must have."""
 
@@ -90,32 +90,32 @@ class EvaluationSpec(ApiModel):
             json_schema_extra=keyed_by("name"),
         ),
     ]
-    """Suites whose rows decide; the rows of all suites count together."""
+    """Evaluation suites; their rows are pooled."""
     max_new_tokens: Annotated[int, Field(ge=16, le=32768)] = 1024
-    """Longest answer in tokens; an answer that reaches it counts as failed (`Truncated`)."""
+    """Most tokens of an answer; an answer that reaches it fails (`Truncated`)."""
     toolchain: ToolchainSpec = ToolchainSpec()
-    """Versions that the verifier must have; absent, whatever it has. What judged is in `status.provenance`."""
+    """Versions that the verifier must have; absent: any. `status.provenance` has those that were used."""
     samples_per_prompt: Annotated[int, Field(ge=1, le=20)] = 1
-    """Answers drawn for each prompt to estimate pass@k; 1 draws none. The greedy answer alone decides promotion."""
+    """Answers sampled for each prompt to estimate pass@k; 1 samples none. Only the greedy answer decides promotion."""
     temperature: Annotated[str, Field(max_length=12, pattern=r"^(0\.[0-9]*[1-9][0-9]*|1(\.[0-9]+)?|2(\.0+)?)$")] = "0.8"
-    """Temperature at which answers are drawn, above 0 and at most 2, as text."""
+    """Sampling temperature, above 0 and at most 2, as text."""
     reflexion_rounds: Annotated[int, Field(ge=0, le=2)] = 0
-    """Most times that the candidate repairs a refused answer, told what the verifier found; 0 measures no Reflexion.
-    Beside it, answers are drawn for as many tokens. It decides nothing."""
+    """Most rounds in which the candidate repairs a failed answer from the verifier's findings; 0 measures no Reflexion.
+    It is compared with answers sampled for the same number of tokens, and does not affect promotion."""
 
 
 class OutputSpec(Access, S3Location):
     storage_uri: ArtifactUri
     """Store for adapters: `pvc://<claim>/<folder>`, `s3://<bucket>/<prefix>` or `oci://<registry>/<repository>`.
-    Each run writes a folder or a tag of its own there."""
+    Each run writes its own folder or tag."""
     merge: bool = False
-    """Add the adapter to the base's weights: what is measured and published is then a whole model, in `model/` beside
-    the adapter, which any engine serves. Its workspace and store need room for it."""
+    """Merge the adapter into the base model. The merged model is evaluated, and published in `model/` beside the
+    adapter; any engine serves it. Workspace and store need space for it."""
 
 
 class CacheSpec(ApiModel):
     claim_name: ObjectName
-    """Name of a PersistentVolumeClaim in the same namespace, where runs share fetched base models and prepared rows."""
+    """Name of a PersistentVolumeClaim in the same namespace, in which runs share base models and prepared rows."""
 
 
 class ResourcesSpec(ApiModel):
@@ -134,13 +134,13 @@ class Toleration(ApiModel):
 
 class PlacementSpec(ApiModel):
     profile: Name = "default"
-    """Name of a profile of the operator's configuration: it fixes images, engine flags and the GPU resource."""
+    """Name of a profile in the operator's configuration, which sets images, engine flags and the GPU resource."""
     resources: ResourcesSpec = ResourcesSpec()
     """CPU and memory."""
     node_selector: Annotated[
         dict[Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=63)]], Field(max_length=16)
     ] = {}
-    """Labels that the node must have."""
+    """Labels that a node must have."""
     tolerations: Annotated[
         list[Toleration], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = []
@@ -149,16 +149,16 @@ class PlacementSpec(ApiModel):
 
 class RunPlacementSpec(PlacementSpec):
     nodes: Annotated[int, Field(ge=1, le=64)] = 1
-    """Train pods of the run, which together train one adapter."""
+    """Number of train pods, which together train one adapter."""
     gpus: Annotated[int, Field(ge=1, le=16)] = 1
-    """GPUs of each train pod, where the profile has GPUs. The engine takes one."""
+    """GPUs of each train pod, if the profile has GPUs. The engine uses one."""
 
 
 class WorkspaceSpec(ApiModel):
     size: Annotated[str, Field(max_length=16, pattern=r"^[0-9]+(Mi|Gi|Ti)$")] = "20Gi"
-    """Size of the run's own volume: base model, rows and checkpoints."""
+    """Size of the run's volume, which holds base model, rows and checkpoints."""
     storage_class_name: ObjectName | None = None
-    """StorageClass of that volume; the cluster's default where absent."""
+    """StorageClass of that volume; absent: the cluster's default."""
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
     """Access mode of that volume; more than one train pod needs `ReadWriteMany`."""
 
@@ -202,49 +202,49 @@ class FineTuneJobSpec(ApiModel):
     }
 
     model_ref: ModelReference | None = None
-    """The IaCModel for which this run's adapter is a candidate; absent: train, measure and publish only."""
+    """The IaCModel for which this run's adapter is a candidate; absent: train, evaluate and publish only."""
     base_model: BaseModelSpec
     """The frozen base model."""
     dataset: DatasetSpec
     """Training rows."""
     policy: HousePolicy | None = None
-    """House policy to teach and to check; absent: that of the IaCModel in `modelRef`."""
+    """House policy for training and evaluation; absent: that of the IaCModel in `modelRef`."""
     method: Method = Method.LORA
-    """How the base is held while the adapter is trained."""
+    """Number format of the base model in training."""
     lora: LoRASpec = LoRASpec()
     """Shape of the adapter."""
     training: TrainingSpec = TrainingSpec()
-    """Optimisation."""
+    """Training parameters."""
     checkpoint: CheckpointSpec = CheckpointSpec()
-    """How often training can be resumed."""
+    """Checkpoints of training."""
     evaluation: EvaluationSpec
-    """How base, live and candidate are measured."""
+    """Evaluation of base, live version and candidate."""
     output: OutputSpec
-    """Where the adapter goes."""
+    """Where the adapter is published."""
     placement: RunPlacementSpec = RunPlacementSpec()
     """Where the pods run."""
     workspace: WorkspaceSpec = WorkspaceSpec()
-    """The run's own volume."""
+    """The run's volume."""
     cache: CacheSpec | None = None
-    """What runs share."""
+    """Volume that runs share."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 3
-    """Failed pods of one stage before the run fails; a pod that saved and stopped does not count."""
+    """Failed pods of one stage before the run fails; a pod that saved its progress and stopped does not count."""
     active_deadline_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
-    """Longest time from the job's creation to its end."""
+    """Most seconds from the job's creation to its end."""
 
     @property
     def stages(self) -> tuple[RunStage, ...]:
-        """The run's stages, in order: a merged model has an engine of its own, so the base answers in one before."""
+        """The run's stages, in order. A merged model needs its own engine, so the base answers in a stage before."""
         return tuple(stage for stage in RunStage if stage is not RunStage.BASELINE or self.output.merge)
 
     def next_stage(self, status: FineTuneJobStatus) -> RunStage | None:
-        """Return the first stage that is not recorded as finished; None when all are."""
+        """Return the first stage that has not finished; None when all have."""
         done = {s.name for s in status.stages}
         return next((stage for stage in self.stages if stage not in done), None)
 
 
 class FineTuneJob(ApiModel):
-    """A FineTuneJob trains one LoRA adapter on checked data, measures it with Terraform, and publishes it."""
+    """A FineTuneJob trains one LoRA adapter on checked data, evaluates it with Terraform, and publishes it."""
 
     metadata: ObjectMeta
     spec: FineTuneJobSpec

@@ -1,4 +1,4 @@
-"""Status of a FineTuneJob: what the operator says of a run."""
+"""Status of a FineTuneJob."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from loraform_api.statistics import Pairs
 
 
 class ConditionType(StrEnum):
-    """Conditions of a FineTuneJob. The last two are present only when True."""
+    """Condition types of a FineTuneJob. The last two are present only when True."""
 
     READY = "Ready"
     SUCCEEDED = "Succeeded"
@@ -38,7 +38,7 @@ class Metric(ApiModel):
 
 
 class ProgressStatus(ApiModel):
-    """Progress of the running stage, as its pod reported it."""
+    """Progress of the running stage, as reported by its pod."""
 
     percentage: Annotated[int, Field(ge=0, le=100)] = 0
     estimated_remaining_seconds: Annotated[int, Field(ge=0, le=2**53)] | None = None
@@ -51,13 +51,13 @@ class ProgressStatus(ApiModel):
 
 
 class StageStatus(ApiModel):
-    """A finished stage; never planned again."""
+    """A finished stage; it never runs again."""
 
     name: RunStage
     start_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
     completion_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
     summary: Annotated[str, Field(max_length=512)] = ""
-    """The stage's result in one line."""
+    """Result of the stage in one line."""
 
 
 class AttemptStatus(ApiModel):
@@ -70,9 +70,9 @@ class AttemptStatus(ApiModel):
     exit_code: Annotated[int, Field(ge=-1, le=255)] | None = None
     message: Annotated[str, Field(max_length=1024)] = ""
     hint: Annotated[str, Field(max_length=512)] = ""
-    """What to do next."""
+    """What to do."""
     resumed_from_step: Annotated[int, Field(ge=0, le=2**53)] | None = None
-    """Training step at which this pod began."""
+    """Training step from which this pod resumed."""
     finish_time: Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 
 
@@ -93,31 +93,31 @@ class DatasetStatus(ApiModel):
     tokens: Annotated[int, Field(ge=0, le=2**53)] = 0
     """Tokens of the training rows, prompts and responses together."""
     warnings: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=5)] = []
-    """What people should know of the rows though nothing was refused."""
+    """Warnings about the rows; they fail nothing."""
     cached: bool = False
-    """The rows were prepared by an earlier run and taken from the cache."""
+    """Whether the rows came from the cache."""
 
 
 class TrainingStatus(ApiModel):
-    """What training came to."""
+    """Results of training."""
 
     steps: Annotated[int, Field(ge=0, le=2**53)]
     final_loss: DecimalString
     validation_loss: DecimalString | None = None
     trained_tokens: Annotated[int, Field(ge=0, le=2**53)]
-    """Tokens of responses that were learnt, over all epochs."""
+    """Response tokens trained on, over all epochs."""
     tokens_per_second: DecimalString | None = None
-    """Tokens, prompts included, by second of training."""
+    """Tokens per second of training, prompts included."""
     flops_utilization: RateString | None = None
-    """Share of the GPUs' peak that the model's arithmetic used, where the peak is known."""
+    """Share of the GPUs' peak FLOPS that was used, if the peak is known."""
     fill: RateString = "1"
-    """Share of the packs' slots that hold a token."""
+    """Share of the packs' positions that hold a token."""
     stopped_early: bool = False
-    """The validation loss had stopped falling."""
+    """Whether training ended early, because the validation loss had stopped falling."""
 
 
 class Selection(ApiModel):
-    """A checkpoint on the validation rows."""
+    """Result of a checkpoint on the validation rows."""
 
     step: Annotated[int, Field(ge=0, le=2**53)]
     rows: Annotated[int, Field(ge=0, le=2**53)]
@@ -125,12 +125,12 @@ class Selection(ApiModel):
 
 
 class Forgetting(ApiModel):
-    """What the adapter does to short general answers outside Terraform: change of the log-probability per token.
+    """Effect of the adapter on short general answers outside Terraform: change of the log-probability per token.
 
-    Measured on what training took, before a choice among checkpoints."""
+    It is measured at the end of training, before a checkpoint is chosen."""
 
     mean_difference: SignedDecimalString
-    """Adapter less base, mean over prompts, in nats; below 0 it makes good answers less likely."""
+    """Adapter minus base, mean over prompts, in nats; below 0 the adapter makes good answers less likely."""
     low: SignedDecimalString
     """Lower end of the 95 % interval over prompts."""
     high: SignedDecimalString
@@ -139,8 +139,8 @@ class Forgetting(ApiModel):
 
 
 class ArmName(StrEnum):
-    """What is measured. `BaseWithPolicy` is the base with the policy in the prompt and the rewriter behind it, asked in
-    its own chat template where it has one."""
+    """A model in the evaluation. `BaseWithPolicy` is the base with the policy in its prompt and the rewriter behind it;
+    its prompt has the base model's chat template if there is one."""
 
     BASE = "Base"
     BASE_WITH_POLICY = "BaseWithPolicy"
@@ -150,20 +150,20 @@ class ArmName(StrEnum):
 
 class StageRate(ApiModel):
     stage: Annotated[str, Field(max_length=16)]
-    """A verification stage, or `All` for rows that passed every one."""
+    """A verification stage, or `All` for rows that passed every stage."""
     raw: RateString
-    """Share of the rows whose suite asks for the stage (of all for `All`), as the model wrote them."""
+    """Share of rows that passed as the model wrote them, of those whose suite has the stage (`All`: of all rows)."""
     served: RateString
-    """Share of the same rows after the house-policy rewrite."""
+    """Share of the same rows that passed after the house-policy rewrite."""
 
 
 class PassAtK(ApiModel):
-    """Chance that one of k drawn answers passes every stage, estimated without bias and averaged over prompts."""
+    """Probability that one of k sampled answers passes every stage; unbiased estimate, mean over prompts."""
 
     k: Annotated[int, Field(ge=1, le=20)]
     rate: RateString
     low: RateString
-    """Lower end of the 95 % interval, by the variance between the suite's clusters."""
+    """Lower end of the 95 % interval, from the variance between clusters."""
     high: RateString
     """Upper end of that interval."""
 
@@ -171,29 +171,29 @@ class PassAtK(ApiModel):
 class ArmStatus(ApiModel):
     name: ArmName
     prompt_template: PromptTemplate = PromptTemplate.INSTRUCTION
-    """How it was asked; `Chat` is for `BaseWithPolicy`, where the base model brings a chat template."""
+    """Prompt template; `Chat` only for `BaseWithPolicy`, if the base model has a chat template."""
     rows: Annotated[int, Field(ge=0, le=2**53)]
     rates: Annotated[
         list[StageRate],
         Field(max_length=16, json_schema_extra=keyed_by("stage")),
     ]
     truncated: Annotated[int, Field(ge=0, le=2**53)] = 0
-    """Answers that reached the longest length; they failed."""
+    """Answers that reached `maxNewTokens`; they failed."""
     inconclusive: Annotated[int, Field(ge=0, le=2**53)] = 0
-    """Answers that a stage could not judge; they are not passed."""
+    """Answers for which a stage was inconclusive; they failed."""
     hallucination_rate: RateString | None = None
     """Share of all rows whose answer uses a resource type, block or argument that does not exist."""
     policy_lapses: Annotated[int, Field(ge=0, le=2**53)] = 0
-    """Rows whose answer reached Policy, and did not pass it as it would be served."""
+    """Rows whose served answer reached stage Policy and failed it."""
     pass_at_k: Annotated[
         list[PassAtK],
         Field(max_length=3, json_schema_extra=keyed_by("k")),
     ] = []
-    """Only where `evaluation.samplesPerPrompt` is above 1, for `Candidate` and what it is compared with."""
+    """Only if `evaluation.samplesPerPrompt` is above 1, for `Candidate` and its reference."""
 
 
 class Paired(ApiModel):
-    """Raw outcomes of candidate and reference on the same rows."""
+    """Raw results of candidate and reference on the same rows."""
 
     reference: Literal["Base", "Live"]
     both_passed: Annotated[int, Field(ge=0, le=2**53)]
@@ -201,55 +201,55 @@ class Paired(ApiModel):
     reference_only: Annotated[int, Field(ge=0, le=2**53)]
     neither_passed: Annotated[int, Field(ge=0, le=2**53)]
     design_effect: DecimalString = "1"
-    """How many times the variance of the difference is that of rows that have nothing in common: above 1 where rows of
-    one `cluster` win and lose together."""
+    """Ratio of the difference's variance to that of independent rows: above 1 if rows of one `cluster` pass or fail
+    together."""
 
     @property
     def pairs(self) -> Pairs:
-        """What the comparison is judged by."""
+        """The counts that the comparison is based on."""
         gained, lost = self.candidate_only, self.reference_only
         rows = self.both_passed + gained + lost + self.neither_passed
         return Pairs(rows, gained, lost, float(self.design_effect))
 
 
 class Gain(ApiModel):
-    """Two ways to answer the same rows, by rows whose outcome differs."""
+    """Comparison of two ways to answer the same rows, by rows with different results."""
 
     gained: Annotated[int, Field(ge=0, le=2**53)]
-    """Rows that only this way passed."""
+    """Rows that passed only this way."""
     lost: Annotated[int, Field(ge=0, le=2**53)]
-    """Rows that only the other way passed."""
+    """Rows that passed only the other way."""
     low: SignedDecimalString
-    """Lower end of the difference of the rates: Tango's interval, each bound one-sided 95 %."""
+    """Lower bound of the difference of the rates: Tango's interval, each bound one-sided 95 %."""
     high: SignedDecimalString
     """Upper end of that interval."""
 
 
 class ReflexionRound(ApiModel):
-    """What is served after so many rounds of repair."""
+    """Results after one round of repair."""
 
     round: Annotated[int, Field(ge=0, le=2)]
-    """0 is the first answer."""
+    """Number of the round; 0 is the first answer."""
     passed: Annotated[int, Field(ge=0, le=2**53)]
-    """Rows whose best candidate so far passes every stage, as it would be served."""
+    """Rows whose best answer so far passes every stage after the rewrite."""
     repaired: Annotated[int, Field(ge=0, le=2**53)] = 0
-    """Rows for which a repair was asked in this round."""
+    """Rows for which a repair was generated in this round."""
     tokens: Annotated[int, Field(ge=0, le=2**53)] = 0
-    """Tokens of this round, prompts and answers together."""
+    """Tokens of this round, prompts and answers."""
 
 
 class BestOfN(ApiModel):
-    """The same rows with drawn answers instead of repairs, until as many tokens were used."""
+    """The same rows with sampled answers instead of repairs, for the same number of tokens."""
 
     passed: Annotated[int, Field(ge=0, le=2**53)]
     answers: Annotated[int, Field(ge=0, le=2**53)]
-    """Answers that were drawn."""
+    """Number of sampled answers."""
     tokens: Annotated[int, Field(ge=0, le=2**53)]
-    """Their tokens, prompts and answers together; the last answer to a row may go beyond what repairs used."""
+    """Tokens of their prompts and answers; the last answer to a row may exceed the tokens of its repairs."""
 
 
 class Reflexion(ApiModel):
-    """What repairs are worth to the candidate, as served."""
+    """Reflexion: results of letting the candidate repair its answers. It is measured, not served."""
 
     rows: Annotated[int, Field(ge=0, le=2**53)]
     rounds: Annotated[
@@ -257,35 +257,35 @@ class Reflexion(ApiModel):
         Field(max_length=3, json_schema_extra=keyed_by("round")),
     ]
     gain: Gain
-    """The last round against the first answers."""
+    """The last round compared with the first answers."""
     best_of_n: BestOfN
     over_best_of_n: Gain
-    """The last round against best-of-n."""
+    """The last round compared with best-of-n."""
 
 
 class EvaluationStatus(ApiModel):
     selection: Annotated[list[Selection], Field(max_length=3, json_schema_extra=keyed_by("step"))] = []
-    """Checkpoints among which the candidate was chosen; empty where there was one."""
+    """Checkpoints from which the candidate was chosen; empty if there was only one."""
     arms: Annotated[
         list[ArmStatus],
         Field(max_length=4, json_schema_extra=keyed_by("name")),
     ]
     paired: Paired
-    """The comparison that promotion reads."""
+    """The comparison that decides promotion."""
     live_digest: Sha256 | None = None
-    """Adapter that was live when the run began and was measured as `Live`."""
+    """Digest of the adapter that was live when the run began, evaluated as `Live`."""
     suite_digest: Sha256 | None = None
-    """Digest of all suite rows: evaluations with one digest asked the same."""
+    """Digest of all suite rows; evaluations with the same digest used the same rows."""
     parity_max_difference: DecimalString
     """Largest difference of a token's log-probability between trainer and engine."""
     reflexion: Reflexion | None = None
-    """Only where `evaluation.reflexionRounds` is above 0."""
+    """Only if `evaluation.reflexionRounds` is above 0."""
 
 
 class ArtifactStatus(ApiModel):
     uri: ArtifactUri
     digest: Sha256
-    """Digest of the adapter's files, by which it is loaded and compared."""
+    """Digest of the adapter's files, which identifies it."""
     size_bytes: Annotated[int, Field(ge=0, le=2**53)]
 
 
@@ -295,10 +295,10 @@ class ImageStatus(ApiModel):
 
 
 class ProvenanceStatus(ApiModel):
-    """What this run was made with, fixed when it began."""
+    """Inputs of this run, fixed when it began."""
 
     run_config: Annotated[str, Field(max_length=253)]
-    """Name of the immutable ConfigMap with everything the run was told."""
+    """Name of the immutable ConfigMap with the run's configuration."""
     images: Annotated[
         list[ImageStatus],
         Field(max_length=8, json_schema_extra=keyed_by("name")),
@@ -306,7 +306,7 @@ class ProvenanceStatus(ApiModel):
     base_digest: Sha256 | None = None
     template_hash: Sha256 | None = None
     toolchain: Annotated[str, Field(max_length=512)] = ""
-    """Terraform and providers that judged."""
+    """Versions of Terraform and providers that verified the answers."""
 
 
 class FineTuneJobStatus(ApiModel):
@@ -316,7 +316,7 @@ class FineTuneJobStatus(ApiModel):
         Field(max_length=8, json_schema_extra=keyed_by("type")),
     ] = []
     phase: Annotated[str, Field(max_length=32)] = ""
-    """For people: Pending, Preparing, Training, Evaluating, Publishing, Succeeded or Failed."""
+    """For display: Pending, Preparing, Training, Evaluating, Publishing, Succeeded or Failed."""
     progress: ProgressStatus | None = None
     stages: Annotated[
         list[StageStatus],

@@ -1,4 +1,4 @@
-"""Heartbeats of gateways and agents to the operator, and its reply: the route."""
+"""Heartbeats of gateways and agents to the operator, and its response, the route."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEARTBEAT_SECONDS = 3
 
 
 class AdapterState(StrEnum):
-    """State of an adapter in one engine. Only `Ready` may answer."""
+    """State of an adapter in one engine; only `Ready` is served."""
 
     LOADING = "Loading"
     READY = "Ready"
@@ -28,16 +28,16 @@ class LoadedAdapter(WireModel):
 
 
 class Heartbeat(WireModel):
-    """Sent every `HEARTBEAT_SECONDS` by each agent and gateway pod."""
+    """A message that each agent and gateway pod sends every `HEARTBEAT_SECONDS`."""
 
     role: Literal["agent", "gateway"]
     pod: Annotated[str, Field(max_length=253)]
     route_revision: str = ""
     """Revision of the route that the sender follows."""
     adapters: Annotated[list[LoadedAdapter], Field(max_length=64)] = []
-    """Agents: adapters known to the engine."""
+    """Agents: state of each adapter of the route."""
     counters: Annotated[dict[str, int], Field(max_length=64)] = {}
-    """Gateways: totals since the pod's start, by name (see `Counter`)."""
+    """Gateways: totals since the pod's start, by `Counter`."""
 
 
 class Counter(StrEnum):
@@ -50,11 +50,11 @@ class Counter(StrEnum):
     VERIFIED_SERVED = "verified_served"
     """Answers that passed after the rewrite."""
     UNVERIFIED = "unverified"
-    """Answers that failed a check, or were asked for with `verify: off`."""
+    """Answers that failed a check, or whose request had `verify: off`."""
 
 
 class RouteAdapter(WireModel):
-    """An adapter that engines keep loaded. Its name in the engine is `adapter_name(digest)`."""
+    """An adapter to keep loaded; its name in the engine is `adapter_name(digest)`."""
 
     version: int
     digest: Sha256
@@ -64,20 +64,20 @@ class RouteAdapter(WireModel):
 
 
 class Route(WireModel):
-    """What answers now and what engines must load; also the ConfigMap's `route.json` for a cold start."""
+    """The live adapter, and the adapters to keep loaded; also the ConfigMap's `route.json` for a cold start."""
 
     revision: str
     model: str
-    """Name of the IaCModel: the model id that users call."""
+    """Name of the IaCModel, which is the model id in requests."""
     base_path: str
     """Folder of the base model in serving pods (`/mnt/base/…`)."""
     live: Sha256 | None = None
-    """Digest of the adapter that answers; None while none has passed parity."""
+    """Digest of the adapter that answers; None until one has passed parity."""
     adapters: Annotated[list[RouteAdapter], Field(max_length=8)] = []
-    """Adapters to keep loaded: the live one and an accepted one on its way."""
+    """Adapters to keep loaded: the live one, and an accepted one that is to replace it."""
     policy: HousePolicy | None = None
 
 
 def adapter_name(digest: str) -> str:
-    """Return the name under which an engine knows an adapter."""
+    """Return the name of an adapter in an engine."""
     return f"adapter-{digest[:16]}"

@@ -1,4 +1,4 @@
-"""IaCModel: a long-lived, served model whose versions come from FineTuneJobs and must prove themselves."""
+"""IaCModel: a served model whose versions come from FineTuneJobs."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ class Minimum(ApiModel):
     stage: Stage
     """A verification stage."""
     rate: RateString
-    """Smallest raw rate of the candidate at that stage, over the rows whose suite asks for it, as text."""
+    """Smallest raw rate of the candidate at that stage, over the rows whose suite has it, as text."""
 
 
 class PromotionSpec(ApiModel):
-    """When a candidate replaces what runs now. Only this decides."""
+    """Rules by which a candidate replaces the live version."""
 
     minimums: Annotated[
         list[Minimum],
-        Field(max_length=8, json_schema_extra=keyed_by("stage")),
+        Field(max_length=len(Stage), json_schema_extra=keyed_by("stage")),
     ] = [Minimum(stage=Stage.POLICY, rate="0.95")]
-    """Absolute floors of the candidate's raw rates. After the rewrite every valid answer must conform."""
+    """Smallest raw rates of the candidate. After the rewrite every valid answer must conform to the policy."""
     min_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 200
-    """Fewest suite rows on which a decision may rest."""
+    """Fewest suite rows for a decision."""
     require_better_than_live: bool = True
-    """Ask that the candidate be better than the live version (without one: than the base) at 95 % confidence.
-    If false, it must only not be worse by more than `maxRegressionPoints`."""
+    """Whether the candidate must be better than the live version (without one: than the base) at 95 % confidence.
+    If false, it may be worse by at most `maxRegressionPoints`."""
     max_regression_points: Annotated[int, Field(ge=0, le=100)] = 5
-    """Percentage points that the candidate may lose, at 95 % confidence, where `requireBetterThanLive` is false."""
+    """Percentage points that the candidate may lose, at 95 % confidence, if `requireBetterThanLive` is false."""
 
 
 class ServingLoRASpec(ApiModel):
     max_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 64
-    """Largest adapter rank that the engine is started for."""
+    """Largest adapter rank that the engine supports."""
 
 
 class ServingSpec(ApiModel):
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Engine pods; absent means 1 and leaves the number to an autoscaler that set it."""
+    """Number of engine pods; absent: 1, or the number that an autoscaler has set."""
     placement: PlacementSpec = PlacementSpec()
     """Where engine pods run."""
     lora: ServingLoRASpec = ServingLoRASpec()
-    """Adapters."""
+    """Adapter settings of the engine."""
 
 
 class IaCModelSpec(ApiModel):
     policy: HousePolicy | None = None
-    """House policy of every answer and of every run for this model that sets none of its own."""
+    """House policy of every answer, and of every run for this model without a policy of its own."""
     promotion: PromotionSpec = PromotionSpec()
-    """When a candidate goes live."""
+    """Rules of promotion."""
     serving: ServingSpec = ServingSpec()
-    """How the live version is served."""
+    """Serving of the live version."""
     revision_history_limit: Annotated[int, Field(ge=1, le=100)] = 10
-    """Versions kept as ControllerRevisions beside the live one."""
+    """Number of versions kept as ControllerRevisions besides the live one."""
 
 
 class ConditionType(StrEnum):
-    """Conditions of an IaCModel. The last two are present only when True."""
+    """Condition types of an IaCModel. The last two are present only when True."""
 
     READY = "Ready"
     CANDIDATE_ACCEPTED = "CandidateAccepted"
@@ -73,7 +73,7 @@ class ConditionType(StrEnum):
 
 
 class Decision(StrEnum):
-    """Why a candidate was accepted or refused."""
+    """Reason for which a candidate was accepted or refused."""
 
     ACCEPTED = "Accepted"
     TOO_FEW_ROWS = "TooFewRows"
@@ -83,26 +83,26 @@ class Decision(StrEnum):
 
 
 class VersionStatus(ApiModel):
-    """Summary of one version; the ControllerRevision holds it whole."""
+    """Summary of one version; its ControllerRevision has all data."""
 
     version: Annotated[int, Field(ge=1, le=2**53)]
     job: Annotated[str, Field(max_length=63)]
     digest: Sha256
     decision: Decision
     message: Annotated[str, Field(max_length=1024)] = ""
-    """The decision in words, with the numbers."""
+    """The decision with its figures."""
     suite_decisions: Annotated[int, Field(ge=1, le=2**53)] = 1
-    """How many candidates for this model were decided on the same suite rows, this one included."""
+    """Number of candidates for this model decided on the same suite rows, this one included."""
 
 
 class VersionRecord(ApiModel):
-    """The data of a version's ControllerRevision: everything needed to serve it and to explain it. Never changed."""
+    """Data of a version's ControllerRevision, which never changes: what serving it and explaining it needs."""
 
     version: int
     job: str
     job_uid: str
     completion_time: str
-    """When the run's last stage ended; candidates are decided in this order."""
+    """Time at which the run's last stage ended; candidates are decided in this order."""
     base_model_uri: PvcUri
     base_digest: Sha256
     template_hash: Sha256
@@ -110,15 +110,15 @@ class VersionRecord(ApiModel):
     artifact_digest: Sha256
     rank: int
     method: Method = Method.LORA
-    """How the base was held in training, and is held in serving."""
+    """Number format of the base model in training and serving."""
     decision: Decision
     message: str
     replaced_digest: Sha256 | None = None
-    """Adapter that was live when the decision fell."""
+    """Digest of the adapter that was live at the decision."""
     suite_digest: Sha256 | None = None
-    """The suite rows on which it rests."""
+    """Digest of the suite rows of the evaluation."""
     suite_decisions: int = 1
-    """How many decisions for this model rested on the same rows, this one included."""
+    """Number of decisions for this model on the same suite rows, this one included."""
 
 
 class IaCModelStatus(ApiModel):
@@ -128,11 +128,11 @@ class IaCModelStatus(ApiModel):
         Field(max_length=8, json_schema_extra=keyed_by("type")),
     ] = []
     live_version: Annotated[int, Field(ge=1, le=2**53)] | None = None
-    """Version that answers now."""
+    """Version that answers."""
     url: Annotated[str, Field(max_length=512)] = ""
     """Address of the OpenAI-compatible endpoint inside the cluster."""
     replicas: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    """Engine pods that exist."""
+    """Number of engine pods."""
     selector: Annotated[str, Field(max_length=512)] = ""
     """Label selector of the engine pods, for autoscalers."""
     versions: Annotated[
@@ -146,7 +146,7 @@ class IaCModelStatus(ApiModel):
 
 
 class IaCModel(ApiModel):
-    """An IaCModel serves the newest adapter that proved better than the one before, and says why others failed."""
+    """An IaCModel serves the newest adapter that its promotion rules accepted, and records why others were refused."""
 
     metadata: ObjectMeta
     spec: IaCModelSpec

@@ -1,4 +1,4 @@
-"""Base models, field types and the condition vocabulary shared by both kinds."""
+"""Base models, field types and conditions shared by both kinds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pydantic.config import JsonDict
 
 
 class ApiModel(BaseModel):
-    """A part of a custom resource: camelCase outside, unknown fields ignored so an older operator reads a newer CRD."""
+    """A part of a custom resource, in camelCase.
+
+    Unknown fields are ignored, so that an older operator can read objects of a newer CRD.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -23,7 +26,7 @@ class ApiModel(BaseModel):
 
 
 class WireModel(BaseModel):
-    """A message between our own processes: both ends have one version, so unknown fields are refused."""
+    """A message between processes of one version, in camelCase. Unknown fields are refused."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -34,13 +37,13 @@ class WireModel(BaseModel):
 
 
 def rule(rule: str, message: str, *, reason: str = "FieldValueInvalid", field_path: str | None = None) -> JsonDict:
-    """One `x-kubernetes-validations` entry."""
+    """Return one `x-kubernetes-validations` entry."""
     entry: JsonDict = {"rule": rule, "message": message, "reason": reason}
     return entry if field_path is None else {**entry, "fieldPath": field_path}
 
 
 def keyed_by(field: str) -> JsonDict:
-    """Say that a list is a map whose items are told apart by `field`, so that server-side apply merges item by item."""
+    """Return the keys of a list map whose items are identified by `field`, so that server-side apply merges by item."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [field]}
 
 
@@ -48,7 +51,7 @@ Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a
 """An RFC 1123 DNS label."""
 
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-"""The name of a Secret, ConfigMap or claim in the same namespace."""
+"""Name of a Secret, ConfigMap or claim in the same namespace."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 
@@ -77,11 +80,30 @@ RateString = Annotated[str, Field(pattern=r"^(0(\.[0-9]+)?|1(\.0+)?)$", max_leng
 """A rate from 0 to 1 as text, for example `0.95`."""
 
 
+class Scheme(StrEnum):
+    """Schemes of the URIs at which models and adapters are stored."""
+
+    PVC = "pvc"
+    HF = "hf"
+    S3 = "s3"
+    OCI = "oci"
+
+    def uri(self, rest: str) -> str:
+        """Return the URI of this scheme that continues with `rest`."""
+        return f"{self}://{rest}"
+
+
+_FOLDER = r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?"
+_PVC = Scheme.PVC.uri(rf"[a-z0-9]([-a-z0-9.]*[a-z0-9])?{_FOLDER}")
+_S3 = Scheme.S3.uri(rf"[a-z0-9][a-z0-9.-]+[a-z0-9]{_FOLDER}")
+_HF = Scheme.HF.uri(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+_OCI = Scheme.OCI.uri(r"[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+")
+
 PvcUri = Annotated[
     str,
     Field(
         max_length=1024,
-        pattern=r"^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?$",
+        pattern=f"^{_PVC}$",
         json_schema_extra={
             "x-kubernetes-validations": [
                 rule("self.startsWith('pvc://')", "must be `pvc://<claim>/<folder>`: 'pvc' is the only scheme"),
@@ -92,14 +114,8 @@ PvcUri = Annotated[
 ]
 """`pvc://<claim>/<folder>`: a PersistentVolumeClaim of the same namespace and a folder in it."""
 
-_FOLDER = r"(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?"
-_PVC = rf"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?{_FOLDER}"
-_S3 = rf"s3://[a-z0-9][a-z0-9.-]+[a-z0-9]{_FOLDER}"
-_HF = r"hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
-_OCI = r"oci://[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)+"
 
-
-def _uri(pattern: str, schemes: tuple[str, ...]) -> Any:
+def _uri(pattern: str, *schemes: Scheme) -> Any:
     starts = " || ".join(f"self.startsWith('{scheme}://')" for scheme in schemes)
     allowed = ", ".join(f"'{scheme}'" for scheme in schemes)
     return Field(
@@ -114,11 +130,15 @@ def _uri(pattern: str, schemes: tuple[str, ...]) -> Any:
     )
 
 
-ModelUri = Annotated[str, _uri(rf"^({_PVC}|{_HF}|{_S3}|{_OCI}@sha256:[0-9a-f]{{64}})$", ("pvc", "hf", "s3", "oci"))]
-"""Where a base model lies."""
+ModelUri = Annotated[
+    str, _uri(rf"^({_PVC}|{_HF}|{_S3}|{_OCI}@sha256:[0-9a-f]{{64}})$", Scheme.PVC, Scheme.HF, Scheme.S3, Scheme.OCI)
+]
+"""URI of a base model."""
 
-ArtifactUri = Annotated[str, _uri(rf"^({_PVC}|{_S3}|{_OCI}(@sha256:[0-9a-f]{{64}})?)$", ("pvc", "s3", "oci"))]
-"""Where adapters are stored, or one of them."""
+ArtifactUri = Annotated[
+    str, _uri(rf"^({_PVC}|{_S3}|{_OCI}(@sha256:[0-9a-f]{{64}})?)$", Scheme.PVC, Scheme.S3, Scheme.OCI)
+]
+"""URI of a store for adapters, or of one adapter."""
 
 RelativePath = Annotated[
     str,
@@ -137,17 +157,13 @@ class LocalReference(ApiModel):
 
 
 class ObjectMeta(ApiModel):
-    """The part of Kubernetes metadata that we read."""
+    """The fields of Kubernetes metadata that are read."""
 
     name: str
     namespace: str
     uid: str
     generation: int = 1
-    resource_version: str = ""
     creation_timestamp: str
-    deletion_timestamp: str | None = None
-    annotations: dict[str, str] = {}
-    labels: dict[str, str] = {}
 
 
 class ConditionStatus(StrEnum):
@@ -157,14 +173,14 @@ class ConditionStatus(StrEnum):
 
 
 class PromptTemplate(StrEnum):
-    """`Instruction` is the one prompt of training and serving; `Chat` is the base model's own chat template."""
+    """`Instruction` is the prompt template of training and serving; `Chat` is the base model's own chat template."""
 
     INSTRUCTION = "Instruction"
     CHAT = "Chat"
 
 
 class Condition(ApiModel):
-    """One observation of an object's state, in the standard Kubernetes form."""
+    """A condition in the standard Kubernetes form."""
 
     type: Annotated[str, Field(max_length=63)]
     status: Literal["True", "False", "Unknown"]
@@ -180,18 +196,18 @@ def timestamp(now: datetime) -> str:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """Read an RFC 3339 time; raises ValueError when `text` is not one."""
+    """Parse an RFC 3339 time; raises ValueError when `text` is not one."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def merge_conditions(old: list[Condition], new: list[Condition]) -> list[Condition]:
-    """Return `new`, keeping the transition time of each condition whose status did not flip."""
+    """Return `new` with the old transition time of each condition whose status did not change."""
     before = {c.type: c for c in old}
     merged = []
     for condition in new:
         known = before.get(condition.type)
         if known is not None and known.status == condition.status:
-            condition = condition.model_copy(update={"last_transition_time": known.last_transition_time})  # noqa: PLW2901 (the loop's point)
+            condition = condition.model_copy(update={"last_transition_time": known.last_transition_time})  # noqa: PLW2901 (intended)
         merged.append(condition)
     return merged
 
@@ -201,12 +217,18 @@ def find_condition(conditions: list[Condition], type_: str) -> Condition | None:
     return next((c for c in conditions if c.type == type_), None)
 
 
+def split_uri(uri: str) -> tuple[Scheme, str]:
+    """Return scheme and rest of a storage URI; raises ValueError for an unknown scheme."""
+    scheme, _, rest = uri.partition("://")
+    return Scheme(scheme), rest
+
+
 def is_claim_uri(uri: str) -> bool:
-    """Say whether a storage URI is a volume of the cluster."""
-    return uri.startswith("pvc://")
+    """Return whether a storage URI names a PersistentVolumeClaim."""
+    return uri.startswith(Scheme.PVC.uri(""))
 
 
 def split_claim_uri(uri: str) -> tuple[str, str]:
     """Return claim and folder of a `pvc://` URI; the folder has no slash at either end and may be empty."""
-    claim, _, folder = uri.removeprefix("pvc://").partition("/")
+    claim, _, folder = uri.removeprefix(Scheme.PVC.uri("")).partition("/")
     return claim, folder.strip("/")

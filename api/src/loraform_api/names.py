@@ -1,4 +1,4 @@
-"""Every string that crosses a boundary: group, labels, child names, container names, paths, ports, environment."""
+"""Names shared by all processes: group, labels, objects, containers, paths, ports, environment variables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 
 class RunStage(StrEnum):
-    """Stages of a run, in order; each is one Kubernetes Job. `FineTuneJobSpec.stages` says which a run has."""
+    """Stages of a run, in order; each is one Kubernetes Job. `FineTuneJobSpec.stages` has those of a run."""
 
     PREPARE = "prepare"
     TRAIN = "train"
@@ -56,11 +56,11 @@ PORT_AGENT = 8001
 PORT_ENGINE = 8100
 PORT_VERIFIER = 8085
 ENGINE_MODEL = "base"
-"""Name by which an engine serves its own model: the base, or what was merged of base and adapter."""
+"""Name of the engine's own model: the base, or the merged model."""
 PORT_RENDEZVOUS = 29400
-"""Where the train pods of a run meet: on the pod with index 0."""
+"""Port on the train pod with index 0 at which the train pods of a run meet."""
 SERVICE_OPERATOR = "loraform-operator"
-"""The selector-less Service of the operator's HTTPS endpoint (progress and heartbeats), in the operator's namespace."""
+"""Service without selector of the operator's HTTPS endpoint (progress, heartbeats), in the operator's namespace."""
 
 # Files inside pods.
 RUN_DIR = "/etc/loraform/run"
@@ -76,17 +76,17 @@ BASE_MOUNT = "/mnt/base"
 OUTPUT_MOUNT = "/mnt/output"
 LIVE_MOUNT = "/mnt/live"
 SOURCES_MOUNT = "/mnt/sources"
-"""`/mnt/sources/<source name>`: what a source of `dataset.sources` needs: its ConfigMap, its claim, or `ca.crt`."""
+"""`/mnt/sources/<source name>`: files of a source of `dataset.sources`: its ConfigMap, its claim, or `ca.crt`."""
 SUITES_MOUNT = "/mnt/suites"
 """`/mnt/suites/<suite name>`: the same for `evaluation.suites`; a suite may have the name of a source."""
 PACKS_MOUNT = "/mnt/packs"
 """`/mnt/packs/<pack name>/pack.rego`: the packs of the house policy, in `prepare` and beside every verifier."""
 PACK_FILE = "pack.rego"
 ACCESS_FILES = ("token", "username", "password", "accessKeyId", "secretAccessKey", "sessionToken")
-"""The keys of a Secret that we read, and the files they become beside `ca.crt` in the folder of what they are for."""
+"""Keys of a Secret that are read, and names of the files with their values, which are mounted beside `ca.crt`."""
 BASE_ACCESS_MOUNT = "/mnt/access/base"
 OUTPUT_ACCESS_MOUNT = "/mnt/access/output"
-"""Access files of a remote base model and a remote store; those of a source lie in its own folder."""
+"""Access files of a remote base model and a remote store; those of a source are in its own folder."""
 CACHE_MOUNT = "/mnt/cache"
 STORE_MOUNT = "/mnt/store"
 """`/mnt/store/<claim>`: artifact claims in serving pods."""
@@ -94,9 +94,9 @@ ROUTE_DIR = "/etc/loraform/route"
 ROUTE_FILE = "route.json"
 TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_LIMIT = 3500
-"""Bytes that a termination message may have after encoding (Kubernetes keeps 4096)."""
+"""Most bytes of an encoded termination message; Kubernetes keeps 4096."""
 
-# Environment of pods. The first three are Kubeflow KEP-2779's, read by transformers' own callback too.
+# Environment of pods. The first three are defined by Kubeflow KEP-2779; transformers' callback reads them too.
 ENV_SERVER_URL = "KUBEFLOW_TRAINER_SERVER_URL"
 ENV_SERVER_CA = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
 ENV_SERVER_TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 (a variable name)
@@ -105,16 +105,16 @@ ENV_HEARTBEAT_URL = "LORAFORM_SERVER_URL"
 ENV_HEARTBEAT_CA = "LORAFORM_SERVER_CA"
 ENV_HEARTBEAT_TOKEN = "LORAFORM_SERVER_TOKEN"  # noqa: S105 (a variable name)
 ENV_NODES = "LORAFORM_NODES"
-"""Train pods of the run; the pod's own number is Kubernetes' `JOB_COMPLETION_INDEX`."""
+"""Number of train pods of the run; Kubernetes sets the pod's index in `JOB_COMPLETION_INDEX`."""
 ENV_PROCESSES = "LORAFORM_PROCESSES"
-"""Training processes of each pod: one a GPU."""
+"""Training processes of each pod: one per GPU."""
 ENV_MASTER = "LORAFORM_MASTER"
 """Host name of the train pod with index 0."""
 ENV_ENGINE_URL = "LORAFORM_ENGINE_URL"
 
 
 def audience(namespace: str, name: str, uid: str) -> str:
-    """Return the token audience of one custom resource's pods."""
+    """Return the audience of the tokens of a custom resource's pods."""
     return f"{GROUP}/{namespace}/{name}/{uid}"
 
 
@@ -129,13 +129,13 @@ def run_prefix(job: str, uid: str) -> str:
 
 
 def stage_job_name(job: str, uid: str, stage: RunStage, retry: int = 0) -> str:
-    """Return the name of a stage's Job; a retry that needs a new Job has its number at the end."""
+    """Return the name of a stage's Job; that of a retry ends in its number."""
     suffix = f"-{retry}" if retry else ""
     return f"{run_prefix(job, uid)}-{stage}{suffix}"
 
 
 def rendezvous_name(job: str, uid: str) -> str:
-    """Return the headless Service by which the train pods of a run find each other."""
+    """Return the name of the headless Service of a run's train pods."""
     return f"{run_prefix(job, uid)}-nodes"
 
 
@@ -150,7 +150,7 @@ def heartbeat_path(namespace: str, model: str) -> str:
 
 
 def gateway_name(model: str) -> str:
-    """Return the name of the model's gateway Deployment; its Service, the one users call, has the model's name."""
+    """Return the name of the model's gateway Deployment; the Service for users has the model's name."""
     return f"{model}-gateway"
 
 
@@ -160,5 +160,5 @@ def engine_name(model: str) -> str:
 
 
 def route_name(model: str) -> str:
-    """Return the name of the ConfigMap that says which version is live."""
+    """Return the name of the ConfigMap with the model's route."""
     return f"{model}-route"

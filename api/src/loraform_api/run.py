@@ -1,13 +1,13 @@
-"""The run contract: what a stage pod is told (RunConfig) and what it answers (StageReport, ExitCode)."""
+"""The contract between operator and trainer: RunConfig in, StageReport and exit code out."""
 
 from __future__ import annotations
 
 import json
-from enum import IntEnum, StrEnum
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
+from loraform_api.failures import ExitCode
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.finetunejob_status import ArmName, Forgetting, Paired, PassAtK, Reflexion
 from loraform_api.meta import ApiModel, DecimalString, PromptTemplate, RateString, Sha256, WireModel
@@ -16,153 +16,58 @@ from loraform_api.verification import HousePolicy
 
 
 class LiveAdapter(WireModel):
-    """The live version when the run was rendered; `prepare` stages it from `/mnt/live`."""
+    """The live version when the run was rendered; `prepare` copies it from `/mnt/live`."""
 
     version: int
     digest: Sha256
     path: str
-    """Folder of the artifact inside its claim."""
+    """Folder of the artifact in its claim."""
 
 
 class FluxArtifact(WireModel):
-    """What a Flux source offered when the run was rendered."""
+    """Artifact of a Flux source when the run was rendered."""
 
     url: str
-    """Where the source controller serves the archive: inside the cluster, plain http, fixed by the digest."""
+    """URL of the archive at the source controller: plain http inside the cluster, checked by the digest."""
     digest: Sha256
     revision: str
 
 
 class RunConfig(WireModel):
-    """Everything a run's stages are told; rendered once into an immutable ConfigMap."""
+    """Configuration of a run's stages, rendered once into an immutable ConfigMap."""
 
     namespace: str
     name: str
     uid: str
     spec: FineTuneJobSpec
     policy: HousePolicy | None = None
-    """The policy in force: the job's or its IaCModel's."""
+    """House policy of the job or its IaCModel."""
     live: LiveAdapter | None = None
     images: dict[str, str]
     """Image references by container role: trainer, verifier, engine."""
     engine_dtype: str
-    """Number type of the engine (`float32`, `bfloat16`); the trainer loads the base in it."""
+    """Number type of the engine (`float32`, `bfloat16`), also of the base model in training."""
     max_lora_rank: int
-    """Largest rank the engine serves; `prepare` refuses more."""
+    """Largest rank that the engine serves; `prepare` refuses a larger one."""
     engine_nf4: bool = False
-    """The engine can hold the base in 4 bits; without it `prepare` refuses QLoRA."""
+    """Whether the engine can load the base in 4 bits; if not, `prepare` refuses QLoRA."""
     flux: dict[str, FluxArtifact] = {}
     """Artifacts of Flux sources, by `<list>/<source name>` (`sources/rows`, `suites/held-out`)."""
-
-
-class FailureClass(StrEnum):
-    """Why a pod or a run failed, in the words of status and metrics."""
-
-    DATASET_INVALID = "DatasetInvalid"
-    MISSING_REFERENCE = "MissingReference"
-    INVALID_CONFIG = "InvalidConfig"
-    BASE_MODEL_INVALID = "BaseModelInvalid"
-    ACCESS_DENIED = "AccessDenied"
-    NON_FINITE_LOSS = "NonFiniteLoss"
-    LOSS_SPIKE = "LossSpike"
-    ADAPTER_NOT_SERVABLE = "AdapterNotServable"
-    WORKSPACE_FULL = "WorkspaceFull"
-    OUT_OF_MEMORY = "OutOfMemory"
-    OUT_OF_GPU_MEMORY = "OutOfGPUMemory"
-    SAVED_AND_STOPPED = "SavedAndStopped"
-    PEER_LOST = "PeerLost"
-    DEADLINE_EXCEEDED = "DeadlineExceeded"
-    IMAGE_PULL_ERROR = "ImagePullError"
-    PODS_NOT_CREATED = "PodsNotCreated"
-    VOLUME_NOT_BOUND = "VolumeNotBound"
-    UNSCHEDULABLE = "Unschedulable"
-    EVICTED = "Evicted"
-    LOST_REPORT = "LostReport"
-    TRAINER_ERROR = "TrainerError"
-
-
-class ExitCode(IntEnum):
-    """Exit codes of stage containers. Codes of `PERMANENT` fail the run at once, others are retried."""
-
-    OK = 0
-    TRAINER_ERROR = 70
-    DATASET_INVALID = 65
-    MISSING_REFERENCE = 66
-    ACCESS_DENIED = 77
-    INVALID_CONFIG = 78
-    BASE_MODEL_INVALID = 79
-    NON_FINITE_LOSS = 80
-    ADAPTER_NOT_SERVABLE = 81
-    WORKSPACE_FULL = 82
-    OUT_OF_GPU_MEMORY = 83
-    LOSS_SPIKE = 84
-    SAVED_AND_STOPPED = 85
-    PEER_LOST = 86
-
-    @property
-    def failure(self) -> FailureClass | None:
-        """The failure class of this code; None for OK."""
-        return (
-            None
-            if self is ExitCode.OK
-            else FailureClass("".join(p.capitalize() for p in self.name.split("_")).replace("Gpu", "GPU"))
-        )
-
-
-PERMANENT = (
-    ExitCode.DATASET_INVALID,
-    ExitCode.MISSING_REFERENCE,
-    ExitCode.INVALID_CONFIG,
-    ExitCode.BASE_MODEL_INVALID,
-    ExitCode.ACCESS_DENIED,
-    ExitCode.NON_FINITE_LOSS,
-    ExitCode.LOSS_SPIKE,
-    ExitCode.ADAPTER_NOT_SERVABLE,
-    ExitCode.WORKSPACE_FULL,
-)
-
-HINTS: dict[FailureClass, str] = {
-    FailureClass.DATASET_INVALID: "Correct the rows or the source that the message names in a new FineTuneJob.",
-    FailureClass.MISSING_REFERENCE: "Create what the message names, or correct the reference in a new FineTuneJob.",
-    FailureClass.INVALID_CONFIG: "Correct the field that the message names in a new FineTuneJob.",
-    FailureClass.BASE_MODEL_INVALID: "Put config.json, tokenizer.json and *.safetensors at `baseModel.storageUri`.",
-    FailureClass.ACCESS_DENIED: "Check the Secret that `secretRef` names: its keys, and what they may read or write.",
-    FailureClass.LOSS_SPIKE: "Lower `training.learningRate` in a new FineTuneJob, or look at the rows of that step.",
-    FailureClass.PEER_LOST: "Nothing to do: the train pods meet again and resume from the saved step.",
-    FailureClass.NON_FINITE_LOSS: "Lower `training.learningRate`, or look for broken rows, in a new FineTuneJob.",
-    FailureClass.ADAPTER_NOT_SERVABLE: "The engine differs from the trainer: check the profile's image and dtype.",
-    FailureClass.WORKSPACE_FULL: "Raise `workspace.size` in a new FineTuneJob.",
-    FailureClass.OUT_OF_MEMORY: "Raise `placement.resources.memory` or lower `training.maxSequenceLength`.",
-    FailureClass.OUT_OF_GPU_MEMORY: (
-        "Lower `training.maxSequenceLength`, set `training.recompute: Always`, or choose a larger GPU."
-    ),
-    FailureClass.SAVED_AND_STOPPED: "Nothing to do: the next pod resumes from the saved step.",
-    FailureClass.DEADLINE_EXCEEDED: "Raise `activeDeadlineSeconds` or make the run smaller.",
-    FailureClass.IMAGE_PULL_ERROR: "Check the profile's image and the nodes' access to its registry.",
-    FailureClass.PODS_NOT_CREATED: "Look at the namespace's quota and admission policies.",
-    FailureClass.VOLUME_NOT_BOUND: "Check that the claim exists and its StorageClass can provide a volume.",
-    FailureClass.UNSCHEDULABLE: "Lower `placement` requests, or add a node that fits them.",
-    FailureClass.EVICTED: "The node ran short of a resource; the stage is retried.",
-    FailureClass.LOST_REPORT: "The stage ended without a readable report and is run again.",
-    FailureClass.TRAINER_ERROR: "Read the pod's log; if it repeats, report it with the message.",
-}
 
 
 class PrepareResult(WireModel):
     dataset_digest: Sha256
     rows: dict[str, int]
-    """Rows by filter in order: Read, one entry for each filter that dropped some, Train, Validation."""
+    """Rows by filter, in order: Read, each filter that dropped rows, Train, Validation."""
     base_digest: Sha256
     template_hash: Sha256
     suite_rows: int
     tokens: int = 0
     """Tokens of the training rows, prompts and responses together."""
-    repair_rows: int = 0
-    """Training rows that teach to repair, made here."""
     warnings: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=5)] = []
-    """What people should know of the rows though nothing was refused."""
+    """Warnings about the rows; they fail nothing."""
     cached: bool = False
-    """The rows were prepared by an earlier run and taken from the cache."""
+    """Whether the rows came from the cache."""
 
 
 class TrainResult(WireModel):
@@ -173,20 +78,20 @@ class TrainResult(WireModel):
     trained_tokens: int
     adapter_digest: Sha256
     packs: int = 0
-    """Packs that the training rows fill."""
+    """Number of packs of training rows."""
     fill: RateString = "1"
-    """Share of the packs' slots that hold a token."""
+    """Share of the packs' positions that hold a token."""
     tokens_per_second: DecimalString | None = None
-    """Trained tokens, prompts included, by the seconds of this process' steps."""
+    """Trained tokens, prompts included, per second of this process' steps."""
     flops_utilization: RateString | None = None
-    """Share of the GPUs' peak that the model's arithmetic used (MFU by 4N for LoRA), where the peak is known."""
+    """Share of the GPUs' peak FLOPS that was used (MFU by 4N for LoRA), if the peak is known."""
     stopped_early: bool = False
-    """The validation loss had stopped falling."""
+    """Whether training ended early, because the validation loss had stopped falling."""
     forgetting: Forgetting | None = None
 
 
 class Counts(NamedTuple):
-    """Rows that passed a stage, raw and served, of those whose suite asks for it; written as a list, for its size."""
+    """Rows that passed a stage, raw and served, of those whose suite has it; encoded as a list to save bytes."""
 
     raw: int
     served: int
@@ -196,7 +101,7 @@ class Counts(NamedTuple):
 class ArmResult(WireModel):
     name: ArmName
     prompt_template: PromptTemplate | None = None
-    """Absent: `Instruction`, to spare the bytes."""
+    """Absent for `Instruction`, to save bytes."""
     rows: int
     counts: dict[str, Counts]
     """By verification stage, and `All`."""
@@ -204,14 +109,14 @@ class ArmResult(WireModel):
     inconclusive: int = 0
     distinct_answers: int = 0
     hallucinated: int = 0
-    """Rows whose raw answer uses what does not exist."""
+    """Rows whose raw answer uses a type, block or argument that does not exist."""
     policy_lapses: int = 0
-    """Rows whose answer reached Policy, and did not pass it as served."""
+    """Rows whose served answer reached stage Policy and failed it."""
     pass_at_k: list[PassAtK] = []
 
 
 class CheckpointScore(WireModel):
-    """A checkpoint on the selection rows (the training data's validation rows, never a suite's)."""
+    """Result of a checkpoint on the selection rows, which are validation rows and never a suite's."""
 
     step: int
     rows: int
@@ -220,7 +125,7 @@ class CheckpointScore(WireModel):
 
 class EvaluateResult(WireModel):
     selection: list[CheckpointScore] = []
-    """Checkpoints among which the candidate was chosen, by step; empty where there was one."""
+    """Checkpoints from which the candidate was chosen, by step; empty if there was only one."""
     arms: list[ArmResult]
     paired: Paired
     live_digest: Sha256 | None = None
@@ -232,22 +137,22 @@ class EvaluateResult(WireModel):
 
 class PublishResult(WireModel):
     uri: str
-    """Where the artifact lies, in the scheme of `output.storageUri`."""
+    """URI of the artifact, in the scheme of `output.storageUri`."""
     digest: Sha256
     size_bytes: int
 
 
-CUT_IN_JSON = r" \u2026"
-"""What a message that was cut ends in."""
+TRUNCATED_END = r" \u2026"
+"""End of a truncated message, as JSON escapes it."""
 
 
 class StageReport(WireModel):
-    """What a stage leaves behind: its termination message and `reports/<stage>.json` in the workspace."""
+    """Result of a stage: its termination message, and `reports/<stage>.json` in the workspace."""
 
     stage: RunStage
     exit_code: ExitCode = ExitCode.OK
     message: Annotated[str, Field(max_length=1024)] = ""
-    """One line for people: the result, or what was wrong and what is allowed."""
+    """One line for people: the result, or the error and what is allowed."""
     resumed_from_step: int | None = None
     prepare: PrepareResult | None = None
     train: TrainResult | None = None
@@ -255,10 +160,10 @@ class StageReport(WireModel):
     publish: PublishResult | None = None
 
     def encode(self) -> str:
-        """Return the termination message: compact ASCII JSON of at most `TERMINATION_LIMIT` bytes."""
+        """Return compact ASCII JSON of at most `TERMINATION_LIMIT` bytes; raises ValueError when it cannot fit."""
         text = self._dump()
         if (over := len(text) - TERMINATION_LIMIT) > 0:
-            kept = self.message[: max(0, len(self.message) - over - len(CUT_IN_JSON))]
+            kept = self.message[: max(0, len(self.message) - over - len(TRUNCATED_END))]
             text = self.model_copy(update={"message": kept and f"{kept} …"})._dump()
         if len(text) > TERMINATION_LIMIT:
             raise ValueError(f"report of stage {self.stage} has {len(text)} bytes, more than {TERMINATION_LIMIT}")
@@ -269,12 +174,12 @@ class StageReport(WireModel):
 
 
 class TrainerStatus(ApiModel):
-    """Progress as Kubeflow KEP-2779 defines it (`trainerStatus` of the POST body)."""
+    """Progress as defined by Kubeflow KEP-2779 (`trainerStatus` of the POST body)."""
 
     progress_percentage: Annotated[int, Field(ge=0, le=100)] | None = None
     estimated_remaining_seconds: Annotated[int, Field(ge=0, le=2**53)] | None = None
     metrics: Annotated[list[dict[str, str]], Field(max_length=64)] = []
-    """Entries `{"name", "value"}`, values as text."""
+    """Entries `{"name", "value"}`; values are text."""
     last_updated_time: Annotated[str, Field(max_length=40)] = ""
 
 

@@ -1,4 +1,4 @@
-"""Where data, models and artifacts lie: the places that a spec can name, each pinned to fixed content."""
+"""Sources of rows that a spec can name, each pinned to fixed content."""
 
 from __future__ import annotations
 
@@ -9,42 +9,44 @@ from pydantic import Field
 
 from loraform_api.meta import ApiModel, LocalReference, Name, ObjectName, RelativePath, Sha256, rule
 
+HUGGING_FACE = "https://huggingface.co"
+"""The public hub."""
 HttpsUrl = Annotated[str, Field(max_length=2048, pattern=r"^https://[^\s]+$")]
 
 
 class Access(ApiModel):
-    """Who we are at a remote place, and whom we trust there."""
+    """Credentials for a remote server, and the CA to trust."""
 
     secret_ref: LocalReference | None = None
     """Secret with some of the keys `token`, `username`, `password`, `accessKeyId`, `secretAccessKey`, `sessionToken`;
-    absent, the place is read without credentials."""
+    absent: no credentials are sent."""
     ca_config_map_ref: LocalReference | None = None
     """ConfigMap whose key `ca.crt` holds the CA certificates to trust instead of the public ones."""
 
 
 class HTTPSource(Access):
     url: HttpsUrl
-    """An https URL of a file."""
+    """https URL of a file."""
     sha256: Sha256
-    """Digest that the downloaded file must have."""
+    """SHA-256 that the downloaded file must have."""
 
 
 class GitSource(Access):
     url: HttpsUrl
-    """An https URL of a git repository."""
+    """https URL of a git repository."""
     commit: Annotated[str, Field(max_length=40, pattern=r"^[0-9a-f]{40}$")]
-    """The full commit hash to read."""
+    """Full commit hash to read."""
     path: RelativePath
     """Path of a file in the repository."""
 
 
 class S3Location(ApiModel):
-    """Where an `s3://` bucket is found."""
+    """Server of an `s3://` bucket."""
 
     endpoint: Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s/]+$")] | None = None
-    """URL of the S3 server; absent, that of AWS in `region`."""
+    """URL of the S3 server; absent: that of AWS in `region`."""
     region: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")] = "us-east-1"
-    """Region that requests are signed for."""
+    """Region for which requests are signed."""
 
 
 class S3Source(Access, S3Location):
@@ -65,17 +67,17 @@ class S3Source(Access, S3Location):
     version_id: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """Version of the object to read."""
     sha256: Sha256 | None = None
-    """Digest that the object must have."""
+    """SHA-256 that the object must have."""
 
 
 class HuggingFaceSource(Access):
     repo: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
-    """Name of a data set repository, `<owner>/<name>`."""
+    """Name of a dataset repository, `<owner>/<name>`."""
     revision: Annotated[str, Field(max_length=40, pattern=r"^[0-9a-f]{40}$")]
-    """The full commit hash to read."""
+    """Full commit hash to read."""
     path: RelativePath
     """Path of a file in the repository."""
-    endpoint: Annotated[str, Field(max_length=512, pattern=r"^https://[^\s/]+$")] = "https://huggingface.co"
+    endpoint: Annotated[str, Field(max_length=512, pattern=r"^https://[^\s/]+$")] = HUGGING_FACE
     """URL of the hub."""
 
 
@@ -94,7 +96,7 @@ class OCISource(Access):
     ]
     """An artifact in a registry, `<registry>/<repository>@sha256:<digest>`."""
     path: RelativePath
-    """Title of the layer that is the file, or path of the file in a `tar+gzip` layer."""
+    """Title of the file's layer, or path of the file in a `tar+gzip` layer."""
 
 
 class FluxKind(StrEnum):
@@ -107,7 +109,7 @@ class FluxSource(ApiModel):
     kind: FluxKind
     """Kind of a Flux source in the same namespace."""
     name: ObjectName
-    """Its name. The run reads the artifact that it has when the run begins."""
+    """Name of that object. The run reads the artifact that it has when the run begins."""
     path: RelativePath
     """Path of a file in the artifact."""
 
@@ -126,10 +128,10 @@ class ClaimSource(ApiModel):
     """Path of a file in the volume."""
 
 
-PLACES = ("http", "git", "s3", "huggingFace", "oci", "fluxSource", "configMap", "persistentVolumeClaim")
+SOURCE_KINDS = ("http", "git", "s3", "huggingFace", "oci", "fluxSource", "configMap", "persistentVolumeClaim")
 ONE_OF = rule(
-    f"[{', '.join(f'has(self.{place})' for place in PLACES)}].filter(x, x).size() == 1",
-    f"exactly one of {', '.join(f'`{place}`' for place in PLACES[:-1])} and `{PLACES[-1]}` must be set",
+    f"[{', '.join(f'has(self.{kind})' for kind in SOURCE_KINDS)}].filter(x, x).size() == 1",
+    f"exactly one of {', '.join(f'`{kind}`' for kind in SOURCE_KINDS[:-1])} and `{SOURCE_KINDS[-1]}` must be set",
 )
 
 
@@ -141,22 +143,22 @@ class FileFormat(StrEnum):
 
 
 class DataSource(ApiModel):
-    """A named file of rows; exactly one place must be given."""
+    """A named file of rows, with exactly one kind of source."""
 
     model_config = {"json_schema_extra": {"x-kubernetes-validations": [ONE_OF]}}
 
     name: Name
     """Name of this source, unique in its list."""
     http: HTTPSource | None = None
-    """A file behind https with a known digest."""
+    """A file at an https URL with a known digest."""
     git: GitSource | None = None
     """A file in a git repository at a fixed commit."""
     s3: S3Source | None = None
-    """An object in a bucket."""
+    """An object in an S3 bucket."""
     hugging_face: HuggingFaceSource | None = None
-    """A file in a data set repository at a fixed commit."""
+    """A file in a Hugging Face dataset repository at a fixed commit."""
     oci: OCISource | None = None
-    """A file in an artifact of a registry."""
+    """A file in an OCI artifact."""
     flux_source: FluxSource | None = None
     """A file in the artifact of a Flux source."""
     config_map: ConfigMapSource | None = None
@@ -164,9 +166,9 @@ class DataSource(ApiModel):
     persistent_volume_claim: ClaimSource | None = None
     """A file in a volume."""
     file_format: FileFormat | None = None
-    """How the file is written; absent: by its name's ending (`.jsonl`, `.json`, `.csv`, `.parquet`), else `JSONL`."""
+    """Format of the file; absent: by its extension (`.jsonl`, `.json`, `.csv`, `.parquet`), otherwise `JSONL`."""
 
     @property
     def access(self) -> Access | None:
-        """Credentials and CA of the source's place, where it is a remote one."""
+        """Credentials and CA of a remote source; None for a local one."""
         return next((p for p in (self.http, self.git, self.s3, self.hugging_face, self.oci) if p is not None), None)

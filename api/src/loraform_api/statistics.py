@@ -1,12 +1,13 @@
-"""How sure a measured rate (Wilson) and a mean (Student) are, and how sure a paired comparison is (Tango).
+"""Confidence intervals of a rate (Wilson), a mean (Student) and a paired comparison (Tango).
 
-Two arms answer the same rows; only rows on which they disagree tell them apart. The interval inverts the score test
-(T. Tango, Statistics in Medicine 17, 1998, 891-908), so that at difference 0 it is exactly McNemar's test. One-sided
-95 %: what promotion reads; the chance that it calls what is as good better is about 5 %, at worst 5.2 % of 250 rows.
+In a paired comparison two arms answer the same rows, and only rows with different results matter. The interval inverts
+the score test (T. Tango, Statistics in Medicine 17, 1998, 891-908), so that at difference 0 it is McNemar's test.
+Promotion uses the one-sided 95 % bound: an equal candidate is called better in about 5 % of cases, at worst 5.2 % with
+250 rows.
 
-Rows of one cluster vary one thing and tend to pass or fail together: ten of them prove less than ten others. Then the
-variance is that between clusters (docs/adr/0005): of a comparison by its design effect, of a rate by the number of
-rows without anything in common that would be as uncertain (L. Kish, Survey Sampling, 1965, 8.2).
+Rows of one cluster are variants of each other and tend to pass or fail together, so they carry less information than
+independent rows. The variance is therefore that between clusters (docs/adr/0005): a comparison is corrected by its
+design effect, a rate by its effective number of rows (L. Kish, Survey Sampling, 1965, 8.2).
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ Z_ONE_SIDED_95 = 1.6448536269514722
 Z_TWO_SIDED_95 = 1.959963984540054
 """Quantile at 97.5 %."""
 TINY = 1e-9
-"""Below it a sum of squares is rounding."""
+"""Sums of squares below it are rounding errors."""
 BISECTIONS = 60
-"""Halvings of [-1, 1]: more than a float can tell apart."""
+"""Halvings of [-1, 1], more than a float can resolve."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows by outcome; `gained` passed in the candidate only, `lost` in the reference only."""
+    """Rows by result; `gained` passed only in the candidate, `lost` only in the reference."""
 
     rows: int
     gained: int
     lost: int
     design_effect: float = 1.0
-    """How many times the variance is that of as many rows that have nothing in common."""
+    """Ratio of the variance to that of independent rows."""
 
     def __post_init__(self) -> None:
         if self.gained < 0 or self.lost < 0 or self.gained + self.lost > self.rows or self.rows < 1:
@@ -41,28 +42,29 @@ class Pairs:
 
     @property
     def difference(self) -> float:
-        """Pass rate of the candidate less that of the reference."""
+        """Pass rate of the candidate minus that of the reference."""
         return (self.gained - self.lost) / self.rows
 
     def reversed(self) -> Pairs:
-        """Return the same outcomes with candidate and reference exchanged."""
+        """Return the same rows with candidate and reference exchanged."""
         return replace(self, gained=self.lost, lost=self.gained)
 
 
 def design_effect(net_gains: Iterable[int], discordant: int) -> float:
-    """Return the design effect of a comparison from each cluster's rows gained less rows lost, and all such rows.
+    """Return the design effect of a comparison, at least 1.
 
-    Without a difference each cluster's net gain has mean 0, so that the sum of squares estimates the variance; rows
-    that have nothing in common make it `discordant`. Never below 1: contradictions within a cluster are chance.
+    `net_gains` are each cluster's rows gained minus rows lost, `discordant` is the number of rows with different
+    results. Without a true difference each net gain has mean 0, so the sum of squares estimates the variance, which for
+    independent rows is `discordant`. A value below 1 would be chance.
     """
     return max(1.0, sum(net * net for net in net_gains) / discordant) if discordant else 1.0
 
 
 def clustered(clusters: Sequence[tuple[float, int]], z: float = Z_TWO_SIDED_95) -> tuple[float, float]:
-    """Return Wilson's interval of a mean over rows. A cluster is the sum of its rows, each 0 to 1, and their number.
+    """Return Wilson's interval of a mean over rows, for the effective number of rows.
 
-    It is that of as many rows as would be as uncertain. Where all clusters agree nothing tells how rows of one cluster
-    differ: then each cluster counts as one row.
+    A cluster is the sum of its rows' values, each 0 to 1, and their number. If all clusters agree, the variance within
+    clusters is unknown, and each cluster counts as one row.
     """
     rows, total = sum(size for _, size in clusters), sum(sum_ for sum_, _ in clusters)
     if not rows:
@@ -76,7 +78,7 @@ def clustered(clusters: Sequence[tuple[float, int]], z: float = Z_TWO_SIDED_95) 
 
 
 def wilson(passed: float, rows: float, z: float = Z_TWO_SIDED_95) -> tuple[float, float]:
-    """Return the interval of a rate, two-sided at `z`; without rows, all that a rate can be.
+    """Return the interval of a rate, two-sided at `z`; (0, 1) without rows.
 
     E. B. Wilson, Journal of the American Statistical Association 22, 1927, 209-212.
     """
@@ -87,7 +89,7 @@ def wilson(passed: float, rows: float, z: float = Z_TWO_SIDED_95) -> tuple[float
     share, weight = passed / rows, z * z / rows
     centre = (share + weight / 2) / (1 + weight)
     half = sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
-    # At the ends of the scale the formula gives the end itself, but for rounding.
+    # At 0 and 1 the formula returns the end itself, except for rounding errors.
     return (0.0 if passed == 0 else centre - half), (1.0 if passed == rows else centre + half)
 
 
@@ -105,7 +107,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def lower_bound(pairs: Pairs, z: float = Z_ONE_SIDED_95) -> float:
-    """Return the smallest difference that the outcome does not rule out, one-sided at `z`."""
+    """Return the lower bound of the difference, one-sided at `z`."""
     low, high = -1.0, pairs.difference
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
@@ -117,19 +119,19 @@ def lower_bound(pairs: Pairs, z: float = Z_ONE_SIDED_95) -> float:
 
 
 def upper_bound(pairs: Pairs, z: float = Z_ONE_SIDED_95) -> float:
-    """Return the largest difference that the outcome does not rule out, one-sided at `z`."""
+    """Return the upper bound of the difference, one-sided at `z`."""
     return -lower_bound(pairs.reversed(), z)
 
 
-def interval_in_words(low: float, high: float) -> str:
-    """Return the interval of a difference in points."""
+def interval_text(low: float, high: float) -> str:
+    """Return the interval of a difference as text, in percentage points."""
     return f"{low * 100:+.1f} to {high * 100:+.1f}, each bound one-sided 95 %"
 
 
 def smallest_visible_difference(pairs: Pairs, z: float = Z_ONE_SIDED_95) -> float:
-    """Return the smallest difference whose lower bound is above 0 with as many rows lost, at most 1.
+    """Return the smallest difference whose lower bound is above 0 with the same number of rows lost, at most 1.
 
-    At difference 0 the score test asks d > z * sqrt(effect * (2 * lost + d)) of d = gained - lost: a quadratic in d.
+    At difference 0 the score test needs d > z * sqrt(effect * (2 * lost + d)) of d = gained - lost: a quadratic in d.
     """
     square = z * z * pairs.design_effect
     root = (square + sqrt(square * square + 8 * pairs.lost * square)) / 2
@@ -142,7 +144,7 @@ def _score(pairs: Pairs, delta: float) -> float:
     a = 2 * n
     b = (2 * n - gained + lost) * delta - gained - lost
     c = -lost * delta * (1 - delta)
-    # The likelihood's only free parameter under the hypothesis: the share of rows lost.
+    # The share of rows lost is the likelihood's only free parameter under the hypothesis.
     q = (sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
     variance = n * (2 * q + delta * (1 - delta)) * pairs.design_effect
     difference = gained - lost - n * delta

@@ -1,4 +1,4 @@
-"""How an adapter is made: its shape, the optimisation, checkpoints."""
+"""Training of an adapter: LoRA settings, training parameters, checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from loraform_api.meta import ApiModel, DecimalString
 
 
 class Method(StrEnum):
-    """`LoRA` on the base as it is; `QLoRA` on the base in 4 bits (nf4), which is then measured and served in 4 bits."""
+    """`LoRA` uses the base as it is; `QLoRA` the base in 4 bits (nf4), which is also evaluated and served in 4 bits."""
 
     LORA = "LoRA"
     QLORA = "QLoRA"
@@ -25,14 +25,14 @@ class Scaling(StrEnum):
 
 
 class Variant(StrEnum):
-    """`Standard` is plain LoRA; `DoRA` also learns the length of each row of weights, and must be merged."""
+    """`Standard` is plain LoRA; `DoRA` also learns the magnitude of each row of weights, and must be merged."""
 
     STANDARD = "Standard"
     DORA = "DoRA"
 
 
 class Start(StrEnum):
-    """`Fresh` begins with a new adapter; `Live` with the weights of the live version, which must have this shape."""
+    """`Fresh` starts from a new adapter; `Live` from that of the live version, which must have the same shape."""
 
     FRESH = "Fresh"
     LIVE = "Live"
@@ -50,26 +50,26 @@ class LoRASpec(ApiModel):
     alpha: Annotated[int, Field(ge=1, le=1024)] = 32
     """Scaling numerator: the adapter is scaled by alpha / rank."""
     scaling: Scaling = Scaling.STANDARD
-    """How alpha is divided. With `RankStabilized` the learning rate must be chosen anew."""
+    """How alpha is divided. `RankStabilized` needs another learning rate."""
     variant: Variant = Variant.STANDARD
-    """What is learnt beside the two matrices."""
+    """Parameters that are learnt besides the two matrices."""
     target_modules: ModuleNames = []
     """Names of the linear layers to adapt; empty means all linear layers except the output head."""
     modules_to_save: ModuleNames = []
-    """Names of layers that are trained whole, such as `lm_head` or `norm`; they need `output.merge`."""
+    """Names of layers that are trained in full, such as `lm_head` or `norm`; needs `output.merge`."""
     start: Start = Start.FRESH
-    """Where the weights begin."""
+    """Initial weights of the adapter."""
 
 
 class EarlyStopping(ApiModel):
-    """Ends training when the validation loss stops falling; the best checkpoint is taken."""
+    """Ends training when the validation loss stops falling; the best checkpoint is used."""
 
     patience: Annotated[int, Field(ge=1, le=100)] = 3
     """Evaluations without a better validation loss before training ends."""
 
 
 class Recompute(StrEnum):
-    """`Auto` recomputes activations in the backward pass only when the estimate says that they would not fit."""
+    """`Auto` recomputes activations in the backward pass only if the estimate says that they do not fit in memory."""
 
     AUTO = "Auto"
     ALWAYS = "Always"
@@ -87,23 +87,23 @@ class TrainingSpec(ApiModel):
     learning_rate: DecimalString = "2e-4"
     """Peak learning rate as text, for example `2e-4`."""
     warmup_percent: Annotated[int, Field(ge=0, le=50)] = 3
-    """Share of the steps used to warm up, in percent; a cosine decay follows."""
+    """Share of the steps used for warm-up, in percent; a cosine decay follows."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
-    """Rows per optimiser step, on average: rows are packed without padding, and a step takes whole packs."""
+    """Mean rows per optimiser step: rows are packed without padding, and a step uses whole packs."""
     max_sequence_length: Annotated[int, Field(ge=64, le=131072)] = 4096
-    """Longest row in tokens, prompt and response together, and longest pack; longer rows are never cut."""
+    """Most tokens of a row, prompt and response together, and of a pack; longer rows are never truncated."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
     """Seed of shuffling and initialisation."""
     early_stopping: EarlyStopping | None = None
-    """Absent, all epochs are trained."""
+    """Early stopping; absent: all epochs are trained."""
     recompute: Recompute = Recompute.AUTO
-    """Whether activations are recomputed to save memory, at a third more work."""
+    """Whether activations are recomputed, which saves memory and costs a third more computation."""
     compile: Compile = Compile.OFF
-    """Whether the model is compiled by torch.compile: minutes at the start, faster steps on a GPU."""
+    """Whether torch.compile compiles the model: minutes at the start, faster steps on a GPU."""
 
 
 class CheckpointSpec(ApiModel):
     every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 50
-    """Optimiser steps between checkpoints; the validation loss is measured as often."""
+    """Optimiser steps between checkpoints, and between measurements of the validation loss."""
     candidates: Annotated[int, Field(ge=1, le=3)] = 1
-    """Latest checkpoints that are measured on the validation rows; the best of them is the candidate."""
+    """Number of latest checkpoints to evaluate on the validation rows; the best is the candidate."""

@@ -1,4 +1,4 @@
-"""Knows the command line: `loraform verify …` and `loraform watch …`; also the kubectl plugin `kubectl loraform`."""
+"""The command line `loraform`, and the kubectl plugin `kubectl loraform`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from loraform_api.names import Kind
 from loraform_cli import dataset, estimate, schema, verify
 from loraform_cli.cluster import Cluster, ClusterError, parse_reference
 from loraform_cli.inputs import InputError
-from loraform_cli.progress import Outcome
+from loraform_cli.object_state import ObjectState
 from loraform_cli.watch import Watch
 
 USAGE_ERROR = 2
@@ -27,7 +27,7 @@ USAGE_ERROR = 2
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     program = "kubectl loraform" if Path(sys.argv[0]).name.startswith("kubectl-") else "loraform"
-    top = argparse.ArgumentParser(prog=program, description="Check Terraform programs, and follow Loraform's objects.")
+    top = argparse.ArgumentParser(prog=program, description="Verify programs, check rows, follow objects.")
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     verify.add_parser(commands)
@@ -66,7 +66,7 @@ def follow(watch: Watch[FineTuneJob] | Watch[IaCModel], timeout: float | None) -
     """Watch until the end or `timeout`, print the result, and return the exit status."""
     end = watch.until_done(timeout)
     watch.print_result()
-    return 0 if end is Outcome.SUCCESS else 1
+    return 0 if end is ObjectState.SUCCESS else 1
 
 
 RUN: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -85,10 +85,10 @@ def main(argv: list[str] | None = None) -> int:
         status = _run(arguments)
         print(end="", flush=True)
     except OSError as error:
-        # At its end Python writes once more what could not be written, and complains; so nothing may hold it up.
+        # At exit Python flushes stdout again and would print a traceback, so redirect it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
-            return 128 + signal.SIGPIPE  # as a shell tells of those whose reader had enough
+            return 128 + signal.SIGPIPE  # as a shell reports a closed pipe
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
     return status

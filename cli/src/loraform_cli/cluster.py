@@ -1,4 +1,4 @@
-"""Knows how to read one custom resource from a cluster; the only module here that sees the Kubernetes client."""
+"""Reads custom resources from a cluster; the only module of the CLI that imports the Kubernetes client."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from loraform_api.names import GROUP, VERSION, Kind
 
 
 class ClusterError(Exception):
-    """Something the user can act on; printed without a traceback."""
+    """An error that the user can fix; printed without a traceback."""
 
 
-class Unreachable(Exception):  # noqa: N818 (a state, not a mistake)
-    """The API server did not answer; asking again may help."""
+class Unreachable(Exception):  # noqa: N818 (a state, not an error)
+    """The API server did not answer; a retry may help."""
 
 
 SHORT_NAMES = {"ftj": Kind.FINE_TUNE_JOB, "iacm": Kind.IAC_MODEL}
 
 
 def parse_reference(text: str) -> tuple[Kind, str]:
-    """Read `finetunejob/NAME` (or plural, short or qualified form); raises ValueError saying what is allowed."""
-    kind_word, _, name = text.partition("/")
-    word = kind_word.lower().partition(".")[0]
-    kind = SHORT_NAMES.get(word) or next((k for k in Kind if word in (k.value.lower(), k.plural)), None)
+    """Parse `finetunejob/NAME` (or plural, short or qualified form); raises ValueError that says what is allowed."""
+    resource, _, name = text.partition("/")
+    resource = resource.lower().partition(".")[0]
+    kind = SHORT_NAMES.get(resource) or next((k for k in Kind if resource in (k.value.lower(), k.plural)), None)
     if kind is None or not name:
         raise ValueError(f"'{text}' is neither 'finetunejob/NAME' nor 'iacmodel/NAME'")
     return kind, name
 
 
 class Cluster:
-    """One cluster of a kubeconfig, and the namespace that its context names."""
+    """A cluster of the kubeconfig, and its context's namespace."""
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
         try:
@@ -46,11 +46,11 @@ class Cluster:
         self.namespace: str = chosen["context"].get("namespace") or "default"
 
     def job(self, namespace: str, name: str) -> FineTuneJob:
-        """Fetch one FineTuneJob. Raises Unreachable when a later try may help, ClusterError when not."""
+        """Read one FineTuneJob; raises Unreachable when a retry may help, otherwise ClusterError."""
         return FineTuneJob.model_validate(self._read(Kind.FINE_TUNE_JOB, namespace, name))
 
     def model(self, namespace: str, name: str) -> IaCModel:
-        """Fetch one IaCModel; raises as `job` does."""
+        """Read one IaCModel; raises as `job` does."""
         return IaCModel.model_validate(self._read(Kind.IAC_MODEL, namespace, name))
 
     def _read(self, kind: Kind, namespace: str, name: str) -> Any:
@@ -65,10 +65,10 @@ class Cluster:
 
 
 def refusal(status: int | None, kind: Kind, namespace: str, name: str) -> ClusterError | Unreachable:
-    """Turn the API server's refusal into an error that says what to do."""
-    what = f"{kind.value.lower()} '{name}' in namespace '{namespace}'"
+    """Return the error for a status of the API server, with what to do."""
+    resource = f"{kind.value.lower()} '{name}' in namespace '{namespace}'"
     if status == 404:
-        return ClusterError(f"{what} does not exist; `kubectl get {kind.plural} -A` lists what does")
+        return ClusterError(f"{resource} does not exist; `kubectl get {kind.plural} -A` lists the existing ones")
     if status in (401, 403):
-        return ClusterError(f"you may not read {what}: the API server answered {status}; ask for the viewer role")
+        return ClusterError(f"you may not read {resource}: the API server answered {status}; ask for the viewer role")
     return Unreachable(f"the API server answered {status}")

@@ -1,4 +1,4 @@
-"""Knows the words of `loraform dataset check`: what a run checks before it takes a GPU, checked on files at hand."""
+"""Arguments of `loraform dataset check`, which makes the checks of stage `prepare` on local files."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     group = commands.add_parser("dataset", help="check training rows before a run does")
     command = group.add_subparsers(dest="dataset_command", required=True, metavar="COMMAND").add_parser(
         "check",
-        help="what a run would keep, drop and refuse",
+        help="show which rows a run would keep or drop",
         description="Check training rows as the stage `prepare` does, with the defaults of `spec.dataset`. "
-        "Exit status: 0 all rows would be kept, 1 some would be dropped or the run refused, 2 it could not be checked.",
+        "Exit status: 0 all rows would be kept, 1 some would be dropped or the run would fail, 2 the check failed.",
     )
     command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="rows: .jsonl, .json, .csv or .parquet")
     command.add_argument(
         "--format", type=RowFormat, choices=list(RowFormat), default=RowFormat.INSTRUCTION,
-        help="what the rows look like (default: %(default)s)",
+        help="format of the rows (default: %(default)s)",
     )  # fmt: skip
     command.add_argument(
         "--columns", action="append", default=[], metavar="NAME=COLUMN",
-        help="where a column has another name: response=answer; may be repeated",
+        help="another name of a column, for example response=answer; may be repeated",
     )  # fmt: skip
     command.add_argument(
         "--suite", type=Path, action="append", default=[], metavar="FILE",
-        help="rows of an evaluation suite, which must not be trained on; may be repeated",
+        help="evaluation suite whose rows must not be in the training rows; may be repeated",
     )  # fmt: skip
     command.add_argument("--policy", type=Path, help="YAML file: a house policy, or an object with `spec.policy`")
     command.add_argument(
-        "--tokenizer", type=Path, metavar="FOLDER", help="the base model's folder; without it no length is judged"
+        "--tokenizer", type=Path, metavar="FOLDER", help="the base model's folder; without it lengths are not checked"
     )
     command.add_argument(
         "--max-sequence-length", type=int, metavar="TOKENS", default=TrainingSpec().max_sequence_length,
-        help="longest row in tokens (default: %(default)s)",
+        help="most tokens of a row (default: %(default)s)",
     )  # fmt: skip
-    command.add_argument("--no-validate", action="store_true", help="leave out `terraform validate`")
+    command.add_argument("--no-validate", action="store_true", help="skip `terraform validate`")
     command.add_argument(
         "--terraform", metavar="FILE", help=f"terraform or tofu (default: ${TERRAFORM_VARIABLE}, PATH)"
     )
     command.add_argument("--mirror", metavar="FOLDER", help=f"unpacked provider mirror (default: ${MIRROR_VARIABLE})")
-    command.add_argument("-o", "--output", choices=["text", "json"], default="text", help="form of the result")
+    command.add_argument("-o", "--output", choices=["text", "json"], default="text", help="output format")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the files and print the report; return the exit status."""
-    # Half a second of imports (numpy, pyarrow, tokenizers) that no other command needs.
+    # Imported here, because numpy, pyarrow and tokenizers take half a second and no other command needs them.
     status: int = importlib.import_module("loraform_cli.dataset_check").run(arguments)
     return status

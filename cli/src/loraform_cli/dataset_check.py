@@ -1,4 +1,4 @@
-"""Makes the checks of `loraform dataset check` in this process, and prints what a run would keep, drop and refuse."""
+"""Implements `loraform dataset check`: makes the checks of stage `prepare` in this process and prints the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from loraform_api.dataset import Columns, DatasetSpec, TrainingSource
 from loraform_api.training import TrainingSpec
 from loraform_api.verification import HousePolicy
-from loraform_cli.inputs import InputError, first_mistake, read_policy
+from loraform_cli.inputs import InputError, first_error, read_policy
 from loraform_trainer.prepare.dataset.build import BuildRequest, PreparedDataset, build_dataset
 from loraform_trainer.prepare.dataset.decontaminate import HeldOut, SuiteIndex
 from loraform_trainer.prepare.dataset.filter_rows import ReportProgress
@@ -34,7 +34,7 @@ from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import ToolchainError, discover
 from loraform_verifier.verify import Verifier
 
-TELL_SECONDS = 2.0
+PROGRESS_SECONDS = 2.0
 REFUSED = 1
 
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     suite = SuiteIndex(list(_suite(arguments.suite, job.policy)))
     try:
         with _validity(arguments) as validity, tempfile.TemporaryDirectory(prefix="loraform-") as work:
-            outcome = build_dataset(replace(job, validity=validity), _found(arguments), suite, Path(work), _teller())
+            outcome = build_dataset(replace(job, validity=validity), _rows(arguments), suite, Path(work), _progress())
     except DatasetInvalidError as error:
         print(f"refused: {error.message}")
         return REFUSED
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _job(arguments: argparse.Namespace) -> BuildRequest:
     policy = None if arguments.policy is None else read_policy(arguments.policy)
-    spec = DatasetSpec(sources=[TrainingSource(name="files")])  # its places are those of a cluster; files are at hand
+    spec = DatasetSpec(sources=[TrainingSource(name="files")])  # a placeholder: the rows come from local files
     vocabulary = None if arguments.tokenizer is None else _vocabulary(arguments.tokenizer)
     return BuildRequest(spec, policy, TrainingSpec().seed, arguments.max_sequence_length, vocabulary, None)
 
@@ -79,7 +79,7 @@ def _suite(paths: list[Path], policy: HousePolicy | None) -> Iterator[HeldOut]:
             raise InputError(f"--suite {error.message}") from error
 
 
-def _found(arguments: argparse.Namespace) -> Iterator[SourceRow]:
+def _rows(arguments: argparse.Namespace) -> Iterator[SourceRow]:
     columns = _columns(arguments.columns)
     for path in arguments.files:
         yield from read_source_rows(path, path.name, arguments.format, columns)
@@ -93,7 +93,7 @@ def _columns(pairs: list[str]) -> Columns:
     try:
         return Columns.model_validate(names)
     except ValidationError as error:
-        raise InputError(f"--columns {first_mistake(error)}") from error
+        raise InputError(f"--columns {first_error(error)}") from error
 
 
 @contextmanager
@@ -111,24 +111,24 @@ def _validity(arguments: argparse.Namespace) -> Iterator[ValidityCheck | None]:
         raise InputError(str(error)) from error
 
 
-def _teller() -> ReportProgress:
+def _progress() -> ReportProgress:
     last = time.monotonic()
 
-    def tell(read: int) -> None:
+    def report_progress(read: int) -> None:
         nonlocal last
-        if time.monotonic() - last >= TELL_SECONDS:
+        if time.monotonic() - last >= PROGRESS_SECONDS:
             last = time.monotonic()
             print(f"{read} rows read", file=sys.stderr)
 
-    return tell
+    return report_progress
 
 
 def _text(outcome: PreparedDataset, arguments: argparse.Namespace) -> Iterator[str]:
     yield from report_lines(outcome.report)
     if arguments.no_validate:
-        yield "not judged: Invalid (--no-validate)"
+        yield "not checked: Invalid (--no-validate)"
     if arguments.tokenizer is None:
-        yield "not judged: TooLong (give --tokenizer)"
+        yield "not checked: TooLong (give --tokenizer)"
     if outcome.refusal is not None:
         yield f"refused: {outcome.refusal}"
 

@@ -1,4 +1,4 @@
-"""Knows how a FineTuneJob, an IaCModel and an evaluation look on a terminal (rich renderables)."""
+"""Renders a FineTuneJob, an IaCModel and an evaluation on a terminal, with rich."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import EvaluationStatus
 from loraform_api.iacmodel import IaCModel
 from loraform_api.verification import Stage
-from loraform_cli.progress import (
-    attempt_words,
+from loraform_cli.object_state import (
+    attempt_text,
     condition_lines,
     is_true,
     minutes,
-    progress_words,
+    progress_text,
     running_stage,
     stage_seconds,
 )
@@ -26,7 +26,7 @@ RATE_COLUMNS = (*[stage.value for stage in Stage], "All")
 
 
 def view(resource: FineTuneJob | IaCModel, elapsed: float) -> RenderableType:
-    """Return the whole live display of one object; `elapsed` is in seconds since the watch began."""
+    """Return the live display of one object; `elapsed` is in seconds since the watch began."""
     body = _stages(resource) if isinstance(resource, FineTuneJob) else _versions(resource)
     kind = type(resource).__name__.lower()
     head = f"[bold]{kind}/{escape(resource.metadata.name)}[/]  {minutes(elapsed)}"
@@ -49,7 +49,7 @@ def _stages(job: FineTuneJob) -> Table:
         else:
             table.add_row("[dim]·[/]", f"[dim]{name}[/]", "", "")
     for attempt in job.status.attempts:
-        table.add_row("[yellow]![/]", attempt.stage, "", Text(attempt_words(attempt)))
+        table.add_row("[yellow]![/]", attempt.stage, "", Text(attempt_text(attempt)))
     return table
 
 
@@ -57,7 +57,7 @@ def _bar(job: FineTuneJob) -> RenderableType:
     if job.status.progress is None:
         return ""
     line = Table.grid(padding=(0, 2))
-    line.add_row(ProgressBar(completed=job.status.progress.percentage, width=30), Text(progress_words(job)))
+    line.add_row(ProgressBar(completed=job.status.progress.percentage, width=30), Text(progress_text(job)))
     return line
 
 
@@ -70,7 +70,7 @@ def _versions(model: IaCModel) -> Table:
 
 
 def arms_table(evaluation: EvaluationStatus) -> Table:
-    """Return raw and served rates of every arm, a row for each, with the verification stages as columns."""
+    """Return a table of each arm's raw and served rates, with the verification stages as columns."""
     table = Table(title="rows that passed, in percent of all: raw = as the model wrote it, served = after the rewrite")
     measured = {rate.stage for arm in evaluation.arms for rate in arm.rates}
     stages = [name for name in RATE_COLUMNS if name in measured]
@@ -90,12 +90,12 @@ def percent(rate: str) -> str:
     return f"{float(rate) * 100:.1f}"
 
 
-def paired_words(evaluation: EvaluationStatus) -> str:
-    """Return the comparison that promotion reads, in words."""
+def paired_text(evaluation: EvaluationStatus) -> str:
+    """Return the comparison that decides promotion as one line."""
     paired = evaluation.paired
     other = paired.reference.lower()
     return (
-        f"candidate against {other} on the same rows, raw, all stages: "
+        f"candidate compared with {other} on the same rows, raw, all stages: "
         f"{paired.candidate_only} only the candidate passed, {paired.reference_only} only the {other}, "
         f"{paired.both_passed} both, {paired.neither_passed} neither"
     )

@@ -1,4 +1,4 @@
-"""Knows `loraform estimate`: whether a FineTuneJob fits on a GPU before it is applied, and how long it would train."""
+"""Command `loraform estimate`: estimates GPU memory and training time of a FineTuneJob."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.names import Kind
-from loraform_cli.inputs import InputError, first_mistake
+from loraform_cli.inputs import InputError, first_error
 from loraform_trainer.runtime.errors import StageError
 from loraform_trainer.train.estimate import gpus, shape
 from loraform_trainer.train.estimate.estimate import (
@@ -44,12 +44,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     names = ", ".join(gpu.name for gpu in GPUS)
     command = commands.add_parser(
         "estimate",
-        help="say whether a run fits on a GPU, and how long it takes",
+        help="estimate whether a run fits on a GPU, and how long it takes",
         description="Estimate memory, work and hours of the stage `train` from the sizes of the base model. "
         "Exit status: 0 the run fits, 1 it does not, 2 nothing could be estimated.",
     )
     command.add_argument("-f", "--filename", type=Path, required=True, metavar="FILE",
-                         help="YAML of a FineTuneJob, or of an IaCModel, whose jobTemplate counts")  # fmt: skip
+                         help="YAML of a FineTuneJob")  # fmt: skip
     command.add_argument("--base", type=Path, required=True, metavar="PATH",
                          help="the base model's folder, or its config.json alone")  # fmt: skip
     device = command.add_mutually_exclusive_group(required=True)
@@ -62,19 +62,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument("--data", type=Path, metavar="FILE",
                          help="training rows in the format of the job's first source; with --tokenizer")  # fmt: skip
     command.add_argument("--tokenizer", type=Path, metavar="FOLDER", help="folder of the base model's tokenizer")
-    command.add_argument("-o", "--output", choices=["text", "json"], default="text", help="form of the result")
+    command.add_argument("-o", "--output", choices=["text", "json"], default="text", help="output format")
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What training computes, and how long that takes."""
+    """Work and time of training."""
 
     tokens: int
     """Tokens of all epochs."""
     flops: float
     least_hours: float | None
     most_hours: float | None
-    """None for a GPU of which only the memory was given."""
+    """None if only the GPU's memory was given."""
     gpus: int
 
 
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_job(path: Path) -> FineTuneJobSpec:
-    """Return the spec of the file's first FineTuneJob, or of an IaCModel's jobTemplate."""
+    """Return the spec of the file's first FineTuneJob; raises InputError."""
     try:
         documents: list[Any] = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -110,18 +110,18 @@ def read_job(path: Path) -> FineTuneJobSpec:
         try:
             return FineTuneJobSpec.model_validate(spec if kind == Kind.FINE_TUNE_JOB else spec.get("jobTemplate"))
         except ValidationError as error:
-            raise InputError(f"{path}: {first_mistake(error)}") from error
-    raise InputError(f"{path}: holds neither a FineTuneJob nor an IaCModel")
+            raise InputError(f"{path}: {first_error(error)}") from error
+    raise InputError(f"{path}: the file has no FineTuneJob")
 
 
 def _device(arguments: argparse.Namespace) -> tuple[Gpu | None, int]:
-    """Return the GPU, where it is a known one, and the bytes of its memory."""
+    """Return the GPU, if it is a known one, and its memory in bytes."""
     if arguments.gpu is None:
         return None, memory_size(arguments.memory)
     gpu = gpus.find_gpu(arguments.gpu)
     if gpu is None:
         known = ", ".join(each.name for each in GPUS)
-        raise InputError(f"--gpu {arguments.gpu}: not known; give one of {known}, or --memory")
+        raise InputError(f"--gpu {arguments.gpu}: unknown; give one of {known}, or --memory")
     return gpu, gpu.memory
 
 
@@ -147,8 +147,8 @@ def _rows(arguments: argparse.Namespace, spec: FineTuneJobSpec) -> RowCounts | N
 
 
 def _lengths(data: Path, tokenizer: Path, spec: FineTuneJobSpec) -> Iterator[tuple[int, int]]:
-    """Yield the tokens of prompt and response of each row that can be read."""
-    # tokenizers and pyarrow, which take half a second: only for who counts rows
+    """Yield the number of tokens of prompt and response of each valid row."""
+    # Imported here, because tokenizers and pyarrow take half a second.
     from loraform_trainer.prepare.dataset import formats, readers, row_tokens  # noqa: PLC0415
     from loraform_trainer.runtime import tokens  # noqa: PLC0415
 
@@ -179,7 +179,7 @@ def _work(base: ModelShape, spec: FineTuneJobSpec, verdict: MemoryFit, rows: Row
 
 
 def as_json(base: ModelShape, spec: FineTuneJobSpec, verdict: MemoryFit, work: Work | None) -> dict[str, Any]:
-    """Return the estimate as it is printed with `-o json`; memory in bytes on each GPU."""
+    """Return the estimate for `-o json`; memory in bytes on each GPU."""
     return {
         "fits": verdict.fits,
         "recompute": verdict.recompute,
@@ -195,14 +195,14 @@ def as_json(base: ModelShape, spec: FineTuneJobSpec, verdict: MemoryFit, work: W
 
 
 def as_text(base: ModelShape, spec: FineTuneJobSpec, verdict: MemoryFit, work: Work | None) -> RenderableType:
-    """Return the estimate for people."""
+    """Return the estimate as text."""
     adapter = base.trained_weights(spec.lora)
     counted = "counted" if base.counted else "by its config"
     head = (
         f"{base.family}, {base.parameters / 1e9:.2f} billion weights ({counted}); {spec.method} of rank "
         f"{spec.lora.rank}, {adapter / 1e6:.1f} million weights; packs of {spec.training.max_sequence_length} tokens"
     )
-    return Group(Text(head), _table(verdict), *(Text(line) for line in _words(spec, verdict, work)))
+    return Group(Text(head), _table(verdict), *(Text(line) for line in _lines(spec, verdict, work)))
 
 
 def _table(verdict: MemoryFit) -> Table:
@@ -218,11 +218,11 @@ def _table(verdict: MemoryFit) -> Table:
     return table
 
 
-def _words(spec: FineTuneJobSpec, verdict: MemoryFit, work: Work | None) -> Iterator[str]:
-    done = "recomputed" if verdict.recompute else "kept"
-    word = "fits" if verdict.fits else "does not fit"
+def _lines(spec: FineTuneJobSpec, verdict: MemoryFit, work: Work | None) -> Iterator[str]:
+    activations = "recomputed" if verdict.recompute else "kept"
+    result = "fits" if verdict.fits else "does not fit"
     yield (
-        f"The run {word}: activations are {done} (spec.training.recompute: {verdict.mode}), "
+        f"The run {result}: activations are {activations} (spec.training.recompute: {verdict.mode}), "
         f"{verdict.need.total / GIB:.1f} of {verdict.available / GIB:.1f} GiB."
     )
     if not verdict.fits:

@@ -1,4 +1,4 @@
-"""Knows how to read what `loraform verify` is given: programs and house policies."""
+"""Reads the inputs of commands: programs and house policies."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ID_LENGTH = 200
 
 
 class InputError(Exception):
-    """What was given cannot be checked; the text names it and says what to change."""
+    """An input cannot be used; the message names it and says what to change."""
 
 
 def read_text(path: Path, option: str = "") -> str:
-    """Read a file, or standard input (`-`). Raises InputError, which names `option` before the path."""
+    """Return the text of a file or of standard input (`-`); raises InputError that names `option` and path."""
     try:
         if str(path) != "-":
             return path.read_text(encoding="utf-8")
@@ -35,31 +35,31 @@ def read_text(path: Path, option: str = "") -> str:
 
 
 def read_program(path: str) -> Program:
-    """Read a file, a folder (its .tf files and the local modules that they call) or standard input (`-`)."""
-    place = Path(path)
-    files = _folder(place) if place.is_dir() else {MAIN_FILE: read_text(place)}
+    """Return the program in a file, a folder (with the local modules that it calls) or standard input (`-`)."""
+    location = Path(path)
+    files = _folder(location) if location.is_dir() else {MAIN_FILE: read_text(location)}
     try:
         return Program(id=path[-ID_LENGTH:], text=files.pop(MAIN_FILE, ""), files=files)
     except ValidationError as error:
-        raise InputError(f"{path}: {first_mistake(error)}") from error
+        raise InputError(f"{path}: {first_error(error)}") from error
 
 
 def _folder(folder: Path) -> dict[str, str]:
     files: dict[str, str] = {}
     reached = [""]
-    for inside in reached:  # which grows on the way
+    for inside in reached:  # grows in the loop
         if json := sorted((folder / inside).glob("[!.]*.tf.json")):
-            raise InputError(f"{json[0]}: JSON is not read; write it as a .tf file")
+            raise InputError(f"{json[0]}: JSON configuration is not supported; write it as a .tf file")
         for file in sorted((folder / inside).glob("[!.]*.tf")):
             name = file.relative_to(folder).as_posix()
             files[name] = read_text(file)
             reached += [called for called in _called(inside, files[name]) if called not in reached]
         if not files:
-            raise InputError(f"{folder}: the folder holds no .tf file")
+            raise InputError(f"{folder}: the folder has no .tf file")
     unread = {file.parent for file in folder.rglob("*.tf") if not _hidden(file.relative_to(folder))}
     unread -= {folder / inside for inside in reached}
     if unread:
-        print(f"{folder}: folders not read, as no module block leads there: {len(unread)}", file=sys.stderr)
+        print(f"{folder}: folders skipped, because no module block refers to them: {len(unread)}", file=sys.stderr)
     return files
 
 
@@ -74,22 +74,22 @@ def _hidden(path: Path) -> bool:
 
 
 def read_policy(path: Path) -> HousePolicy:
-    """Read a house policy: the bare `{comment, tags, …}`, or an object that has one in `spec.policy`."""
+    """Return a house policy from a file: the policy itself, or an object with `spec.policy`; raises InputError."""
     try:
         content: Any = yaml.safe_load(read_text(path, "--policy "))
         if isinstance(content, dict) and "spec" in content:
             content = content["spec"].get("policy") if isinstance(content["spec"], dict) else None
         if not isinstance(content, dict):
-            raise InputError(f"--policy {path}: it holds no house policy: neither keys of one nor `spec.policy`")
-        # Lenient in a custom resource; here an unknown key is a rule that nobody would ask.
+            raise InputError(f"--policy {path}: the file has no house policy: neither its keys nor `spec.policy`")
+        # Unlike in a custom resource, an unknown key is refused: it would be a rule that nothing checks.
         return HousePolicy.model_validate(content, extra="forbid")
     except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"--policy {path}: {error}") from error
     except ValidationError as error:
-        raise InputError(f"--policy {path}: {first_mistake(error)}") from error
+        raise InputError(f"--policy {path}: {first_error(error)}") from error
 
 
-def first_mistake(error: ValidationError) -> str:
-    """Return where the first mistake is and what is wrong, without the value, which may be a whole program."""
+def first_error(error: ValidationError) -> str:
+    """Return location and message of the first error, without the value, which may be a large program."""
     first = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -1,4 +1,4 @@
-"""Knows `loraform schema`: makes the schema files that the Schema stage reads, and lists those that are found."""
+"""Command `loraform schema`: makes and lists the schema files that stage Schema reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = {"resource": "resources", "data": "data sources", "ephemeral": "ephemera
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command and what follows it."""
+    """Add the command's parsers."""
     schema = commands.add_parser(
         "schema",
         help="make and list the provider schemas of the Schema stage",
@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "build",
         help="make schema files of a mirror's providers",
         description="Make a schema file of each provider in a filesystem mirror. Needs Terraform or OpenTofu once; "
-        f"afterwards set {VARIABLE} to the folder. Exit status: 0 all made, 2 something could not be made.",
+        f"afterwards set {VARIABLE} to the folder. Exit status: 0 all files were made, 2 not all.",
     )
     build.add_argument(
         "providers",
@@ -45,11 +45,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     listing = actions.add_parser(
         "list",
-        help="list the providers whose schemas are found",
-        description="List providers, versions, and how many types each has. The newest version of a provider counts.",
+        help="list the providers with a schema",
+        description="List providers with their newest version and number of types.",
     )
     listing.add_argument(
-        "paths", nargs="*", type=Path, metavar="PATH", help="more schema files, or folders of them, to look through"
+        "paths", nargs="*", type=Path, metavar="PATH", help="more schema files, or folders with schema files"
     )
 
 
@@ -77,32 +77,32 @@ def _build(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.output
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for made in _made(terraform, arguments.providers):
-            packed = pack(made)
-            path = folder / file_name(made.head.source, made.head.version)
+        for schema in _schemas(terraform, arguments.providers):
+            packed = pack(schema)
+            path = folder / file_name(schema.head.source, schema.head.version)
             path.write_bytes(packed)
-            print(f"{path}: {_counts(ProviderSchema(made))}, {len(packed) / 1000:.1f} kB", flush=True)
+            print(f"{path}: {_counts(ProviderSchema(schema))}, {len(packed) / 1000:.1f} kB", flush=True)
     except OSError as error:
         raise InputError(f"--output {folder}: {error.strerror or error}") from error
     return 0
 
 
-def _made(terraform: Terraform, wanted: list[str]) -> Iterator[Compact]:
-    """Yield schemas as they are made; every name is looked up before the first is."""
-    providers = [_provider(terraform, name) for name in wanted] or [None, *terraform.providers]
+def _schemas(terraform: Terraform, names: list[str]) -> Iterator[Compact]:
+    """Yield schemas as they are made; all names are checked before the first one."""
+    providers = [_provider(terraform, name) for name in names] or [None, *terraform.providers]
     for provider in providers:
         yield built_in_schema(terraform) if provider is None else provider_schema(terraform, provider)
 
 
 def _provider(terraform: Terraform, name: str) -> Provider | None:
-    """Return a provider of the mirror by what the user calls it; None for Terraform's own."""
+    """Return the provider of the mirror with this name; None for Terraform's own."""
     if name in (*BUILT_IN, *BUILT_IN.values()):
         return None
     for provider in terraform.providers:
         if name in (provider.source, f"{terraform.registry}/{provider.source}", provider.type):
             return provider
     known = ", ".join([*(provider.source for provider in terraform.providers), *BUILT_IN.values()])
-    raise InputError(f"{name}: no such provider in the mirror; it has {known}")
+    raise InputError(f"{name}: the mirror has no such provider; it has {known}")
 
 
 def _counts(provider: ProviderSchema) -> str:

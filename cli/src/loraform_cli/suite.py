@@ -1,4 +1,4 @@
-"""Knows suites on the command line: rows in, one verdict a row and the counts by stage out."""
+"""Suites in `loraform verify`: reads their rows, and prints verdicts and rates by stage."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pydantic import ValidationError
 
 from loraform_api.verification import Program, ProgramVerdict, Stage, VerifyResponse
 from loraform_cli import iac_eval
-from loraform_cli.inputs import InputError, first_mistake, read_text
+from loraform_cli.inputs import InputError, first_error, read_text
 
 SHOWN_TEXT = 60
 
 
 def read_suite(path: Path, field: str) -> list[Program]:
-    """Return the programs that stand in `field` of each row; a dot in it steps into an object (`raw.Candidate`).
+    """Return the programs in `field` of each row; a dot in it selects a field of an object (`raw.Candidate`).
 
-    A file named `.csv` is IaC-Eval's, and `field` one of its columns. `-` is standard input, JSON lines.
+    A `.csv` file is in IaC-Eval's format, with `field` as column; other files and standard input (`-`) are JSON lines.
     """
     text = read_text(path, "--suite ").removeprefix("\ufeff")
     try:
@@ -38,21 +38,21 @@ def _rows(text: str, path: Path, field: str) -> Iterator[Program]:
             yield _program(line, f"{path}:{number}", number, field)
 
 
-def _program(line: str, place: str, number: int, field: str) -> Program:
+def _program(line: str, location: str, number: int, field: str) -> Program:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: not a JSON object: {line[:SHOWN_TEXT]!r}") from error
+        raise InputError(f"{location}: not a JSON object: {line[:SHOWN_TEXT]!r}") from error
     text = _lookup(row, field)
     if not isinstance(text, str):
         keys = ", ".join(sorted(row)) if isinstance(row, dict) else type(row).__name__
-        raise InputError(f"{place}: --field {field}: no text there; the row has {keys}")
-    known = {"asked": row.get("asked"), "rego": row.get("rego") or None, "files": row.get("files") or {}}
+        raise InputError(f"{location}: --field {field}: the row has no text there; it has {keys}")
+    optional = {"asked": row.get("asked"), "rego": row.get("rego") or None, "files": row.get("files") or {}}
     name = number if row.get("id") is None else row["id"]
     try:
-        return Program.model_validate({"id": str(name), "text": text, **known})
+        return Program.model_validate({"id": str(name), "text": text, **optional})
     except ValidationError as error:
-        raise InputError(f"{place}: {first_mistake(error)}") from error
+        raise InputError(f"{location}: {first_error(error)}") from error
 
 
 def _lookup(row: Any, field: str) -> Any:
@@ -62,16 +62,16 @@ def _lookup(row: Any, field: str) -> Any:
 
 
 def json_lines(response: VerifyResponse) -> Iterator[str]:
-    """Yield one JSON object a row: id, whether it passed, each stage that it reached, and the text if rewritten."""
+    """Yield one JSON object per row: id, result, each reached stage, and the text if it was rewritten."""
     for verdict in response.verdicts:
         stages = {str(r.stage): r.model_dump(mode="json", exclude={"stage"}) for r in verdict.stages}
-        told = {"id": verdict.id, "passed": verdict.passed, "stages": stages, "seconds": verdict.seconds}
+        result = {"id": verdict.id, "passed": verdict.passed, "stages": stages, "seconds": verdict.seconds}
         rewritten = verdict.model_dump(include={"rewritten", "rewritten_files"}, exclude_defaults=True, by_alias=True)
-        yield json.dumps({**told, **rewritten})
+        yield json.dumps({**result, **rewritten})
 
 
 def counts(verdicts: Sequence[ProgramVerdict], stages: Sequence[Stage]) -> Iterator[str]:
-    """Yield the share of all rows that passed each stage; a stage that was not reached is not passed."""
+    """Yield the share of all rows that passed each stage; a stage that was not reached has not passed."""
     for stage in (stage for stage in Stage if stage in stages):
         passed = sum(verdict.stage_passed(stage) for verdict in verdicts)
         yield f"{stage:<10} {passed:>6} of {len(verdicts)}  {100 * passed / len(verdicts):5.1f} %"

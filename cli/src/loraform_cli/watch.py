@@ -1,4 +1,4 @@
-"""Knows how to follow one object until its end: live on a terminal, a line for each change elsewhere."""
+"""Follows one object until its end: a live display on a terminal, otherwise one line for each change."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rich.live import Live
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.iacmodel import IaCModel
 from loraform_cli.cluster import Unreachable
-from loraform_cli.display import arms_table, paired_words, view
-from loraform_cli.progress import Outcome, changes, minutes, outcome
+from loraform_cli.display import arms_table, paired_text, view
+from loraform_cli.object_state import ObjectState, changes, minutes, state_of
 
 INTERVAL_SECONDS = 1.0
 
@@ -21,7 +21,7 @@ Resource = TypeVar("Resource", bound=FineTuneJob | IaCModel)
 
 
 class Watch(Generic[Resource]):
-    """Follows what `read` returns; clock and pause are arguments so that tests need no time."""
+    """Follows the object that `read` returns; tests pass their own clock and pause."""
 
     def __init__(
         self,
@@ -38,7 +38,9 @@ class Watch(Generic[Resource]):
         self._started = clock()
         self._last: Resource | None = None
 
-    def until_done(self, timeout: float | None = None, done: Callable[[Resource], Outcome] = outcome) -> Outcome:
+    def until_done(
+        self, timeout: float | None = None, done: Callable[[Resource], ObjectState] = state_of
+    ) -> ObjectState:
         """Show the object until `done` says how it ended; RUNNING means that `timeout` seconds passed before."""
         if not self._console.is_terminal:
             return self._follow(self._print_changes, timeout, done)
@@ -46,7 +48,7 @@ class Watch(Generic[Resource]):
             return self._follow(lambda _, now: live.update(view(now, self._elapsed())), timeout, done)
 
     def print_result(self) -> None:
-        """Print what the object, as last read, has to show."""
+        """Print the result of the object as last read."""
         if self._last is not None:
             describe(self._console, self._last)
 
@@ -54,20 +56,20 @@ class Watch(Generic[Resource]):
         self,
         show: Callable[[Resource | None, Resource], None],
         timeout: float | None,
-        done: Callable[[Resource], Outcome],
-    ) -> Outcome:
+        done: Callable[[Resource], ObjectState],
+    ) -> ObjectState:
         while True:
             try:
                 now = self._read()
             except Unreachable as error:
-                self._console.print(f"the cluster cannot be read, trying again: {error}", markup=False)
+                self._console.print(f"the cluster cannot be read, retrying: {error}", markup=False)
             else:
                 show(self._last, now)
                 self._last = now
-                if (end := done(now)) is not Outcome.RUNNING:
+                if (end := done(now)) is not ObjectState.RUNNING:
                     return end
             if timeout is not None and self._elapsed() > timeout:
-                return Outcome.RUNNING
+                return ObjectState.RUNNING
             self._pause(INTERVAL_SECONDS)
 
     def _print_changes(self, before: Resource | None, now: Resource) -> None:
@@ -79,14 +81,14 @@ class Watch(Generic[Resource]):
 
 
 def describe(console: Console, resource: FineTuneJob | IaCModel) -> None:
-    """Print what an object has to show at its end."""
+    """Print the result of an object."""
     if isinstance(resource, IaCModel):
         if resource.status.url:
             console.print(f"version {resource.status.live_version} answers at {resource.status.url}")
         return
     if resource.status.evaluation is not None:
         console.print(arms_table(resource.status.evaluation))
-        console.print(paired_words(resource.status.evaluation), soft_wrap=True)
+        console.print(paired_text(resource.status.evaluation), soft_wrap=True)
     artifact = resource.status.artifact
     if artifact is not None:
         console.print(f"adapter {artifact.digest[:16]} at {artifact.uri}", soft_wrap=True)

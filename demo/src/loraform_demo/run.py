@@ -15,7 +15,7 @@ from loraform_api.finetunejob import FineTuneJob
 from loraform_api.iacmodel import Decision, VersionStatus
 from loraform_api.names import LABEL_JOB, LABEL_MODEL
 from loraform_cli.cluster import ClusterError
-from loraform_cli.progress import condition_lines
+from loraform_cli.object_state import condition_lines
 from loraform_demo import run_ask, run_cluster, run_report, run_store
 from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE, RELEASE, ROOT, ClusterTarget
 from loraform_demo.run_console import Phases

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from loraform_cli.progress import minutes
+from loraform_cli.object_state import minutes
 
 
 class Phases:

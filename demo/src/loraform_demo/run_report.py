@@ -9,7 +9,7 @@ from typing import Any
 
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import ArmName, ArmStatus
-from loraform_cli.progress import stage_seconds
+from loraform_cli.object_state import stage_seconds
 
 
 def rates(arm: ArmStatus) -> dict[str, dict[str, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.iacmodel import Decision, IaCModel, VersionStatus
 from loraform_cli.cluster import Cluster
-from loraform_cli.progress import Outcome, is_true
+from loraform_cli.object_state import ObjectState, is_true
 from loraform_cli.watch import Watch
 from loraform_demo import run_cluster, run_store
 from loraform_demo.run_cluster import BUILD, OPERATOR_NAMESPACE, ClusterTarget
@@ -64,18 +64,18 @@ class Demo:
         return model, version
 
 
-def decided(model: IaCModel, job: str) -> Outcome:
+def decided(model: IaCModel, job: str) -> ObjectState:
     """Say whether the model has decided on the job's adapter; an accepted one must also answer."""
     version = next((v for v in model.status.versions if v.job == job), None)
     if version is None:
-        return Outcome.RUNNING
+        return ObjectState.RUNNING
     serves = model.status.live_version == version.version and is_true(model, "Ready")
-    return Outcome.SUCCESS if serves or version.decision is not Decision.ACCEPTED else Outcome.RUNNING
+    return ObjectState.SUCCESS if serves or version.decision is not Decision.ACCEPTED else ObjectState.RUNNING
 
 
-def require(end: Outcome, what: str, seconds: float) -> None:
+def require(end: ObjectState, what: str, seconds: float) -> None:
     """Raise DemoError unless `end` is success."""
-    if end is Outcome.FAILURE:
+    if end is ObjectState.FAILURE:
         raise DemoError(f"{what} failed")
-    if end is Outcome.RUNNING:
+    if end is ObjectState.RUNNING:
         raise DemoError(f"{what} was not there after {seconds:.0f} s")

@@ -1,1 +1,1 @@
-"""For all who speak to an engine: the prompt contract, the vLLM client, adapters that are loaded and proven."""
+"""Code shared by trainer, gateway and agent: the prompt, the vLLM client, adapter loading and the parity check."""

@@ -1,8 +1,8 @@
-"""Keeps the route's adapters in one engine; only those answer that passed parity in this very engine.
+"""Loads the route's adapters into one engine; an adapter is used only after it passed parity in that engine.
 
-vLLM can answer 200 to a load and still serve the base model, and it forgets every adapter when it restarts. So each
-load checks the digest of the files, loads them and checks parity (`loraform_engine.parity`); and each step compares
-with what the engine lists.
+vLLM can answer 200 to a load and still serve the base model, and it loses every adapter when it restarts. So each load
+checks the digest of the files, loads them and checks parity (`loraform_engine.parity`), and each reconcile compares the
+route with the engine's list.
 """
 
 from __future__ import annotations
@@ -24,52 +24,52 @@ from loraform_engine.parity import ParityFile, compare, read_logprob, requests
 
 LOG = logging.getLogger(__name__)
 UNLOAD_AFTER_SECONDS = 60
-"""How long an adapter stays after it left the route: gateways follow within seconds, streams end within a minute."""
+"""Seconds that an adapter stays loaded after it left the route: gateways may still use it, and streams must end."""
 
 
 class NotServable(Exception):  # noqa: N818 (the cause is the name)
-    """This adapter must not answer; trying again would not help."""
+    """The adapter must not be served, and a retry cannot help."""
 
 
-class Keeper:
-    """The state of each adapter in the engine. `step` is called again and again; nothing else changes the state."""
+class AdapterLoader:
+    """State of each adapter in one engine; only `reconcile`, called repeatedly, changes it."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine, self._clock = engine, clock
         self._states: dict[str, LoadedAdapter] = {}
         self._left: dict[str, float] = {}
-        """When an adapter that the engine holds was first seen outside the route, by name."""
+        """Time at which a loaded adapter was first seen outside the route, by name."""
         self.engine_up = False
 
     def states(self) -> list[LoadedAdapter]:
-        """Return every adapter of the route as it stands here."""
+        """Return the state of every adapter of the route."""
         return list(self._states.values())
 
     def may_answer(self, name: str) -> bool:
-        """Say whether the adapter named `name` passed parity in the engine that runs now."""
+        """Return whether the adapter named `name` passed parity in the running engine."""
         return any(adapter_name(s.digest) == name and s.state is AdapterState.READY for s in self._states.values())
 
     def ready(self, route: Route | None) -> bool:
-        """Say whether this pod can answer: the live adapter is Ready; with none live yet, the engine is up."""
+        """Return whether this pod can answer: the live adapter is Ready or, without one, the engine is up."""
         if route is None or route.live is None:
             return self.engine_up
         return self.may_answer(adapter_name(route.live))
 
-    async def step(self, route: Route) -> None:
-        """Bring the engine one look closer to `route`."""
+    async def reconcile(self, route: Route) -> None:
+        """Load, check and unload adapters so that the engine matches `route`."""
         try:
             loaded = set(await self._engine.models()) - {ENGINE_MODEL}
         except (EngineUnreachable, EngineRefused) as error:
             self.engine_up = False
-            # Whatever runs next has loaded nothing and proved nothing.
+            # The engine may have restarted: what it had loaded and passed no longer counts.
             self._states = {a.digest: _state(a, AdapterState.LOADING, str(error)) for a in route.adapters}
             return
         self.engine_up = True
         for adapter in route.adapters:
-            await self._keep(adapter, loaded)
+            await self._ensure(adapter, loaded)
         await self._drop(route, loaded)
 
-    async def _keep(self, adapter: RouteAdapter, loaded: set[str]) -> None:
+    async def _ensure(self, adapter: RouteAdapter, loaded: set[str]) -> None:
         name, known = adapter_name(adapter.digest), self._states.get(adapter.digest)
         self._left.pop(name, None)
         if known is not None and known.state is AdapterState.NOT_SERVABLE:
@@ -78,7 +78,7 @@ class Keeper:
             return
         self._set(_state(adapter, AdapterState.LOADING))
         try:
-            message = await self._prove(adapter, name, is_loaded=name in loaded)
+            message = await self._load_and_check(adapter, name, is_loaded=name in loaded)
         except (NotServable, EngineRefused) as error:
             self._set(_state(adapter, AdapterState.NOT_SERVABLE, str(error)))
         except (EngineUnreachable, OSError) as error:
@@ -86,8 +86,11 @@ class Keeper:
         else:
             self._set(_state(adapter, AdapterState.READY, message))
 
-    async def _prove(self, adapter: RouteAdapter, name: str, *, is_loaded: bool) -> str:
-        """Check the files, load them and compare the engine with the trainer; return the figures."""
+    async def _load_and_check(self, adapter: RouteAdapter, name: str, *, is_loaded: bool) -> str:
+        """Check the files, load them and compare the engine with the trainer; return the parity figures.
+
+        Raises NotServable when files or parity are wrong.
+        """
         folder = Path(adapter.path)
         parity = await asyncio.to_thread(check_files, folder, adapter)
         if not is_loaded:
@@ -128,24 +131,24 @@ class Keeper:
 def check_files(folder: Path, adapter: RouteAdapter) -> ParityFile:
     """Return the parity rows of the artifact in `folder`.
 
-    Raises NotServable when the files are not those of `adapter.digest`, and FileNotFoundError while they are missing
-    (a volume may come late).
+    Raises NotServable when the files are not those of `adapter.digest`, and FileNotFoundError while they are missing:
+    a volume may be mounted late.
     """
     sums = {}
     for name in ADAPTER_FILES:
         with (folder / name).open("rb") as file:
             sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    found = adapter_digest(sums)
-    if found != adapter.digest:
+    digest = adapter_digest(sums)
+    if digest != adapter.digest:
         raise NotServable(
-            f"the files in {folder} have digest {found[:16]}, not {adapter.digest[:16]}: they were changed"
+            f"the files in {folder} have digest {digest[:16]}, expected {adapter.digest[:16]}: they were changed"
         )
     try:
         parity = ParityFile.model_validate_json((folder / PARITY_FILE).read_bytes())
     except ValidationError as error:
-        raise NotServable(f"{folder / PARITY_FILE} cannot be read: {error.error_count()} errors") from error
+        raise NotServable(f"{folder / PARITY_FILE} is not a valid parity file: {error.error_count()} errors") from error
     if parity.template_hash != adapter.template_hash:
-        raise NotServable(f"{folder / PARITY_FILE} was made with another prompt template than the version's")
+        raise NotServable(f"{folder / PARITY_FILE} was made with another prompt template than the version")
     return parity
 
 

@@ -1,4 +1,4 @@
-"""vLLM's HTTP interface, as far as gateway and agent use it. Knows nothing of routes and prompts' meaning."""
+"""Client of vLLM's HTTP API, as far as gateway and agent use it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ EVENT_LIMIT = 1 << 20
 
 
 class EngineUnreachable(Exception):  # noqa: N818 (the cause is the name)
-    """No usable answer came: the engine starts, restarts or is gone."""
+    """The engine gave no usable response: it starts, restarts or is gone."""
 
 
 class EngineRefused(Exception):  # noqa: N818
-    """The engine answered with an error of the request; `status` is HTTP's."""
+    """The engine refused the request; `status` is the HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -33,14 +33,14 @@ class Engine:
         self._session, self._url = session, url.rstrip("/")
 
     async def models(self) -> dict[str, dict[str, Any]]:
-        """Return what is served now by name: the base, and each loaded adapter."""
+        """Return the served models by name: the base and each loaded adapter."""
         try:
             async with self._session.get(f"{self._url}/v1/models", timeout=SHORT) as reply:
                 data = (await _checked(reply))["data"]
                 return {entry["id"]: entry for entry in data}
         except (KeyError, TypeError) as error:
-            raise EngineUnreachable("the engine's list of models cannot be read") from error
-        except _TROUBLE as error:
+            raise EngineUnreachable("the engine's list of models is malformed") from error
+        except _ERRORS as error:
             raise _unreachable(error) from error
 
     async def load(self, name: str, path: str) -> None:
@@ -51,17 +51,17 @@ class Engine:
         await self._post("/v1/unload_lora_adapter", {"lora_name": name}, SHORT)
 
     async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the answer to a completion request."""
+        """Return the response to a completion request."""
         answer = await self._post("/v1/completions", body, GENERATE)
         if not isinstance(answer, dict) or not answer.get("choices"):
-            raise EngineUnreachable("the engine's answer holds no choice")
+            raise EngineUnreachable("the engine's response has no `choices`")
         return answer
 
     async def stream(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Yield the events of a streamed completion."""
-        url, asked = f"{self._url}/v1/completions", {**body, "stream": True}
+        url, request = f"{self._url}/v1/completions", {**body, "stream": True}
         try:
-            async with self._session.post(url, json=asked, timeout=GENERATE) as reply:
+            async with self._session.post(url, json=request, timeout=GENERATE) as reply:
                 if reply.status != 200:
                     await _checked(reply)
                 async for line in reply.content:
@@ -70,23 +70,23 @@ class Engine:
                         return
                     if event and len(event) <= EVENT_LIMIT:
                         yield json.loads(event)
-        except _TROUBLE as error:
+        except _ERRORS as error:
             raise _unreachable(error) from error
 
     async def _post(self, path: str, body: Mapping[str, Any], limits: aiohttp.ClientTimeout) -> Any:
         try:
             async with self._session.post(self._url + path, json=body, timeout=limits) as reply:
                 return await _checked(reply)
-        except _TROUBLE as error:
+        except _ERRORS as error:
             raise _unreachable(error) from error
 
 
-_TROUBLE = (OSError, aiohttp.ClientError, json.JSONDecodeError, UnicodeDecodeError)
-"""TimeoutError is an OSError."""
+_ERRORS = (OSError, aiohttp.ClientError, json.JSONDecodeError, UnicodeDecodeError)
+"""Errors of transport and body; TimeoutError is an OSError."""
 
 
 async def _checked(reply: aiohttp.ClientResponse) -> Any:
-    """Return the reply's JSON (or text); raise by its status."""
+    """Return the response's JSON, or its text; raises EngineUnreachable or EngineRefused by its status."""
     text = await reply.text()
     if reply.status == 200:
         return json.loads(text) if text.startswith(("{", "[")) else text

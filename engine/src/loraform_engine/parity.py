@@ -1,7 +1,7 @@
-"""Does an engine serve the adapter that was trained? Rows written by `train`, compared after every load.
+"""Parity check: does the engine serve the adapter that was trained?
 
-An engine can answer 200 to a load request and still serve the base model; so the check asks two things of its
-log-probabilities: that they are the trainer's, and that they are not the base's.
+An engine can answer 200 to a load request and still serve the base model. So after every load its log-probabilities
+are compared with rows that stage `train` wrote: they must be the trainer's, and must not be the base's.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from loraform_api.meta import Sha256, WireModel
 
 PARITY_ROWS = 16
 PROBES = 8
-"""Tokens of a row that an engine is asked about, at most."""
+"""Most tokens of a row that are compared."""
 
 TOLERANCE = {"float32": 0.01, "bfloat16": 0.5}
 """Largest difference of one token's log-probability (natural logarithm) between trainer and engine, by number type.
 
 float32: vLLM 0.32 on a CPU (AVX2) differed from torch 2.13 by at most 1.5e-5 over 3,100 tokens of two models, while the
-base differed by 10 and more; the pin leaves room for other processors. bfloat16 is not measured yet.
+base differed by 10 and more; the bound leaves room for other processors. bfloat16 is not measured yet.
 """
 
 
@@ -30,14 +30,14 @@ class ParityRow(WireModel):
     prompt_ids: Annotated[list[int], Field(min_length=1)]
     response_ids: Annotated[list[int], Field(min_length=1)]
     adapter_logprobs: list[float]
-    """Log-probability of each response token under base and adapter, by the trainer."""
+    """Log-probability of each response token under base and adapter, as the trainer computes it."""
     base_logprobs: list[float]
-    """The same under the base alone."""
+    """The same under the base model alone."""
 
     @model_validator(mode="after")
     def _same_length(self) -> ParityRow:
         if not len(self.response_ids) == len(self.adapter_logprobs) == len(self.base_logprobs):
-            raise ValueError("responseIds, adapterLogprobs and baseLogprobs must have one length")
+            raise ValueError("responseIds, adapterLogprobs and baseLogprobs must have the same length")
         return self
 
 
@@ -56,11 +56,11 @@ class ParityResult:
     max_difference: float
     """Largest difference between engine and trainer, over all tokens."""
     message: str
-    """One line: the figures, and when it failed, what that means."""
+    """One line with the figures and, after a failure, their meaning."""
 
 
 def probes(row: ParityRow) -> list[int]:
-    """Return the positions that are asked: where adapter and base differ most, and some evenly spread."""
+    """Return the response positions to compare: those where adapter and base differ most, and some evenly spread."""
     size = len(row.response_ids)
     differing = sorted(range(size), key=lambda i: -abs(row.adapter_logprobs[i] - row.base_logprobs[i]))
     half = PROBES // 2
@@ -68,11 +68,11 @@ def probes(row: ParityRow) -> list[int]:
 
 
 def requests(row: ParityRow, model: str) -> list[dict[str, Any]]:
-    """Return the bodies for vLLM's `POST /v1/completions`, one a probe; `read_logprob` understands their answers.
+    """Return a body for vLLM's `POST /v1/completions` for each probe; `read_logprob` reads the responses.
 
     vLLM's `prompt_logprobs` would need one request a row, but with LoRA it stops the whole engine when another request
-    is in the same step (0.32, CPU: the logits' LoRA indices are those of the sampled tokens). So each probe asks for
-    one token after the text before it: the path of every generation, cheap by the prefix cache.
+    is in the same step (0.32, CPU: the logits' LoRA indices are those of the sampled tokens). So each probe generates
+    one token after the text before it, which the prefix cache makes cheap.
     """
     return [
         {
@@ -88,13 +88,13 @@ def requests(row: ParityRow, model: str) -> list[dict[str, Any]]:
     ]
 
 
-def read_logprob(request: Mapping[str, Any], answer: Mapping[str, Any]) -> float:
-    """Return the asked token's log-probability from the engine's answer; ValueError when it has none."""
+def read_logprob(request: Mapping[str, Any], response: Mapping[str, Any]) -> float:
+    """Return the log-probability of the probe's token from the engine's response; raises ValueError without one."""
     (token,) = request["logprob_token_ids"]
     try:
-        return float(answer["choices"][0]["logprobs"]["top_logprobs"][0][f"token_id:{token}"])
+        return float(response["choices"][0]["logprobs"]["top_logprobs"][0][f"token_id:{token}"])
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(f"the engine's answer has no log-probability of the asked token: {error!r}") from error
+        raise ValueError(f"the engine's response has no log-probability of token {token}: {error!r}") from error
 
 
 def compare(file: ParityFile, engine: Sequence[Sequence[float]]) -> ParityResult:
@@ -123,5 +123,5 @@ def _differences(left: Sequence[Sequence[float]], right: Sequence[Sequence[float
     for a, b in zip(left, right, strict=True):
         for x, y in zip(a, b, strict=True):
             difference = abs(x - y)
-            # NaN compares false with everything: make it the worst difference instead
+            # NaN compares false with everything, so count it as the worst difference.
             yield difference if difference == difference else float("inf")  # noqa: PLR0124

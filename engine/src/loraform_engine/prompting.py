@@ -1,4 +1,4 @@
-"""From an instruction to the token ids that the live adapter was trained for, or a refusal."""
+"""Turns an instruction into token ids with the base model's tokenizer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ CONFIG_FILE = "config.json"
 
 
 class BaseModelUnreadable(Exception):  # noqa: N818 (the cause is the name)
-    """The base model's folder lacks a usable tokenizer or configuration."""
+    """The base model's folder has no usable tokenizer or configuration."""
 
 
 @dataclass(frozen=True)
 class Prompter:
-    """The base model's tokenizer with the project's one template."""
+    """The base model's tokenizer with the prompt template."""
 
     encode: Encode
     bos: int | None
@@ -30,12 +30,12 @@ class Prompter:
     template_hash: str
 
     def tokens(self, instruction: str) -> list[int]:
-        """Return the prompt's ids; tokens that the text spells out stay text."""
+        """Return the prompt's ids; special tokens spelled out in the text stay text."""
         return prompt_tokens(self.encode, instruction, bos=self.bos)
 
 
 def load_prompter(base: Path) -> Prompter:
-    """Read the tokenizer in folder `base`; raises `BaseModelUnreadable`."""
+    """Return the prompter of the base model in folder `base`; raises BaseModelUnreadable."""
     try:
         raw = (base / TOKENIZER_FILE).read_bytes()
         tokenizer = Tokenizer.from_str(raw.decode("utf-8"))

@@ -1,4 +1,4 @@
-"""`python -m loraform_gateway {gateway,agent}`: wiring from the environment of the pod."""
+"""`python -m loraform_gateway {gateway,agent}`: starts a serving pod's process from its environment."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from loraform_gateway.route import Operator, RouteFollower
 from loraform_verifier.http.client import VerifierClient
 
 SHUTDOWN_SECONDS = 20
-"""Time for answers in work after SIGTERM."""
+"""Time for requests in flight after SIGTERM."""
 VERIFY_SECONDS = 120
-"""Longest verification of one answer, with its wait in the verifier's queue."""
+"""Longest verification of one answer, including the verifier's queue."""
 ENVIRONMENT = (names.ENV_HEARTBEAT_URL, names.ENV_HEARTBEAT_CA, names.ENV_HEARTBEAT_TOKEN, names.ENV_POD_NAME)
 LOOPBACK = "http://127.0.0.1"
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
+    """Return the argument parser."""
     top = argparse.ArgumentParser(
         prog="loraform_gateway",
-        description=f"Serving pods of an IaCModel. The environment names the operator: {', '.join(ENVIRONMENT)}.",
+        description=f"Serve an IaCModel. The environment names operator and pod: {', '.join(ENVIRONMENT)}.",
     )
     roles = top.add_subparsers(dest="role", required=True)
-    front = roles.add_parser("gateway", help="answer OpenAI's API with verified Terraform")
+    front = roles.add_parser("gateway", help="serve OpenAI's API with verified Terraform")
     front.add_argument(
         "--engine",
         default=os.environ.get(names.ENV_ENGINE_URL),
@@ -44,23 +44,23 @@ def parser() -> argparse.ArgumentParser:
         help=f"URL of the engine's agent (default: ${names.ENV_ENGINE_URL})",
     )
     front.add_argument("--verifier", default=f"{LOOPBACK}:{names.PORT_VERIFIER}", help="URL of the verifier")
-    front.add_argument("--max-in-flight", type=int, default=32, help="requests in work before 429 (default: 32)")
-    guard = roles.add_parser("agent", help="guard one engine and keep its adapters loaded")
-    guard.add_argument("--engine", default=f"{LOOPBACK}:{names.PORT_ENGINE}", help="URL of the engine")
-    for role, port in ((front, names.PORT_GATEWAY), (guard, names.PORT_AGENT)):
+    front.add_argument("--max-in-flight", type=int, default=32, help="requests in flight before 429 (default: 32)")
+    agent_role = roles.add_parser("agent", help="protect one engine and load its adapters")
+    agent_role.add_argument("--engine", default=f"{LOOPBACK}:{names.PORT_ENGINE}", help="URL of the engine")
+    for role, port in ((front, names.PORT_GATEWAY), (agent_role, names.PORT_AGENT)):
         role.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")  # noqa: S104
         role.add_argument("--port", type=int, default=port, help=f"port to listen on (default: {port})")
         role.add_argument(
             "--route",
             type=Path,
             default=Path(names.ROUTE_DIR) / names.ROUTE_FILE,
-            help="file of the route at start (default: %(default)s)",
+            help="file with the route at the start (default: %(default)s)",
         )
     return top
 
 
 async def agent(args: argparse.Namespace, operator: Operator, pod: str) -> None:
-    """Guard an engine until SIGTERM."""
+    """Run the agent until SIGTERM."""
     async with aiohttp.ClientSession() as session:
         agent = Agent(session, args.engine)
         follower = RouteFollower(args.route, operator, lambda revision: agent.heartbeat(pod, revision))
@@ -68,7 +68,7 @@ async def agent(args: argparse.Namespace, operator: Operator, pod: str) -> None:
 
 
 async def gateway(args: argparse.Namespace, operator: Operator, pod: str) -> None:
-    """Answer requests until SIGTERM."""
+    """Run the gateway until SIGTERM."""
     metrics = Metrics()
     async with aiohttp.ClientSession() as session, VerifierClient(args.verifier, seconds=VERIFY_SECONDS) as verifier:
         answerer = Answerer(Engine(session, args.engine), verifier.verify, metrics)
@@ -98,7 +98,7 @@ def main() -> None:
     args = parser().parse_args()
     missing = [name for name in ENVIRONMENT if not os.environ.get(name)]
     if missing:
-        parser().error(f"the environment must name {', '.join(missing)}")
+        parser().error(f"missing environment variables: {', '.join(missing)}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     role = agent if args.role == "agent" else gateway
     asyncio.run(role(args, Operator.from_environment(), os.environ[names.ENV_POD_NAME]))

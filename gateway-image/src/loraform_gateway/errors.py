@@ -1,4 +1,4 @@
-"""Errors that callers see, in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`."""
+"""Errors that callers see, in OpenAI's format: `{"error": {"message", "type", "param", "code"}}`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOG = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """An answer other than 200. `message` says what is wrong, what is allowed, and never holds a prompt."""
+    """A response other than 200. `message` says what is wrong and what is allowed; it never quotes a prompt."""
 
     def __init__(
         self, status: int, code: str, message: str, *, param: str | None = None, retry_after: int | None = None
@@ -44,7 +44,7 @@ def unavailable(code: str, message: str, retry_after: int = 5) -> ApiError:
 async def shape_errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Give every error the one shape; unknown ones are logged by type only (their text could hold a prompt)."""
+    """Return every error in OpenAI's format; log unknown ones by type only, as their text may quote a prompt."""
     try:
         return await handler(request)
     except ApiError as error:
@@ -55,8 +55,8 @@ async def shape_errors(
         return ApiError(error.status, "not_found" if error.status == 404 else "http_error", error.reason).response()
     except (ConnectionResetError, json.JSONDecodeError, UnicodeDecodeError) as error:
         if isinstance(error, ConnectionResetError):
-            raise  # the caller left: nothing to answer
+            raise  # the caller disconnected
         return bad_request("the body must be JSON").response()
     except Exception as error:
         LOG.error("%s %s failed: %s", request.method, request.path, type(error).__name__)
-        return ApiError(500, "internal_error", "the gateway failed; its log names the kind of error").response()
+        return ApiError(500, "internal_error", "the gateway failed; its log names the type of the error").response()

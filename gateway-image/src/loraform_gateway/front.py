@@ -1,4 +1,4 @@
-"""The gateway's HTTP surface: OpenAI's paths, health and metrics. Logs no body."""
+"""The gateway's HTTP server: OpenAI's paths, health and metrics. It logs no bodies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loraform_gateway.agent import healthy
 from loraform_gateway.answering import Answerer
 from loraform_gateway.errors import ApiError, shape_errors
 from loraform_gateway.metrics import Metrics
-from loraform_gateway.openai import Answer, Asked, Shape, parse_chat, parse_completion
+from loraform_gateway.openai import Answer, AnswerRequest, BodyWriter, parse_chat, parse_completion
 from loraform_gateway.route import RouteFollower, live_adapter
 from loraform_gateway.streaming import stream_raw, stream_verified
 
@@ -32,11 +32,11 @@ class Front:
         self._free = max_in_flight
 
     def heartbeat(self, pod: str, revision: str) -> Heartbeat:
-        """Return what to tell the operator."""
+        """Return the heartbeat for the operator."""
         return Heartbeat(role="gateway", pod=pod, route_revision=revision, counters=self._metrics.counters())
 
     def application(self, follower: RouteFollower) -> web.Application:
-        """Return the web application; it follows the route while it serves."""
+        """Return the web application, which follows the route while it runs."""
         self._follower = follower
         app = web.Application(middlewares=[self._count, shape_errors], client_max_size=BODY_LIMIT)
         app.cleanup_ctx.append(self._follow)
@@ -60,22 +60,22 @@ class Front:
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, parse_completion(await request.read()))
 
-    async def _answer(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, answer_request: AnswerRequest) -> web.StreamResponse:
         with self._slot():
-            job = await self._answerer.prepare(asked, self._follower.route)
-            if asked.stream:
-                stream = stream_verified if asked.verify else stream_raw
-                return await stream(request, self._answerer, job, self._given)
-            answer = await self._answerer.answer(job)
-            self._given(answer)
-            return web.json_response(Shape(asked).whole(answer))
+            prepared = await self._answerer.prepare(answer_request, self._follower.route)
+            if answer_request.stream:
+                stream = stream_verified if answer_request.verify else stream_raw
+                return await stream(request, self._answerer, prepared, self._count_answer)
+            answer = await self._answerer.answer(prepared)
+            self._count_answer(answer)
+            return web.json_response(BodyWriter(answer_request).complete(answer))
 
-    def _given(self, answer: Answer) -> None:
+    def _count_answer(self, answer: Answer) -> None:
         self._metrics.count_answer(answer.loraform)
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        """Take one of the places for requests in work; ApiError 429 when all are taken."""
+        """Hold one of the slots for requests in flight; raises ApiError 429 when all are taken."""
         if self._free < 1:
             raise ApiError(429, "too_many_requests", "the gateway is busy; try again", retry_after=1)
         self._free -= 1
@@ -87,7 +87,7 @@ class Front:
             self._metrics.in_flight.dec()
 
     async def _models(self, request: web.Request) -> web.Response:
-        """List the one model once a version of it is live."""
+        """List the model once a version of it is live."""
         route = self._follower.route
         live = live_adapter(route)
         models = []
@@ -97,9 +97,9 @@ class Front:
         return web.json_response({"object": "list", "data": models})
 
     async def _ready(self, request: web.Request) -> web.Response:
-        """Ready: a version is live, its template is this base model's, and the verifier answers.
+        """Return 200 when a version is live, its template fits the base model, and the verifier answers.
 
-        The engine does not count: while it restarts, callers get 503 with Retry-After instead of no connection.
+        The engine is not checked: while it restarts, callers get 503 with Retry-After instead of no connection.
         """
         route = self._follower.route
         live = live_adapter(route)
@@ -117,7 +117,7 @@ class Front:
     async def _count(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Count requests for answers; a caller who left counts as 499."""
+        """Count requests for answers; a caller that disconnected counts as 499."""
         if not request.path.startswith("/v1/") or request.method != "POST":
             return await handler(request)
         began, code = time.monotonic(), 499

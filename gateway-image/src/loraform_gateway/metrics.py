@@ -1,4 +1,4 @@
-"""What a gateway counts: for Prometheus, and the totals that go to the operator with each heartbeat."""
+"""The gateway's metrics for Prometheus, and the totals that each heartbeat reports to the operator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 
 
 class Metrics:
-    """One registry for each process, so that tests and processes share nothing."""
+    """A registry of its own with the gateway's metrics."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -28,14 +28,14 @@ class Metrics:
         )
         self.latency = Histogram(
             "loraform_gateway_request_duration_seconds",
-            "Time from a request's arrival to the end of its answer.",
+            "Seconds from a request's arrival to the end of its answer.",
             ["path"],
             buckets=LATENCY_BUCKETS,
             registry=self._registry,
         )
         self.verification = Histogram(
             "loraform_gateway_verification_duration_seconds",
-            "Time to verify one answer.",
+            "Seconds to verify one answer.",
             buckets=LATENCY_BUCKETS,
             registry=self._registry,
         )
@@ -44,12 +44,15 @@ class Metrics:
         )
         self._answers = Counter(
             "loraform_gateway_answers_total",
-            "Answers by verdict of the served text, and whether the text passed as the model wrote it.",
+            "Answers, by verdict of the served text and whether the text passed as the model wrote it.",
             ["verdict", "raw_passed"],
             registry=self._registry,
         )
         self._tokens = Counter(
-            "loraform_gateway_tokens_total", "Tokens of prompts and answers.", ["kind"], registry=self._registry
+            "loraform_gateway_tokens_total",
+            "Tokens of prompts and answers.",
+            ["kind"],
+            registry=self._registry,
         )
         for verdict in Verdict:
             self._answers.labels(verdict.value, "false")
@@ -72,9 +75,9 @@ class Metrics:
         self._tokens.labels("completion").inc(completion)
 
     def counters(self) -> dict[str, int]:
-        """Return the totals for the heartbeat, every one of them."""
+        """Return all totals for the heartbeat."""
         return {name.value: self._tally[name] for name in Name}
 
     def text(self) -> bytes:
-        """Return the exposition text."""
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self._registry)

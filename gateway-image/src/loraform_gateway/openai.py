@@ -1,4 +1,4 @@
-"""OpenAI's wire shapes: what of a request we take, what we refuse by name, and the bodies that we answer."""
+"""OpenAI's API: the accepted fields of requests, and the bodies of responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loraform_api.verification import StageResult
 from loraform_gateway.errors import bad_request
 
 INSTRUCTION_LIMIT = 100_000
-"""Characters of one instruction; the engine's context length is checked in tokens."""
+"""Most characters of an instruction; the engine's context is checked in tokens."""
 
 
 class Verify(StrEnum):
@@ -24,7 +24,7 @@ class Verify(StrEnum):
 
 
 class LoraformOptions(BaseModel):
-    """The request's own field `loraform`."""
+    """The request field `loraform`."""
 
     model_config = ConfigDict(extra="forbid")
     verify: Verify = Verify.ON
@@ -35,7 +35,7 @@ class StreamOptions(BaseModel):
 
 
 class Common(BaseModel):
-    """Fields of both kinds of request. Others are refused: ignoring `tools` or `stop` would answer another question."""
+    """Fields of both kinds of request. Others are refused: ignoring `tools` or `stop` would be wrong."""
 
     model_config = ConfigDict(extra="forbid")
     model: Annotated[str, Field(max_length=200)]
@@ -77,8 +77,8 @@ RequestT = TypeVar("RequestT", bound=Common)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request, whichever its kind: what the rest of the gateway reads."""
+class AnswerRequest:
+    """A chat or completion request, as the rest of the gateway reads it."""
 
     instruction: str
     chat: bool
@@ -92,33 +92,33 @@ class Asked:
     verify: bool
 
 
-def parse_chat(body: bytes) -> Asked:
-    """Read a body of /v1/chat/completions; ApiError 400 names the field."""
+def parse_chat(body: bytes) -> AnswerRequest:
+    """Parse a body of /v1/chat/completions; raises ApiError 400 that names the field."""
     request = _parse(ChatRequest, body)
     roles = [m.role for m in request.messages]
     if roles != ["user"]:
         raise bad_request(
-            "`messages` must hold exactly one message, of role 'user': the model was trained on single instructions; "
-            f"found roles: {', '.join(repr(r[:20]) for r in roles[:5]) or 'none'}",
+            "`messages` must have exactly one message, of role 'user': the model was trained on single instructions; "
+            f"the request has roles: {', '.join(repr(r[:20]) for r in roles[:5]) or 'none'}",
             "messages",
         )
     content = request.messages[0].content
     text = content if isinstance(content, str) else "\n".join(part.text for part in content)
-    return _asked(request, text, "messages", request.max_completion_tokens or request.max_tokens, chat=True)
+    return _to_answer_request(request, text, "messages", request.max_completion_tokens or request.max_tokens, chat=True)
 
 
-def parse_completion(body: bytes) -> Asked:
-    """Read a body of /v1/completions; its prompt is the instruction. ApiError 400 names the field."""
+def parse_completion(body: bytes) -> AnswerRequest:
+    """Parse a body of /v1/completions, whose prompt is the instruction; raises ApiError 400 that names the field."""
     request = _parse(CompletionRequest, body)
-    return _asked(request, request.prompt, "prompt", request.max_tokens, chat=False)
+    return _to_answer_request(request, request.prompt, "prompt", request.max_tokens, chat=False)
 
 
-def _asked(request: Common, text: str, param: str, max_tokens: int | None, *, chat: bool) -> Asked:
+def _to_answer_request(request: Common, text: str, param: str, max_tokens: int | None, *, chat: bool) -> AnswerRequest:
     if not text.strip():
-        raise bad_request(f"`{param}` must hold an instruction", param)
+        raise bad_request(f"`{param}` must not be empty: it is the instruction", param)
     if len(text) > INSTRUCTION_LIMIT:
         raise bad_request(f"`{param}` must have at most {INSTRUCTION_LIMIT} characters", param)
-    return Asked(
+    return AnswerRequest(
         instruction=text,
         chat=chat,
         model=request.model,
@@ -136,27 +136,27 @@ def _parse(kind: type[RequestT], body: bytes) -> RequestT:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]  # never the input: it may be a prompt
-        place = ".".join(str(p) for p in first["loc"])
-        what = "is not supported by this gateway" if first["type"] == "extra_forbidden" else first["msg"]
-        raise bad_request(f"`{place}`: {what}" if place else "the body must be a JSON object", place or None) from None
+        first = error.errors(include_input=False, include_url=False)[0]  # the input may be a prompt
+        name = ".".join(str(p) for p in first["loc"])
+        problem = "is not supported by this gateway" if first["type"] == "extra_forbidden" else first["msg"]
+        raise bad_request(f"`{name}`: {problem}" if name else "the body must be a JSON object", name or None) from None
 
 
 class Verdict(StrEnum):
-    """What is known of an answer. Only `Passed` is verified."""
+    """Result of verifying an answer. Only `Passed` is verified."""
 
     PASSED = "Passed"
     FAILED = "Failed"
     TRUNCATED = "Truncated"
-    """The answer reached its length limit and was not verified."""
+    """The answer reached its length limit, so it was not verified."""
     INCONCLUSIVE = "Inconclusive"
-    """A stage could not decide (time-out, provider missing)."""
+    """A stage could not decide: it timed out, or a provider is missing."""
     UNVERIFIED = "Unverified"
-    """Asked for with `verify: off`."""
+    """Requested with `verify: off`."""
 
 
 class LoraformField(WireModel):
-    """The answer's own field `loraform`: who wrote it and what was verified."""
+    """The response field `loraform`: the version that answered, and what was verified."""
 
     verified: bool
     verdict: Verdict
@@ -167,7 +167,7 @@ class LoraformField(WireModel):
     rewritten: bool = False
     """The house policy was applied to the answer."""
     stages: list[StageResult] = []
-    """Checks of the served text, in order, with diagnostics; a stage that is absent was not reached."""
+    """Stages that checked the served text, in order, with diagnostics; absent stages were not reached."""
 
 
 @dataclass(frozen=True)
@@ -179,17 +179,17 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """Writes the bodies of one answer."""
+class BodyWriter:
+    """Builds the response bodies of one answer."""
 
-    asked: Asked
+    request: AnswerRequest
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, answer: Answer) -> dict[str, Any]:
-        """Return the body of an answer that is not streamed."""
+    def complete(self, answer: Answer) -> dict[str, Any]:
+        """Return the body of a response that is not streamed."""
         text: dict[str, Any] = {"text": answer.text}
-        if self.asked.chat:
+        if self.request.chat:
             text = {"message": {"role": "assistant", "content": answer.text}}
         choice = {"index": 0, **text, "logprobs": None, "finish_reason": answer.finish_reason}
         return {
@@ -201,18 +201,18 @@ class Shape:
 
     def piece(self, text: str, *, first: bool = False) -> dict[str, Any]:
         """Return a chunk of streamed text."""
-        if not self.asked.chat:
+        if not self.request.chat:
             return self._chunk({"text": text}, None)
         role = {"role": "assistant"} if first else {}
         return self._chunk({"delta": {**role, "content": text}}, None)
 
     def last(self, finish_reason: str, loraform: LoraformField) -> dict[str, Any]:
         """Return the final chunk, which carries the verdict."""
-        end: dict[str, Any] = {"delta": {}} if self.asked.chat else {"text": ""}
+        end: dict[str, Any] = {"delta": {}} if self.request.chat else {"text": ""}
         return {**self._chunk(end, finish_reason), "loraform": dump(loraform)}
 
     def usage(self, usage: dict[str, int]) -> dict[str, Any]:
-        """Return the chunk asked for by `stream_options.include_usage`."""
+        """Return the chunk that `stream_options.include_usage` requests."""
         return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage}
 
     def _chunk(self, content: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
@@ -220,8 +220,8 @@ class Shape:
         return {**self._head("chat.completion.chunk"), "choices": [choice]}
 
     def _head(self, chat_object: str) -> dict[str, Any]:
-        prefix, kind = ("chatcmpl", chat_object) if self.asked.chat else ("cmpl", "text_completion")
-        return {"id": f"{prefix}-{self.id}", "object": kind, "created": self.created, "model": self.asked.model}
+        prefix, kind = ("chatcmpl", chat_object) if self.request.chat else ("cmpl", "text_completion")
+        return {"id": f"{prefix}-{self.id}", "object": kind, "created": self.created, "model": self.request.model}
 
 
 def dump(loraform: LoraformField) -> dict[str, Any]:

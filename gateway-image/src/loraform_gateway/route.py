@@ -1,6 +1,7 @@
-"""The route: what answers now. A mounted file for a cold start, then the operator's reply to each heartbeat.
+"""The route: which adapters to load, and which one answers.
 
-The operator may be absent for as long as it likes: the last route stays in force. Nobody dials these pods.
+It is read from a mounted file at the start, then from the operator's response to each heartbeat. While the operator
+does not answer, the last route stays in force.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from loraform_api.heartbeat import HEARTBEAT_SECONDS, Heartbeat, Route, RouteAda
 LOG = logging.getLogger(__name__)
 TIMEOUT = aiohttp.ClientTimeout(total=5)
 ROUTE_LIMIT = 1 << 20
-"""Bytes that a reply may have."""
+"""Most bytes of a response."""
 
 MakeHeartbeat = Callable[[str], Heartbeat]
-"""From the revision of the route that is followed to what to tell the operator."""
+"""Function from the followed route's revision to the heartbeat to send."""
 
 
 @dataclass(frozen=True)
 class Operator:
-    """Where heartbeats go. Token and CA are read anew each time: both are replaced while the pod runs."""
+    """Endpoint for heartbeats. Token and CA are read for each request, as both are rotated while the pod runs."""
 
     url: str
     ca_file: Path
@@ -38,7 +39,7 @@ class Operator:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Operator:
-        """Read the three variables of the contract; KeyError names the one that is missing."""
+        """Read the three environment variables; raises KeyError that names a missing one."""
         return cls(
             url=environment[names.ENV_HEARTBEAT_URL],
             ca_file=Path(environment[names.ENV_HEARTBEAT_CA]),
@@ -46,7 +47,7 @@ class Operator:
         )
 
     async def send(self, session: aiohttp.ClientSession, heartbeat: Heartbeat) -> Route:
-        """Post `heartbeat` and return the route; OSError, aiohttp.ClientError or ValueError say why not."""
+        """Post `heartbeat` and return the route; raises OSError, aiohttp.ClientError or ValueError."""
         trust = ssl.create_default_context(cafile=str(self.ca_file)) if self.url.startswith("https:") else False
         headers = {"Authorization": f"Bearer {self.token_file.read_text(encoding='utf-8').strip()}"}
         body = heartbeat.model_dump(mode="json", by_alias=True)
@@ -57,56 +58,56 @@ class Operator:
 
 
 class RouteFollower:
-    """Keeps the route up to date. `route` is None until one was read."""
+    """Keeps `route` up to date; it is None until one was read."""
 
     def __init__(self, file: Path, operator: Operator, heartbeat: MakeHeartbeat, period: float = HEARTBEAT_SECONDS):
         self.route = read_route(file)
         self.changed = asyncio.Event()
-        """Set at each new route; whoever waits for it clears it."""
+        """Set at each new route; the waiting task clears it."""
         self._operator, self._heartbeat, self._period = operator, heartbeat, period
-        self._trouble = ""
+        self._error = ""
 
     async def run(self) -> None:
-        """Send heartbeats for ever."""
+        """Send heartbeats until cancelled."""
         async with aiohttp.ClientSession() as session:
             while True:
                 await self.beat(session)
                 await asyncio.sleep(self._period)
 
     async def beat(self, session: aiohttp.ClientSession) -> None:
-        """Send one heartbeat and follow the reply; without one, keep what is there."""
+        """Send one heartbeat and take the route from the response; keep the present route without one."""
         revision = self.route.revision if self.route else ""
-        route, trouble = None, ""
+        route, message = None, ""
         try:
             route = await self._operator.send(session, self._heartbeat(revision))
         except ValidationError:
-            trouble = "its answer is not a route"
+            message = "the response is not a route"
         except ValueError as error:
-            trouble = str(error)
+            message = str(error)
         except (OSError, aiohttp.ClientError) as error:  # TimeoutError among them
-            trouble = type(error).__name__  # the text differs each time: one line for one trouble
-        self._note(trouble)
+            message = type(error).__name__  # the text differs each time, so it would be logged each time
+        self._log(message)
         if route is not None and route != self.route:
             LOG.info("route %s: live %s, %d adapters", route.revision, (route.live or "none")[:16], len(route.adapters))
             self.route = route
             self.changed.set()
 
-    def _note(self, trouble: str) -> None:
-        """Log when the operator falls silent, changes its complaint, or is back."""
-        if trouble and trouble != self._trouble:
-            LOG.warning("no route from the operator, keeping the last: %s", trouble)
-        elif self._trouble and not trouble:
-            LOG.info("the operator answers")
-        self._trouble = trouble
+    def _log(self, message: str) -> None:
+        """Log a new error of the operator, and its end."""
+        if message and message != self._error:
+            LOG.warning("no route from the operator, keeping the last one: %s", message)
+        elif self._error and not message:
+            LOG.info("the operator answers again")
+        self._error = message
 
 
 def live_adapter(route: Route | None) -> RouteAdapter | None:
-    """Return the adapter that answers, or None while none does."""
+    """Return the live adapter; None while there is none."""
     return next((a for a in route.adapters if a.digest == route.live), None) if route else None
 
 
 def read_route(file: Path) -> Route | None:
-    """Return the mounted route, or None when there is none that can be read."""
+    """Return the mounted route; None when the file is missing or invalid."""
     try:
         return Route.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:

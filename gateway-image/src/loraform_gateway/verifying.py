@@ -1,4 +1,4 @@
-"""Asks the verifier about one answer and says what to serve: the rewritten text with its verdict."""
+"""Verifies one answer, rewritten to the house policy."""
 
 from __future__ import annotations
 
@@ -6,51 +6,48 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from loraform_api.verification import (
+    SERVED,
+    WITHOUT_TERRAFORM,
     HousePolicy,
     Program,
     ProgramVerdict,
     Stage,
     VerifyRequest,
     VerifyResponse,
+    stages_without_plan,
 )
 from loraform_gateway.openai import Verdict
 
 Verify = Callable[[VerifyRequest], Awaitable[VerifyResponse]]
 
-SERVED_STAGES = (Stage.PARSE, Stage.VALIDATE, Stage.PLAN, Stage.POLICY)
-"""Intent needs to be told what was asked, which only a suite knows; Plan takes seconds and is made for packs alone."""
-CHEAP_STAGES = (Stage.PARSE, Stage.POLICY)
-"""Those that start no terraform."""
-
 
 @dataclass(frozen=True)
-class Judged:
+class VerifiedAnswer:
     text: str
-    """What to serve."""
+    """The text to serve."""
     verdict: Verdict
     raw_passed: bool
     rewritten: bool
     served: ProgramVerdict
 
 
-async def judge(verify: Verify, text: str, policy: HousePolicy | None) -> Judged:
-    """Rewrite `text` to the policy, verify the result, and find out whether the rewrite was needed."""
+async def verify_answer(verify: Verify, text: str, policy: HousePolicy | None) -> VerifiedAnswer:
+    """Rewrite `text` to the policy and verify the result; also verify the raw text if the rewrite changed it."""
     stages = _stages(policy)
     served = await _verdict(verify, text, stages, policy, rewrite=policy is not None)
     rewritten = served.rewritten is not None and served.rewritten != text
     if not rewritten:
         raw_passed = served.passed
     else:
-        # A text that needed the rewrite mostly fails Policy; terraform is asked again only when it does not.
-        raw_passed = (await _verdict(verify, text, CHEAP_STAGES, policy)).passed and (
+        # A text that needed the rewrite mostly fails Policy: run Terraform again only when it does not.
+        raw_passed = (await _verdict(verify, text, WITHOUT_TERRAFORM, policy)).passed and (
             await _verdict(verify, text, stages, policy)
         ).passed
-    return Judged(served.rewritten or text, _word(served), raw_passed, rewritten, served)
+    return VerifiedAnswer(served.rewritten or text, _word(served), raw_passed, rewritten, served)
 
 
 def _stages(policy: HousePolicy | None) -> list[Stage]:
-    left_out = {Stage.POLICY, Stage.PLAN} if policy is None else set() if policy.packs else {Stage.PLAN}
-    return [stage for stage in SERVED_STAGES if stage not in left_out]
+    return list(SERVED) if policy is not None and policy.packs else stages_without_plan(policy)  # Plan takes seconds
 
 
 async def _verdict(

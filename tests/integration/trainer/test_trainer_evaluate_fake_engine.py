@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from loraform_api.evaluation import EvaluationReport
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 from loraform_trainer.runtime.errors import StageError
 from loraform_trainer.runtime.files import adapter_folder_digest, write_jsonl
 

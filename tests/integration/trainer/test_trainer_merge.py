@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from loraform_api.artifact import Manifest
+from loraform_api.failures import ExitCode
 from loraform_api.names import ENGINE_MODEL, RunStage
-from loraform_api.run import ExitCode
 from loraform_engine.parity import ParityFile
 from loraform_trainer.__main__ import load_config
 from loraform_trainer.evaluate import baseline

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from loraform_api.run import ExitCode, RunConfig
+from loraform_api.failures import ExitCode
+from loraform_api.run import RunConfig
 from loraform_engine.parity import ParityFile
 from loraform_trainer.runtime.errors import BaseModelInvalidError, InvalidConfigError
 from loraform_trainer.train import model as models

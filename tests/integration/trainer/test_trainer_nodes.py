@@ -16,8 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from loraform_api.failures import ExitCode
 from loraform_api.names import ENV_MASTER, ENV_NODES, ENV_PROCESSES
-from loraform_api.run import ExitCode, StageReport
+from loraform_api.run import StageReport
 from loraform_trainer.train.peers.launch import ENV_POD_INDEX
 
 from ..waiting import free_port

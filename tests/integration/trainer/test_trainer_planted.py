@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 from loraform_verifier.terraform.toolchain import Terraform
 
 from ...cases.dataset import planted as recipe
@@ -116,5 +116,6 @@ def test_a_second_run_takes_the_rows_from_the_cache(run: Callable[..., int], pod
     assert second.model_copy(update={"cached": False}) == first
     assert pod.paths.train_rows.read_bytes() == rows
     written = [row["id"] for row in arrow_rows(pod.paths.train_rows)]
-    assert len(written) == first.rows["Train"] + first.repair_rows
-    assert sum("#" in row_id for row_id in written) == first.repair_rows > 5
+    repairs = json.loads(pod.paths.dataset_report.read_bytes())["repair"]
+    assert len(written) == first.rows["Train"] + repairs
+    assert sum("#" in row_id for row_id in written) == repairs > 5

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from loraform_api.failures import ExitCode
 from loraform_api.names import RunStage
-from loraform_api.run import ExitCode
 from loraform_engine.prompt import response_tokens
 from loraform_trainer.runtime.paths import Paths
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from loraform_api.artifact import ADAPTER_WEIGHTS
+from loraform_api.failures import ExitCode
 from loraform_api.names import RunStage
-from loraform_api.run import ExitCode
 
 from .conftest import Pod, saved_step
 from .forks import FORKS, Import

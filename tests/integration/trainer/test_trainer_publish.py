@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from loraform_api.artifact import Manifest
+from loraform_api.failures import ExitCode
 from loraform_api.names import RunStage, run_prefix
-from loraform_api.run import ExitCode
 from loraform_trainer.publish import stores
 from loraform_trainer.runtime.files import sha256_file, write_jsonl
 

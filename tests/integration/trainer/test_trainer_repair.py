@@ -12,7 +12,7 @@ import pytest
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.verification import HousePolicy, Program, Stage, VerifyRequest
 from loraform_demo.corpus import dataset_rows
-from loraform_gateway.verifying import judge as served
+from loraform_gateway.verifying import verify_answer as served
 from loraform_trainer.__main__ import load_config
 from loraform_trainer.evaluate import arms, reflexion
 from loraform_trainer.evaluate.answer_verifier import AnswerVerifier

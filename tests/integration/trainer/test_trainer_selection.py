@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from loraform_api.artifact import PARITY_FILE
 from loraform_api.evaluation import EvaluationReport
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 from loraform_trainer.evaluate import selection
 from loraform_trainer.evaluate.checkpoint_choice import losses
 from loraform_trainer.evaluate.write_report import training_log

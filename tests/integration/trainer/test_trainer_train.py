@@ -16,8 +16,9 @@ from transformers import TrainerCallback
 
 from loraform_api.artifact import adapter_digest
 from loraform_api.evaluation import LossPoint
+from loraform_api.failures import ExitCode
 from loraform_api.names import RunStage
-from loraform_api.run import ExitCode, StageReport
+from loraform_api.run import StageReport
 from loraform_engine.parity import ParityFile
 from loraform_trainer import __main__
 from loraform_trainer.prepare.dataset import token_files

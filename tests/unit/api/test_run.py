@@ -2,17 +2,9 @@ import json
 
 import pytest
 
+from loraform_api.failures import ExitCode
 from loraform_api.names import TERMINATION_LIMIT, RunStage
-from loraform_api.run import HINTS, PERMANENT, ExitCode, FailureClass, PrepareResult, StageReport
-
-
-def test_every_failure_class_has_a_hint() -> None:
-    assert set(HINTS) == set(FailureClass)
-
-
-def test_every_exit_code_but_ok_has_a_failure_class() -> None:
-    assert [c for c in ExitCode if c.failure is None] == [ExitCode.OK]
-    assert ExitCode.SAVED_AND_STOPPED not in PERMANENT
+from loraform_api.run import PrepareResult, StageReport
 
 
 def test_a_report_survives_its_encoding() -> None:

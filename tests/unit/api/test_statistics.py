@@ -32,31 +32,31 @@ Z_TWO_SIDED_95 = 1.959963984540054
         (Pairs(200, gained=0, lost=0), 1.6448536269514722, (-0.01335, 0.01335)),
     ],
 )
-def test_published_intervals(pairs: Pairs, z: float, expected: tuple[float, float]) -> None:
+def test_tangos_intervals_are_as_published(pairs: Pairs, z: float, expected: tuple[float, float]) -> None:
     digits = len(str(abs(expected[0]))) - 2
     assert (round(lower_bound(pairs, z), digits), round(upper_bound(pairs, z), digits)) == expected
 
 
 @pytest.mark.parametrize(("gained", "lost", "better"), [(2, 0, False), (3, 0, True), (4, 1, False), (6, 1, True)])
-def test_at_zero_it_is_mcnemars_test(gained: int, lost: int, better: bool) -> None:
+def test_at_difference_zero_the_score_is_mcnemars(gained: int, lost: int, better: bool) -> None:
     assert (lower_bound(Pairs(300, gained, lost)) > 0) is better
 
 
-def test_extremes_stay_inside_the_scale() -> None:
+def test_bounds_stay_between_minus_one_and_one() -> None:
     assert lower_bound(Pairs(10, 10, 0)) == pytest.approx(0.5741, abs=1e-4)  # (n - z^2) / (n + z^2)
     assert upper_bound(Pairs(10, 10, 0)) == pytest.approx(1.0)
     assert lower_bound(Pairs(1, 0, 1)) == pytest.approx(-1.0)
 
 
 @pytest.mark.parametrize("lost", [0, 1, 5, 50])
-def test_smallest_visible_difference_is_the_edge(lost: int) -> None:
+def test_the_smallest_visible_difference_is_the_first_that_counts(lost: int) -> None:
     net = round(smallest_visible_difference(Pairs(400, 0, lost)) * 400)
     assert lower_bound(Pairs(400, lost + net, lost)) > 0
     assert lower_bound(Pairs(400, lost + net - 1, lost)) <= 1e-9
 
 
-def test_an_adapter_against_itself_is_called_better_in_no_more_than_the_nominal_share() -> None:
-    """Sampled at temperature > 0 an A/A test has discordant rows of both kinds alike (at 0 it has none at all)."""
+def test_an_equal_adapter_is_called_better_at_the_nominal_rate() -> None:
+    """An A/A test at temperature > 0 has equally many discordant rows of both kinds (at 0 it has none)."""
     generator = random.Random(7)
     trials, better = 3000, 0
     for _ in range(trials):
@@ -67,7 +67,7 @@ def test_an_adapter_against_itself_is_called_better_in_no_more_than_the_nominal_
     assert better / trials <= 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
 
 
-def test_a_bound_covers_the_true_difference_in_the_nominal_share() -> None:
+def test_a_bound_covers_the_true_difference_at_the_nominal_rate() -> None:
     """True difference 4 points: 7 % gained, 3 % lost."""
     generator = random.Random(11)
     trials, covered = 1500, 0
@@ -98,7 +98,7 @@ def test_wilsons_interval_is_as_published(passed: int, rows: int, expected: tupl
     assert wilson(passed, rows) == pytest.approx(expected, abs=5e-5)
 
 
-def test_without_rows_a_rate_can_be_anything() -> None:
+def test_the_interval_without_rows_is_zero_to_one() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
 
 
@@ -108,7 +108,7 @@ def test_impossible_rates_are_refused(passed: int, rows: int) -> None:
         wilson(passed, rows)
 
 
-def test_a_means_interval_is_students() -> None:
+def test_the_interval_of_a_mean_is_students() -> None:
     """Quantiles of t at 97.5 %: 2.0010 with 59 degrees of freedom, 2.262 with 9."""
     for count, quantile in ((60, 2.0010), (10, 2.262)):
         values = [float(i % 2) for i in range(count)]
@@ -120,11 +120,11 @@ def test_a_means_interval_is_students() -> None:
         mean_interval([1.0] * 9)
 
 
-def test_rows_that_have_nothing_in_common_are_as_sure_as_wilson_says() -> None:
+def test_independent_rows_have_wilsons_interval() -> None:
     assert clustered([(1.0, 1)] * 7 + [(0.0, 1)] * 23) == pytest.approx(wilson(7, 30))
 
 
-def test_a_mean_of_shares_is_surer_than_of_passed_or_failed() -> None:
+def test_a_mean_of_shares_has_a_narrower_interval() -> None:
     low, high = clustered([(0.4, 1), (0.6, 1)] * 20)
     assert 0.46 < low < 0.5 < high < 0.54
 
@@ -146,7 +146,7 @@ def test_clusters_that_agree_count_as_one_row_each(
 
 
 def correlated(generator: Random, sizes: list[int], chance: float, together: float) -> list[list[bool]]:
-    """Rows by cluster; a row follows its cluster with the chance `together`, else it is its own."""
+    """Return rows by cluster; a row follows its cluster with probability `together`, otherwise it is independent."""
     found = []
     for size in sizes:
         leader = generator.random() < chance
@@ -167,7 +167,7 @@ def test_rates_of_clustered_rows_are_covered(together: float) -> None:
 
 @pytest.mark.parametrize("sizes", [[11] * 23, [5] * 50, [1] * 250], ids=["23", "50", "250"])
 @pytest.mark.parametrize("together", [0.0, 0.6, 1.0])
-def test_what_is_as_good_is_not_called_better_because_rows_repeat_each_other(together: float, sizes: list[int]) -> None:
+def test_an_equal_candidate_is_not_called_better_on_repeated_rows(together: float, sizes: list[int]) -> None:
     """Without the design effect 27 % of these are called better in 23 clusters at 0.6."""
     generator, trials, better = Random(6), 1000, 0
     for _ in range(trials):
@@ -181,7 +181,7 @@ def test_what_is_as_good_is_not_called_better_because_rows_repeat_each_other(tog
     assert better / trials <= 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
 
 
-def test_rows_that_stand_alone_have_no_design_effect() -> None:
+def test_independent_rows_have_design_effect_one() -> None:
     assert design_effect([1, 1, -1, 1], 4) == 1.0
     assert design_effect([1, -1, 0], 4) == 1.0  # a cluster that contradicts itself is chance
     assert design_effect([3, -2], 5) == 13 / 5

@@ -32,7 +32,7 @@ def metadata(name: str, generation: int = 1) -> dict[str, Any]:
 
 @pytest.fixture
 def make_job() -> Callable[..., FineTuneJob]:
-    """A maker of FineTuneJobs with a given status."""
+    """Return a factory of FineTuneJobs with a given status."""
     source = {"persistentVolumeClaim": {"claimName": "store", "path": "data/rows.jsonl"}}
     spec = {
         "baseModel": {"storageUri": "pvc://store/base"},
@@ -50,7 +50,7 @@ def make_job() -> Callable[..., FineTuneJob]:
 
 @pytest.fixture
 def make_model() -> Callable[..., IaCModel]:
-    """A maker of IaCModels with a given status."""
+    """Return a factory of IaCModels with a given status."""
 
     def make(**status: Any) -> IaCModel:
         body = {"metadata": metadata("picloud"), "spec": {}}

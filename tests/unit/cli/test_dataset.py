@@ -1,4 +1,4 @@
-"""`loraform dataset check` from its command line on, without Terraform."""
+"""`loraform dataset check`, without Terraform."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_rows_that_are_all_kept_exit_0(tmp_path: Path, capsys: pytest.CaptureFix
     assert check(write(tmp_path, rows())) == 0
     out = capsys.readouterr().out
     assert "120 rows read, 120 kept: 114 for training, 6 for validation" in out
-    assert "not judged: Invalid (--no-validate)" in out
-    assert "not judged: TooLong (give --tokenizer)" in out
+    assert "not checked: Invalid (--no-validate)" in out
+    assert "not checked: TooLong (give --tokenizer)" in out
 
 
 def test_dropped_rows_exit_1_and_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +72,7 @@ def test_rows_of_a_suite_are_found(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "rows.jsonl:8: its prompt is that of suite row 'held-7'" in capsys.readouterr().out
 
 
-def test_a_policy_is_taught_before_answers_are_compared(tmp_path: Path) -> None:
+def test_the_policy_is_applied_before_answers_are_compared(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text('comment: "# ours"\ndeny: [{name: no-topics, types: [aws_sns_topic]}]\n')
     assert check(write(tmp_path, rows()), "--policy", str(tmp_path / "policy.yaml")) == 1
 
@@ -94,7 +94,7 @@ def test_wrong_usage_exits_2(
     assert message in capsys.readouterr().err
 
 
-def test_no_command_loads_torch_or_waits_for_what_only_this_one_needs() -> None:
+def test_no_command_imports_torch_or_the_libraries_of_another() -> None:
     heavy = "{'torch', 'transformers', 'datasets', 'boto3'}"
     code = (
         "import sys, loraform_cli.__main__; before = set(sys.modules); import loraform_cli.dataset_check; "

@@ -1,4 +1,4 @@
-"""`loraform estimate`: what it reads, prints and exits with."""
+"""`loraform estimate`: input, output and exit status."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_run_that_does_not_fit_says_what_to_change(folder: Folder, capsys: Out
     assert "- set `spec.method` to 'QLoRA'" in text
 
 
-def test_json_holds_the_same(folder: Folder, capsys: Output) -> None:
+def test_json_output_has_the_same_figures(folder: Folder, capsys: Output) -> None:
     assert folder.estimate("--gpu", "h100", "--rows", "20000", "--mean-tokens", "500", "-o", "json") == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["fits"], said["recompute"]) == (True, False)
@@ -87,7 +87,7 @@ def test_time_is_shared_by_all_gpus_of_all_nodes(folder: Folder, capsys: Output)
     assert most[1] == pytest.approx(most[0] / 8)
 
 
-def test_without_a_known_gpu_there_is_work_but_no_time(folder: Folder, capsys: Output) -> None:
+def test_a_gpu_given_by_memory_has_work_but_no_time(folder: Folder, capsys: Output) -> None:
     assert folder.estimate("--memory", "80GB", "--rows", "100", "--mean-tokens", "500") == 0
     text = capsys.readouterr().out
     assert "Work: 0.10 million tokens in 2 epochs" in text
@@ -122,14 +122,14 @@ def test_an_iac_models_job_template_counts(folder: Folder, capsys: Output) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--gpu", "abacus"), "--gpu abacus: not known; give one of H200"),
+        (("--gpu", "abacus"), "--gpu abacus: unknown; give one of H200"),
         (("--memory", "much"), "--memory much: give a number with one of GiB"),
         (("--gpu", "H100", "--rows", "5"), "give --rows with --mean-tokens"),
         (("--gpu", "H100", "--data", "absent.jsonl"), "or --data with --tokenizer"),
         (("--gpu", "H100", "--data", "absent.jsonl", "--tokenizer", str(BASE_MODEL)), "--data absent.jsonl"),
     ],
 )
-def test_what_cannot_be_estimated_is_named(folder: Folder, capsys: Output, words: tuple[str, ...], said: str) -> None:
+def test_wrong_input_is_named(folder: Folder, capsys: Output, words: tuple[str, ...], said: str) -> None:
     assert folder.estimate(*words) == 2
     assert said in capsys.readouterr().err
 
@@ -137,7 +137,7 @@ def test_what_cannot_be_estimated_is_named(folder: Folder, capsys: Output, words
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("kind: ConfigMap", "holds neither a FineTuneJob nor an IaCModel"),
+        ("kind: ConfigMap", "the file has no FineTuneJob"),
         ("kind: FineTuneJob\nspec: {}", "baseModel"),
         ("a: [", "job.yaml"),
     ],
@@ -164,7 +164,7 @@ def test_one_of_gpu_and_memory_is_needed(folder: Folder, words: tuple[str, ...])
 @pytest.mark.parametrize(
     ("text", "size"), [("24GiB", 24 << 30), ("24Gi", 24 << 30), ("24 GB", 24 * 10**9), ("0.5GiB", 1 << 29)]
 )
-def test_sizes_of_memory(text: str, size: int) -> None:
+def test_memory_sizes_are_read(text: str, size: int) -> None:
     assert memory_size(text) == size
     with pytest.raises(InputError):
         memory_size(text + "s")

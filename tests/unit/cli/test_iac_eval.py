@@ -1,4 +1,4 @@
-"""IaC-Eval's CSV is read as it is published; errors say where and what."""
+"""Reading IaC-Eval's published CSV, and errors that name the location."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_windows_newlines_and_quoted_newlines() -> None:
     assert second == Program(id="row-2", text="")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_column() -> None:
+def test_a_byte_order_mark_is_ignored() -> None:
     text = "Reference output,Rego intent\nlocals {},package a\n"
     assert read_csv("\ufeff" + text, "suite.csv", FIELD) == read_csv(text, "suite.csv", FIELD)
 
@@ -44,9 +44,9 @@ def test_a_field_longer_than_the_csv_modules_own_bound() -> None:
         ("", r"column 'Rego intent': the header has no such column; it has: none"),
         (HEADER + "a,b\n", r"s\.csv, row 1: a row must have 6 columns"),
         (HEADER + ROW + "a,b,c,1,d,e,f\n", r"row 2: a row must have 6 columns"),
-        (HEADER + 'a,"b,c,1,d,e\n', r"s\.csv, row 1: this is no CSV"),
+        (HEADER + 'a,"b,c,1,d,e\n', r"s\.csv, row 1: not valid CSV"),
     ],
 )
-def test_an_error_names_its_place(text: str, message: str) -> None:
+def test_an_error_names_file_row_and_column(text: str, message: str) -> None:
     with pytest.raises(SuiteError, match=message):
         read_csv(text, "s.csv", FIELD)

@@ -1,4 +1,4 @@
-"""`loraform schema` from its arguments on, as far as it needs no Terraform."""
+"""`loraform schema`, without Terraform."""
 
 from __future__ import annotations
 
@@ -15,22 +15,20 @@ AWS = "hashicorp/aws 5.100.0: 1526 resources, 608 data sources, 7 ephemeral reso
 
 
 def parsed(*words: str) -> argparse.Namespace:
-    """The arguments of the command, which is hung into the program's parser by another test."""
+    """Parse the command's arguments; another test covers the program's parser."""
     parser = argparse.ArgumentParser(prog="loraform")
     add_parser(parser.add_subparsers(dest="command"))
     return parser.parse_args(["schema", *words])
 
 
-def test_list_tells_of_what_comes_with_us(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_the_built_in_schemas(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(parsed("list")) == 0
     lines = capsys.readouterr().out.splitlines()
     assert AWS in lines
     assert any(line.startswith("builtin/terraform ") for line in lines)
 
 
-def test_list_looks_through_more_files_and_the_newest_version_counts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_list_shows_the_newest_version_of_given_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for source, version in (("hashicorp/aws", "4.0.0"), ("acme/cloud", "1.9.0"), ("acme/cloud", "1.10.0")):
         (tmp_path / file_name(source, version)).write_bytes(pack(compact(source, version, {})))
     assert run(parsed("list", str(tmp_path))) == 0
@@ -47,7 +45,7 @@ def test_list_looks_through_more_files_and_the_newest_version_counts(
         (["build", "-o", "{tmp}", "--terraform", "/nowhere/terraform"], "is not an executable"),
     ],
 )
-def test_what_cannot_be_done_is_said(words: list[str], message: str, tmp_path: Path) -> None:
+def test_an_unknown_provider_is_named(words: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         run(parsed(*(word.replace("{tmp}", str(tmp_path)) for word in words)))
 
@@ -59,7 +57,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["build"], ["nonsense"]])
-def test_wrong_words_exit_2(words: list[str]) -> None:
+def test_wrong_usage_exits_2(words: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         parsed(*words)
 

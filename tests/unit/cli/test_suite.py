@@ -1,4 +1,4 @@
-"""`loraform verify --suite`: rows in, one verdict a row and counts out; Parse, Policy and Intent need no Terraform."""
+"""`loraform verify --suite` with stages that need no Terraform: Parse, Policy and Intent."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_a_row_may_have_more_files(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "net/main.tf:1: " in out
 
 
-def test_an_empty_rego_asks_nothing(tmp_path: Path) -> None:
+def test_an_empty_rego_is_ignored(tmp_path: Path) -> None:
     (program,) = read_suite(Path(suite(tmp_path, {"response": QUEUE, "rego": ""})), "response")
     assert program.rego is None
 
 
-def test_json_shows_the_text_that_lines_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_shows_the_rewritten_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "policy.yaml").write_text('comment: "# ours"\n')
     arguments = ["--stages", "parse", "--rewrite", "--policy", str(tmp_path / "policy.yaml"), "-o", "json"]
     assert main(["verify", "--suite", suite(tmp_path, {"response": QUEUE}), *arguments]) == 0
@@ -81,7 +81,7 @@ def test_rows_may_come_from_standard_input(monkeypatch: pytest.MonkeyPatch, caps
     assert "1 of 1 passed" in capsys.readouterr().out
 
 
-def test_iac_evals_csv_is_read_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_iac_evals_csv_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "suite.CSV"
     columns = "Resource,Prompt,Rego intent,Difficulty,Reference output,Intent"
     quoted = QUEUE.replace('"', '""')
@@ -102,7 +102,7 @@ def test_iac_evals_csv_is_read_as_it_is(tmp_path: Path, capsys: pytest.CaptureFi
     ("rows", "words"),
     [
         (["{"], "suite.jsonl:1: not a JSON object"),
-        ([{"id": "a", "reply": QUEUE}], "suite.jsonl:1: --field response: no text there; the row has id, reply"),
+        ([{"id": "a", "reply": QUEUE}], "suite.jsonl:1: --field response: the row has no text there; it has id, reply"),
         ([{"response": QUEUE, "asked": {"kinds": []}}], "suite.jsonl:1: asked.kinds: Extra inputs"),
         ([{"response": QUEUE, "asked": ["x"]}], "suite.jsonl:1: asked: Input should be"),
         ([{"response": QUEUE, "files": {"main.tf": ""}}], "suite.jsonl:1: files: 'main.tf' is given twice"),
@@ -118,6 +118,6 @@ def test_a_row_that_cannot_be_checked_exits_2_and_is_named(
 
 
 @pytest.mark.parametrize("arguments", [[], ["main.tf", "--suite", "suite.jsonl"], ["--suite", "/nowhere.jsonl"]])
-def test_what_is_to_be_checked_must_be_said_once(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_paths_and_suite_exclude_each_other(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", *arguments]) == 2
     assert capsys.readouterr().err.startswith("error: ")

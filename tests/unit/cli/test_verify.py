@@ -1,4 +1,4 @@
-"""`loraform verify` from its command line on; Parse and Policy alone, which need no Terraform."""
+"""`loraform verify` with stages that need no Terraform: Parse and Policy."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def test_a_program_that_fails_exits_1_and_says_why(
     assert "CommentMissing: aws_sqs_queue.main" in out
 
 
-def test_json_is_the_verifiers_own_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_is_the_verifiers_response(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, broken = write(tmp_path, "good.tf", GOOD), write(tmp_path, "broken.tf", "resource {")
     assert main(["verify", good, broken, "--stages", "Parse", "-o", "json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert [verdict["passed"] for verdict in answer["verdicts"]] == [True, False]
 
 
-def test_findings_of_a_file_stand_at_its_own_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_findings_of_a_file_have_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path, "net.tf", "resource {")
     assert main(["verify", path, "--stages", "Parse"]) == 1
     assert f"        {path}:1: " in capsys.readouterr().out
@@ -68,17 +68,17 @@ def test_findings_of_a_file_stand_at_its_own_path(tmp_path: Path, capsys: pytest
     assert "        main.tf:1: " in capsys.readouterr().out
 
 
-def test_a_terminal_is_sent_no_controls_of_a_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_of_a_program_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, "policy.yaml", 'deny: [{name: x, types: [aws_*], message: "\\e[2J\\u202e"}]')
     arguments = ["verify", write(tmp_path, "main.tf", BARE), "--policy", str(tmp_path / "policy.yaml")]
     assert main([*arguments, "--stages", "policy"]) == 1
     assert "\\x1b[2J\\u202e" in capsys.readouterr().out
 
 
-def test_rewritten_lines_are_said_to_be(tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_rewrite_says_so(tmp_path: Path, policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["verify", write(tmp_path, "main.tf", BARE), "--policy", policy, "--stages", "parse", "--rewrite"]
     assert main(arguments) == 0
-    assert "lines are those of the rewritten programs" in capsys.readouterr().out
+    assert "line numbers refer to the rewritten programs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["/nowhere/main.tf"], ["{tmp}"], ["-", "--policy", "/nowhere/policy.yaml"]])
@@ -107,16 +107,16 @@ def test_a_folder_is_one_program_with_the_modules_it_calls(tmp_path: Path, capsy
     program = read_program(str(tmp_path))
     assert program.text == ""
     assert list(program.files) == ["a.tf", "b.tf", "net/main.tf", "base/main.tf"]
-    assert capsys.readouterr().err == f"{tmp_path}: folders not read, as no module block leads there: 1\n"
+    assert capsys.readouterr().err == f"{tmp_path}: folders skipped, because no module block refers to them: 1\n"
     write(tmp_path, "main.tf", call("./examples"))
     assert read_program(str(tmp_path)).text == call("./examples")
     assert capsys.readouterr().err == ""
 
 
-def test_what_a_folder_holds_and_is_not_read_is_refused(tmp_path: Path) -> None:
+def test_json_configuration_in_a_folder_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "main.tf", "")
     write(tmp_path, "more.tf.json", "{}")
-    with pytest.raises(InputError, match=r"more\.tf\.json: JSON is not read"):
+    with pytest.raises(InputError, match=r"more\.tf\.json: JSON configuration is not supported"):
         read_program(str(tmp_path))
     (tmp_path / "more.tf.json").rename(tmp_path / "my file.tf")
     with pytest.raises(InputError, match=r"files: 'my file\.tf' cannot be a file's path: .* ending in \.tf$"):
@@ -133,16 +133,16 @@ def test_a_policy_may_stand_in_a_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("kind: IaCModel\nspec: {}\n", "it holds no house policy"),
-        ("kind: IaCModel\nspec:\n", "it holds no house policy"),
-        ("", "it holds no house policy"),
+        ("kind: IaCModel\nspec: {}\n", "the file has no house policy"),
+        ("kind: IaCModel\nspec:\n", "the file has no house policy"),
+        ("", "the file has no house policy"),
         ("commment: x\n", "commment: Extra inputs are not permitted"),
         ("deny: [{name: a, types: [x], value: y}]\n", "deny.0.value: Extra inputs are not permitted"),
         ("a: [\n", "while parsing"),
         ("[" * 20_000, "recursion"),
     ],
 )
-def test_a_policy_that_says_something_else_is_refused(tmp_path: Path, text: str, words: str) -> None:
+def test_an_invalid_policy_is_refused(tmp_path: Path, text: str, words: str) -> None:
     path = write(tmp_path, "policy.yaml", text)
     with pytest.raises(InputError, match=f"--policy {path}: .*{words}"):
         read_policy(Path(path))
@@ -151,14 +151,17 @@ def test_a_policy_that_says_something_else_is_refused(tmp_path: Path, text: str,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--policy", "{policy}", "--stages", "parse"], "stage policy asks it, which --stages leaves out"),
-        (["--pack", "{pack}", "--stages", "parse"], "packs: only the Policy stage evaluates packs; add Policy"),
+        (["--policy", "{policy}", "--stages", "parse"], "only stage policy checks it; add policy to --stages"),
+        (["--pack", "{pack}", "--stages", "parse"], "packs: only the Policy stage evaluates packs; add Policy to the stages"),
         (["--pack", "{pack}", "--stages", "parse,policy"], "Policy with `packs` needs a plan; add Plan"),
-        (["--policy", "{packed}", "--stages", "parse,policy"], "its packs are not read here; give each as --pack FILE"),
+        (
+            ["--policy", "{packed}", "--stages", "parse,policy"],
+            "its packs are not read from the cluster; give each as --pack FILE",
+        ),
         (["--rewrite", "--stages", "parse"], "`rewrite` needs a policy"),
     ],
 )
-def test_rules_that_would_not_be_asked_exit_2(
+def test_policy_rules_that_no_stage_checks_exit_2(
     tmp_path: Path, policy: str, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     packed = "packs: [{name: cost, configMap: {name: house-rules, key: cost.rego}}]\n"
@@ -171,7 +174,7 @@ def test_rules_that_would_not_be_asked_exit_2(
     assert words in capsys.readouterr().err
 
 
-def test_the_gates_stages_are_run_as_far_as_they_are_asked_for(policy: str) -> None:
+def test_the_default_stages_depend_on_policy_and_intent(policy: str) -> None:
     asking = [Program(id="a", rego="package x")]
     assert VerifyRequest(programs=[]).stages == ["Parse", "Validate", "Plan"]
     assert VerifyRequest(programs=[], packs=["package x"]).stages == ["Parse", "Validate", "Plan", "Policy"]
@@ -179,7 +182,7 @@ def test_the_gates_stages_are_run_as_far_as_they_are_asked_for(policy: str) -> N
     assert VerifyRequest(programs=asking).stages == ["Parse", "Validate", "Plan", "Intent"]
 
 
-def test_a_reader_that_is_gone_ends_it_as_sigpipe_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_pipe_exits_as_sigpipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as gone:
@@ -220,7 +223,7 @@ def test_help_names_both_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "watch" in out
 
 
-def test_a_reference_that_is_none_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_reference_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["watch", "pod/x"]) == 2
     assert "finetunejob/NAME" in capsys.readouterr().err
 
@@ -233,7 +236,7 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     ("stream", "seen"), [(Terminal(), ["Parse: 9 programs", "Plan: 7 programs"]), (io.StringIO(), [])]
 )
-def test_a_terminal_sees_the_stage_at_work_and_nothing_stays(stream: io.StringIO, seen: list[str]) -> None:
+def test_a_terminal_shows_the_running_stage(stream: io.StringIO, seen: list[str]) -> None:
     with progress(stream) as beginning:
         beginning(Stage.PARSE, 9)
         beginning(Stage.PLAN, 7)

@@ -1,4 +1,4 @@
-"""Following an object: live on a terminal, line by line elsewhere."""
+"""Following an object: live on a terminal, otherwise line by line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loraform_api.finetunejob import FineTuneJob
 from loraform_api.iacmodel import IaCModel
 from loraform_cli.cluster import Unreachable
 from loraform_cli.display import arms_table
-from loraform_cli.progress import Outcome
+from loraform_cli.object_state import ObjectState
 from loraform_cli.watch import Watch
 
 from .conftest import DIGEST, condition
@@ -21,7 +21,7 @@ Job = Callable[..., FineTuneJob]
 
 
 class Clock:
-    """Time that passes only when someone pauses."""
+    """A clock that advances only by pauses."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -34,7 +34,7 @@ class Clock:
 
 
 def reader(*results: FineTuneJob | Exception) -> Callable[[], FineTuneJob]:
-    """Return a read function that gives each result once and the last one for ever."""
+    """Return a function that returns each result once, then always the last one."""
     waiting: Iterator[FineTuneJob | Exception] = iter(results[:-1])
 
     def read() -> FineTuneJob:
@@ -48,8 +48,8 @@ def reader(*results: FineTuneJob | Exception) -> Callable[[], FineTuneJob]:
 
 def follow(
     read: Callable[[], FineTuneJob], timeout: float | None = None, *, terminal: bool = False
-) -> tuple[Outcome, str]:
-    """Watch to the end; return the outcome and all that was printed."""
+) -> tuple[ObjectState, str]:
+    """Watch to the end; return state and output."""
     out, clock = io.StringIO(), Clock()
     console = Console(file=out, force_terminal=terminal, width=200)
     watch = Watch(read, console, clock=clock, pause=clock.pause)
@@ -63,7 +63,7 @@ def test_a_job_is_followed_to_its_success(make_job: Job, evaluation: dict[str, A
     artifact = {"uri": "pvc://store/adapters/lora", "digest": DIGEST, "sizeBytes": 9}
     done = make_job(conditions=[condition("Succeeded", "True", "Done")], evaluation=evaluation, artifact=artifact)
     end, printed = follow(reader(running, running, done))
-    assert end is Outcome.SUCCESS
+    assert end is ObjectState.SUCCESS
     assert "  0:00  Succeeded=Unknown (Training): step 3\n  0:02  Succeeded=True (Done)" in printed
     assert "193 only the candidate passed" in printed
     assert "adapter aaaaaaaaaaaaaaaa at pvc://store/adapters/lora" in printed
@@ -71,26 +71,26 @@ def test_a_job_is_followed_to_its_success(make_job: Job, evaluation: dict[str, A
 
 def test_a_failed_job_ends_the_watch(make_job: Job) -> None:
     end, printed = follow(reader(make_job(conditions=[condition("Stalled", "True", "DatasetInvalid", "no rows")])))
-    assert end is Outcome.FAILURE
+    assert end is ObjectState.FAILURE
     assert "Stalled=True (DatasetInvalid): no rows" in printed
 
 
-def test_an_unreachable_cluster_is_asked_again(make_job: Job) -> None:
+def test_an_unreachable_cluster_is_retried(make_job: Job) -> None:
     done = make_job(conditions=[condition("Succeeded", "True")])
     end, printed = follow(reader(Unreachable("connection refused"), done))
-    assert end is Outcome.SUCCESS
-    assert "trying again: connection refused" in printed
+    assert end is ObjectState.SUCCESS
+    assert "retrying: connection refused" in printed
 
 
 def test_a_timeout_ends_the_watch(make_job: Job) -> None:
     end, _ = follow(reader(make_job()), timeout=5)
-    assert end is Outcome.RUNNING
+    assert end is ObjectState.RUNNING
 
 
 def test_a_terminal_shows_every_stage(make_job: Job) -> None:
     done = make_job(conditions=[condition("Succeeded", "True")], progress={"percentage": 50}, phase="Training")
     end, printed = follow(reader(done), terminal=True)
-    assert end is Outcome.SUCCESS
+    assert end is ObjectState.SUCCESS
     assert all(word in printed for word in ("finetunejob/lora", "Training", "prepare", "train", "evaluate", "publish"))
 
 
@@ -99,7 +99,7 @@ def test_a_model_shows_its_versions(make_model: Callable[..., IaCModel]) -> None
     ready = make_model(conditions=[condition("Ready", "True")], versions=[version], liveVersion=1, url="http://here")
     out = io.StringIO()
     watch = Watch(lambda: ready, Console(file=out, force_terminal=True, no_color=True, highlight=False, width=100))
-    assert watch.until_done() is Outcome.SUCCESS
+    assert watch.until_done() is ObjectState.SUCCESS
     watch.print_result()
     assert "Accepted" in out.getvalue()
     assert "answers at http://here" in out.getvalue()

@@ -12,7 +12,7 @@ import yaml
 
 from loraform_api.finetunejob import FineTuneJob, FineTuneJobSpec
 from loraform_api.iacmodel import IaCModel
-from loraform_cli.progress import Outcome
+from loraform_cli.object_state import ObjectState
 from loraform_demo import run_cluster, run_report, run_store
 from loraform_demo.run import QUICKSTART, shuffled_job
 from loraform_demo.run_ask import excerpt
@@ -88,26 +88,26 @@ def model(decision: str | None, live: int | None, ready: str) -> IaCModel:
 @pytest.mark.parametrize(
     ("decision", "live", "ready", "expected"),
     [
-        (None, None, "False", Outcome.RUNNING),
-        ("Accepted", None, "False", Outcome.RUNNING),
-        ("Accepted", 1, "False", Outcome.RUNNING),
-        ("Accepted", 1, "True", Outcome.SUCCESS),
-        ("MinimumsNotMet", None, "False", Outcome.SUCCESS),
+        (None, None, "False", ObjectState.RUNNING),
+        ("Accepted", None, "False", ObjectState.RUNNING),
+        ("Accepted", 1, "False", ObjectState.RUNNING),
+        ("Accepted", 1, "True", ObjectState.SUCCESS),
+        ("MinimumsNotMet", None, "False", ObjectState.SUCCESS),
     ],
 )
 def test_an_accepted_candidate_must_answer_and_a_refused_one_need_not(
-    decision: str | None, live: int | None, ready: str, expected: Outcome
+    decision: str | None, live: int | None, ready: str, expected: ObjectState
 ) -> None:
     assert decided(model(decision, live, ready), "lora") is expected
-    assert decided(model(decision, live, ready), "another") is Outcome.RUNNING
+    assert decided(model(decision, live, ready), "another") is ObjectState.RUNNING
 
 
 def test_no_success_is_an_error() -> None:
-    require(Outcome.SUCCESS, "it", 1)
+    require(ObjectState.SUCCESS, "it", 1)
     with pytest.raises(DemoError, match="it failed"):
-        require(Outcome.FAILURE, "it", 1)
+        require(ObjectState.FAILURE, "it", 1)
     with pytest.raises(DemoError, match="after 1 s"):
-        require(Outcome.RUNNING, "it", 1)
+        require(ObjectState.RUNNING, "it", 1)
 
 
 def test_the_figures_hold_rates_by_arm_stage_and_form() -> None:

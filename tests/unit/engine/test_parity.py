@@ -1,4 +1,4 @@
-"""Parity: same numbers as the trainer, other numbers than the base."""
+"""Parity: the trainer's log-probabilities pass, the base's fail."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_another_adapter_fails() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf])
-def test_broken_numbers_fail(value: float) -> None:
+def test_nan_fails(value: float) -> None:
     assert not compare(file(), [[-0.1, value]]).passed
 
 
@@ -67,6 +67,6 @@ def test_an_answer_without_the_logprob_is_an_error(answer: dict[str, object]) ->
         read_logprob(requests(ROW, "x")[0], answer)
 
 
-def test_rows_must_be_of_one_length() -> None:
-    with pytest.raises(ValidationError, match="one length"):
+def test_log_probabilities_must_have_one_length() -> None:
+    with pytest.raises(ValidationError, match="the same length"):
         ParityRow(prompt_ids=[1], response_ids=[2, 3], adapter_logprobs=[0.0], base_logprobs=[0.0, 0.0])

@@ -5,18 +5,18 @@ def encode(text: str) -> list[int]:
     return list(text.encode())
 
 
-def test_the_form_is_the_founding_documents() -> None:
+def test_the_prompt_has_headers_for_instruction_input_and_response() -> None:
     assert (
         "".join(render("Make a bucket", "now"))
         == "### Instruction:\nMake a bucket\n\n### Input:\nnow\n\n### Response:\n"
     )
 
 
-def test_an_empty_input_leaves_its_header_out() -> None:
+def test_an_empty_input_has_no_header() -> None:
     assert "### Input" not in "".join(render("Make a bucket", "  "))
 
 
-def test_tokens_of_segments_are_joined_behind_bos() -> None:
+def test_tokens_of_segments_follow_bos() -> None:
     assert prompt_tokens(encode, "a", bos=7) == [7, *encode("### Instruction:\na\n\n### Response:\n")]
 
 

@@ -1,4 +1,4 @@
-"""Stand-ins for what has no place in a unit test: the engine (vLLM), the operator, the verifier."""
+"""Stubs of the engine (vLLM), the operator and the verifier."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ADAPTER_LOGPROB, BASE_LOGPROB = -0.25, -4.0
 
 @dataclass
 class StubEngine:
-    """Speaks vLLM's paths; serves `text`, and log-probabilities that say whether an adapter is applied."""
+    """vLLM's paths; serves `text`, and log-probabilities that depend on `applies_adapters`."""
 
     text: str = VALID
     finish_reason: str = "stop"
@@ -105,15 +105,15 @@ class StubEngine:
 
 @dataclass
 class StubVerifier:
-    """Judges by `passes` and rewrites by `rewrite`; keeps what it was asked."""
+    """Passes by `passes` and rewrites by `rewrite`; keeps the requests."""
 
     passes: Callable[[str, str], bool] = lambda stage, text: True
     rewrite: Callable[[str], str] = lambda text: text
-    asked: list[VerifyRequest] = field(default_factory=list)
+    requests: list[VerifyRequest] = field(default_factory=list)
     down: bool = False
 
     async def verify(self, request: VerifyRequest) -> VerifyResponse:
-        self.asked.append(request)
+        self.requests.append(request)
         if self.down:
             raise ConnectionRefusedError
         verdicts = []
@@ -181,7 +181,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A base model's folder, as far as the gateway reads it: a byte-level tokenizer with one special token."""
+    """Return a base model's folder for the gateway: a byte-level tokenizer with one special token."""
     folder = tmp_path_factory.mktemp("base")
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
@@ -195,7 +195,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def make_adapter(tmp_path: Path, base: Path) -> Callable[..., RouteAdapter]:
-    """Write an artifact folder and return it as a route's adapter."""
+    """Return a function that writes an artifact folder and returns it as a route's adapter."""
 
     def make(version: int = 1) -> RouteAdapter:
         folder = tmp_path / f"artifact-{version}"
@@ -221,7 +221,7 @@ def make_adapter(tmp_path: Path, base: Path) -> Callable[..., RouteAdapter]:
 
 @pytest.fixture
 def make_route(base: Path) -> Callable[..., Route]:
-    """Return a route over adapters; the first is live unless told otherwise."""
+    """Return a factory of routes; the first adapter is live by default."""
 
     def make(*adapters: RouteAdapter, live: bool = True, revision: str = "r1") -> Route:
         return Route(
@@ -238,7 +238,7 @@ def make_route(base: Path) -> Callable[..., Route]:
 
 @pytest.fixture
 def loaded(engine: StubEngine) -> Callable[[RouteAdapter], None]:
-    """Make the engine serve an adapter already."""
+    """Return a function that loads an adapter into the engine."""
 
     def load(adapter: RouteAdapter) -> None:
         engine.loaded[adapter_name(adapter.digest)] = adapter.path

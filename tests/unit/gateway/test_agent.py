@@ -1,4 +1,4 @@
-"""What the engine's door lets through, against a stub of the engine."""
+"""What the agent forwards, against a stub of the engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loraform_gateway.route import Operator, RouteFollower
 
 @pytest.fixture
 async def serve(engine, operator, session, tmp_path):
-    """Start an agent that follows `route`; its own loops are driven by hand."""
+    """Start an agent that follows `route`; its loops are run by hand."""
     (tmp_path / "token").write_text("t")
     clients = []
 
@@ -24,7 +24,7 @@ async def serve(engine, operator, session, tmp_path):
         app = agent.application(follower)
         app.cleanup_ctx.clear()
         await follower.beat(session)
-        await agent.keeper.step(route)
+        await agent.loader.reconcile(route)
         client = TestClient(TestServer(app))
         await client.start_server()
         clients.append(client)
@@ -35,7 +35,7 @@ async def serve(engine, operator, session, tmp_path):
         await client.close()
 
 
-async def test_completions_of_a_proved_adapter_pass(serve, engine, make_adapter, make_route) -> None:
+async def test_completions_of_a_ready_adapter_are_forwarded(serve, engine, make_adapter, make_route) -> None:
     adapter = make_adapter()
     _, client = await serve(make_route(adapter))
     reply = await client.post(
@@ -45,7 +45,7 @@ async def test_completions_of_a_proved_adapter_pass(serve, engine, make_adapter,
     assert (await reply.json())["choices"][0]["text"] == engine.text
 
 
-async def test_streams_pass_as_they_come(serve, make_adapter, make_route) -> None:
+async def test_streams_are_forwarded(serve, make_adapter, make_route) -> None:
     adapter = make_adapter()
     _, client = await serve(make_route(adapter))
     body = {"model": adapter_name(adapter.digest), "prompt": [1], "stream": True}
@@ -55,7 +55,7 @@ async def test_streams_pass_as_they_come(serve, make_adapter, make_route) -> Non
 
 
 @pytest.mark.parametrize("model", ["base", "adapter-0000000000000000", 7, None])
-async def test_nothing_else_answers(serve, engine, make_adapter, make_route, model) -> None:
+async def test_only_ready_adapters_answer(serve, engine, make_adapter, make_route, model) -> None:
     _, client = await serve(make_route(make_adapter()))
     before = len(engine.requests)
     reply = await client.post("/v1/completions", json={"model": model, "prompt": [1]})
@@ -85,14 +85,14 @@ async def test_every_other_path_is_not_found(serve, engine, make_route, method, 
     assert engine.calls == []
 
 
-async def test_only_the_gateways_own_fields_pass(serve, engine, make_adapter, make_route) -> None:
+async def test_other_fields_than_the_gateways_are_refused(serve, engine, make_adapter, make_route) -> None:
     adapter = make_adapter()
     _, client = await serve(make_route(adapter))
     before = len(engine.requests)
     body = {"model": adapter_name(adapter.digest), "prompt": [1], "prompt_logprobs": 0}
     reply = await client.post("/v1/completions", json=body)
     assert reply.status == 400
-    assert (await reply.json())["error"]["message"] == "`prompt_logprobs` does not pass to the engine"
+    assert (await reply.json())["error"]["message"] == "`prompt_logprobs` is not forwarded to the engine"
     assert len(engine.requests) == before
 
 
@@ -102,7 +102,7 @@ async def test_bodies_must_be_json(serve, make_route) -> None:
     assert (await client.post("/v1/completions", json=[1])).status == 400
 
 
-async def test_ready_when_the_live_adapter_is(serve, engine, make_adapter, make_route) -> None:
+async def test_the_agent_is_ready_when_the_live_adapter_is(serve, engine, make_adapter, make_route) -> None:
     engine.applies_adapters = False
     _, client = await serve(make_route(make_adapter()))
     assert (await client.get("/readyz")).status == 503
@@ -113,7 +113,7 @@ async def test_ready_when_the_live_adapter_is(serve, engine, make_adapter, make_
     assert (await client.get("/readyz")).status == 200
 
 
-async def test_heartbeats_tell_what_is_loaded(serve, operator, make_adapter, make_route) -> None:
+async def test_heartbeats_list_the_adapters(serve, operator, make_adapter, make_route) -> None:
     adapter = make_adapter()
     agent, _ = await serve(make_route(adapter))
     beat = agent.heartbeat("pod-a", "r1")

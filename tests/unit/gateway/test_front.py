@@ -26,7 +26,7 @@ TAGGED = "# house\n" + 'resource "aws_s3_bucket" "b" {\n  tags = {}\n}\n'
 
 
 class World:
-    """One gateway and its surroundings."""
+    """A gateway with its stubs."""
 
     def __init__(self, engine, verifier, adapter, front: Front, client: TestClient) -> None:
         self.engine, self.verifier, self.adapter, self.front, self.client = engine, verifier, adapter, front, client
@@ -101,7 +101,7 @@ async def test_the_engine_gets_token_ids_and_explicit_sampling(world: World, bas
     }
 
 
-async def test_what_is_served_is_the_rewritten_text(world: World) -> None:
+async def test_the_rewritten_text_is_served(world: World) -> None:
     world.verifier.rewrite = lambda text: TAGGED
     world.verifier.passes = lambda stage, text: stage != "Policy" or "tags" in text
     _, body = await world.post("/v1/completions", PROMPT)
@@ -114,17 +114,17 @@ async def test_what_is_served_is_the_rewritten_text(world: World) -> None:
     )
 
 
-async def test_terraform_is_not_asked_about_a_raw_text_that_breaks_the_policy(world: World) -> None:
+async def test_a_raw_text_that_breaks_the_policy_is_verified_without_terraform(world: World) -> None:
     world.verifier.rewrite = lambda text: TAGGED
     world.verifier.passes = lambda stage, text: stage != "Policy" or "tags" in text
     await world.post("/v1/completions", PROMPT)
-    assert [[s.value for s in r.stages] for r in world.verifier.asked] == [
+    assert [[s.value for s in r.stages] for r in world.verifier.requests] == [
         ["Parse", "Validate", "Policy"],
         ["Parse", "Policy"],
     ]
 
 
-async def test_a_markdown_fence_is_taken_off_as_in_evaluation(world: World) -> None:
+async def test_a_markdown_fence_is_removed(world: World) -> None:
     program, world.engine.text = world.engine.text, f"```hcl\n{world.engine.text}```\n"
     _, body = await world.post("/v1/completions", PROMPT)
     assert body["choices"][0]["text"] == program
@@ -145,7 +145,7 @@ async def test_an_answer_that_was_cut_is_truncated(world: World) -> None:
     _, body = await world.post("/v1/chat/completions", CHAT)
     assert body["choices"][0]["finish_reason"] == "length"
     assert body["loraform"]["verdict"] == "Truncated"
-    assert world.verifier.asked == []
+    assert world.verifier.requests == []
 
 
 async def test_streaming_sends_the_verified_text_then_the_verdict(world: World) -> None:
@@ -175,16 +175,16 @@ async def test_raw_streaming_is_marked_unverified(world: World) -> None:
     chunks, _ = await world.events("/v1/completions", {**PROMPT, "loraform": {"verify": "off"}})
     assert [c["choices"][0]["text"] for c in chunks] == [world.engine.text[:5], world.engine.text[5:], ""]
     assert chunks[-1]["loraform"]["verdict"] == "Unverified"
-    assert world.verifier.asked == []
+    assert world.verifier.requests == []
 
 
-async def test_errors_of_a_stream_are_statuses_while_they_can_be(world: World) -> None:
+async def test_an_early_error_of_a_stream_is_an_http_status(world: World) -> None:
     world.verifier.down = True
     status, body = await world.post("/v1/completions", {**PROMPT, "stream": True})
     assert (status, body["error"]["code"]) == (503, "verifier_unavailable")
 
 
-async def test_late_errors_stand_in_the_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_late_error_is_sent_in_the_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "PATIENCE_SECONDS", 0.0)
     world.verifier.down = True
     chunks, _ = await world.events("/v1/completions", PROMPT)
@@ -192,7 +192,7 @@ async def test_late_errors_stand_in_the_stream(world: World, monkeypatch: pytest
     assert chunks[0]["error"]["code"] == "verifier_unavailable"
 
 
-async def test_an_engine_without_the_adapter_is_try_again(world: World) -> None:
+async def test_an_engine_without_the_adapter_gives_503(world: World) -> None:
     world.engine.loaded.clear()
     reply = await world.client.post("/v1/completions", json=PROMPT)
     assert reply.status == 503
@@ -206,7 +206,7 @@ async def test_an_engine_without_the_adapter_is_try_again(world: World) -> None:
 
 
 @pytest.mark.parametrize("limit", [1])
-async def test_too_many_requests(world: World) -> None:
+async def test_too_many_requests_give_429(world: World) -> None:
     world.engine.gate = asyncio.Event()
     first = asyncio.create_task(world.post("/v1/completions", PROMPT))
     await world.engine.entered.wait()
@@ -217,7 +217,7 @@ async def test_too_many_requests(world: World) -> None:
     assert (await world.post("/v1/completions", PROMPT))[0] == 200
 
 
-async def test_another_model_is_not_found(world: World) -> None:
+async def test_an_unknown_model_is_not_found(world: World) -> None:
     status, body = await world.post("/v1/chat/completions", {**CHAT, "model": "gpt-4"})
     assert (status, body["error"]["message"]) == (404, "the model is 'house'")
 
@@ -225,11 +225,11 @@ async def test_another_model_is_not_found(world: World) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"prompt": "x" * 100}, "tokens, the model's context 64"),
+        ({"prompt": "x" * 100}, "tokens, but the model's context has 64"),
         ({"max_tokens": 60}, "`max_tokens` must be at most "),
     ],
 )
-async def test_the_context_is_a_limit(world: World, fields: dict[str, Any], message: str) -> None:
+async def test_a_prompt_beyond_the_context_is_refused(world: World, fields: dict[str, Any], message: str) -> None:
     status, body = await world.post("/v1/completions", {**PROMPT, **fields})
     assert status == 400
     assert message in body["error"]["message"]
@@ -241,7 +241,7 @@ async def test_a_large_body_is_refused(world: World) -> None:
     assert (await reply.json())["error"]["code"] == "body_too_large"
 
 
-async def test_another_template_is_not_served(world: World, make_route) -> None:
+async def test_a_version_of_another_template_is_not_served(world: World, make_route) -> None:
     other = world.adapter.model_copy(update={"template_hash": "0" * 64})
     world.front._follower.route = make_route(other)
     status, body = await world.post("/v1/completions", PROMPT)
@@ -249,7 +249,7 @@ async def test_another_template_is_not_served(world: World, make_route) -> None:
     assert (await world.client.get("/readyz")).status == 503
 
 
-async def test_no_live_version_is_said(world: World, make_route) -> None:
+async def test_no_live_version_gives_503(world: World, make_route) -> None:
     world.front._follower.route = make_route(world.adapter, live=False)
     status, body = await world.post("/v1/completions", PROMPT)
     assert (status, body["error"]["code"]) == (503, "no_live_version")
@@ -257,7 +257,7 @@ async def test_no_live_version_is_said(world: World, make_route) -> None:
     assert (await world.client.get("/readyz")).status == 503
 
 
-async def test_models_and_health(world: World) -> None:
+async def test_the_live_version_is_listed_and_ready(world: World) -> None:
     (model,) = (await (await world.client.get("/v1/models")).json())["data"]
     assert (model["id"], model["loraform"]["version"]) == ("house", 1)
     assert (await world.client.get("/readyz")).status == 200
@@ -272,7 +272,7 @@ async def test_unknown_paths_have_openais_error_shape(world: World) -> None:
     assert (await reply.json())["error"]["code"] == "not_found"
 
 
-async def test_heartbeats_carry_totals(world: World) -> None:
+async def test_heartbeats_report_totals(world: World) -> None:
     await world.post("/v1/completions", PROMPT)
     await world.post("/v1/completions", {**PROMPT, "loraform": {"verify": "off"}})
     await world.post("/v1/completions", {**PROMPT, "model": "x"})
@@ -296,7 +296,7 @@ async def test_no_prompt_is_logged(world: World, caplog: pytest.LogCaptureFixtur
     assert "hunter2" not in caplog.text
 
 
-async def test_metrics(world: World) -> None:
+async def test_requests_and_answers_are_counted(world: World) -> None:
     await world.post("/v1/completions", PROMPT)
     await world.client.post("/v1/nothing")
     reply = await world.client.get("/metrics")

@@ -1,4 +1,4 @@
-"""Which requests are taken, and how the others are refused."""
+"""Accepted requests, and errors of refused ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def chat(**fields: Any) -> bytes:
     return json.dumps({"model": "house", "messages": [{"role": "user", "content": "a bucket"}], **fields}).encode()
 
 
-def test_a_plain_chat() -> None:
+def test_a_chat_has_defaults() -> None:
     asked = parse_chat(chat())
     assert (asked.instruction, asked.temperature, asked.top_p, asked.stream, asked.verify) == (
         "a bucket",
@@ -26,7 +26,7 @@ def test_a_plain_chat() -> None:
     )
 
 
-def test_everything_that_can_be_asked() -> None:
+def test_every_field_of_a_chat_is_read() -> None:
     asked = parse_chat(
         chat(
             messages=[{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
@@ -45,7 +45,7 @@ def test_everything_that_can_be_asked() -> None:
     assert (asked.stream, asked.include_usage, asked.verify) == (True, True, False)
 
 
-def test_a_completion() -> None:
+def test_the_prompt_of_a_completion_is_the_instruction() -> None:
     assert parse_completion(b'{"model": "house", "prompt": "a bucket"}').instruction == "a bucket"
 
 
@@ -57,13 +57,13 @@ def test_a_completion() -> None:
         (chat(temperature=3), "temperature", "`temperature`: Input should be less than or equal to 2"),
         (chat(max_tokens=0), "max_tokens", "`max_tokens`: Input should be greater than or equal to 1"),
         (chat(loraform={"verify": "maybe"}), "loraform.verify", "`loraform.verify`: Input should be 'on' or 'off'"),
-        (chat(messages=[]), "messages", "found roles: none"),
+        (chat(messages=[]), "messages", "the request has roles: none"),
         (
             chat(messages=[{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]),
             "messages",
             "exactly one message, of role 'user'",
         ),
-        (chat(messages=[{"role": "user", "content": "  "}]), "messages", "must hold an instruction"),
+        (chat(messages=[{"role": "user", "content": "  "}]), "messages", "must not be empty: it is the instruction"),
         (chat(messages=[{"role": "user", "content": "x" * 100_001}]), "messages", "at most 100000 characters"),
         (b"{", None, "must be a JSON object"),
         (b"\xff", None, "must be a JSON object"),
@@ -82,7 +82,7 @@ def test_token_ids_are_refused_as_a_prompt() -> None:
         parse_completion(b'{"model": "house", "prompt": [1, 2]}')
 
 
-def test_refusals_never_repeat_the_prompt() -> None:
+def test_refusals_never_quote_the_prompt() -> None:
     with pytest.raises(ApiError) as caught:
         parse_chat(json.dumps({"model": 7, "messages": [{"role": "user", "content": {"secret": "hunter2"}}]}).encode())
     assert "hunter2" not in str(caught.value.body())

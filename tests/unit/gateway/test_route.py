@@ -25,7 +25,7 @@ def follower(files, operator):
     return make
 
 
-async def test_cold_start_from_the_file(files, follower, make_adapter, make_route) -> None:
+async def test_the_route_starts_from_the_file(files, follower, make_adapter, make_route) -> None:
     route = make_route(make_adapter())
     (files / "route.json").write_text(route.model_dump_json(by_alias=True))
     assert follower().route == route
@@ -38,7 +38,7 @@ async def test_a_file_that_cannot_be_read_is_no_route(files, follower, content) 
     assert follower().route is None
 
 
-async def test_the_reply_replaces_the_route(follower, operator, session, make_adapter, make_route) -> None:
+async def test_a_heartbeats_response_replaces_the_route(follower, operator, session, make_adapter, make_route) -> None:
     me = follower()
     operator.route = make_route(make_adapter(), revision="r7")
     await me.beat(session)
@@ -48,7 +48,7 @@ async def test_the_reply_replaces_the_route(follower, operator, session, make_ad
     assert [b["routeRevision"] for b in operator.beats] == ["", "r7"]
 
 
-async def test_an_absent_operator_changes_nothing(follower, operator, session, make_adapter, make_route) -> None:
+async def test_the_route_stays_without_the_operator(follower, operator, session, make_adapter, make_route) -> None:
     me = follower()
     operator.route = known = make_route(make_adapter())
     await me.beat(session)
@@ -66,7 +66,7 @@ async def test_the_token_is_read_each_time(files, follower, operator, session, m
     assert operator.tokens == ["Bearer first", "Bearer second"]
 
 
-async def test_a_missing_token_or_ca_is_survived(files, follower, operator, session) -> None:
+async def test_the_route_stays_without_token_or_ca(files, follower, operator, session) -> None:
     me = follower()
     (files / "token").unlink()
     await me.beat(session)
@@ -78,7 +78,7 @@ async def test_a_missing_token_or_ca_is_survived(files, follower, operator, sess
     assert me.route is None
 
 
-def test_live_adapter(make_adapter, make_route) -> None:
+def test_the_live_adapter_is_found_by_its_digest(make_adapter, make_route) -> None:
     adapter = make_adapter()
     assert live_adapter(make_route(adapter)) == adapter
     assert live_adapter(make_route(adapter, live=False)) is None

@@ -1,4 +1,4 @@
-"""Traps of turning models into structural schemas (what only the API server can judge is in tests/integration)."""
+"""Structural schemas of the models; tests/integration applies them to an API server."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -34,7 +34,7 @@ def walk(node: Any, path: str, in_properties: bool = False) -> Iterator[tuple[st
 
 
 @pytest.mark.parametrize(("name", "schema"), schemas())
-def test_nothing_that_kubernetes_refuses(name: str, schema: dict[str, Any]) -> None:
+def test_schemas_have_no_key_that_kubernetes_refuses(name: str, schema: dict[str, Any]) -> None:
     for path, node in walk(schema, name):
         assert not FORBIDDEN & set(node), path
         assert node.get("additionalProperties") is not False, path
@@ -42,7 +42,7 @@ def test_nothing_that_kubernetes_refuses(name: str, schema: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize(("name", "schema"), schemas())
-def test_everything_is_bounded(name: str, schema: dict[str, Any]) -> None:
+def test_every_string_list_and_map_is_bounded(name: str, schema: dict[str, Any]) -> None:
     for path, node in walk(schema["properties"]["spec"], name):
         match node.get("type"):
             case "string":
@@ -56,7 +56,7 @@ def test_everything_is_bounded(name: str, schema: dict[str, Any]) -> None:
                 assert "maxProperties" in node, path
 
 
-def test_every_spec_field_but_the_mutable_ones_is_fixed() -> None:
+def test_every_other_spec_field_is_immutable() -> None:
     schema = dict(schemas())["finetunejobs.yaml"]
     fixed = {
         r["fieldPath"].removeprefix(".spec.") for r in schema["x-kubernetes-validations"] if "oldSelf" in r["rule"]

@@ -1,4 +1,4 @@
-"""Fields are described by what stands below them, by the names that users write."""
+"""Docstrings become descriptions of properties."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def test_docstrings_describe_properties() -> None:
     assert made["description"] == "A child."
 
 
-def test_no_process_pays_for_them_at_its_start() -> None:
+def test_other_processes_do_not_read_docstrings() -> None:
     assert "description" not in Base.model_json_schema()["properties"]["firstField"]

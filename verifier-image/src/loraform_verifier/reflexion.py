@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
-from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, StageResult
+from loraform_api.verification import WITH_REFERENCE, Diagnostic, ProgramVerdict, Stage, StageResult
 from loraform_verifier.hcl.parse import parse
 
 MAX_FINDINGS = 5
@@ -42,7 +42,7 @@ class Candidate:
     @property
     def results(self) -> list[StageResult]:
         """Results of the stages in the order in which they ran, without Intent."""
-        return [result for result in self.verdict.stages if result.stage is not Stage.INTENT]
+        return [result for result in self.verdict.stages if result.stage not in WITH_REFERENCE]
 
     @property
     def passed(self) -> frozenset[Stage]:
@@ -95,7 +95,7 @@ def begin(first: Candidate) -> RepairHistory:
 
 def visible_stages(stages: Sequence[Stage]) -> list[Stage]:
     """Return the stages whose verdicts may be used for repairs: all but Intent."""
-    return [stage for stage in stages if stage is not Stage.INTENT]
+    return [stage for stage in stages if stage not in WITH_REFERENCE]
 
 
 def repair_input(prompt_input: str, candidate: Candidate) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from loraform_api.failures import FailureClass
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.heartbeat import Route
@@ -20,7 +21,7 @@ from loraform_api.names import (
     run_prefix,
     stage_job_name,
 )
-from loraform_api.run import FailureClass, FluxArtifact, LiveAdapter, RunConfig
+from loraform_api.run import FluxArtifact, LiveAdapter, RunConfig
 from loraform_api.sources import DataSource
 from loraform_api.verification import HousePolicy
 from loraform_operator.context import Context, Key

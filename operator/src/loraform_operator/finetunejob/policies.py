@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from loraform_api.failures import HINTS, UNCOUNTED, FailureClass
 from loraform_api.finetunejob_status import AttemptStatus, FineTuneJobStatus
 from loraform_api.meta import parse_timestamp
 from loraform_api.names import RunStage
-from loraform_api.run import HINTS, FailureClass
 from loraform_operator.finetunejob.observe import Observed, job_finished, retry_of
 from loraform_operator.finetunejob.reports import stage_of
 from loraform_operator.kube.objects import Object, condition_of
@@ -22,7 +22,7 @@ from loraform_operator.pods.text import clean
 from loraform_operator.settings import Settings, unknown_profile
 
 RESTARTS_WITHOUT_PROGRESS = 20
-RESTARTS = (FailureClass.SAVED_AND_STOPPED, FailureClass.PEER_LOST)
+RESTARTS = tuple(code.failure for code in UNCOUNTED)
 LOST_REPORTS = 3
 SETTLING = timedelta(seconds=5)
 """Ignore missing references for this long: objects that are applied together arrive one after the other."""
@@ -176,7 +176,7 @@ def _crashing(pod: Object, container: Object) -> Block:
     last = clean(log.strip().rpartition("\n")[2])
     message = f"container {container['name']} has exited {container.get('restartCount', 0)} times"
     command = f"kubectl logs {pod['metadata']['name']} -c {container['name']}"
-    return Block("SidecarCrashing", f"{message}: {last} - Read `{command}`, and check the profile.")
+    return Block(FailureClass.SIDECAR_CRASHING.value, f"{message}: {last} - Read `{command}`, and check the profile.")
 
 
 def _progressed_since_kill(observed: Observed, pod: Object, sidecar: Object) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from loraform_api.failures import HINTS, ExitCode, FailureClass
 from loraform_api.finetunejob_status import AttemptStatus
 from loraform_api.names import LABEL_STAGE, RunStage
-from loraform_api.run import HINTS, ExitCode, FailureClass, StageReport
+from loraform_api.run import StageReport
 from loraform_operator.kube.objects import Object, condition_of
 from loraform_operator.pods.memory import memory_hint, oom_killed, oom_message
 from loraform_operator.pods.status import container_statuses

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from loraform_api import artifact, names
 from loraform_api.dataset import DatasetSpec, OnFinding
+from loraform_api.failures import PERMANENT, UNCOUNTED
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.names import Kind, RunStage
-from loraform_api.run import PERMANENT, ExitCode
 from loraform_api.training import Method
 from loraform_operator.context import Endpoint
 from loraform_operator.finetunejob import nodes
@@ -36,8 +36,6 @@ GRACE_SECONDS = {RunStage.TRAIN: 120}
 """Seconds from SIGTERM to SIGKILL, enough to save a checkpoint; 30 for the other stages."""
 LIGHT = {RunStage.PREPARE: ("100m", "512Mi", "4Gi"), RunStage.EVALUATE: ("100m", "256Mi", "2Gi")}
 """CPU request, memory request and memory limit of stages that do not train; `SMALL` where not listed."""
-RESTARTED = (ExitCode.SAVED_AND_STOPPED, ExitCode.PEER_LOST)
-"""Ends of a train pod that are nobody's fault: the next one resumes, and `backoffLimit` does not count them."""
 SMALL = ("100m", "256Mi", "1Gi")
 
 
@@ -62,7 +60,7 @@ def stage_job(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoint:
 
 def _failure_rules(stage: RunStage) -> list[Object]:
     permanent = {"containerName": stage.value, "operator": "In", "values": sorted(int(c) for c in PERMANENT)}
-    saved = {"containerName": stage.value, "operator": "In", "values": [int(c) for c in RESTARTED]}
+    saved = {"containerName": stage.value, "operator": "In", "values": sorted(int(c) for c in UNCOUNTED)}
     disrupted = {"type": "DisruptionTarget", "status": "True"}
     return [
         {"action": "FailJob", "onExitCodes": permanent},

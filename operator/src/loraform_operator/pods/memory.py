@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from loraform_api.failures import HINTS, FailureClass
 from loraform_api.names import CONTAINER_ENGINE, RunStage
-from loraform_api.run import HINTS, FailureClass
 from loraform_operator.kube.objects import Object
 
 PLACED = (RunStage.TRAIN.value, CONTAINER_ENGINE)

@@ -14,7 +14,8 @@ import boto3
 import pytest
 import urllib3
 
-from loraform_api.run import ExitCode, FluxArtifact, RunConfig
+from loraform_api.failures import ExitCode
+from loraform_api.run import FluxArtifact, RunConfig
 from loraform_api.sources import DataSource
 from loraform_trainer.prepare import sources
 from loraform_trainer.runtime.context import Context

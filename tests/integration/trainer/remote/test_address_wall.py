@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from loraform_api.run import ExitCode, FluxArtifact
+from loraform_api.failures import ExitCode
+from loraform_api.run import FluxArtifact
 from loraform_trainer.prepare import staging
 
 from . import fake_hub

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 from loraform_trainer.prepare import staging
 from loraform_trainer.prepare.basemodel import cache
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from loraform_api.artifact import Manifest
+from loraform_api.failures import ExitCode
 from loraform_api.names import RunStage, run_prefix
-from loraform_api.run import ExitCode, PrepareResult, StageReport
+from loraform_api.run import PrepareResult, StageReport
 from loraform_trainer.publish import stage
 from loraform_trainer.runtime import stage_report
 from loraform_trainer.runtime.files import write_jsonl

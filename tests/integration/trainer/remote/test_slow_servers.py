@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 from loraform_api.sources import S3Location
 from loraform_trainer.remote.access import RemoteAccess
 from loraform_trainer.remote.body import LEAST_BYTES, MAX_DOCUMENT_BYTES, PATIENCE_SECONDS, Clock

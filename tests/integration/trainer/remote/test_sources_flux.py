@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from loraform_api.run import ExitCode, FluxArtifact
+from loraform_api.failures import ExitCode
+from loraform_api.run import FluxArtifact
 
 from .https_server import Server, serving
 

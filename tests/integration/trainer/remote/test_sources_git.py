@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 
 from .https_server import Server
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 from loraform_api.sources import DataSource
 from loraform_trainer.prepare import sources
 from loraform_trainer.remote import web

@@ -18,7 +18,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 
 from ...waiting import free_port
 from .https_server import Server

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 
 WHERE = "source 'data' of dataset.sources, s3"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 from loraform_operator.finetunejob.reports import failed_attempt, read_report
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from loraform_api.failures import ExitCode
 from loraform_api.meta import LocalReference
-from loraform_api.run import ExitCode
 from loraform_api.sources import Access
 from loraform_trainer.remote.access import BEARER, LOGIN, S3_KEYS, Keys, RemoteAccess, read_access
 from loraform_trainer.runtime.errors import DatasetInvalidError, MissingReferenceError

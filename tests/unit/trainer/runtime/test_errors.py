@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 from loraform_trainer.runtime import errors
 
 

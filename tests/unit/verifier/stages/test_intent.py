@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loraform_api.verification import Asked
+from loraform_api.verification import IntentSpec
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.stages.intent import missing_requirements
 
@@ -29,32 +29,32 @@ data "aws_ami" "image" {
 @pytest.mark.parametrize(
     "asked",
     [
-        Asked(types=["aws_db_instance"]),
-        Asked(names=["main", "orders-db", "image", "in-object"]),
-        Asked(values=["20", "20.0", "true", "-1.5", "8080", "5432", "orders-db", 'a"b']),
-        Asked(),
+        IntentSpec(types=["aws_db_instance"]),
+        IntentSpec(names=["main", "orders-db", "image", "in-object"]),
+        IntentSpec(values=["20", "20.0", "true", "-1.5", "8080", "5432", "orders-db", 'a"b']),
+        IntentSpec(),
     ],
 )
-def test_met_requirements_pass(asked: Asked) -> None:
+def test_met_requirements_pass(asked: IntentSpec) -> None:
     assert missing_requirements(parse(PROGRAM).blocks, asked) == []
 
 
 @pytest.mark.parametrize(
     ("asked", "code"),
     [
-        (Asked(types=["aws_eip"]), "ResourceTypeMissing"),
-        (Asked(types=["aws_ami"]), "ResourceTypeMissing"),
-        (Asked(names=["ghost"]), "NameMissing"),
-        (Asked(names=["orders"]), "NameMissing"),
-        (Asked(values=["4711"]), "ValueMissing"),
-        (Asked(values=["4712"]), "ValueMissing"),
-        (Asked(values=["key_name"]), "ValueMissing"),
-        (Asked(values=["1.5"]), "ValueMissing"),
-        (Asked(values=["1"]), "ValueMissing"),
-        (Asked(values=["True"]), "ValueMissing"),
+        (IntentSpec(types=["aws_eip"]), "ResourceTypeMissing"),
+        (IntentSpec(types=["aws_ami"]), "ResourceTypeMissing"),
+        (IntentSpec(names=["ghost"]), "NameMissing"),
+        (IntentSpec(names=["orders"]), "NameMissing"),
+        (IntentSpec(values=["4711"]), "ValueMissing"),
+        (IntentSpec(values=["4712"]), "ValueMissing"),
+        (IntentSpec(values=["key_name"]), "ValueMissing"),
+        (IntentSpec(values=["1.5"]), "ValueMissing"),
+        (IntentSpec(values=["1"]), "ValueMissing"),
+        (IntentSpec(values=["True"]), "ValueMissing"),
     ],
 )
-def test_missing_requirements_are_named(asked: Asked, code: str) -> None:
+def test_missing_requirements_are_named(asked: IntentSpec, code: str) -> None:
     (found,) = missing_requirements(parse(PROGRAM).blocks, asked)
     assert found.code == code
     assert repr([*asked.types, *asked.names, *asked.values][0]) in found.message

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from loraform_api.verification import Asked, HousePolicy, Program, ProgramVerdict, Stage, Toolchain, VerifyRequest
+from loraform_api.verification import HousePolicy, IntentSpec, Program, ProgramVerdict, Stage, Toolchain, VerifyRequest
 from loraform_trainer.evaluate.arms import EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.toolchain import unmet_requirement
 from loraform_trainer.runtime.context import Context
@@ -37,7 +37,7 @@ class ProgramCheck:
 
     def program(self, id_: str) -> Program:
         """Return the program of a verify request."""
-        asked = Asked.model_validate_json(self.intent) if self.intent else None
+        asked = IntentSpec.model_validate_json(self.intent) if self.intent else None
         return Program(id=id_, text=self.text, asked=asked, rego=self.rego)
 
 

@@ -14,7 +14,7 @@ from loraform_api.meta import PromptTemplate
 from loraform_api.names import ENGINE_MODEL
 from loraform_api.run import ArmResult, Counts
 from loraform_api.statistics import design_effect
-from loraform_api.verification import Asked, DenyRule, HousePolicy, ProgramVerdict, Stage
+from loraform_api.verification import DenyRule, HousePolicy, IntentSpec, ProgramVerdict, Stage
 from loraform_verifier.schema.findings import HALLUCINATION_CODES
 
 ALL = "All"
@@ -28,7 +28,7 @@ class EvaluationRow:
     suite: str
     instruction: str
     input: str
-    asked: Asked | None
+    asked: IntentSpec | None
     stages: tuple[Stage, ...]
     rego: str | None = None
     """Rego that stage Intent evaluates on the plan."""
@@ -41,7 +41,7 @@ class EvaluationRow:
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> EvaluationRow:
         """Read a line of `data/suite.jsonl`."""
-        asked = None if row["asked"] is None else Asked.model_validate(row["asked"])
+        asked = None if row["asked"] is None else IntentSpec.model_validate(row["asked"])
         stages, types = tuple(Stage(s) for s in row["stages"]), tuple(row["types"])
         text = (row["id"], row["suite"], row["instruction"], row["input"])
         return cls(*text, asked, stages, row["rego"], types, row["difficulty"], row["cluster"])

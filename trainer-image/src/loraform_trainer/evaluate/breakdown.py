@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from loraform_api.evaluation import Group, Rate, StageFigures
+from loraform_api.evaluation import EvaluationGroup, Rate, StageFigures
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.statistics import clustered
 from loraform_trainer.evaluate.arms import ALL, EvaluationRow, ScoredAnswer, stages_of
@@ -20,7 +20,7 @@ ByArm = Mapping[ArmName, Sequence[ScoredAnswer]]
 MAX_GROUPS = 30
 """Maximum number of groups in a breakdown, those with most rows first."""
 UNSPECIFIED = "not said"
-"""Group name of rows without the attribute."""
+"""EvaluationGroup name of rows without the attribute."""
 
 
 def rate(answers: Sequence[ScoredAnswer], passed: Callable[[ScoredAnswer], bool]) -> Rate:
@@ -46,24 +46,24 @@ def by_stage(answers: Sequence[ScoredAnswer]) -> list[StageFigures]:
     return [*figures, StageFigures(stage=ALL, raw=raw, served=served)]
 
 
-def by_difficulty(by_arm: ByArm) -> list[Group]:
+def by_difficulty(by_arm: ByArm) -> list[EvaluationGroup]:
     """Return the groups by difficulty, numbers in ascending order; empty if no row has a difficulty."""
     groups, _ = _groups(by_arm, lambda row: (row.difficulty or UNSPECIFIED,))
     return sorted(groups, key=lambda group: _numbers_first(group.name))
 
 
-def by_suite(by_arm: ByArm) -> list[Group]:
+def by_suite(by_arm: ByArm) -> list[EvaluationGroup]:
     """Return the groups by suite, those with most rows first."""
     groups, _ = _groups(by_arm, lambda row: (row.suite,))
     return groups
 
 
-def by_type(by_arm: ByArm) -> tuple[list[Group], int]:
+def by_type(by_arm: ByArm) -> tuple[list[EvaluationGroup], int]:
     """Return the groups by resource type, those with most rows first, and the number of types left out."""
     return _groups(by_arm, lambda row: row.types or (UNSPECIFIED,))
 
 
-def _groups(by_arm: ByArm, names: Callable[[EvaluationRow], Sequence[str]]) -> tuple[list[Group], int]:
+def _groups(by_arm: ByArm, names: Callable[[EvaluationRow], Sequence[str]]) -> tuple[list[EvaluationGroup], int]:
     rows = [scored.row for scored in next(iter(by_arm.values()))]
     sizes = Counter(name for row in rows for name in dict.fromkeys(names(row)))
     if not sizes.keys() - {UNSPECIFIED}:
@@ -75,7 +75,9 @@ def _groups(by_arm: ByArm, names: Callable[[EvaluationRow], Sequence[str]]) -> t
             for name in dict.fromkeys(names(scored.row)):
                 members[arm][name].append(scored)
     groups = [
-        Group(name=name, rates={arm: rate(by_name[name], lambda s: s.passed) for arm, by_name in members.items()})
+        EvaluationGroup(
+            name=name, rates={arm: rate(by_name[name], lambda s: s.passed) for arm, by_name in members.items()}
+        )
         for name in order[:MAX_GROUPS]
     ]
     return groups, len(order) - len(groups)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from loraform_api.evaluation import ArmFigures, EvaluationReport, LossPoint, PairedFigures
 from loraform_api.finetunejob_status import ArmName, Paired, PassAtK
 from loraform_api.run import ArmResult, EvaluateResult, RunConfig
-from loraform_api.statistics import interval_in_words, lower_bound, smallest_visible_difference, upper_bound
+from loraform_api.statistics import interval_text, lower_bound, smallest_visible_difference, upper_bound
 from loraform_trainer.evaluate import breakdown, passk
 from loraform_trainer.evaluate.arms import EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.breakdown import ByArm
@@ -109,7 +109,7 @@ def verdict(paired: PairedFigures, arms: Sequence[ArmFigures]) -> str:
         result = f"The candidate is worse than {reference}"
     else:
         result = f"No difference between candidate and {reference} is shown"
-    interval = interval_in_words(paired.low, paired.high)
+    interval = interval_text(paired.low, paired.high)
     return (
         f"{result}: {paired.difference * 100:+.1f} points ({interval}) on {number_of(rows, 'row')}, "
         f"{paired.gained} gained and {paired.lost} lost."

@@ -20,7 +20,7 @@ from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import adapter_name
 from loraform_api.meta import Sha256, WireModel
 from loraform_api.run import CheckpointScore
-from loraform_api.verification import HousePolicy, Stage
+from loraform_api.verification import HousePolicy, stages_without_plan
 from loraform_trainer.evaluate.answer_verifier import AnswerVerifier, ProgramCheck
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow
 from loraform_trainer.evaluate.checkpoint_choice import best, losses
@@ -100,7 +100,7 @@ def selection_rows(paths: Paths, policy: HousePolicy | None) -> list[EvaluationR
     """Return the selection rows with the stages that need no reference."""
     if not paths.selection_rows.is_file():
         return []
-    stages = (Stage.PARSE, Stage.VALIDATE, *((Stage.POLICY,) if policy else ()))
+    stages = tuple(stages_without_plan(policy))
     lines = read_jsonl(paths.selection_rows)
     return [EvaluationRow(line["id"], "selection", line["instruction"], line["input"], None, stages) for line in lines]
 

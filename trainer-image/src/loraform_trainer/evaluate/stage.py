@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.names import RunStage
 from loraform_api.run import EvaluateResult, StageReport
-from loraform_api.statistics import interval_in_words, lower_bound, upper_bound
+from loraform_api.statistics import interval_text, lower_bound, upper_bound
 from loraform_api.verification import Toolchain
 from loraform_trainer.evaluate import arms, baseline, reflexion, selection, write_report
 from loraform_trainer.evaluate.answer_verifier import AnswerVerifier
@@ -70,7 +70,7 @@ def _message(result: EvaluateResult, choice: CheckpointChoice | None) -> str:
     passed = ", ".join(f"{a.name} {a.counts[arms.ALL].raw}" for a in result.arms)
     chosen = f"; checkpoint {choice.step} chosen from {len(choice.scores)}" if choice else ""
     pairs = result.paired.pairs
-    interval = interval_in_words(lower_bound(pairs), upper_bound(pairs))
+    interval = interval_text(lower_bound(pairs), upper_bound(pairs))
     return (
         f"passed raw, of {pairs.rows} rows: {passed}; candidate {pairs.difference * 100:+.1f} points against"
         f" {result.paired.reference} ({interval}){chosen}"

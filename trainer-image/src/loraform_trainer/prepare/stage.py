@@ -109,7 +109,6 @@ def _build_dataset(
         template_hash=vocabulary.template_hash,
         suite_rows=len(suite),
         tokens=dataset.report.tokens or 0,
-        repair_rows=dataset.report.repair,
         warnings=dataset.report.warnings[:MAX_WARNINGS],
     )
 

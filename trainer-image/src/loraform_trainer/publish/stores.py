@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from loraform_api.artifact import MANIFEST_FILE, Manifest
 from loraform_api.finetunejob import OutputSpec
-from loraform_api.meta import is_claim_uri, split_claim_uri
+from loraform_api.meta import Scheme, is_claim_uri, split_claim_uri, split_uri
 from loraform_trainer.publish.bundle import Bundle
 from loraform_trainer.remote import oci
 from loraform_trainer.remote.access import LOGIN, S3_KEYS, RemoteAccess, read_access
@@ -53,10 +53,10 @@ def open_store(output: OutputSpec, mount: Path, access_folder: Path, wait_second
     """
     if is_claim_uri(output.storage_uri):
         return ClaimStore(mount, output.storage_uri)
-    scheme, _, rest = output.storage_uri.partition("://")
-    keys = S3_KEYS if scheme == "s3" else LOGIN
+    scheme, rest = split_uri(output.storage_uri)
+    keys = S3_KEYS if scheme is Scheme.S3 else LOGIN
     access = read_access(access_folder, output, FIELD, InvalidConfigError, keys, wait_seconds)
-    if scheme == "s3":
+    if scheme is Scheme.S3:
         from loraform_trainer.remote.s3 import Bucket  # noqa: PLC0415 (boto3 takes a third of a second)
 
         bucket, _, prefix = rest.partition("/")
@@ -83,7 +83,7 @@ class ClaimStore:
             self._check(target, bundle)
         else:
             self._copy(target, bundle)
-        return f"pvc://{claim}/{target.relative_to(self.mount.resolve())}"
+        return Scheme.PVC.uri(f"{claim}/{target.relative_to(self.mount.resolve())}")
 
     def _copy(self, target: Path, bundle: Bundle) -> None:
         partial = target.with_name(f".{target.name}.partial")
@@ -121,7 +121,7 @@ class BucketStore:
                 self.bucket.upload(root + name, file, {SHA256: bundle.manifest.files.get(name) or sha256_file(file)})
         else:
             check_same(bundle, content, lambda name, digest: self._intact(root + name, digest))
-        return f"s3://{self.bucket.name}/{root.rstrip('/')}"
+        return Scheme.S3.uri(f"{self.bucket.name}/{root.rstrip('/')}")
 
     def _intact(self, key: str, digest: str) -> bool:
         metadata = self.bucket.metadata(key)
@@ -147,7 +147,7 @@ class RegistryStore:
             stored = annotations.get(ADAPTER_DIGEST) if isinstance(annotations, dict) else None
             if stored != bundle.manifest.digest:
                 raise conflict(bundle, str(stored))
-        return f"oci://{self.name}@{digest}"
+        return Scheme.OCI.uri(f"{self.name}@{digest}")
 
     def _push(self, repository: Repository, bundle: Bundle) -> str:
         empty = Blob(f"sha256:{hashlib.sha256(oci.EMPTY).hexdigest()}", len(oci.EMPTY), oci.EMPTY_TYPE, None)

@@ -10,10 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
+from loraform_api.sources import HUGGING_FACE
 from loraform_trainer.remote.access import RemoteAccess
 from loraform_trainer.remote.web import MAX_PAGES, HTTPClient, SavedFile
-
-HUB = "https://huggingface.co"
 
 
 class HubKind(StrEnum):
@@ -36,7 +35,9 @@ class HubFile:
 class HubRepository:
     """One repository at one commit."""
 
-    def __init__(self, access: RemoteAccess, kind: HubKind, name: str, revision: str, endpoint: str = HUB) -> None:
+    def __init__(
+        self, access: RemoteAccess, kind: HubKind, name: str, revision: str, endpoint: str = HUGGING_FACE
+    ) -> None:
         self.access = access
         self.name = name
         self._http = HTTPClient(access)

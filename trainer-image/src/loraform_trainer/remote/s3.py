@@ -25,6 +25,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped] # the same
     SSLError,
 )
 
+from loraform_api.meta import Scheme
 from loraform_api.sources import S3Location
 from loraform_trainer.remote.access import RemoteAccess
 from loraform_trainer.remote.addresses import check_url, guard, refusal, resolve
@@ -84,7 +85,9 @@ class Bucket:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix, Delimiter="/")
         for number, page in enumerate(self._translate_errors(pages, prefix)):
             if number >= MAX_PAGES:
-                raise self.access.invalid(f"{self.access.field}: s3://{self.name}/{prefix} has too many objects")
+                raise self.access.invalid(
+                    f"{self.access.field}: {Scheme.S3.uri(self.name)}/{prefix} has too many objects"
+                )
             for entry in page.get("Contents", ()):
                 yield S3Object(entry["Key"], entry["Size"], entry["ETag"])
 
@@ -100,7 +103,7 @@ class Bucket:
         if response is None:
             return None
         with response["Body"] as stream:
-            return read_document(self._chunks(stream, key), f"s3://{self.name}/{key}", self.access)
+            return read_document(self._chunks(stream, key), Scheme.S3.uri(f"{self.name}/{key}"), self.access)
 
     def metadata(self, key: str) -> Mapping[str, str] | None:
         """Return the metadata of an object; None when it does not exist."""
@@ -117,7 +120,7 @@ class Bucket:
             )
 
     def _chunks(self, stream: urllib3.BaseHTTPResponse, key: str) -> Iterator[bytes]:
-        return body_chunks(stream, f"s3://{self.name}/{key}", self.access, self._clock)
+        return body_chunks(stream, Scheme.S3.uri(f"{self.name}/{key}"), self.access, self._clock)
 
     def _call(self, key: str, call: Callable[[], Result]) -> Result:
         try:
@@ -145,11 +148,11 @@ class Bucket:
         """Raise for a redirect before botocore handles it: it would ask for the region and be redirected again."""
         if response is not None and 300 <= response[0].status_code < 400:
             raise InvalidConfigError(
-                f"{self.access.field}: s3://{self.name}: the server redirects; correct `endpoint` or `region`"
+                f"{self.access.field}: {Scheme.S3.uri(self.name)}: the server redirects; correct `endpoint` or `region`"
             )
 
     def _error(self, key: str, error: Exception) -> Exception:
-        url, advice = f"s3://{self.name}/{key}", ""
+        url, advice = Scheme.S3.uri(f"{self.name}/{key}"), ""
         if isinstance(error, StageError):
             return error
         kind: type[StageError] = InvalidConfigError

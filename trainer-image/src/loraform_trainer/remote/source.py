@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from loraform_api.meta import Scheme
 from loraform_api.run import FluxArtifact
 from loraform_api.sources import (
-    PLACES,
+    SOURCE_KINDS,
     Access,
     DataSource,
     FluxSource,
@@ -59,7 +60,7 @@ class SourceDownload:
             case DataSource(flux_source=FluxSource() as location):
                 return self._flux(location, artifact)
             case _:
-                raise InvalidConfigError(f"{self.label}: exactly one of {', '.join(PLACES)} must be set")
+                raise InvalidConfigError(f"{self.label}: exactly one of {', '.join(SOURCE_KINDS)} must be set")
 
     def _http(self, source: HTTPSource) -> Path:
         access = self._access("http.url", source, LOGIN)
@@ -82,7 +83,7 @@ class SourceDownload:
         target = self._target(source.key)
         version = {} if source.version_id is None else {"VersionId": source.version_id}
         saved = Bucket(access, source, source.bucket).save(source.key, target, max_bytes=MAX_BYTES, **version)
-        _check_digest(access, f"s3://{source.bucket}/{source.key}", saved.sha256, source.sha256)
+        _check_digest(access, Scheme.S3.uri(f"{source.bucket}/{source.key}"), saved.sha256, source.sha256)
         return target
 
     def _hugging_face(self, source: HuggingFaceSource) -> Path:

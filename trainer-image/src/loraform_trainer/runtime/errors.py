@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 
 
 class StageError(Exception):

@@ -6,8 +6,9 @@ import logging
 
 from pydantic import ValidationError
 
+from loraform_api.failures import ExitCode
 from loraform_api.names import RunStage
-from loraform_api.run import ExitCode, StageReport
+from loraform_api.run import StageReport
 from loraform_trainer.runtime.files import write_atomic
 from loraform_trainer.runtime.paths import Paths
 

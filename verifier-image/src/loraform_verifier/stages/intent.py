@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 
 from tree_sitter import Node
 
-from loraform_api.verification import Asked, Diagnostic
+from loraform_api.verification import Diagnostic, IntentSpec
 from loraform_verifier.hcl.literals import Value, as_string, canonical, literal
 from loraform_verifier.hcl.parse import HclBlock
 
 _OPAQUE = ("template_expr", "comment")
 
 
-def missing_requirements(program: Iterable[HclBlock], asked: Asked) -> list[Diagnostic]:
+def missing_requirements(program: Iterable[HclBlock], asked: IntentSpec) -> list[Diagnostic]:
     """Return a diagnostic for each requirement that is not met. `program` holds the top-level blocks."""
     top = list(program)
     blocks = list(_all_blocks(top))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loraform_api.run import ExitCode
+from loraform_api.failures import ExitCode
 from loraform_trainer.runtime.errors import OutOfGPUMemoryError
 from loraform_trainer.train.estimate import estimate, gpus, shape
 from loraform_trainer.train.estimate.estimate import (

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from loraform_api.failures import ExitCode
 from loraform_api.names import RunStage
-from loraform_api.run import ExitCode, StageReport
+from loraform_api.run import StageReport
 from loraform_trainer.runtime.paths import Paths
 from loraform_trainer.train.peers import entry
 from loraform_trainer.train.peers.launch import SINGLE_PROCESS, ProcessRank

@@ -13,8 +13,8 @@ from string import Template
 
 from loraform_api.evaluation import (
     ArmFigures,
+    EvaluationGroup,
     EvaluationReport,
-    Group,
     PairedFigures,
     StageFigures,
 )
@@ -224,7 +224,7 @@ def _gain(gain: Gain) -> str:
     return f"{number_of(gain.gained, 'row')} gained and {gain.lost} lost ({low:+.1f} to {high:+.1f} points)"
 
 
-def _grouped(id_: str, title: str, groups: Sequence[Group], report: EvaluationReport, note: str) -> Section:
+def _grouped(id_: str, title: str, groups: Sequence[EvaluationGroup], report: EvaluationReport, note: str) -> Section:
     arms = [arm.name for arm in report.arms]
     rows = [(f"{g.name} ({number_of(g.rates[arms[0]].rows, 'row')})", [g.rates[arm] for arm in arms]) for g in groups]
     table = rate_table("Raw answers, all stages", title, [arm.value for arm in arms], rows)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loraform_api.finetunejob import BaseModelSpec
+from loraform_api.meta import Scheme, split_uri
 from loraform_trainer.prepare.basemodel.origins import Origin, RemoteFile
 from loraform_trainer.remote.access import BEARER, LOGIN, S3_KEYS, read_access
 from loraform_trainer.remote.hub import HubKind, HubRepository
@@ -24,15 +25,15 @@ def open_origin(spec: BaseModelSpec, access_folder: Path, wait_seconds: float) -
 
     Raises StageError.
     """
-    scheme, _, rest = spec.storage_uri.partition("://")
-    keys = {"hf": BEARER, "s3": S3_KEYS}.get(scheme, LOGIN)
+    scheme, rest = split_uri(spec.storage_uri)
+    keys = {Scheme.HF: BEARER, Scheme.S3: S3_KEYS}.get(scheme, LOGIN)
     access = read_access(access_folder, spec, FIELD, BaseModelInvalidError, keys, wait_seconds)
-    if scheme == "hf":
+    if scheme is Scheme.HF:
         if spec.revision is None:
             raise InvalidConfigError("spec.baseModel.revision: `hf://` needs the full commit hash")
         endpoint = {} if spec.endpoint is None else {"endpoint": spec.endpoint}
         return _Hub(HubRepository(access, HubKind.MODEL, rest, spec.revision, **endpoint), spec.revision)
-    if scheme == "s3":
+    if scheme is Scheme.S3:
         from loraform_trainer.remote.s3 import Bucket  # noqa: PLC0415 (boto3 takes a third of a second)
 
         bucket, _, prefix = rest.partition("/")

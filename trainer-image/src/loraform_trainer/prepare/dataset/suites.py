@@ -12,7 +12,7 @@ from pydantic_core import from_json
 
 from loraform_api.finetunejob import SuiteSpec
 from loraform_api.sources import FileFormat
-from loraform_api.verification import Asked, HousePolicy, Stage
+from loraform_api.verification import HousePolicy, IntentSpec, Stage
 from loraform_trainer.prepare.dataset.canonical import normal_form, normal_prompt, tree_of
 from loraform_trainer.prepare.dataset.decontaminate import HeldOut
 from loraform_trainer.prepare.dataset.readers import BadRow, Record, format_of, read
@@ -33,7 +33,7 @@ class SuiteLine(BaseModel):
     id: Annotated[str, Field(min_length=1, max_length=150)]
     instruction: Text
     input: Text | None = None
-    asked: Asked | None = None
+    asked: IntentSpec | None = None
     rego: Text | None = None
     """A Rego policy that stage Intent evaluates on the plan."""
     difficulty: Label | None = None
@@ -67,7 +67,7 @@ class SuiteRow:
         """Prompt and expectations. No two rows may have the same, because one answer would count twice."""
         line = self.line
         prompt = normal_prompt(line.instruction, line.input or "")
-        return prompt, (line.asked or Asked()).model_dump_json(), line.rego or ""
+        return prompt, (line.asked or IntentSpec()).model_dump_json(), line.rego or ""
 
     @property
     def lacks_plan(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from loraform_api.verification import Program, ProgramVerdict, Stage, Toolchain, VerifyRequest, VerifyResponse
+from loraform_api.verification import VALIDITY, Program, ProgramVerdict, Stage, Toolchain, VerifyRequest, VerifyResponse
 from loraform_trainer.prepare.dataset.canonical import digest
 
 Verify = Callable[[VerifyRequest], VerifyResponse]
@@ -15,7 +15,6 @@ CHUNK = 500
 """Most programs in one request."""
 CHUNK_CHARACTERS = 4_000_000
 """Most characters of programs in one request: the service accepts 32 MiB, and JSON may double them."""
-STAGES = (Stage.PARSE, Stage.VALIDATE)
 REFUSED = "BlockedByPolicy"
 """The code of a diagnostic that is inconclusive in evaluation, but drops a training row: the verifier refuses to run
 such programs, so a model should not learn them."""
@@ -48,7 +47,7 @@ class ValidityCheck:
         new = {key: program for key, program in zip(keys, programs, strict=True) if key not in self._known}
         if new:
             unknown = [Program(id=str(key), text=text) for key, text in new.items()]
-            response = self.verify(VerifyRequest(programs=unknown, stages=list(STAGES)))
+            response = self.verify(VerifyRequest(programs=unknown, stages=list(VALIDITY)))
             self._known.update({int(verdict.id): _finding(verdict) for verdict in response.verdicts})
         return [self._known[key] for key in keys]
 

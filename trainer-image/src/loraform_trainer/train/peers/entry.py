@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import NoReturn
 
+from loraform_api.failures import ExitCode
 from loraform_api.names import RunStage
-from loraform_api.run import ExitCode, StageReport
+from loraform_api.run import StageReport
 from loraform_trainer.runtime import stage_report
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import InvalidConfigError, PeerLostError

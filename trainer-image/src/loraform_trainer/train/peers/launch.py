@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from loraform_api.failures import ExitCode
 from loraform_api.names import ENV_MASTER, ENV_NODES, ENV_PROCESSES, PORT_RENDEZVOUS
-from loraform_api.run import ExitCode
 from loraform_trainer.runtime.errors import InvalidConfigError
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from random import Random
 
-from loraform_api.verification import HousePolicy, Program, ProgramVerdict, Stage, VerifyRequest
+from loraform_api.verification import HousePolicy, Program, ProgramVerdict, VerifyRequest, stages_without_plan
 from loraform_trainer.prepare.dataset.repair import mistakes
 from loraform_trainer.prepare.dataset.repair.edits import Mistake
 from loraform_trainer.prepare.dataset.rows import MAX_TEXT, TrainingRow
@@ -101,16 +101,13 @@ def repair_row(broken: BrokenProgram, verdict: ProgramVerdict) -> TrainingRow | 
     return replace(broken.row, id=f"{broken.row.id}{SEPARATOR}{broken.kind}", input=input_text)
 
 
-def stages(policy: HousePolicy | None) -> list[Stage]:
-    """Return the verifier stages that a repair round runs, without those that need a plan."""
-    return [Stage.PARSE, Stage.VALIDATE, *([Stage.POLICY] if policy else [])]
-
-
 def _verdicts(
     broken_programs: Sequence[BrokenProgram], verify: Verify, policy: HousePolicy | None
 ) -> list[ProgramVerdict]:
     programs = [Program(id=str(number), text=broken.text) for number, broken in enumerate(broken_programs)]
-    request = VerifyRequest(programs=programs, stages=stages(policy), policy=policy, rewrite=policy is not None)
+    request = VerifyRequest(
+        programs=programs, stages=stages_without_plan(policy), policy=policy, rewrite=policy is not None
+    )
     verdicts = {verdict.id: verdict for verdict in verify(request).verdicts}
     return [verdicts[program.id] for program in programs]
 

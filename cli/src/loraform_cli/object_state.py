@@ -1,4 +1,4 @@
-"""Knows how far a FineTuneJob or an IaCModel is, and says it in words; pure functions over the API's models."""
+"""State, progress and changes of a FineTuneJob or an IaCModel as text; pure functions over the API's models."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from loraform_api.meta import Condition, find_condition, parse_timestamp
 from loraform_api.names import RunStage
 
 
-class Outcome(Enum):
-    """Where an object stands."""
+class ObjectState(Enum):
+    """Whether an object has succeeded, failed, or is still changing."""
 
     SUCCESS = "success"
     FAILURE = "failure"
     RUNNING = "running"
 
 
-def outcome(resource: FineTuneJob | IaCModel) -> Outcome:
-    """Say whether `resource` has reached its end: by the kstatus conditions, never by the phase."""
+def state_of(resource: FineTuneJob | IaCModel) -> ObjectState:
+    """Return the state of `resource` by its kstatus conditions; the phase is ignored."""
     if resource.status.observed_generation != resource.metadata.generation:
-        return Outcome.RUNNING
+        return ObjectState.RUNNING
     if is_true(resource, "Stalled"):
-        return Outcome.FAILURE
+        return ObjectState.FAILURE
     goal = "Succeeded" if isinstance(resource, FineTuneJob) else "Ready"
     if is_true(resource, goal) and not is_true(resource, "Reconciling"):
-        return Outcome.SUCCESS
-    return Outcome.RUNNING
+        return ObjectState.SUCCESS
+    return ObjectState.RUNNING
 
 
 def is_true(resource: FineTuneJob | IaCModel, condition: str) -> bool:
-    """Say whether the condition is present and True."""
-    found = find_condition(resource.status.conditions, condition)
-    return found is not None and found.status == "True"
+    """Return whether a condition is present and True."""
+    match = find_condition(resource.status.conditions, condition)
+    return match is not None and match.status == "True"
 
 
 def running_stage(job: FineTuneJob) -> RunStage | None:
-    """Return the first stage that has no result yet, None when all have one or the job has failed."""
-    return None if outcome(job) is Outcome.FAILURE else job.spec.next_stage(job.status)
+    """Return the first stage without a result; None when all have one or the job has failed."""
+    return None if state_of(job) is ObjectState.FAILURE else job.spec.next_stage(job.status)
 
 
-def progress_words(job: FineTuneJob) -> str:
-    """Return the running stage's progress in a few words, empty while its pod has reported none."""
+def progress_text(job: FineTuneJob) -> str:
+    """Return the running stage's progress as short text; empty until its pod has reported."""
     progress = job.status.progress
     if progress is None:
         return ""
-    told = {metric.name: metric.value for metric in progress.metrics}
-    step = f"step {told['step']} of {told['total_steps']}" if {"step", "total_steps"} <= told.keys() else ""
-    loss = f"loss {told['loss']}" if "loss" in told else ""
+    metrics = {metric.name: metric.value for metric in progress.metrics}
+    step = f"step {metrics['step']} of {metrics['total_steps']}" if {"step", "total_steps"} <= metrics.keys() else ""
+    loss = f"loss {metrics['loss']}" if "loss" in metrics else ""
     left = progress.estimated_remaining_seconds
     eta = "" if left is None else f"{minutes(left)} left"
     return "  ".join(part for part in (f"{progress.percentage} %", step, loss, eta) if part)
@@ -70,27 +70,27 @@ def minutes(seconds: float) -> str:
 
 
 def changes(before: FineTuneJob | IaCModel | None, now: FineTuneJob | IaCModel) -> Iterator[str]:
-    """Yield a line for whatever a reader of a log wants to know of the way from `before` to `now`."""
+    """Yield a log line for each change from `before` to `now`."""
     known = {c.type: c for c in before.status.conditions} if before else {}
     if isinstance(now, FineTuneJob):
         yield from _job_changes(before if isinstance(before, FineTuneJob) else None, now)
-    new = [c for c in now.status.conditions if _told(c) != _told(known.get(c.type))]
+    new = [c for c in now.status.conditions if _shown(c) != _shown(known.get(c.type))]
     yield from condition_lines(new)
-    gone = known.keys() - {c.type for c in now.status.conditions}
-    yield from (f"{type_} is gone" for type_ in sorted(gone))
+    removed = known.keys() - {c.type for c in now.status.conditions}
+    yield from (f"condition {type_} was removed" for type_ in sorted(removed))
 
 
 def condition_lines(conditions: Sequence[Condition]) -> list[str]:
-    """Return conditions as text, those of one reason and message in one line."""
+    """Return conditions as lines; those with the same reason and message share one."""
     groups: dict[tuple[str, str], list[str]] = {}
     for condition in conditions:
-        words = groups.setdefault((condition.reason, condition.message), [])
-        words.append(f"{condition.type}={condition.status}")
-    return [f"{' '.join(words)} ({reason}): {message}" for (reason, message), words in groups.items()]
+        statuses = groups.setdefault((condition.reason, condition.message), [])
+        statuses.append(f"{condition.type}={condition.status}")
+    return [f"{' '.join(statuses)} ({reason}): {message}" for (reason, message), statuses in groups.items()]
 
 
-def _told(condition: Condition | None) -> tuple[str, str, str] | None:
-    """Return what a reader would notice of a condition."""
+def _shown(condition: Condition | None) -> tuple[str, str, str] | None:
+    """Return the parts of a condition that are shown."""
     return None if condition is None else (condition.status, condition.reason, condition.message)
 
 
@@ -103,19 +103,19 @@ def _job_changes(before: FineTuneJob | None, now: FineTuneJob) -> Iterator[str]:
     attempts = {attempt.pod for attempt in before.status.attempts} if before else set()
     for attempt in now.status.attempts:
         if attempt.pod not in attempts:
-            yield f"{attempt.stage} pod {attempt.pod} ended: {attempt_words(attempt)}"
+            yield f"{attempt.stage} pod {attempt.pod} ended: {attempt_text(attempt)}"
     tenth = _tenth(now)
     if tenth is not None and tenth != (_tenth(before) if before else None):
-        yield f"{running_stage(now)} {progress_words(now)}"
+        yield f"{running_stage(now)} {progress_text(now)}"
 
 
-def attempt_words(attempt: AttemptStatus) -> str:
+def attempt_text(attempt: AttemptStatus) -> str:
     """Return why a pod did not finish its stage, and what to do."""
-    why = ": ".join(part for part in (attempt.reason, attempt.message) if part)
-    return f"{why} - {attempt.hint}" if attempt.hint else why
+    cause = ": ".join(part for part in (attempt.reason, attempt.message) if part)
+    return f"{cause} - {attempt.hint}" if attempt.hint else cause
 
 
 def _tenth(job: FineTuneJob) -> tuple[RunStage | None, int] | None:
-    """Return the progress coarsely, so that a log gets ten lines a stage and not a hundred."""
+    """Return stage and progress in tenths, so that a log has at most ten lines per stage."""
     progress = job.status.progress
     return None if progress is None else (running_stage(job), progress.percentage // 10)

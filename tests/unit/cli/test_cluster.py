@@ -1,4 +1,4 @@
-"""How an object is named, and what a refusal of the API server says."""
+"""References to objects, and errors of the API server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from loraform_cli.cluster import ClusterError, Unreachable, parse_reference, ref
 @pytest.mark.parametrize(
     "text", ["finetunejob/lora", "finetunejobs/lora", "ftj/lora", "FineTuneJob/lora", "finetunejobs.loraform.dev/lora"]
 )
-def test_every_spelling_that_kubectl_takes_is_taken(text: str) -> None:
+def test_every_spelling_of_kubectl_is_accepted(text: str) -> None:
     assert parse_reference(text) == (Kind.FINE_TUNE_JOB, "lora")
 
 
@@ -22,7 +22,7 @@ def test_anything_else_is_refused_with_what_is_allowed(text: str) -> None:
 
 
 @pytest.mark.parametrize(("status", "word"), [(404, "does not exist"), (403, "may not read"), (401, "may not read")])
-def test_a_final_refusal_says_what_to_do(status: int, word: str) -> None:
+def test_an_error_that_lasts_says_what_to_do(status: int, word: str) -> None:
     error = refusal(status, Kind.IAC_MODEL, "demo", "picloud")
     assert isinstance(error, ClusterError)
     assert word in str(error)
@@ -30,5 +30,5 @@ def test_a_final_refusal_says_what_to_do(status: int, word: str) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, None])
-def test_a_passing_refusal_is_asked_again(status: int | None) -> None:
+def test_other_statuses_are_retried(status: int | None) -> None:
     assert isinstance(refusal(status, Kind.IAC_MODEL, "demo", "picloud"), Unreachable)
