@@ -2,7 +2,7 @@
 
     python tests/cases/security/plan_fixtures.py
 
-Only what the rules read is kept: the changes of managed resources and the arguments as they are written.
+Only the part that the rules read is kept: changes of managed resources, and arguments of the configuration.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 
 def trimmed(plan: dict[str, Any]) -> dict[str, Any]:
-    """Return what the rules read of a plan; they take an argument that is null or empty for one that is not there."""
+    """Return the part of a plan that the rules read; they treat a null or empty argument as missing."""
     changes = [
         {name: change[name] for name in ("address", "mode", "type", "name")}
         | {"change": {name: _set(change["change"][name]) for name in ("after", "after_unknown")}}

@@ -1,7 +1,7 @@
-"""The bundled security rules: each has programs that it must pass and programs that it must flag.
+"""The bundled security rules: each has a program that must pass and one that it must flag.
 
-The fixtures are plans of the `.tf` files beside them, written by `plan_fixtures.py`. In a `fail` program the
-resources whose names begin with `bad` are to be flagged, and no others.
+The fixtures are plans of the `.tf` files beside them, written by `plan_fixtures.py`. In a `fail` program exactly the
+resources whose names begin with `bad` must be flagged.
 """
 
 from __future__ import annotations
@@ -25,44 +25,44 @@ SEVERITIES = {"CRITICAL", "HIGH", "MEDIUM", "LOW"}
 
 def metadata(rule: str) -> dict[str, Any]:
     text = (security.RULES / f"{rule}.rego").read_text()
-    written = re.search(r"^rule := (\{.*?^\})", text, re.MULTILINE | re.DOTALL)
-    assert written is not None
-    return dict(json.loads(written[1]))
+    match = re.search(r"^rule := (\{.*?^\})", text, re.MULTILINE | re.DOTALL)
+    assert match is not None
+    return dict(json.loads(match[1]))
 
 
 @cache
-def answers() -> dict[tuple[str, str], PolicyResult]:
-    places = [(rule, kind) for rule in RULES for kind in ("pass", "fail")]
-    plans = [(FIXTURES / rule / f"{kind}.json").read_bytes() for rule, kind in places]
-    found = evaluate([PolicyQuery(PolicyKind.PACK, security.rules(), plan) for plan in plans])
-    return dict(zip(places, found, strict=True))
+def results() -> dict[tuple[str, str], PolicyResult]:
+    cases = [(rule, kind) for rule in RULES for kind in ("pass", "fail")]
+    plans = [(FIXTURES / rule / f"{kind}.json").read_bytes() for rule, kind in cases]
+    evaluated = evaluate([PolicyQuery(PolicyKind.PACK, security.rules(), plan) for plan in plans])
+    return dict(zip(cases, evaluated, strict=True))
 
 
 def findings(rule: str, kind: str) -> list[PackFinding]:
-    answer = answers()[rule, kind]
-    assert answer.undecided is None
-    return [finding for finding in answer.findings if finding.package == f"loraform.security.{rule}"]
+    result = results()[rule, kind]
+    assert result.undecided is None
+    return [finding for finding in result.findings if finding.package == f"loraform.security.{rule}"]
 
 
-def test_every_rule_has_a_program_for_either_outcome_and_no_fixture_is_left_over() -> None:
+def test_each_rule_has_its_fixtures_and_no_others_exist() -> None:
     files = {f"{rule}/{kind}.{ending}" for rule in RULES for kind in ("pass", "fail") for ending in ("tf", "json")}
     assert {str(path.relative_to(FIXTURES)) for path in FIXTURES.glob("*/*.*") if path.suffix != ".pyc"} == files
 
 
-def test_every_rule_says_what_it_is() -> None:
+def test_every_rule_has_complete_metadata() -> None:
     ids = [metadata(rule)["id"] for rule in RULES]
     assert len(set(ids)) == len(ids) >= 25
     for rule in RULES:
-        about = metadata(rule)
-        assert about["severity"] in SEVERITIES
-        assert about["title"]
-        assert about["hint"]
-        assert all(re.fullmatch(r"CKV2?_AWS_\d+", known) for known in about["checkov"])
-        assert all(re.fullmatch(r"AVD-AWS-\d{4}", known) for known in about["trivy"])
+        rule_metadata = metadata(rule)
+        assert rule_metadata["severity"] in SEVERITIES
+        assert rule_metadata["title"]
+        assert rule_metadata["hint"]
+        assert all(re.fullmatch(r"CKV2?_AWS_\d+", known) for known in rule_metadata["checkov"])
+        assert all(re.fullmatch(r"AVD-AWS-\d{4}", known) for known in rule_metadata["trivy"])
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_sound_program_passes(rule: str) -> None:
+def test_a_good_program_passes(rule: str) -> None:
     assert findings(rule, "pass") == []
 
 
@@ -76,14 +76,18 @@ def test_exactly_the_bad_resources_are_flagged(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_only_a_critical_finding_fails_the_stage(rule: str) -> None:
-    about = metadata(rule)
+    rule_metadata = metadata(rule)
     for finding in findings(rule, "fail"):
-        assert (finding.id, finding.severity, finding.hint) == (about["id"], about["severity"], about["hint"])
-        assert finding.gates is (about["severity"] == "CRITICAL")
+        assert (finding.id, finding.severity, finding.hint) == (
+            rule_metadata["id"],
+            rule_metadata["severity"],
+            rule_metadata["hint"],
+        )
+        assert finding.gates is (rule_metadata["severity"] == "CRITICAL")
 
 
 def unknown(rule: str) -> PolicyQuery:
-    """Ask of the rule's bad program as if each argument that it sets came from a variable without a value."""
+    """Query the rule's bad program as if each of its arguments came from a variable without a value."""
     plan = json.loads((FIXTURES / rule / "fail.json").read_text())
     for change in (c["change"] for c in plan["resource_changes"]):
         change["after_unknown"] |= dict.fromkeys(change["after"], True)
@@ -96,10 +100,10 @@ def unknown(rule: str) -> PolicyQuery:
 def test_values_known_only_after_apply_are_never_flagged() -> None:
     flagged = {
         rule
-        for rule, answer in zip(RULES, evaluate([unknown(rule) for rule in RULES]), strict=True)
-        if any(finding.package == f"loraform.security.{rule}" for finding in answer.findings)
+        for rule, result in zip(RULES, evaluate([unknown(rule) for rule in RULES]), strict=True)
+        if any(finding.package == f"loraform.security.{rule}" for finding in result.findings)
     }
-    # What the program leaves out is known, and wrong, all the same.
+    # These rules flag arguments that the program leaves out, which are known.
     assert flagged == {
         "cloudtrail_weak",
         "dynamodb_no_recovery",

@@ -26,7 +26,7 @@ def provider_schema(terraform: Terraform, provider: Provider) -> Compact:
 
 
 def built_in_schema(terraform: Terraform) -> Compact:
-    """Return the schema of the provider built into Terraform, with Terraform's version. Raises as above."""
+    """Return the schema of the provider built into Terraform, with Terraform's version. Raises the same errors."""
     source = BUILT_IN["terraform"]
     schemas = _schemas(replace(terraform, providers=()), {"resource": {"terraform_data": {"wanted": {}}}})
     return _compact(schemas, f"{BUILT_IN_HOST}/{source}", source, terraform.version)

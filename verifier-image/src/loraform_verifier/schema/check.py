@@ -34,7 +34,7 @@ from loraform_verifier.schema.language import (
     check_top,
 )
 from loraform_verifier.schema.references import Address, check_ignored, check_references
-from loraform_verifier.schema.settings import Settings
+from loraform_verifier.schema.settings import SettingsChecker
 
 __all__ = ["HALLUCINATION_CODES", "SCHEMA_MISSING", "SchemaFindings", "check_configuration", "check_document"]
 
@@ -52,7 +52,7 @@ def check_document(document: Document, catalogue: Catalogue) -> SchemaFindings:
 
 
 def check_configuration(configuration: Configuration, catalogue: Catalogue) -> SchemaFindings:
-    """Check all files of a program without problems; findings name their file. Raises SchemaError as above."""
+    """Check all files of a program without problems; findings name their file. Raises SchemaError too."""
     total = SchemaFindings()
     for folder in configuration.folders:
         for name, findings in _check_module(configuration.module(folder), catalogue).items():
@@ -108,7 +108,7 @@ class _Module:
 
     def __init__(self, documents: tuple[Document, ...], catalogue: Catalogue) -> None:
         self.catalogue = catalogue
-        self.settings = Settings()
+        self.settings = SettingsChecker()
         self._documents = documents
         self._sources = {
             name: source for document in documents for name, source in required_sources(document.blocks).items()

@@ -27,7 +27,7 @@ INCOMPATIBLE = "Module is incompatible with count, for_each, and depends_on"
 _LOCAL_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-class Settings:
+class SettingsChecker:
     """Checks the settings blocks of one module, block by block."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ def settings_errors(configuration: Configuration, modules: Modules) -> list[Diag
     """Return errors in the settings of the root module and the called modules, in the program's own files."""
     errors: list[Diagnostic] = []
     for folder in dict.fromkeys(["", *(call.folder for call in modules.calls)]):
-        settings = Settings()
+        settings = SettingsChecker()
         for name, document in configuration.module(folder).items():
             findings = SchemaFindings()
             for block in document.blocks:
