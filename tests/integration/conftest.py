@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +31,54 @@ def terraform() -> Terraform:
         pytest.skip(str(error))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for pytest-xdist: those of the one cluster first and on one worker, the others by file."""
+    in_cluster = {item for item in items if "kubeconfig" in getattr(item, "fixturenames", ())}
+    for item in items:
+        group = "cluster" if item in in_cluster else str(item.path.relative_to(ROOT))
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item not in in_cluster)
+
+
 @pytest.fixture(scope="session")
-def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Path]:
     """Path of an admin kubeconfig; starts the one-machine cluster when it does not run."""
     path = tmp_path_factory.mktemp("cluster") / "kubeconfig"
     subprocess.run([sys.executable, "-m", "loraform_devcluster", "up"], check=True)
     subprocess.run([sys.executable, "-m", "loraform_devcluster", "kubeconfig", "--output", str(path)], check=True)
-    _refuse_a_second_operator(path)
-    return path
+    with installed_operator_away(path, pytestconfig):
+        yield path
 
 
-def _refuse_a_second_operator(kubeconfig: Path) -> None:
-    """The tests start operators of their own; another one that watches all namespaces would answer for them."""
-    words = [
-        "get",
-        "deployments",
-        "--all-namespaces",
-        "--selector=app.kubernetes.io/component=operator",
-        "--output=name",
-    ]
-    found = subprocess.run(
-        ["kubectl", f"--kubeconfig={kubeconfig}", *words], check=True, capture_output=True, text=True
-    )
-    if found.stdout.strip():
-        pytest.exit(f"{found.stdout.strip()} runs in this cluster; `make demo-down` first", returncode=1)
+@contextmanager
+def installed_operator_away(kubeconfig: Path, config: pytest.Config) -> Iterator[None]:
+    """Scale an installed operator to zero meanwhile: it watches all namespaces, and would answer for the tests' own."""
+    selector = "--selector=app.kubernetes.io/component=operator"
+
+    def kubectl(*words: str) -> str:
+        command = ["kubectl", f"--kubeconfig={kubeconfig}", *words]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    where = "jsonpath={range .items[*]}{.metadata.namespace}{' '}{.metadata.name}{'\\n'}{end}"
+    listed = kubectl("get", "deployments", "--all-namespaces", selector, f"--output={where}")
+    found = [line.split() for line in listed.splitlines()]
+    try:
+        for namespace, name in found:
+            tell(config, f"{namespace}/{name} is scaled to zero while the cluster's tests run")
+            kubectl("scale", f"deployment/{name}", f"--namespace={namespace}", "--replicas=0")
+        if found:
+            kubectl("wait", "pods", "--all-namespaces", selector, "--for=delete", "--timeout=60s")
+        yield
+    finally:
+        for namespace, name in found:
+            kubectl("scale", f"deployment/{name}", f"--namespace={namespace}", "--replicas=1")
+            tell(config, f"{namespace}/{name} is scaled to one again")
+
+
+def tell(config: pytest.Config, line: str) -> None:
+    """Print a line past pytest's capture, also in a worker of pytest-xdist."""
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():  # type: ignore[union-attr]
+        print(f"\n{line}", file=sys.stderr, flush=True)
 
 
 @pytest.fixture(scope="session")
