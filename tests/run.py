@@ -23,8 +23,8 @@ TOOLS = ("helm", "promtool")
 CLUSTER_TOOLS = (*TOOLS, "kubectl", "tofu", "versitygw", "docker-registry")
 MAKE = ["make", "--no-print-directory"]
 PYTEST = [".venv/bin/pytest", "-q", "--durations=10", "--durations-min=0.1"]
-IN_GROUPS = ["-n", "2", "--dist=loadgroup", "--no-loadscope-reorder"]
-"""Two workers, each with whole groups of tests, in the order in which tests/integration/conftest.py puts them."""
+BY_FILE = ["-n", "2", "--no-loadscope-reorder"]
+"""Two workers, dealt to as tests/integration/conftest.py says."""
 SHOWN_SLOWEST, MOST_SECONDS = 5, 20.0
 """Tests named below a tier's line, and what one of them may take outside the demo's tier."""
 
@@ -47,7 +47,7 @@ TIERS = {
         Tier("contract", [*PYTEST, "tests/contract"], beside=True),
         Tier(
             "integration",
-            [*PYTEST, *IN_GROUPS, "-m", "not vllm and not slow", "tests/integration"],
+            [*PYTEST, *BY_FILE, "-m", "not vllm and not slow", "tests/integration"],
             needs_root=True,
         ),
         Tier("e2e", [*PYTEST, "-m", "not slow", "tests/e2e"], needs_root=True, most_seconds=float("inf")),
@@ -88,8 +88,7 @@ def run(tier: Tier, environment: dict[str, str], say: Callable[[str], object]) -
         if re.search(r"\d+ (passed|failed|error|skipped)", line):
             last = line
         if found := re.match(r"([\d.]+)s (setup|call|teardown) +(\S.*)", line):
-            test = re.sub(r"@[\w./]+$", "", found[3])  # the group that pytest-xdist adds
-            slowest.append((float(found[1]), found[2], test))
+            slowest.append((float(found[1]), found[2], found[3]))
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", last)}
     code = process.wait()
     if code == 0 and counts.get("skipped") and os.environ.get("CI") == "true":

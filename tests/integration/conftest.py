@@ -1,25 +1,25 @@
-"""One real Kubernetes for the whole tier; a namespace of its own for each test that asks."""
+"""What the tier shares: this machine's toolchain, and how its tests are dealt out to workers."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
 import pytest
-import yaml
-from kubernetes import client, config
+from xdist.scheduler import LoadScopeScheduling
 
 from loraform_verifier.toolchain import Terraform, ToolchainError, discover
 
-from .operator_runs import Operator
-from .waiting import wait_for
+CLUSTER = "tests/integration/cluster/"
 
-ROOT = Path(__file__).resolve().parents[2]
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Each file to one worker, and all files of the cluster to the same: there is one cluster."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return CLUSTER if file.startswith(CLUSTER) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -29,102 +29,3 @@ def terraform() -> Terraform:
         return discover()
     except ToolchainError as error:
         pytest.skip(str(error))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for pytest-xdist: those of the one cluster first and on one worker, the others by file."""
-    in_cluster = {item for item in items if "kubeconfig" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "cluster" if item in in_cluster else str(item.path.relative_to(ROOT))
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item not in in_cluster)
-
-
-@pytest.fixture(scope="session")
-def kubeconfig(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Path]:
-    """Path of an admin kubeconfig; starts the one-machine cluster when it does not run."""
-    path = tmp_path_factory.mktemp("cluster") / "kubeconfig"
-    subprocess.run([sys.executable, "-m", "loraform_devcluster", "up"], check=True)
-    subprocess.run([sys.executable, "-m", "loraform_devcluster", "kubeconfig", "--output", str(path)], check=True)
-    with installed_operator_away(path, pytestconfig):
-        yield path
-
-
-@contextmanager
-def installed_operator_away(kubeconfig: Path, config: pytest.Config) -> Iterator[None]:
-    """Scale an installed operator to zero meanwhile: it watches all namespaces, and would answer for the tests' own."""
-    selector = "--selector=app.kubernetes.io/component=operator"
-
-    def kubectl(*words: str) -> str:
-        command = ["kubectl", f"--kubeconfig={kubeconfig}", *words]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-    where = "jsonpath={range .items[*]}{.metadata.namespace}{' '}{.metadata.name}{'\\n'}{end}"
-    listed = kubectl("get", "deployments", "--all-namespaces", selector, f"--output={where}")
-    found = [line.split() for line in listed.splitlines()]
-    try:
-        for namespace, name in found:
-            tell(config, f"{namespace}/{name} is scaled to zero while the cluster's tests run")
-            kubectl("scale", f"deployment/{name}", f"--namespace={namespace}", "--replicas=0")
-        if found:
-            kubectl("wait", "pods", "--all-namespaces", selector, "--for=delete", "--timeout=60s")
-        yield
-    finally:
-        for namespace, name in found:
-            kubectl("scale", f"deployment/{name}", f"--namespace={namespace}", "--replicas=1")
-            tell(config, f"{namespace}/{name} is scaled to one again")
-
-
-def tell(config: pytest.Config, line: str) -> None:
-    """Print a line past pytest's capture, also in a worker of pytest-xdist."""
-    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():  # type: ignore[union-attr]
-        print(f"\n{line}", file=sys.stderr, flush=True)
-
-
-@pytest.fixture(scope="session")
-def api(kubeconfig: Path) -> client.ApiClient:
-    """A client of the real API server, with our CRDs installed from `crds/`."""
-    api_client = config.new_client_from_config(str(kubeconfig))
-    extensions = client.ApiextensionsV1Api(api_client)
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        crd = yaml.safe_load(path.read_text())
-        install(extensions, crd)
-    return api_client
-
-
-def install(extensions: client.ApiextensionsV1Api, crd: dict[str, Any]) -> None:
-    """Apply a definition and wait until it is served; right after its creation it may have no conditions at all."""
-    name = crd["metadata"]["name"]
-    extensions.patch_custom_resource_definition(
-        name, crd, field_manager="tests", force=True, _content_type="application/apply-patch+yaml"
-    )
-
-    def established() -> bool:
-        conditions = extensions.read_custom_resource_definition(name).status.conditions or []
-        return any(c.type == "Established" and c.status == "True" for c in conditions)
-
-    wait_for(f"definition {name}", established)
-
-
-@pytest.fixture
-def namespace(api: client.ApiClient) -> Iterator[str]:
-    """A fresh namespace, deleted afterwards."""
-    core = client.CoreV1Api(api)
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    core.create_namespace({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    yield name
-    core.delete_namespace(name)
-
-
-@pytest.fixture
-def operator(kubeconfig: Path, api: client.ApiClient, namespace: str, tmp_path: Path) -> Iterator[Operator]:
-    """The operator as a process, for a namespace under the restricted Pod Security standard."""
-    core = client.CoreV1Api(api)
-    core.patch_namespace(namespace, {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}})
-    node = core.list_node().items[0]
-    address = next(a.address for a in node.status.addresses if a.type == "InternalIP")
-    process = Operator(kubeconfig, namespace, address, tmp_path)
-    process.start()
-    yield process
-    if process.process is not None and process.process.poll() is None:
-        process.stop()
