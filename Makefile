@@ -78,9 +78,12 @@ bench-data: setup ## rows to packs for a second of CPU against datasets, dataske
 	$(UV) sync -q --frozen --all-extras --group bench
 	$(PY) bench/data.py --output bench/results/data.json --docs docs/benchmarks.md
 
-.PHONY: test test-long
+.PHONY: test test-fast test-long
 test: setup ## lint, then every tier of tests up to the demo on a real node; prints minutes by tier
-	$(PY) tests/run.py lint verify unit contract integration e2e
+	$(PY) tests/run.py verify lint unit contract integration e2e
 
-test-long: setup ## slower proofs: fuzzing, shuffled answers are refused, a real vLLM on this host
+test-fast: setup ## what needs neither root nor a cluster: lint, unit tests, cases, contracts (three minutes)
+	$(PY) tests/run.py verify lint unit contract
+
+test-long: setup ## slower proofs: kills and several pods, fuzzing, shuffled answers are refused, a real vLLM on this host
 	$(PY) tests/run.py long

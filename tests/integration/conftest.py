@@ -1,24 +1,25 @@
-"""One real Kubernetes for the whole tier; a namespace of its own for each test that asks."""
+"""What the tier shares: this machine's toolchain, and how its tests are dealt out to workers."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
-import yaml
-from kubernetes import client, config
+from xdist.scheduler import LoadScopeScheduling
 
 from loraform_verifier.terraform.toolchain import Terraform, ToolchainError, discover
 
-from .operator_runs import Operator
-from .waiting import wait_for
+CLUSTER = "tests/integration/cluster/"
 
-ROOT = Path(__file__).resolve().parents[2]
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Each file to one worker, and all files of the cluster to the same: there is one cluster."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return CLUSTER if file.startswith(CLUSTER) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -28,78 +29,3 @@ def terraform() -> Terraform:
         return discover()
     except ToolchainError as error:
         pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Path of an admin kubeconfig; starts the one-machine cluster when it does not run."""
-    path = tmp_path_factory.mktemp("cluster") / "kubeconfig"
-    subprocess.run([sys.executable, "-m", "loraform_devcluster", "up"], check=True)
-    subprocess.run([sys.executable, "-m", "loraform_devcluster", "kubeconfig", "--output", str(path)], check=True)
-    _refuse_a_second_operator(path)
-    return path
-
-
-def _refuse_a_second_operator(kubeconfig: Path) -> None:
-    """The tests start operators of their own; another one that watches all namespaces would answer for them."""
-    words = [
-        "get",
-        "deployments",
-        "--all-namespaces",
-        "--selector=app.kubernetes.io/component=operator",
-        "--output=name",
-    ]
-    found = subprocess.run(
-        ["kubectl", f"--kubeconfig={kubeconfig}", *words], check=True, capture_output=True, text=True
-    )
-    if found.stdout.strip():
-        pytest.exit(f"{found.stdout.strip()} runs in this cluster; `make demo-down` first", returncode=1)
-
-
-@pytest.fixture(scope="session")
-def api(kubeconfig: Path) -> client.ApiClient:
-    """A client of the real API server, with our CRDs installed from `crds/`."""
-    api_client = config.new_client_from_config(str(kubeconfig))
-    extensions = client.ApiextensionsV1Api(api_client)
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        crd = yaml.safe_load(path.read_text())
-        install(extensions, crd)
-    return api_client
-
-
-def install(extensions: client.ApiextensionsV1Api, crd: dict[str, Any]) -> None:
-    """Apply a definition and wait until it is served; right after its creation it may have no conditions at all."""
-    name = crd["metadata"]["name"]
-    extensions.patch_custom_resource_definition(
-        name, crd, field_manager="tests", force=True, _content_type="application/apply-patch+yaml"
-    )
-
-    def established() -> bool:
-        conditions = extensions.read_custom_resource_definition(name).status.conditions or []
-        return any(c.type == "Established" and c.status == "True" for c in conditions)
-
-    wait_for(f"definition {name}", established)
-
-
-@pytest.fixture
-def namespace(api: client.ApiClient) -> Iterator[str]:
-    """A fresh namespace, deleted afterwards."""
-    core = client.CoreV1Api(api)
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    core.create_namespace({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    yield name
-    core.delete_namespace(name)
-
-
-@pytest.fixture
-def operator(kubeconfig: Path, api: client.ApiClient, namespace: str, tmp_path: Path) -> Iterator[Operator]:
-    """The operator as a process, for a namespace under the restricted Pod Security standard."""
-    core = client.CoreV1Api(api)
-    core.patch_namespace(namespace, {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}})
-    node = core.list_node().items[0]
-    address = next(a.address for a in node.status.addresses if a.type == "InternalIP")
-    process = Operator(kubeconfig, namespace, address, tmp_path)
-    process.start()
-    yield process
-    if process.process is not None and process.process.poll() is None:
-        process.stop()

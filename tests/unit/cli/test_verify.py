@@ -152,7 +152,10 @@ def test_an_invalid_policy_is_refused(tmp_path: Path, text: str, words: str) -> 
     ("arguments", "words"),
     [
         (["--policy", "{policy}", "--stages", "parse"], "only stage policy checks it; add policy to --stages"),
-        (["--pack", "{pack}", "--stages", "parse"], "packs: only the Policy stage evaluates packs; add Policy to the stages"),
+        (
+            ["--pack", "{pack}", "--stages", "parse"],
+            "packs: only the Policy stage evaluates packs; add Policy to the stages",
+        ),
         (["--pack", "{pack}", "--stages", "parse,policy"], "Policy with `packs` needs a plan; add Plan"),
         (
             ["--policy", "{packed}", "--stages", "parse,policy"],

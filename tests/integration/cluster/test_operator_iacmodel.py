@@ -19,8 +19,8 @@ from kubernetes import client
 from loraform_api import names
 from loraform_api.heartbeat import Route
 
+from ..waiting import wait_for
 from .operator_runs import Operator
-from .waiting import wait_for
 
 GROUP = (names.GROUP, names.VERSION)
 MODELS, JOBS = "iacmodels", "finetunejobs"
@@ -130,11 +130,11 @@ class Model:
 class Agent:
     """Speaks for the agent in the engine pod."""
 
-    def __init__(self, model: Model, api: client.ApiClient) -> None:
+    def __init__(self, model: Model, operator: Operator, api: client.ApiClient) -> None:
         self.model, self.core = model, client.CoreV1Api(api)
         pod = wait_for("an engine pod", lambda: model.pod("engine"))
         ca = self.core.read_namespaced_config_map("house-ca", model.namespace).data["ca.crt"]
-        service = self.core.read_namespaced_service(names.SERVICE_OPERATOR, model.namespace)
+        service = self.core.read_namespaced_service(names.SERVICE_OPERATOR, operator.namespace)
         env = {e.name: e.value for e in pod.spec.containers[1].env}
         self.url = env[names.ENV_HEARTBEAT_URL]
         assert service.spec.cluster_ip in self.url
@@ -168,8 +168,8 @@ class Agent:
 
 
 @pytest.fixture
-def model(api: client.ApiClient, namespace: str) -> Model:
-    return Model(api, namespace)
+def model(api: client.ApiClient, operator: Operator) -> Model:
+    return Model(api, operator.take_namespace())
 
 
 def live(route: Route) -> int | None:
@@ -185,7 +185,7 @@ def test_versions_go_live_when_the_engines_prove_them(operator: Operator, model:
     model.succeed(1, gained=390, lost=0, both=0)
     found = model.await_condition("CandidateAccepted", "True", "Accepted")
     assert "candidate 0.9750, base 0.0000, n=400, difference +97.5 points" in found["message"]
-    agent = Agent(model, api)
+    agent = Agent(model, operator, api)
     assert live(agent.beat(v1="Loading")) is None
     model.make_ready("engine")
     agent.beat(v1="Ready")
@@ -222,15 +222,16 @@ def test_versions_go_live_when_the_engines_prove_them(operator: Operator, model:
     assert [v["version"] for v in model.status["versions"]] == [4, 3, 2, 1]
     reasons = {e.reason for e in model.core.list_namespaced_event(model.namespace).items}
     assert {"CandidateAccepted", "CandidateNotBetterThanLive", "AdapterNotServable", "VersionLive"} <= reasons
-    assert 'loraform_iacmodel_live_version{name="house"' in (operator.fetch("/metrics") or "")
+    live_version = f'loraform_iacmodel_live_version{{name="house",namespace="{model.namespace}"}} 4.0'
+    assert live_version in (operator.fetch("/metrics") or "")
 
 
-def test_a_pass_that_finds_everything_in_place_writes_nothing(
-    operator: Operator, model: Model, api: client.ApiClient
-) -> None:
+def test_a_pass_that_finds_everything_in_place_writes_nothing(lone_operator: Operator, api: client.ApiClient) -> None:
+    operator = lone_operator
+    model = Model(api, operator.take_namespace())
     model.create()
     model.succeed(1, gained=390, lost=0, both=0)
-    agent = Agent(model, api)
+    agent = Agent(model, operator, api)
     model.make_ready("engine")
     agent.beat(v1="Ready")
     model.make_ready("gateway")

@@ -19,7 +19,7 @@ from kubernetes import client
 
 from loraform_api import names
 
-from .waiting import free_port, wait_for
+from ..waiting import free_port, wait_for
 
 GROUP = (names.GROUP, names.VERSION)
 JOBS = "finetunejobs"
@@ -66,9 +66,10 @@ EVALUATED: dict[str, Any] = {
 
 
 class Operator:
-    """The operator as a process on this host."""
+    """The operator as a process on this host; it watches some namespaces, and the first is also its own."""
 
-    def __init__(self, kubeconfig: Path, namespace: str, address: str, folder: Path) -> None:
+    def __init__(self, kubeconfig: Path, namespaces: list[str], address: str, folder: Path) -> None:
+        self.namespace, self._free = namespaces[0], list(namespaces)
         self.endpoint_port, self.metrics_port = free_port(), free_port()
         config = folder / "config.yaml"
         images = {role: f"registry.invalid/{role}:1" for role in ("trainer", "verifier", "gateway")}
@@ -77,13 +78,13 @@ class Operator:
         options = {
             "config": config,
             "kubeconfig": kubeconfig,
-            "namespace": namespace,
-            "operator-namespace": namespace,
+            "operator-namespace": self.namespace,
             "advertise-address": address,
             "endpoint-port": self.endpoint_port,
             "metrics-port": self.metrics_port,
         }
         flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        flags += [f"--namespace={name}" for name in namespaces]
         self.command = [sys.executable, "-m", "loraform_operator", *flags]
         self.log = folder / "operator.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -92,6 +93,16 @@ class Operator:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command, stderr=log)
         wait_for("the operator's readiness", lambda: self.fetch("/readyz"))
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def take_namespace(self) -> str:
+        """Return a namespace that no test has had; an operator that a test stopped runs again."""
+        if not self.running:
+            self.start()
+        return self._free.pop(0)
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None

@@ -10,9 +10,9 @@ from kubernetes import client
 from loraform_api import names
 from loraform_api.names import RunStage
 
+from ..waiting import wait_for
 from .conftest import install
 from .operator_runs import PREPARED, TRAINED, Operator, Run
-from .waiting import wait_for
 
 FLUX = ("source.toolkit.fluxcd.io", "v1", "gitrepositories")
 FLUX_DEFINITION: dict[str, Any] = {
@@ -40,8 +40,8 @@ FLUX_DEFINITION: dict[str, Any] = {
 
 
 @pytest.fixture
-def run(api: client.ApiClient, namespace: str) -> Run:
-    made = Run(api, namespace)
+def run(api: client.ApiClient, operator: Operator) -> Run:
+    made = Run(api, operator.take_namespace())
     made.create_claim()
     return made
 

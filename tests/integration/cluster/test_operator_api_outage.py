@@ -19,8 +19,8 @@ from loraform_devcluster.layout import CHECKOUT, DEFAULT_STATE, Layout, default_
 from loraform_devcluster.processes import Processes
 from loraform_devcluster.progress import Progress
 
+from ..waiting import wait_for
 from .operator_runs import PREPARED, Operator, Run
-from .waiting import wait_for
 
 NOTICED_SECONDS = 120
 """Until a reconcile of a waiting run has failed: it is looked at every ten seconds, and a call repeats itself."""
@@ -65,9 +65,8 @@ def node_is_whole(api: client.ApiClient) -> bool:
     return ready == "True" and not node.spec.taints
 
 
-def test_the_operator_outlives_an_outage_of_the_api_server(
-    operator: Operator, api: client.ApiClient, namespace: str
-) -> None:
+def test_the_operator_outlives_an_outage_of_the_api_server(lone_operator: Operator, api: client.ApiClient) -> None:
+    operator, namespace = lone_operator, lone_operator.take_namespace()
     first, second = Run(api, namespace), Run(api, namespace, "second")
     first.create_claim()
     first.create()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kubernetes import client
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 REFUSED = [path for path in sorted((EXAMPLES / "bad").glob("*.yaml")) if "# expect: refused: " in path.read_text()]
 TAKEN = [path for path in sorted(EXAMPLES.rglob("*.yaml")) if path not in REFUSED and path.name != "store.yaml"]
 

@@ -19,13 +19,17 @@ from kubernetes import client
 
 from loraform_api import names
 
+from ..waiting import wait_for
 from .operator_runs import EVALUATED, GROUP, JOBS, PREPARED, TRAINED, Operator, Run
-from .waiting import wait_for
 
 
 @pytest.fixture
-def run(api: client.ApiClient, namespace: str) -> Run:
-    return Run(api, namespace)
+def run(api: client.ApiClient, operator: Operator) -> Run:
+    return Run(api, operator.take_namespace())
+
+
+def event_reasons(run: Run) -> set[str]:
+    return {event.reason for event in run.core.list_namespaced_event(run.namespace).items}
 
 
 def test_a_run_goes_through_its_stages_and_survives_kills_of_the_operator(operator: Operator, run: Run) -> None:
@@ -43,6 +47,7 @@ def test_a_run_goes_through_its_stages_and_survives_kills_of_the_operator(operat
     train = run.jobs()
     first = run.end("train", stopped, code=85)
     wait_for("the attempt", lambda: [a["pod"] for a in run.status["attempts"]] == [first])
+    wait_for("the attempt's event, which the kill must not overtake", lambda: "SavedAndStopped" in event_reasons(run))
     operator.stop(signal.SIGKILL)
     operator.start()
     assert run.jobs() == train, "the same Job goes on with another pod"
@@ -60,8 +65,7 @@ def test_a_run_goes_through_its_stages_and_survives_kills_of_the_operator(operat
     assert [(a["reason"], a["exitCode"]) for a in status["attempts"]] == [("SavedAndStopped", 85)]
     assert {c["type"] for c in status["conditions"]} == {"Ready", "Succeeded", "DatasetReady"}
     wait_for("the end of all Jobs", lambda: not run.jobs())
-    reasons = {e.reason for e in run.core.list_namespaced_event(run.namespace).items}
-    assert {"PrepareFinished", "TrainFinished", "SavedAndStopped", "Succeeded"} <= reasons
+    assert {"PrepareFinished", "TrainFinished", "SavedAndStopped", "Succeeded"} <= event_reasons(run)
     assert 'loraform_evaluation_rate{arm="Candidate",form="raw",name="style"' in (operator.fetch("/metrics") or "")
 
 
@@ -92,7 +96,7 @@ def test_progress_needs_a_token_of_the_runs_own_pod(operator: Operator, run: Run
     meta = run.get()["metadata"]
     config = run.core.read_namespaced_config_map(f"{names.run_prefix('style', meta['uid'])}-run", run.namespace)
     context = ssl.create_default_context(cadata=config.data["ca.crt"])
-    service = run.core.read_namespaced_service(names.SERVICE_OPERATOR, run.namespace)
+    service = run.core.read_namespaced_service(names.SERVICE_OPERATOR, operator.namespace)
     url = f"https://{service.spec.cluster_ip}:9443{names.progress_path(run.namespace, 'style')}"
 
     def token(audience: str) -> str:
