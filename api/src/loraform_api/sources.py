@@ -171,4 +171,4 @@ class DataSource(ApiModel):
     @property
     def access(self) -> Access | None:
         """Credentials and CA of a remote source; None for a local one."""
-        return next((p for p in (self.http, self.git, self.s3, self.hugging_face, self.oci) if p is not None), None)
+        return next((value for _, value in self if isinstance(value, Access)), None)

@@ -58,7 +58,7 @@ class SourceDownload:
             case DataSource(oci=OCISource() as location):
                 return self._oci(location)
             case DataSource(flux_source=FluxSource() as location):
-                return self._flux(location, artifact)
+                return self._flux_source(location, artifact)
             case _:
                 raise InvalidConfigError(f"{self.label}: exactly one of {', '.join(SOURCE_KINDS)} must be set")
 
@@ -98,7 +98,7 @@ class SourceDownload:
         oci.fetch(self._access("oci.reference", source, LOGIN), source.reference, source.path, target)
         return target
 
-    def _flux(self, source: FluxSource, artifact: FluxArtifact | None) -> Path:
+    def _flux_source(self, source: FluxSource, artifact: FluxArtifact | None) -> Path:
         access = RemoteAccess(f"{self.label}, fluxSource", DatasetInvalidError)
         flux_source = f"{source.kind} {source.name!r}"
         if artifact is None:
