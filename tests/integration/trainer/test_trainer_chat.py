@@ -107,7 +107,7 @@ def test_a_template_that_misbehaves_is_left_with_a_word(
 ) -> None:
     configure(base, template)
     assert read(base) is None
-    assert "the base is asked as the candidate is" in caplog.text
+    assert "the base gets the candidate's prompt" in caplog.text
     assert words in caplog.text
 
 
@@ -128,4 +128,4 @@ async def test_only_the_base_with_the_policy_is_asked_so(
     asked = [engine.prompt_of(body) for body in engine.requests]
     assert sum(ANSWER_FORMAT in prompt for prompt in asked) == 3
     assert sum("im_start|>assistant" in prompt for prompt in asked) == 3
-    assert "own chat template" in trained.paths.evaluation_page.read_text()
+    assert "chat template, the other arms as in training" in trained.paths.evaluation_page.read_text()

@@ -267,4 +267,4 @@ def test_a_live_adapter_must_have_its_digest(pod: Any, stage: Stage) -> None:
 def test_a_bad_run_config_is_reported(pod: Any, stage: Stage) -> None:
     pod.config["spec"]["lora"] = {"rank": "many"}
     assert stage("prepare") == ExitCode.INVALID_CONFIG
-    assert "wrong at spec.lora.rank" in pod.report().message
+    assert "invalid at spec.lora.rank" in pod.report().message

@@ -74,7 +74,7 @@ async def test_repairs_and_draws_are_measured_as_served(
     assert rows["held-1"]["repairs"][0]["text"] == POLICED.format("other")
     assert len(report.encode()) < 3500
     page = repairing.paths.evaluation_page.read_text()
-    assert "After 2 repairs 1 row gained and 0 lost" in page
+    assert "After 2 repairs, compared with the first answers: 1 row gained and 0 lost" in page
     figures = EvaluationReport.model_validate_json(repairing.paths.evaluation_report.read_text())
     assert figures.reflexion == found
 

@@ -191,7 +191,7 @@ async def test_without_selection_rows_what_train_took_stays(
     trained.paths.selection_rows.unlink()
     assert (await run(trained, urls)).evaluate.selection == []
     assert adapter_folder_digest(trained.paths.adapter) == adapter_folder_digest(folder(trained, 8))
-    assert "2 checkpoints, 0 selection rows; what train took stays" in caplog.text
+    assert "keeping the checkpoint of stage train: 2 checkpoints and 0 selection rows to choose by" in caplog.text
 
 
 async def test_a_checkpoint_that_the_engine_does_not_serve_is_never_asked(
