@@ -70,7 +70,7 @@ def test_the_operator_outlives_an_outage_of_the_api_server(lone_operator: Operat
     first, second = Run(api, namespace), Run(api, namespace, "second")
     first.create_claim()
     first.create()
-    first.await_condition("Ready", "False", "Unschedulable")
+    first.pod("prepare")
     process, jobs, pod = operator.process, first.jobs(), first.pod("prepare").metadata.uid
     failures, errors = failed_reconciles(operator), unanswered_requests(operator)
     with api_server_away():

@@ -35,7 +35,7 @@ def event_reasons(run: Run) -> set[str]:
 def test_a_run_goes_through_its_stages_and_survives_kills_of_the_operator(operator: Operator, run: Run) -> None:
     run.create_claim()
     run.create()
-    run.await_condition("Ready", "False", "Unschedulable")
+    run.pod("prepare")
     prefix = names.run_prefix("style", run.get()["metadata"]["uid"])
 
     operator.stop(signal.SIGKILL)  # during prepare, which ends meanwhile
