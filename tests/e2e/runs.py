@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -40,6 +41,15 @@ def few_rows(name: str) -> dict[str, Any]:
     lines = (DATA / "suite.jsonl").read_text().splitlines()[:SUITE_ROWS]
     metadata = {"name": f"{name}-suite", "namespace": NAMESPACE}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"suite.jsonl": "\n".join(lines)}}
+
+
+@contextmanager
+def created(kube: Kube, body: dict[str, Any]) -> Iterator[str]:
+    """Create a small job with its suite's rows and yield its name; nothing of it stays, but what it published."""
+    name: str = body["metadata"]["name"]
+    kube.apply(few_rows(name), body)
+    yield name
+    kube.run("delete", f"{JOBS}/{name}", f"configmap/{name}-suite", f"--namespace={NAMESPACE}", "--wait=false")
 
 
 def wait(kube: Kube, name: str, done: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:

@@ -109,23 +109,28 @@ def apply_each(kube: Kube, path: Path) -> str:
     return ""
 
 
+@pytest.fixture(scope="module")
+def refusals(kube: Kube, file_server: None) -> Iterator[dict[Path, str]]:
+    """Apply every manifest, so that one waits while another is answered; yields the refusal of each, or ""."""
+    yield {path: apply_each(kube, path) for path in BAD}
+    kube.run(
+        "delete", *(f"--filename={path}" for path in BAD), "--ignore-not-found", "--cascade=foreground", timeout=120
+    )
+
+
 @pytest.mark.parametrize("path", BAD, ids=[p.stem for p in BAD])
-def test_a_mistake_is_answered_in_words_that_help(kube: Kube, file_server: None, path: Path) -> None:
+def test_a_mistake_is_answered_in_words_that_help(kube: Kube, refusals: dict[Path, str], path: Path) -> None:
     expected = expectation(path)
+    if expected.startswith("refused: "):
+        assert expected.removeprefix("refused: ") in refusals[path]
+        return
+    assert refusals[path] == ""
     name = next(b["metadata"]["name"] for b in yaml.safe_load_all(path.read_text()) if b["kind"] == "FineTuneJob")
-    try:
-        refused = apply_each(kube, path)
-        if expected.startswith("refused: "):
-            assert expected.removeprefix("refused: ") in refused
-            return
-        assert refused == ""
-        state, reason = expected.split(" ", 1)
-        type_, status = state.split("=")
-        found = wait_for(kube, name, type_, status, reason)
-        assert found["message"], "the condition must say what to do"
-        print(f"\n{path.stem}: {state} {found['reason']}: {found['message']}")
-    finally:
-        kube.run("delete", "-f", str(path), "--ignore-not-found", "--cascade=foreground", timeout=120)
+    state, reason = expected.split(" ", 1)
+    type_, status = state.split("=")
+    found = wait_for(kube, name, type_, status, reason)
+    assert found["message"], "the condition must say what to do"
+    print(f"\n{path.stem}: {state} {found['reason']}: {found['message']}")
 
 
 def wait_for(kube: Kube, name: str, type_: str, status: str, reason: str, seconds: float = 180) -> dict[str, Any]:
