@@ -63,7 +63,7 @@ def next_build(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> str:
     for name in ("pyproject.toml", "uv.lock", ".dockerignore"):
         shutil.copy2(ROOT / name, checkout)
     (checkout / ".tools").symlink_to(ROOT / ".tools")
-    for part in ("api", "operator"):
+    for part in ("api", "base-image", "operator"):
         shutil.copytree(ROOT / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
     with (checkout / "operator/src/loraform_operator/__init__.py").open("a") as source:
         source.write("\nBUILD = 'next'\n")
