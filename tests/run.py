@@ -71,12 +71,12 @@ class Outcome:
     """Seconds, phase (setup, call or teardown) and test, the slowest first."""
 
 
-def run(tier: Tier, environment: dict[str, str], say: Callable[[str], object]) -> Outcome:
-    """Run one tier, passing each line of its output to `say`, and read pytest's closing lines from it."""
-    say(f"\n=== {tier.name}: {' '.join(tier.command)}\n")
+def run(tier: Tier, environment: dict[str, str], write: Callable[[str], object]) -> Outcome:
+    """Run one tier, passing each line of its output to `write`, and read pytest's closing lines from it."""
+    write(f"\n=== {tier.name}: {' '.join(tier.command)}\n")
     start = time.monotonic()
     if tier.needs_root and os.geteuid() != 0:
-        say(f"{tier.name} cannot run: it starts a real Kubernetes, which needs root on Linux\n")
+        write(f"{tier.name} cannot run: it starts a real Kubernetes, which needs root on Linux\n")
         return Outcome(tier.name, 0.0, 1 if os.environ.get("CI") == "true" else 0)
     process = subprocess.Popen(
         tier.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
@@ -84,15 +84,15 @@ def run(tier: Tier, environment: dict[str, str], say: Callable[[str], object]) -
     last, slowest = "", []
     assert process.stdout is not None
     for line in process.stdout:
-        say(line)
+        write(line)
         if re.search(r"\d+ (passed|failed|error|skipped)", line):
             last = line
-        if found := re.match(r"([\d.]+)s (setup|call|teardown) +(\S.*)", line):
-            slowest.append((float(found[1]), found[2], found[3]))
+        if timing := re.match(r"([\d.]+)s (setup|call|teardown) +(\S.*)", line):
+            slowest.append((float(timing[1]), timing[2], timing[3]))
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", last)}
     code = process.wait()
     if code == 0 and counts.get("skipped") and os.environ.get("CI") == "true":
-        say(f"{tier.name}: {counts['skipped']} skipped tests are a failure when CI=true\n")
+        write(f"{tier.name}: {counts['skipped']} skipped tests are a failure when CI=true\n")
         code = 1
     return Outcome(tier.name, (time.monotonic() - start) / 60, code, counts, slowest)
 

@@ -35,27 +35,27 @@ def installed_operator_away(kubeconfig: Path, config: pytest.Config) -> Iterator
     """Scale an installed operator to zero meanwhile: it watches all namespaces, and would answer for the tests' own."""
     selector = "--selector=app.kubernetes.io/component=operator"
 
-    def kubectl(*words: str) -> str:
-        command = ["kubectl", f"--kubeconfig={kubeconfig}", *words]
+    def kubectl(*arguments: str) -> str:
+        command = ["kubectl", f"--kubeconfig={kubeconfig}", *arguments]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
     where = "jsonpath={range .items[*]}{.metadata.namespace}{' '}{.metadata.name}{'\\n'}{end}"
     listed = kubectl("get", "deployments", "--all-namespaces", selector, f"--output={where}")
-    found = [line.split() for line in listed.splitlines()]
+    deployments = [line.split() for line in listed.splitlines()]
     try:
-        for namespace, name in found:
-            tell(config, f"{namespace}/{name} is scaled to zero while the cluster's tests run")
+        for namespace, name in deployments:
+            print_line(config, f"{namespace}/{name} is scaled to zero while the cluster's tests run")
             kubectl("scale", f"deployment/{name}", f"--namespace={namespace}", "--replicas=0")
-        if found:
+        if deployments:
             kubectl("wait", "pods", "--all-namespaces", selector, "--for=delete", "--timeout=60s")
         yield
     finally:
-        for namespace, name in found:
+        for namespace, name in deployments:
             kubectl("scale", f"deployment/{name}", f"--namespace={namespace}", "--replicas=1")
-            tell(config, f"{namespace}/{name} is scaled to one again")
+            print_line(config, f"{namespace}/{name} is scaled to one again")
 
 
-def tell(config: pytest.Config, line: str) -> None:
+def print_line(config: pytest.Config, line: str) -> None:
     """Print a line past pytest's capture, also in a worker of pytest-xdist."""
     with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():  # type: ignore[union-attr]
         print(f"\n{line}", file=sys.stderr, flush=True)
