@@ -66,6 +66,16 @@ def test_every_error_class_of_the_trainer_has_a_row() -> None:
     assert names == rows
 
 
+def test_every_error_class_of_the_trainer_is_used() -> None:
+    used = {
+        node.id
+        for path in Path(loraform_trainer.__file__).parent.rglob("*.py")
+        for node in nodes_of(path)
+        if isinstance(node, ast.Name)
+    }
+    assert {kind.__name__ for kind in trainers_errors()} <= used
+
+
 def test_every_reason_of_the_operator_has_a_row() -> None:
     assert {row.name for row in FAILURES if row.exit_code is None} <= set(members_used())
     assert set(reasons_written_out()) == {"InvalidSpec"}, "a failure class needs a row, and this one is none"

@@ -46,7 +46,7 @@ class BaseModelSpec(Access, S3Location):
 
 
 class SuiteSpec(DataSource):
-    """A held-out suite of rows `{"id", "instruction", "input", "asked", "difficulty", "cluster", "rego"}`."""
+    """Held-out rows `{"id", "instruction", "input", "asked", "difficulty", "cluster", "rego", "reference"}`."""
 
     stages: Annotated[
         list[Stage], Field(min_length=1, max_length=len(Stage), json_schema_extra={"x-kubernetes-list-type": "set"})

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from loraform_api.heartbeat import Heartbeat
+from loraform_api.heartbeat import Counter, Heartbeat
 from loraform_api.names import Kind
 from loraform_operator.context import Cache, Key
 from loraform_operator.endpoint.heartbeats import HeartbeatStore
-from loraform_operator.iacmodel.metrics import ModelCollector
+from loraform_operator.iacmodel.metrics import DESCRIPTIONS, ModelCollector
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = Key(Kind.IAC_MODEL, "demo", "house")
@@ -35,6 +35,10 @@ def test_metrics_of_a_model_and_its_gateways(page: str) -> None:
     assert 'loraform_iacmodel_gateway_requests_total{name="house",namespace="demo",pod="gateway-a"} 7.0' in page
     assert 'loraform_iacmodel_gateway_verified_raw_total{name="house",namespace="demo",pod="gateway-a"} 5.0' in page
     assert "gateway-b" not in page
+
+
+def test_every_counter_of_a_heartbeat_is_a_metric() -> None:
+    assert set(DESCRIPTIONS) == set(Counter)
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian: prometheus)")

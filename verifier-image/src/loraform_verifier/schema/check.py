@@ -17,7 +17,6 @@ from loraform_verifier.hcl.provider_blocks import provider_of, required_sources
 from loraform_verifier.schema.body import Scope, check_body
 from loraform_verifier.schema.catalogue import BlockSchema, Catalogue, ProviderSchema, source_of
 from loraform_verifier.schema.findings import (
-    HALLUCINATION_CODES,
     SCHEMA_MISSING,
     BlockLocation,
     SchemaFindings,
@@ -35,8 +34,6 @@ from loraform_verifier.schema.language import (
 )
 from loraform_verifier.schema.references import Address, check_ignored, check_references
 from loraform_verifier.schema.settings import SettingsChecker
-
-__all__ = ["HALLUCINATION_CODES", "SCHEMA_MISSING", "SchemaFindings", "check_configuration", "check_document"]
 
 KINDS = {
     "resource": ("Invalid resource type", "resource type"),
