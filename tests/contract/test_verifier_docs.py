@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from loraform_api.verification import HousePolicy, Stage
+from loraform_api.verification import GATE, HousePolicy, Stage
 from loraform_cli.__main__ import parser
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/verifier.md").read_text()
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (DOCS / "verifier.md").read_text()
 COMMANDS = re.findall(r"^loraform (.+?)(?:\s{2,}#.*)?$", PAGE, re.MULTILINE)
 
 
@@ -35,3 +36,9 @@ def test_the_documented_policy_shows_every_field() -> None:
 
 def test_every_stage_is_explained() -> None:
     assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == list(Stage)
+
+
+def test_the_glossary_lists_every_stage_and_the_spec_page_those_of_the_gate() -> None:
+    assert f"Of the verifier: {', '.join(Stage)}." in (DOCS / "glossary.md").read_text()
+    [table] = re.findall(r"^\| Stage \| .*?\n\n", (DOCS / "spec/v1alpha1/finetunejob.md").read_text(), re.M | re.S)
+    assert re.findall(r"^\| (\w+) \|", table, re.MULTILINE)[1:] == list(GATE)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from loraform_api.dataset import Columns
+from loraform_api.finetunejob import Toleration
 from loraform_generate.crd import crds
 
 FORBIDDEN = {
@@ -54,6 +56,17 @@ def test_every_string_list_and_map_is_bounded(name: str, schema: dict[str, Any])
                 assert "maximum" in node, path
             case "object" if "additionalProperties" in node:
                 assert "maxProperties" in node, path
+
+
+PLAIN_NAMES = {"bucket", *Columns.model_fields, *Toleration.model_fields}
+"""Fields whose name says it all, or that are Kubernetes' own."""
+
+
+@pytest.mark.parametrize(("name", "schema"), schemas())
+def test_every_field_of_a_spec_has_a_description(name: str, schema: dict[str, Any]) -> None:
+    for path, node in walk(schema["properties"]["spec"], name):
+        undescribed = {key for key, field in node.get("properties", {}).items() if "description" not in field}
+        assert undescribed <= PLAIN_NAMES, path
 
 
 def test_every_other_spec_field_is_immutable() -> None:

@@ -38,6 +38,17 @@ def test_contradictory_requests_are_refused(request_: VerifyRequest, words: str)
         Verifier().verify(request_)
 
 
+WITHOUT_TOOLCHAIN = {Stage.PARSE, Stage.SCHEMA, Stage.POLICY, Stage.INTENT}
+
+
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage not in WITHOUT_TOOLCHAIN])
+def test_a_stage_that_needs_terraform_or_a_plan_is_refused_without(stage: Stage) -> None:
+    """A new stage is here, in `WITH_TERRAFORM` or in `ON_PLAN`: else it would pass programs that it cannot check."""
+    request = VerifyRequest(programs=[Program(id="a", text="locals {}\n")], stages=[stage])
+    with pytest.raises(RequestError, match=f"stages: {stage} needs"):
+        Verifier().verify(request)
+
+
 class _Fragile(Validator):
     """A validator that raises on programs with `poison` and accepts all others."""
 
