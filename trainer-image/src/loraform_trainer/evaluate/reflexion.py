@@ -47,7 +47,7 @@ class RowRepairs:
         return sum(attempt.answer.tokens for attempt in self.repairs)
 
     def best(self, rounds: int) -> Candidate:
-        """Return the candidate that is served after at most `rounds` repairs."""
+        """Return the best candidate, in served form, after at most `rounds` repairs."""
         return self.course.best[min(rounds, len(self.course.best) - 1)]
 
     @property
