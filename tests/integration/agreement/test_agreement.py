@@ -217,10 +217,10 @@ def test_the_plans_differ_in_what_policy_and_intent_say_of_them() -> None:
 
 
 def drawn_and_all(drawn: list[Program], programs: Collection[Program]) -> list[ParameterSet]:
-    """Return what is drawn for this commit, then everything, base by base."""
+    """Return each program that is drawn for this commit, then everything, base by base."""
     by_base = [[p for p in programs if base_of(p) == base] for base in bases()]
     slow = [pytest.param(some, id=base_of(some[0]), marks=pytest.mark.slow) for some in by_base if some]
-    return [pytest.param(drawn, id="drawn"), *slow]
+    return [*(pytest.param([program], id=f"drawn {program.id}") for program in drawn), *slow]
 
 
 @pytest.mark.parametrize("asked", drawn_and_all(some_of_each(list(PROGRAMS.values()), outcome_of), PROGRAMS.values()))
