@@ -80,7 +80,7 @@ bench-data: setup ## rows to packs for a second of CPU against datasets, dataske
 
 .PHONY: test test-fast test-long
 test: setup ## lint, then every tier of tests up to the demo on a real node; prints minutes by tier
-	$(PY) tests/run.py verify lint unit contract integration e2e
+	$(PY) tests/run.py verify lint unit contract integration chaos e2e
 
 test-fast: setup ## what needs neither root nor a cluster: lint, unit tests, cases, contracts (three minutes)
 	$(PY) tests/run.py verify lint unit contract

@@ -26,7 +26,7 @@ PYTEST = [".venv/bin/pytest", "-q", "--durations=10", "--durations-min=0.1"]
 BY_FILE = ["-n", "2", "--no-loadscope-reorder"]
 """Two workers, dealt to as tests/integration/conftest.py says."""
 SHOWN_SLOWEST, MOST_SECONDS = 5, 20.0
-"""Tests named below a tier's line, and what one of them may take outside the demo's tier."""
+"""Tests named below a tier's line, and what one of them may take unless its tier says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,10 @@ TIERS = {
         Tier("contract", [*PYTEST, "tests/contract"], beside=True),
         Tier(
             "integration",
-            [*PYTEST, *BY_FILE, "-m", "not vllm and not slow", "tests/integration"],
+            [*PYTEST, *BY_FILE, "-m", "not vllm and not slow and not chaos", "tests/integration"],
             needs_root=True,
         ),
+        Tier("chaos", [*PYTEST, "-m", "chaos", "tests/integration"], needs_root=True, most_seconds=120.0),
         Tier("e2e", [*PYTEST, "-m", "not slow", "tests/e2e"], needs_root=True, most_seconds=float("inf")),
         Tier(
             "long",

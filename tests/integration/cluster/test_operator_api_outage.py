@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from kubernetes import client
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -65,6 +66,7 @@ def node_is_whole(api: client.ApiClient) -> bool:
     return ready == "True" and not node.spec.taints
 
 
+@pytest.mark.chaos
 def test_the_operator_outlives_an_outage_of_the_api_server(lone_operator: Operator, api: client.ApiClient) -> None:
     operator, namespace = lone_operator, lone_operator.take_namespace()
     first, second = Run(api, namespace), Run(api, namespace, "second")

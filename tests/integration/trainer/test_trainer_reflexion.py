@@ -195,6 +195,7 @@ async def test_progress_never_goes_back(repairing: Pod, engine: FakeEngine, urls
     assert len({share for share in progress.shares if 0.7 < share < 1}) > 3
 
 
+@pytest.mark.slow
 class TestWithTerraform:
     @pytest.fixture
     def verifier(self, terraform_verifier: Verifier) -> Verifier:

@@ -147,7 +147,12 @@ class S3:
     endpoint: str
     secret: dict[str, str]
     client: Any
-    root: Path
+    access_log: Path
+
+    def uploads(self, bucket: str) -> list[str]:
+        """Return the keys that were written to `bucket`, in the order of the requests."""
+        words = map(str.split, self.access_log.read_text().splitlines())
+        return [w[w.index("s3_PutObject") + 1] for w in words if bucket in w and "s3_PutObject" in w]
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +164,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory, tls: tuple[Path, Path]) -> Iter
     command = [
         tool("versitygw"), "--quiet", "--port", f"127.0.0.1:{port}", "--cert", tls[0], "--key", tls[1],
         "--access", secret["accessKeyId"], "--secret", secret["secretAccessKey"],
-        "--iam-dir", folder / "users", "posix", "--versioning-dir", folder / "versions", folder / "root",
+        "--access-log", folder / "access", "--iam-dir", folder / "users",
+        "posix", "--versioning-dir", folder / "versions", folder / "root",
     ]  # fmt: skip
     with running(command, port, folder):
         endpoint = f"https://127.0.0.1:{port}"
@@ -167,7 +173,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory, tls: tuple[Path, Path]) -> Iter
             "s3", endpoint_url=endpoint, region_name="us-east-1", verify=str(tls[0]),
             aws_access_key_id=secret["accessKeyId"], aws_secret_access_key=secret["secretAccessKey"],
         )  # fmt: skip
-        yield S3(endpoint, secret, client, folder / "root")
+        yield S3(endpoint, secret, client, folder / "access")
 
 
 @pytest.fixture
