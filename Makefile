@@ -4,6 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 UV := .tools/bin/uv
 PY := .venv/bin/python
+VLLM := build/vllm
 export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: help
@@ -85,5 +86,14 @@ test: setup ## lint, then every tier of tests up to the demo on a real node; pri
 test-fast: setup ## what needs neither root nor a cluster: lint, unit tests, cases, contracts (three minutes)
 	$(PY) tests/run.py verify lint unit contract
 
-test-long: setup ## slower proofs: kills and several pods, fuzzing, shuffled answers are refused, a real vLLM on this host
-	$(PY) tests/run.py long
+test-long: setup $(VLLM)/.installed ## slower proofs: kills and several pods, fuzzing, shuffled answers are refused, a real vLLM on this host
+	LORAFORM_VLLM=$(CURDIR)/$(VLLM)/bin/vllm TORCHDYNAMO_DISABLE=1 $(PY) tests/run.py long
+
+# The engine of devcluster/engine-cpu/Dockerfile, on this host.
+$(VLLM)/.installed: .venv/.synced devcluster/engine-cpu/requirements.txt devcluster/engine-cpu/name-distribution
+	$(UV) venv -q --clear --python $(PY) $(VLLM)
+	$(UV) export -q --frozen --extra trainer --no-hashes --no-emit-project -o $(VLLM)/trainer.txt
+	$(UV) pip install -q --python $(VLLM)/bin/python -r $(VLLM)/trainer.txt
+	$(UV) pip install -q --python $(VLLM)/bin/python --no-deps -r devcluster/engine-cpu/requirements.txt
+	devcluster/engine-cpu/name-distribution $(VLLM)/bin/python
+	touch $@

@@ -45,7 +45,6 @@ IMAGES = (
 BASE_DOCKERFILE = "base-image/Dockerfile"
 ENGINE = "engine-cpu"
 ENGINE_DOCKERFILE = "devcluster/engine-cpu/Dockerfile"
-ENGINE_REQUIREMENTS = "devcluster/engine-cpu/requirements.txt"
 NAMES = (*(image.name for image in IMAGES), ENGINE)
 
 
@@ -98,6 +97,4 @@ def image_key(image: Image, checkout: Path, dependencies: str, toolchain: str) -
 
 def engine_key(checkout: Path, dependencies: str) -> str:
     """Return the tag of the CPU engine's image."""
-    return content_key(
-        dependencies, *((checkout / path).read_text() for path in (ENGINE_DOCKERFILE, ENGINE_REQUIREMENTS))
-    )
+    return content_key(dependencies, tree_key((checkout / ENGINE_DOCKERFILE).parent))

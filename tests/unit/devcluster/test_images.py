@@ -81,7 +81,7 @@ def test_engine_uses_the_trainers_versions() -> None:
     locked: dict[str, set[str]] = {}
     for package in tomllib.loads((CHECKOUT / "uv.lock").read_text())["package"]:
         locked.setdefault(package["name"], set()).add(package.get("version", ""))
-    lines = (CHECKOUT / images.ENGINE_REQUIREMENTS).read_text().splitlines()
+    lines = (CHECKOUT / "devcluster/engine-cpu/requirements.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if "==" in line)
     trainers = {
         "torch",
