@@ -61,6 +61,8 @@ class RouteAdapter(WireModel):
     path: str
     """Folder in serving pods (`/mnt/store/<claim>/…`)."""
     template_hash: Sha256
+    max_new_tokens: int
+    """Most tokens of an answer in the version's evaluation; the default limit of its answers."""
 
 
 class Route(WireModel):

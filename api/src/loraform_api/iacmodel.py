@@ -111,6 +111,8 @@ class VersionRecord(ApiModel):
     rank: int
     method: Method = Method.LORA
     """Number format of the base model in training and serving."""
+    max_new_tokens: int
+    """Most tokens of an answer in the evaluation; an answer's default limit is the same."""
     decision: Decision
     message: str
     replaced_digest: Sha256 | None = None

@@ -158,7 +158,9 @@ class World:
         sums = {f: hashlib.sha256((self.models / known / f).read_bytes()).hexdigest() for f in ADAPTER_FILES}
         digest = adapter_digest(sums) if name != "changed" else adapter_digest({**sums, ADAPTER_FILES[0]: "0"})
         path = str(self.models / name)
-        return RouteAdapter(version=version, digest=digest, path=path, template_hash=self.template_hash)
+        return RouteAdapter(
+            version=version, digest=digest, path=path, template_hash=self.template_hash, max_new_tokens=1024
+        )
 
     def route(self, live: RouteAdapter | None, *others: RouteAdapter) -> None:
         """Let the operator answer this route from now on."""

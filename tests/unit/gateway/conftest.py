@@ -214,7 +214,13 @@ def make_adapter(tmp_path: Path, base: Path) -> Callable[..., RouteAdapter]:
         hash_ = load_prompter(base).template_hash
         parity = ParityFile(template_hash=hash_, dtype="float32", rows=[row])
         (folder / "parity.json").write_text(parity.model_dump_json(by_alias=True))
-        return RouteAdapter(version=version, digest=adapter_digest(sums), path=str(folder), template_hash=hash_)
+        return RouteAdapter(
+            version=version,
+            digest=adapter_digest(sums),
+            path=str(folder),
+            template_hash=hash_,
+            max_new_tokens=1024,
+        )
 
     return make
 

@@ -70,4 +70,5 @@ def _adapter(version: VersionRecord) -> RouteAdapter:
         digest=version.artifact_digest,
         path=store_path(version.artifact_uri),
         template_hash=version.template_hash,
+        max_new_tokens=version.max_new_tokens,
     )

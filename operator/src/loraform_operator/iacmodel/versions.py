@@ -110,6 +110,7 @@ def _record(
         artifact_digest=status.artifact.digest,
         rank=job.spec.lora.rank,
         method=job.spec.method,
+        max_new_tokens=job.spec.evaluation.max_new_tokens,
         decision=decision,
         message=message[:1024],
         replaced_digest=evidence.live_digest,

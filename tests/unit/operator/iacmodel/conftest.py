@@ -109,6 +109,7 @@ def version(number: int, decision: Decision = Decision.ACCEPTED, **fields: Any) 
         "artifact_uri": f"pvc://store/adapters/job-{number}",
         "artifact_digest": digest(number),
         "rank": 16,
+        "max_new_tokens": 1024,
         "decision": decision,
         "message": "numbers",
     }
@@ -117,7 +118,13 @@ def version(number: int, decision: Decision = Decision.ACCEPTED, **fields: Any) 
 
 def route(live: int | None, *others: int) -> Route:
     adapters = [
-        {"version": n, "digest": digest(n), "path": f"/mnt/store/store/adapters/job-{n}", "templateHash": digest(15)}
+        {
+            "version": n,
+            "digest": digest(n),
+            "path": f"/mnt/store/store/adapters/job-{n}",
+            "templateHash": digest(15),
+            "maxNewTokens": 1024,
+        }
         for n in ((live, *others) if live else others)
     ]
     body = {"revision": "r", "model": "house", "basePath": "/mnt/base/tiny", "adapters": adapters, "policy": POLICY}

@@ -75,6 +75,12 @@ def test_paths_lie_below_the_mounts(build) -> None:
     assert route.adapters[0].path == "/mnt/store/store/adapters/job-1"
 
 
+def test_each_adapter_has_the_limit_of_its_own_evaluation(build) -> None:
+    versions = (build.version(2, max_new_tokens=384), build.version(1, max_new_tokens=2048))
+    route = derive_route(build.observed(versions=versions, route=build.route(1)))
+    assert [(a.version, a.max_new_tokens) for a in route.adapters] == [(1, 2048), (2, 384)]
+
+
 def test_versions_with_the_same_adapter_share_a_route_entry(build) -> None:
     twin = build.version(2, artifact_digest=build.digest(1))
     route = derive_route(build.observed(versions=(twin, build.version(1)), route=build.route(1)))
