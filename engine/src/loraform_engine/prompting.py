@@ -1,4 +1,4 @@
-"""Turns an instruction into token ids with the base model's tokenizer."""
+"""Turns an instruction and its input into token ids with the base model's tokenizer."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Prompter:
     eos: int
     template_hash: str
 
-    def tokens(self, instruction: str) -> list[int]:
+    def tokens(self, instruction: str, input_text: str = "") -> list[int]:
         """Return the prompt's ids; special tokens spelled out in the text stay text."""
-        return prompt_tokens(self.encode, instruction, bos=self.bos)
+        return prompt_tokens(self.encode, instruction, input_text, bos=self.bos)
 
 
 def load_prompter(base: Path) -> Prompter:
