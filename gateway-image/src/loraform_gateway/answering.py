@@ -53,7 +53,7 @@ class Answerer:
         if adapter is None:
             raise unavailable("no_live_version", f"no version of '{route.model}' is live yet", retry_after=15)
         prompter = await self.prompter(route.base_path, adapter)
-        ids = prompter.tokens(request.instruction)
+        ids = prompter.tokens(request.question.instruction, request.question.input)
         body = {
             "model": adapter_name(adapter.digest),
             "prompt": ids,
@@ -136,6 +136,7 @@ class Answerer:
             verdict=verdict,
             version=prepared.adapter.version,
             adapter_digest=prepared.adapter.digest,
+            input_from=prepared.request.question.input_from,
         )
 
     async def _max_tokens(self, request: AnswerRequest, prompt: int, base_path: str) -> int:

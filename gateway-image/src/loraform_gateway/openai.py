@@ -12,10 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loraform_api.meta import Sha256, WireModel
 from loraform_api.verification import StageResult
+from loraform_engine.conversation import InputFrom, Question, Role, Turn, question_of
 from loraform_gateway.errors import bad_request
 
 INSTRUCTION_LIMIT = 100_000
 """Most characters of an instruction; the engine's context is checked in tokens."""
+INPUT_LIMIT = 200_000
+"""Most characters of an input: the longest program that is served can be asked to be changed."""
 
 
 class Verify(StrEnum):
@@ -28,6 +31,8 @@ class LoraformOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     verify: Verify = Verify.ON
+    input: Annotated[str, Field(max_length=INPUT_LIMIT)] | None = None
+    """What the instruction refers to; empty for none. Absent: it is looked for in the conversation."""
 
 
 class StreamOptions(BaseModel):
@@ -59,9 +64,15 @@ class TextPart(BaseModel):
 
 class Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    role: str
+    role: Role
     content: str | list[TextPart]
     name: str | None = None
+
+    @property
+    def turn(self) -> Turn:
+        """The message with its parts as one text."""
+        content = self.content
+        return Turn(self.role, content if isinstance(content, str) else "\n".join(part.text for part in content))
 
 
 class ChatRequest(Common):
@@ -80,7 +91,7 @@ RequestT = TypeVar("RequestT", bound=Common)
 class AnswerRequest:
     """A chat or completion request, as the rest of the gateway reads it."""
 
-    instruction: str
+    question: Question
     chat: bool
     model: str
     max_tokens: int | None
@@ -95,31 +106,24 @@ class AnswerRequest:
 def parse_chat(body: bytes) -> AnswerRequest:
     """Parse a body of /v1/chat/completions; raises ApiError 400 that names the field."""
     request = _parse(ChatRequest, body)
-    roles = [m.role for m in request.messages]
-    if roles != ["user"]:
-        raise bad_request(
-            "`messages` must have exactly one message, of role 'user': the model was trained on single instructions; "
-            f"the request has roles: {', '.join(repr(r[:20]) for r in roles[:5]) or 'none'}",
-            "messages",
-        )
-    content = request.messages[0].content
-    text = content if isinstance(content, str) else "\n".join(part.text for part in content)
-    return _to_answer_request(request, text, "messages", request.max_completion_tokens or request.max_tokens, chat=True)
+    turns = [message.turn for message in request.messages]
+    max_tokens = request.max_completion_tokens or request.max_tokens
+    return _to_answer_request(request, turns, "messages", max_tokens, chat=True)
 
 
 def parse_completion(body: bytes) -> AnswerRequest:
     """Parse a body of /v1/completions, whose prompt is the instruction; raises ApiError 400 that names the field."""
     request = _parse(CompletionRequest, body)
-    return _to_answer_request(request, request.prompt, "prompt", request.max_tokens, chat=False)
+    if not request.prompt.strip():
+        raise bad_request("`prompt` must not be empty: it is the instruction", "prompt")
+    return _to_answer_request(request, [Turn(Role.USER, request.prompt)], "prompt", request.max_tokens, chat=False)
 
 
-def _to_answer_request(request: Common, text: str, param: str, max_tokens: int | None, *, chat: bool) -> AnswerRequest:
-    if not text.strip():
-        raise bad_request(f"`{param}` must not be empty: it is the instruction", param)
-    if len(text) > INSTRUCTION_LIMIT:
-        raise bad_request(f"`{param}` must have at most {INSTRUCTION_LIMIT} characters", param)
+def _to_answer_request(
+    request: Common, turns: list[Turn], param: str, max_tokens: int | None, *, chat: bool
+) -> AnswerRequest:
     return AnswerRequest(
-        instruction=text,
+        question=_question(turns, request.loraform.input, param),
         chat=chat,
         model=request.model,
         max_tokens=max_tokens,
@@ -130,6 +134,21 @@ def _to_answer_request(request: Common, text: str, param: str, max_tokens: int |
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
         verify=request.loraform.verify is Verify.ON,
     )
+
+
+def _question(turns: list[Turn], field: str | None, param: str) -> Question:
+    try:
+        question = question_of(turns, field)
+    except ValueError as error:
+        raise bad_request(f"`{param}`: {error}", param) from error
+    for name, text, limit in (
+        ("instruction", question.instruction, INSTRUCTION_LIMIT),
+        ("input", question.input, INPUT_LIMIT),
+    ):
+        if len(text) > limit:
+            message = f"`{param}`: the {name} has {len(text)} characters, allowed are at most {limit}: shorten it"
+            raise bad_request(message, param)
+    return question
 
 
 def _parse(kind: type[RequestT], body: bytes) -> RequestT:
@@ -162,6 +181,8 @@ class LoraformField(WireModel):
     verdict: Verdict
     version: int
     adapter_digest: Sha256
+    input_from: InputFrom
+    """What the prompt's input was taken from."""
     raw_passed: bool = False
     """The answer passed every check as the model wrote it."""
     rewritten: bool = False

@@ -77,6 +77,7 @@ async def test_a_chat_is_answered_and_verified(world: World) -> None:
         "verdict": "Passed",
         "version": 1,
         "adapterDigest": world.adapter.digest,
+        "inputFrom": "None",
         "rawPassed": True,
         "rewritten": False,
         "stages": [

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from loraform_engine.conversation import InputFrom, Question
 from loraform_gateway.errors import ApiError
 from loraform_gateway.openai import parse_chat, parse_completion
 
@@ -15,15 +16,21 @@ def chat(**fields: Any) -> bytes:
     return json.dumps({"model": "house", "messages": [{"role": "user", "content": "a bucket"}], **fields}).encode()
 
 
+def completion(prompt: Any, **fields: Any) -> bytes:
+    return json.dumps({"model": "house", "prompt": prompt, **fields}).encode()
+
+
+EDIT: list[dict[str, Any]] = [
+    {"role": "system", "content": "You are terse."},
+    {"role": "user", "content": "a queue"},
+    {"role": "assistant", "content": 'resource "aws_sqs_queue" "q" {\n}\n'},
+]
+
+
 def test_a_chat_has_defaults() -> None:
     asked = parse_chat(chat())
-    assert (asked.instruction, asked.temperature, asked.top_p, asked.stream, asked.verify) == (
-        "a bucket",
-        0.0,
-        1.0,
-        False,
-        True,
-    )
+    assert asked.question == Question("a bucket", "", InputFrom.NONE)
+    assert (asked.temperature, asked.top_p, asked.stream, asked.verify) == (0.0, 1.0, False, True)
 
 
 def test_every_field_of_a_chat_is_read() -> None:
@@ -38,15 +45,36 @@ def test_every_field_of_a_chat_is_read() -> None:
             stream=True,
             stream_options={"include_usage": True},
             user="me",
-            loraform={"verify": "off"},
+            loraform={"verify": "off", "input": "name: a"},
         )
     )
-    assert (asked.instruction, asked.max_tokens, asked.seed) == ("a\nb", 9, 3)
+    assert asked.question == Question("a\nb", "name: a", InputFrom.FIELD)
+    assert (asked.max_tokens, asked.seed) == (9, 3)
     assert (asked.stream, asked.include_usage, asked.verify) == (True, True, False)
 
 
 def test_the_prompt_of_a_completion_is_the_instruction() -> None:
-    assert parse_completion(b'{"model": "house", "prompt": "a bucket"}').instruction == "a bucket"
+    assert parse_completion(completion("a bucket")).question == Question("a bucket", "", InputFrom.NONE)
+
+
+def test_a_completion_has_its_input_in_the_field_or_in_a_fence() -> None:
+    asked = parse_completion(completion("a bucket", loraform={"input": "name: a"}))
+    assert asked.question == Question("a bucket", "name: a", InputFrom.FIELD)
+    asked = parse_completion(completion("a bucket\n```\nname: a\n```"))
+    assert asked.question == Question("a bucket", "name: a", InputFrom.FENCE)
+
+
+def test_a_null_input_is_an_absent_one_and_an_empty_one_is_explicit() -> None:
+    message = "a bucket\n```\nname: a\n```"
+    for value, expected in ((None, InputFrom.FENCE), ("", InputFrom.FIELD)):
+        asked = parse_completion(completion(message, loraform={"input": value}))
+        assert asked.question.input_from is expected
+
+
+def test_the_program_of_the_last_answer_is_the_input_of_an_edit() -> None:
+    asked = parse_chat(chat(messages=[*EDIT, {"role": "user", "content": "Make it FIFO."}]))
+    expected = Question("You are terse.\n\nMake it FIFO.", str(EDIT[2]["content"]).strip(), InputFrom.CONVERSATION)
+    assert asked.question == expected
 
 
 @pytest.mark.parametrize(
@@ -57,14 +85,30 @@ def test_the_prompt_of_a_completion_is_the_instruction() -> None:
         (chat(temperature=3), "temperature", "`temperature`: Input should be less than or equal to 2"),
         (chat(max_tokens=0), "max_tokens", "`max_tokens`: Input should be greater than or equal to 1"),
         (chat(loraform={"verify": "maybe"}), "loraform.verify", "`loraform.verify`: Input should be 'on' or 'off'"),
-        (chat(messages=[]), "messages", "the request has roles: none"),
+        (chat(messages=[]), "messages", "`messages`: the last message must be of role 'user': it is the instruction"),
+        (chat(messages=EDIT), "messages", "`messages`: the last message must be of role 'user'"),
         (
-            chat(messages=[{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]),
-            "messages",
-            "exactly one message, of role 'user'",
+            chat(messages=[*EDIT, {"role": "tool", "tool_call_id": "1", "content": "y"}]),
+            "messages.3.role",
+            "`messages.3.role`: Input should be 'system', 'developer', 'user' or 'assistant'",
         ),
         (chat(messages=[{"role": "user", "content": "  "}]), "messages", "must not be empty: it is the instruction"),
-        (chat(messages=[{"role": "user", "content": "x" * 100_001}]), "messages", "at most 100000 characters"),
+        (
+            chat(messages=[{"role": "user", "content": "x" * 100_001}]),
+            "messages",
+            "`messages`: the instruction has 100001 characters, allowed are at most 100000: shorten it",
+        ),
+        (
+            chat(messages=[{"role": "user", "content": f"Mend.\n```\n{'x' * 200_001}\n```"}]),
+            "messages",
+            "`messages`: the input has 200001 characters, allowed are at most 200000: shorten it",
+        ),
+        (
+            chat(loraform={"input": "x" * 200_001}),
+            "loraform.input",
+            "`loraform.input`: String should have at most 200000 characters",
+        ),
+        (chat(loraform={"input": ["a"]}), "loraform.input", "`loraform.input`: Input should be a valid string"),
         (b"{", None, "must be a JSON object"),
         (b"\xff", None, "must be a JSON object"),
     ],
@@ -77,9 +121,14 @@ def test_refusals_name_the_field(body: bytes, param: str | None, message: str) -
     assert message in caught.value.message
 
 
+def test_an_empty_prompt_is_refused() -> None:
+    with pytest.raises(ApiError, match="`prompt` must not be empty: it is the instruction"):
+        parse_completion(completion(" "))
+
+
 def test_token_ids_are_refused_as_a_prompt() -> None:
     with pytest.raises(ApiError, match="`prompt`: Input should be a valid string"):
-        parse_completion(b'{"model": "house", "prompt": [1, 2]}')
+        parse_completion(completion([1, 2]))
 
 
 def test_refusals_never_quote_the_prompt() -> None:
