@@ -47,6 +47,24 @@ def test_chat_rows_have_one_turn_each_and_an_optional_system_turn() -> None:
     assert read({"messages": json.dumps(whole)}, RowFormat.CHAT).instruction == "s\n\nu"
 
 
+FENCED = "Make it FIFO:\n```hcl\nlocals {\n}\n```"
+
+
+@pytest.mark.parametrize(
+    ("record", "row_format"),
+    [
+        ({"instruction": FENCED, "response": "r"}, RowFormat.INSTRUCTION),
+        ({"instruction": FENCED, "input": " \n", "response": "r"}, RowFormat.INSTRUCTION),
+        ({"instruction": "Make it FIFO:", "input": "```hcl\nlocals {\n}\n```", "response": "r"}, RowFormat.INSTRUCTION),
+        ({"instruction": "Make it FIFO:", "input": "locals {\r\n}\r\n", "response": "r"}, RowFormat.INSTRUCTION),
+        ({"prompt": FENCED, "completion": "r"}, RowFormat.PROMPT_COMPLETION),
+        ({"messages": [turn("user", FENCED), turn("assistant", "r")]}, RowFormat.CHAT),
+    ],
+)
+def test_instruction_and_input_are_divided_as_in_a_request(record: dict[str, Any], row_format: RowFormat) -> None:
+    assert read(record, row_format) == TrainingRow("a:1", "Make it FIFO:", "locals {\n}", "r")
+
+
 @pytest.mark.parametrize(
     ("record", "row_format", "reason"),
     [

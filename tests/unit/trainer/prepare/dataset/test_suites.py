@@ -57,6 +57,19 @@ def test_an_id_is_unique_in_all_suites(tmp_path: Path) -> None:
         rows(tmp_path, "a.jsonl", LINE, count=2)
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {"instruction": "Make it FIFO:\n```hcl\nlocals {\n}\n```"},
+        {"instruction": "Make it FIFO:", "input": "```hcl\nlocals {\n}\n```"},
+        {"instruction": "Make it FIFO:\r\n", "input": "locals {\r\n}\r\n"},
+    ],
+)
+def test_instruction_and_input_are_divided_as_in_a_request(tmp_path: Path, prompt: dict[str, str]) -> None:
+    [row] = rows(tmp_path, "a.jsonl", json.dumps({"id": "1", **prompt}))
+    assert (row["instruction"], row["input"]) == ("Make it FIFO:", "locals {\n}")
+
+
 ASKED = {"types": ["aws_vpc"], "names": ["a"]}
 QUESTION: dict[str, Any] = {"id": "1", "instruction": "Do it.", "input": "now", "asked": ASKED, "rego": "package x"}
 

@@ -1,4 +1,7 @@
-"""Converts records of files into training rows, by the row format of their source."""
+"""Converts records of files into training rows, by the row format of their source.
+
+Instruction and input are divided as in a request to the served model (`loraform_engine.conversation`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from loraform_api.dataset import Columns, RowFormat
+from loraform_engine.conversation import Question, row_question
 from loraform_trainer.prepare.dataset.readers import Record
 from loraform_trainer.prepare.dataset.rows import MAX_TEXT, TrainingRow
 
@@ -34,11 +38,15 @@ def row_of(record: Record, row_format: RowFormat, columns: Columns, row_id: str)
     match row_format:
         case RowFormat.INSTRUCTION:
             instruction, response = _text(record, columns.instruction), _text(record, columns.response)
-            return TrainingRow(row_id, instruction, _optional(record, columns.input), response)
+            return _row(row_id, row_question(instruction, _optional(record, columns.input)), response)
         case RowFormat.PROMPT_COMPLETION:
-            return TrainingRow(row_id, _text(record, columns.prompt), "", _text(record, columns.completion))
+            return _row(row_id, row_question(_text(record, columns.prompt)), _text(record, columns.completion))
         case RowFormat.CHAT:
             return _chat(record, columns.messages, row_id)
+
+
+def _row(row_id: str, question: Question, response: str) -> TrainingRow:
+    return TrainingRow(row_id, question.instruction, question.input, response)
 
 
 def _text(record: Record, name: str) -> str:
@@ -80,5 +88,6 @@ def _chat(record: Record, name: str, row_id: str) -> TrainingRow:
         shown = ", ".join(roles[:MAX_TURNS_SHOWN]) + (", …" if len(roles) > MAX_TURNS_SHOWN else "")
         raise UnusableError(f"{name}: the turns are [{shown}]; {ALLOWED_TURNS}")
     *system, user, answer = (_checked(m.get("content"), f"{name}.content") for m in messages)
-    instruction = "\n\n".join([*(text.strip() for text in system), user])
-    return TrainingRow(row_id, _checked(instruction, name), "", answer)
+    question = row_question(user, system=system)
+    _checked(question.instruction, name)
+    return _row(row_id, question, answer)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
 from loraform_api.finetunejob import SuiteSpec
 from loraform_api.sources import FileFormat
 from loraform_api.verification import HousePolicy, IntentSpec, Stage
+from loraform_engine.conversation import row_question
 from loraform_trainer.prepare.dataset.canonical import normal_form, normal_prompt, tree_of
 from loraform_trainer.prepare.dataset.decontaminate import HeldOut
 from loraform_trainer.prepare.dataset.readers import BadRow, Record, format_of, read
@@ -49,6 +50,13 @@ class SuiteLine(BaseModel):
         if not value.strip():
             raise ValueError("must not be empty")
         return value
+
+    @model_validator(mode="after")
+    def _divided(self) -> Self:
+        """Divide instruction and input as in a request to the served model."""
+        question = row_question(self.instruction, self.input or "")
+        self.instruction, self.input = question.instruction, question.input
+        return self
 
 
 COLUMNS = frozenset(SuiteLine.model_fields)
