@@ -19,8 +19,6 @@ from loraform_gateway.openai import Answer, AnswerRequest, LoraformField, Verdic
 from loraform_gateway.route import live_adapter
 from loraform_gateway.verifying import Verify, verify_answer
 
-DEFAULT_MAX_TOKENS = 1024
-"""The default of `evaluation.maxNewTokens`, so that serving equals what was measured."""
 PROGRAM_LIMIT = 200_000
 """Most characters that the verifier accepts."""
 
@@ -57,7 +55,7 @@ class Answerer:
         body = {
             "model": adapter_name(adapter.digest),
             "prompt": ids,
-            "max_tokens": await self._max_tokens(request, len(ids), route.base_path),
+            "max_tokens": await self._max_tokens(request, len(ids), route.base_path, adapter.max_new_tokens),
             "temperature": request.temperature,
             "top_p": request.top_p,
             "n": 1,
@@ -139,7 +137,7 @@ class Answerer:
             input_from=prepared.request.question.input_from,
         )
 
-    async def _max_tokens(self, request: AnswerRequest, prompt: int, base_path: str) -> int:
+    async def _max_tokens(self, request: AnswerRequest, prompt: int, base_path: str, default: int) -> int:
         """Return the most tokens of the answer: as requested or the default, within the engine's context."""
         try:
             if base_path not in self._context_lengths:
@@ -154,7 +152,7 @@ class Answerer:
             )
         if request.max_tokens is not None and prompt + request.max_tokens > context:
             raise bad_request(f"`max_tokens` must be at most {context - prompt} with this prompt", "max_tokens")
-        return min(request.max_tokens or DEFAULT_MAX_TOKENS, context - prompt)
+        return min(request.max_tokens or default, context - prompt)
 
     def _usage(self, usage: Mapping[str, Any] | None) -> dict[str, int]:
         tokens = {k: int((usage or {}).get(k) or 0) for k in ("prompt_tokens", "completion_tokens", "total_tokens")}

@@ -224,6 +224,20 @@ async def test_an_unknown_model_is_not_found(world: World) -> None:
 
 
 @pytest.mark.parametrize(
+    ("measured", "asked", "limit_sent"),
+    [(10, None, 10), (10, 12, 12), (10, 5, 5), (1024, None, 64 - 41)],
+    ids=["the evaluation's", "more than the evaluation's", "fewer", "what the context leaves"],
+)
+async def test_an_answers_default_limit_is_that_of_the_evaluation(
+    world: World, make_route, measured: int, asked: int | None, limit_sent: int
+) -> None:
+    world.front._follower.route = make_route(world.adapter.model_copy(update={"max_new_tokens": measured}))
+    await world.post("/v1/completions", {**PROMPT, "max_tokens": asked})
+    (request,) = world.engine.requests
+    assert (len(request["prompt"]), request["max_tokens"]) == (41, limit_sent)
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"prompt": "x" * 100}, "tokens, but the model's context has 64"),
