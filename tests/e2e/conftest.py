@@ -14,6 +14,8 @@ from loraform_demo.run_cluster import BUILD
 from loraform_demo.run_kube import Kube
 from loraform_demo.run_store import NAMESPACE
 
+from .runs import demo_kube
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -29,9 +31,7 @@ def demo() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def kube(demo: dict[str, Any]) -> Kube:
     """The demo's cluster."""
-    words = [sys.executable, "-m", "loraform_devcluster", "tools", "kubectl", "helm"]
-    kubectl, helm = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
-    return Kube(kubectl, helm, kubeconfig=str(BUILD / "kubeconfig"))
+    return demo_kube()
 
 
 @pytest.fixture

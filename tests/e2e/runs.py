@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from loraform_demo.run_cluster import ROOT
+from loraform_demo.run_cluster import BUILD, ROOT
 from loraform_demo.run_kube import Kube
 from loraform_demo.run_store import DATA, NAMESPACE
 
@@ -20,6 +22,13 @@ JOBS = "finetunejobs.loraform.dev"
 SUITE_ROWS = 16
 PAUSE_SECONDS = 1.0
 """Between two looks: each starts a kubectl, which would take a core from what is tested."""
+
+
+def demo_kube() -> Kube:
+    """The demo's cluster, with the pinned tools."""
+    words = [sys.executable, "-m", "loraform_devcluster", "tools", "kubectl", "helm"]
+    kubectl, helm = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    return Kube(kubectl, helm, kubeconfig=str(BUILD / "kubeconfig"))
 
 
 def small_job(name: str) -> dict[str, Any]:

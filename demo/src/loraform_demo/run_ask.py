@@ -21,9 +21,17 @@ def held_out_prompts(count: int) -> list[str]:
     return [row["instruction"] for row in rows if not row.get("input")][:count]
 
 
-def ask(base_url: str, model: str, prompt: str) -> dict[str, Any]:
-    """Ask the gateway as any OpenAI client would, and return the whole answer."""
-    body = {"model": model, "messages": [{"role": "user", "content": prompt}], "temperature": 0}
+def ask(base_url: str, model: str, prompt: str, **loraform: str) -> dict[str, Any]:
+    """Ask the gateway as any OpenAI client would, and return the whole answer.
+
+    `loraform`: the options of the request's field of that name, such as `input` and `verify`.
+    """
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt}],
+        "temperature": 0,
+        **({"loraform": loraform} if loraform else {}),
+    }
     request = urllib.request.Request(  # noqa: S310 (an address of this machine)
         f"{base_url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )

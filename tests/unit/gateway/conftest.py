@@ -38,6 +38,8 @@ class StubEngine:
     requests: list[dict[str, Any]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     refuse_load: str = ""
+    context: int = 64
+    """Tokens of the longest sequence."""
     gate: asyncio.Event | None = None
     """Completions wait for it."""
     entered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -58,7 +60,7 @@ class StubEngine:
 
     async def _models(self, request: web.Request) -> web.Response:
         names = ["base", *self.loaded]
-        return web.json_response({"data": [{"id": n, "max_model_len": 64} for n in names]})
+        return web.json_response({"data": [{"id": n, "max_model_len": self.context} for n in names]})
 
     async def _load(self, request: web.Request) -> web.Response:
         body = await request.json()
