@@ -33,13 +33,13 @@ from datasketch import MinHash, MinHashLSH  # type: ignore[import-untyped]  # a 
 from transformers import PreTrainedTokenizerFast
 from trl.data_utils import pack_dataset
 
+from loraform_engine.prompting import Prompter
 from loraform_trainer.prepare.dataset import token_files
 from loraform_trainer.prepare.dataset.near import band_shape, near_rows, sketches
 from loraform_trainer.prepare.dataset.row_tokens import encode_rows
 from loraform_trainer.prepare.dataset.rows import TrainingRow
 from loraform_trainer.prepare.dataset.shingles import ShingleSets, jaccard, shingle_sets, union
 from loraform_trainer.runtime import tokens
-from loraform_trainer.runtime.tokens import BaseTokens
 from loraform_trainer.train.packing import pack_rows
 
 THRESHOLDS = (0.8, 0.7)
@@ -71,7 +71,7 @@ def sets_of(rows: Sequence[TrainingRow]) -> ShingleSets:
     return ShingleSets(np.concatenate([part.values for part in parts]), np.cumsum(sizes))
 
 
-def ours(rows: Sequence[TrainingRow], vocabulary: BaseTokens, folder: Path) -> tuple[Costs, set[tuple[int, int]], int]:
+def ours(rows: Sequence[TrainingRow], vocabulary: Prompter, folder: Path) -> tuple[Costs, set[tuple[int, int]], int]:
     """Return the CPU seconds by step, the near pairs, and the number of packs."""
     lengths: list[int] = []
 
@@ -92,9 +92,9 @@ def ours(rows: Sequence[TrainingRow], vocabulary: BaseTokens, folder: Path) -> t
     return {**costs, "pack": packed}, pairs, packing.packs
 
 
-def peer(rows: Sequence[TrainingRow], vocabulary: BaseTokens) -> tuple[Costs, set[tuple[int, int]], int]:
+def peer(rows: Sequence[TrainingRow], vocabulary: Prompter) -> tuple[Costs, set[tuple[int, int]], int]:
     """Return the same for datasets, datasketch and TRL."""
-    fast: Any = PreTrainedTokenizerFast(tokenizer_object=vocabulary.tokenizer)  # type: ignore[no-untyped-call]
+    fast: Any = PreTrainedTokenizerFast(tokenizer_object=vocabulary.encoder.tokenizer)  # type: ignore[no-untyped-call]
     source = datasets.Dataset.from_dict(
         {
             "prompt": [f"### Instruction:\n{r.instruction.strip()}\n\n### Response:\n" for r in rows],
@@ -107,7 +107,7 @@ def peer(rows: Sequence[TrainingRow], vocabulary: BaseTokens) -> tuple[Costs, se
         completions = fast(batch["completion"], add_special_tokens=False)["input_ids"]
         both = list(zip(prompts, completions, strict=True))
         return {
-            "input_ids": [[*p, *c, vocabulary.eos] for p, c in both],
+            "input_ids": [[*p, *c, vocabulary.ends[0]] for p, c in both],
             "completion_mask": [[0] * len(p) + [1] * (len(c) + 1) for p, c in both],
         }
 

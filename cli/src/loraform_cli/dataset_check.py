@@ -18,6 +18,7 @@ from loraform_api.dataset import Columns, DatasetSpec, TrainingSource
 from loraform_api.training import TrainingSpec
 from loraform_api.verification import HousePolicy
 from loraform_cli.inputs import InputError, first_error, read_policy
+from loraform_engine.prompting import Prompter
 from loraform_trainer.prepare.dataset.build import BuildRequest, PreparedDataset, build_dataset
 from loraform_trainer.prepare.dataset.decontaminate import HeldOut, SuiteIndex
 from loraform_trainer.prepare.dataset.filter_rows import ReportProgress
@@ -27,7 +28,6 @@ from loraform_trainer.prepare.dataset.suites import held_out, suite_lines
 from loraform_trainer.prepare.dataset.validity import ValidityCheck
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.errors import DatasetInvalidError, StageError
-from loraform_trainer.runtime.tokens import BaseTokens
 from loraform_verifier.sandbox.isolation import IsolationError
 from loraform_verifier.schema.compact import SchemaError
 from loraform_verifier.terraform.provider_server import ProviderServers
@@ -62,7 +62,7 @@ def _job(arguments: argparse.Namespace) -> BuildRequest:
     return BuildRequest(spec, policy, TrainingSpec().seed, arguments.max_sequence_length, vocabulary, None)
 
 
-def _vocabulary(folder: Path) -> BaseTokens:
+def _vocabulary(folder: Path) -> Prompter:
     try:
         return tokens.load(folder)
     except StageError as error:

@@ -42,12 +42,12 @@ class Encoder:
         return ids
 
     def prompt(self, instruction: str, given: str) -> list[int]:
-        return prompt_tokens(self.encode, instruction, given, bos=None)
+        return prompt_tokens(self.encode, instruction, given)
 
     def example(self, row: Row) -> tuple[list[int], int]:
         """Return the row's ids and how many of them belong to the prompt."""
         prompt = self.prompt(row.instruction, row.input)
-        return prompt + response_tokens(self.encode, row.response, eos=self.eos), len(prompt)
+        return prompt + response_tokens(self.encode, row.response, end=self.eos), len(prompt)
 
     def batch(self, examples: list[tuple[list[int], int]]) -> Batch:
         width = max(len(ids) for ids, _ in examples)

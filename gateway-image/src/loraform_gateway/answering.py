@@ -59,7 +59,7 @@ class Answerer:
             "temperature": request.temperature,
             "top_p": request.top_p,
             "n": 1,
-            "stop_token_ids": [prompter.eos],
+            "stop_token_ids": list(prompter.ends),
             **({} if request.seed is None else {"seed": request.seed}),
         }
         return PreparedRequest(request, route, adapter, body)
@@ -69,7 +69,7 @@ class Answerer:
         try:
             if base_path not in self._prompters:
                 self._prompters = {base_path: await asyncio.to_thread(load_prompter, Path(base_path))}
-        except BaseModelUnreadable as error:
+        except (BaseModelUnreadable, OSError) as error:
             raise unavailable("base_model_unreadable", str(error), retry_after=30) from error
         prompter = self._prompters[base_path]
         if prompter.template_hash != adapter.template_hash:

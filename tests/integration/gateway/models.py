@@ -92,7 +92,7 @@ def write_adapter(base: Path, answer: str, folder: Path) -> None:
 
 def rows(base: Path, answer: str, prompts: list[str] = PROMPTS) -> list[TokenRow]:
     vocabulary = tokens.load(base)
-    return [TokenRow(p, vocabulary.prompt(p, ""), vocabulary.response(answer)) for p in prompts]
+    return [TokenRow(p, vocabulary.tokens(p), vocabulary.response(answer)) for p in prompts]
 
 
 def learn(model: torch.nn.Module, learnt: list[TokenRow], steps: int, rate: float) -> None:

@@ -255,7 +255,7 @@ def write_adapter(pod: Pod, folder: Path, weights: str) -> None:
     folder.mkdir(parents=True)
     (folder / ADAPTER_CONFIG).write_text(ADAPTER_CONFIG)
     (folder / ADAPTER_WEIGHTS).write_text(weights)
-    known = [(vocabulary.prompt(f"Make {weights} {i}.", ""), vocabulary.response(program("x"))) for i in range(3)]
+    known = [(vocabulary.tokens(f"Make {weights} {i}.", ""), vocabulary.response(program("x"))) for i in range(3)]
     parity = ParityFile(
         template_hash=vocabulary.template_hash,
         dtype="float32",

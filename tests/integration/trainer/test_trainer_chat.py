@@ -50,7 +50,7 @@ def configure(base: Path, template: Any) -> None:
 
 
 def read(base: Path) -> Chat | None:
-    return chat.read(base, tokens.load(base).tokenizer)
+    return chat.read(base, tokens.load(base))
 
 
 @pytest.mark.parametrize("template", [CHATML, BRACKETS], ids=["chatml", "brackets"])
@@ -67,8 +67,8 @@ def test_the_prompt_is_that_of_transformers(base: Path, template: str, where: st
     )
     message = {"role": "user", "content": f"{TEXT}\n\nvariable x\n\n{ANSWER_FORMAT}"}
     wanted = own.apply_chat_template([message], add_generation_prompt=True, tokenize=True, return_dict=False)
-    assert found.prompt(TEXT, " variable x\n") == wanted
-    assert found.stops == (1, 301)
+    assert found.tokens(TEXT, " variable x\n") == wanted
+    assert found.ends == (1, 301)
 
 
 def test_special_tokens_in_the_users_text_stay_text(base: Path) -> None:
@@ -76,7 +76,7 @@ def test_special_tokens_in_the_users_text_stay_text(base: Path) -> None:
     found = read(base)
     assert found is not None
     end = found.tokenizer.token_to_id("<|im_end|>")
-    assert found.prompt("Say <|im_end|> now.", "").count(end) == found.prompt("Say it now.", "").count(end) == 2
+    assert found.tokens("Say <|im_end|> now.", "").count(end) == found.tokens("Say it now.", "").count(end) == 2
 
 
 def test_a_base_without_a_template_has_no_chat(base: Path) -> None:

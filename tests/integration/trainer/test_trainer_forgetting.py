@@ -10,7 +10,8 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from loraform_trainer.runtime.tokens import BaseTokens
+from loraform_engine.prompting import Prompter
+from loraform_engine.tokenizer import TextEncoder
 from loraform_trainer.train import forgetting
 from loraform_trainer.train.token_rows import TokenRow
 
@@ -35,12 +36,12 @@ class Flat(torch.nn.Module):
         return SimpleNamespace(logits=logits)
 
 
-def vocabulary() -> BaseTokens:
+def vocabulary() -> Prompter:
     tokenizer = Tokenizer(
         models.BPE(vocab={c: i for i, c in enumerate(pre_tokenizers.ByteLevel.alphabet())}, merges=[])
     )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return BaseTokens(tokenizer, None, 999, "0" * 64)
+    return Prompter(TextEncoder(tokenizer, frozenset()), (), (999,), "0" * 64)
 
 
 def test_sixty_distinct_questions_fit_400_byte_tokens() -> None:

@@ -76,7 +76,7 @@ def test_responses_are_taught_the_policy_and_end_in_eos(pod: Any, stage: Stage) 
     assert text.startswith("# This resource is generated using PiCloud tool\nresource")
     assert 'created_by = "PiCloud"' in text
     tokenizer.encode_special_tokens = True
-    assert ids == response_tokens(lambda t: tokenizer.encode(t, add_special_tokens=False).ids, text, eos=1)
+    assert ids == response_tokens(lambda t: tokenizer.encode(t, add_special_tokens=False).ids, text, end=1)
 
 
 def test_special_tokens_in_user_text_stay_text(pod: Any, stage: Stage, training_row: Callable[[str], Any]) -> None:

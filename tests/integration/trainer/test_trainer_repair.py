@@ -156,8 +156,8 @@ async def test_the_prompt_is_that_of_evaluation_and_of_serving(
     assert asked == {row.id: (row.instruction, row.input) for row in found.rows}
     assert alone == [row.input for row in found.rows[:4]]
     vocabulary = tokens.load(trained.paths.base)
-    trained_on = [vocabulary.prompt(row.instruction, row.input) for row in found.rows]
-    assert trained_on == [vocabulary.prompt(*asked[row.id]) for row in found.rows]
+    trained_on = [vocabulary.tokens(row.instruction, row.input) for row in found.rows]
+    assert trained_on == [vocabulary.tokens(*asked[row.id]) for row in found.rows]
 
 
 async def _asked_in_evaluation(

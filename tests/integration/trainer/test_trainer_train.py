@@ -48,7 +48,7 @@ def fill(pod: Pod) -> Pod:
 
     def write(path: Path, names: list[str]) -> None:
         rows = [row(name) for name in names]
-        prompts = [vocabulary.prompt(row["instruction"], row["input"]) for row in rows]
+        prompts = [vocabulary.tokens(row["instruction"], row["input"]) for row in rows]
         responses = [vocabulary.response(row["response"]) for row in rows]
         token_files.write(path, [token_files.record_batch(names, prompts, responses)])
 

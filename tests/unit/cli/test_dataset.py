@@ -82,7 +82,7 @@ def test_the_policy_is_applied_before_answers_are_compared(tmp_path: Path) -> No
     [
         (["missing.jsonl"], "missing.jsonl: no such file"),
         (["ROWS", "--columns", "answer=response"], "--columns answer: allowed are instruction=…, input=…"),
-        (["ROWS", "--tokenizer", "."], "--tokenizer .: tokenizer.json of the base model cannot be read"),
+        (["ROWS", "--tokenizer", "."], "--tokenizer .: No such file or directory: tokenizer.json"),
         (["ROWS", "--suite", "ROWS"], "--suite "),
     ],
 )

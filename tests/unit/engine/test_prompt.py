@@ -1,4 +1,4 @@
-from loraform_engine.prompt import prompt_tokens, render, response_tokens, template_hash
+from loraform_engine.prompt import prompt_tokens, render, response_tokens
 
 
 def encode(text: str) -> list[int]:
@@ -16,13 +16,9 @@ def test_an_empty_input_has_no_header() -> None:
     assert "### Input" not in "".join(render("Make a bucket", "  "))
 
 
-def test_tokens_of_segments_follow_bos() -> None:
-    assert prompt_tokens(encode, "a", bos=7) == [7, *encode("### Instruction:\na\n\n### Response:\n")]
+def test_tokens_of_segments_follow_the_prefix() -> None:
+    assert prompt_tokens(encode, "a", prefix=[7]) == [7, *encode("### Instruction:\na\n\n### Response:\n")]
 
 
-def test_a_response_ends_in_eos() -> None:
-    assert response_tokens(encode, " x ", eos=9) == [*encode("x\n"), 9]
-
-
-def test_template_hash_depends_on_the_tokenizer() -> None:
-    assert template_hash("a", None, 1) != template_hash("b", None, 1)
+def test_a_response_ends_with_an_end_token() -> None:
+    assert response_tokens(encode, " x ", end=9) == [*encode("x\n"), 9]

@@ -1,4 +1,4 @@
-"""The base model's tokenizer."""
+"""The base model's prompter in a stage."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from ..tiny_tokenizer import load_tiny
+from loraform_engine.prompting import load_prompter
+from loraform_trainer.runtime import tokens
+from loraform_trainer.runtime.errors import BaseModelInvalidError
+
+from ....tokenizers_of_bases import byte_level, write_base
 
 
-@pytest.mark.parametrize("bos", [True, False])
-def test_a_maximum_length_of_the_tokenizer_is_ignored(tmp_path: Path, bos: bool) -> None:
-    vocabulary = load_tiny(tmp_path, bos)
-    text = "one two three four five six seven"
-    assert len(vocabulary.response(text)) > 10
-    assert vocabulary.tokenizer.decode(vocabulary.response(text)[:-1]).replace("Ġ", " ").count("e") == text.count("e")
+def test_a_stage_has_the_prompter_of_the_gateway(tmp_path: Path) -> None:
+    assert tokens.load(write_base(tmp_path, byte_level())).template_hash == load_prompter(tmp_path).template_hash
+
+
+def test_an_unreadable_base_is_the_users_to_mend(tmp_path: Path) -> None:
+    write_base(tmp_path, byte_level(), config={})
+    with pytest.raises(BaseModelInvalidError, match="the base model has no end token"):
+        tokens.load(tmp_path)

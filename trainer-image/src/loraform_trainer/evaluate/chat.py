@@ -17,6 +17,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from loraform_engine.prompting import Prompter
+from loraform_engine.tokenizer import TextEncoder, with_control_tokens
 from loraform_trainer.runtime.model_files import CHAT_TEMPLATE, TOKENIZER_CONFIG
 
 log = logging.getLogger(__name__)
@@ -38,17 +40,17 @@ class Chat:
     """A base model's chat template, rendered for one user message."""
 
     tokenizer: Tokenizer
-    """Encodes special tokens as such."""
-    plain: Tokenizer
-    """Encodes special tokens as plain text."""
+    """Finds control tokens."""
+    encoder: TextEncoder
+    """Encodes user text."""
     before: str
     """The template's text before the user's message."""
     after: str
     """The template's text after the user's message."""
-    stops: tuple[int, ...]
-    """Token ids that end an answer."""
+    ends: tuple[int, ...]
+    """Ids that each end an answer."""
 
-    def prompt(self, instruction: str, input_text: str) -> list[int]:
+    def tokens(self, instruction: str, input_text: str = "") -> list[int]:
         """Return the token ids of a prompt."""
         parts = [instruction.strip(), *([input_text.strip()] if input_text.strip() else []), ANSWER_FORMAT]
         text = "\n\n".join(parts)
@@ -56,7 +58,7 @@ class Chat:
             return _ids(self.tokenizer, self.before + text + self.after)
         return [
             *_ids(self.tokenizer, self.before),
-            *_ids(self.plain, text),
+            *self.encoder.ids(text),
             *_ids(self.tokenizer, self.after),
         ]
 
@@ -72,11 +74,8 @@ def program_in(answer: str) -> str:
     return max(blocks, key=len, default=answer)
 
 
-def read(base: Path, plain: Tokenizer) -> Chat | None:
-    """Return the chat template of a base model's folder; None if it has none, or (with a warning) an unusable one.
-
-    `plain` is the tokenizer that encodes special tokens as plain text.
-    """
+def read(base: Path, prompter: Prompter) -> Chat | None:
+    """Return the chat template of a base model's folder; None if it has none, or (with a warning) an unusable one."""
     config = _json(base / TOKENIZER_CONFIG)
     template = _template(base, config)
     if template is None:
@@ -87,9 +86,7 @@ def read(base: Path, plain: Tokenizer) -> Chat | None:
     except UnusableTemplateError as error:
         log.warning("the base's chat template is unusable; the base gets the candidate's prompt: %s", error)
         return None
-    tokenizer = Tokenizer.from_str(plain.to_str())
-    tokenizer.encode_special_tokens = False
-    return Chat(tokenizer, plain, before, after, _stops(base))
+    return Chat(with_control_tokens(prompter.encoder), prompter.encoder, before, after, prompter.ends)
 
 
 def _render(request: dict[str, Any]) -> tuple[str, str]:
@@ -128,16 +125,6 @@ def _template(base: Path, config: dict[str, Any]) -> str | None:
 def _token(value: Any) -> str | None:
     text = value.get("content") if isinstance(value, dict) else value
     return text if isinstance(text, str) else None
-
-
-def _stops(base: Path) -> tuple[int, ...]:
-    """Return the end-of-text ids of a base; instruct models have their end of turn in generation_config.json."""
-    stops: dict[int, None] = {}
-    for name in ("config.json", "generation_config.json"):
-        value = _json(base / name).get("eos_token_id")
-        ids = value if isinstance(value, list) else [value]
-        stops |= {token: None for token in ids if isinstance(token, int)}
-    return tuple(stops)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class AnswerGenerator:
 
     @cached_property
     def _chat(self) -> Chat | None:
-        return chat.read(self._context.paths.base, self._vocabulary.tokenizer)
+        return chat.read(self._context.paths.base, self._vocabulary)
 
     @property
     def uses_chat_template(self) -> bool:
@@ -140,13 +140,13 @@ class AnswerGenerator:
         """Return an arm's answer, reduced to its program; empty and truncated if the prompt leaves no token for one."""
         spec = self._context.config.spec
         template = self._chat if arm.template is PromptTemplate.CHAT and self._chat else self._vocabulary
-        prompt = template.prompt(instruction, input_text)
+        prompt = template.tokens(instruction, input_text)
         allowed = min(spec.evaluation.max_new_tokens, self._max_length - len(prompt))
         if allowed <= 0:
             return GeneratedAnswer("", truncated=True)
         async with self._slots:
             generated = await self._engine.generate(
-                arm.model, prompt, max_tokens=allowed, stops=template.stops,
+                arm.model, prompt, max_tokens=allowed, stops=template.ends,
                 seed=(spec.training.seed + sample) % 2**31,
                 temperature=float(spec.evaluation.temperature) if sample else 0.0,
             )  # fmt: skip

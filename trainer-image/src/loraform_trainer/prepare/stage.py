@@ -10,6 +10,7 @@ from loraform_api.dataset import OnFinding
 from loraform_api.names import RunStage
 from loraform_api.run import PrepareResult, RunConfig, StageReport
 from loraform_api.verification import Stage
+from loraform_engine.prompting import Prompter
 from loraform_trainer.prepare import sources, staging, verifier_client
 from loraform_trainer.prepare.dataset.cache import RowCache, cache_key
 from loraform_trainer.prepare.dataset.report import MAX_WARNINGS, DatasetReport, report_lines
@@ -20,7 +21,6 @@ from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import DatasetInvalidError, InvalidConfigError
 from loraform_trainer.runtime.files import sha256_file, write_atomic, write_jsonl
-from loraform_trainer.runtime.tokens import BaseTokens
 from loraform_trainer.train.method import check_lora, check_merge, check_method
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def _check_suites(config: RunConfig) -> None:
 
 
 def _cached_or_built_dataset(
-    context: Context, files: FetchedFiles, base: StagedBaseModel, vocabulary: BaseTokens
+    context: Context, files: FetchedFiles, base: StagedBaseModel, vocabulary: Prompter
 ) -> PrepareResult:
     """Restore the data set from the row cache, or build it and store it there."""
     config, paths = context.config, context.paths
@@ -87,7 +87,7 @@ def _build_dataset(
     context: Context,
     files: FetchedFiles,
     base: StagedBaseModel,
-    vocabulary: BaseTokens,
+    vocabulary: Prompter,
     max_tokens: int,
     validity: ValidityCheck | None,
 ) -> PrepareResult:
@@ -129,7 +129,7 @@ def _validity_check(context: Context) -> ValidityCheck | None:
 
 
 def _cache_key(
-    config: RunConfig, files: FetchedFiles, vocabulary: BaseTokens, max_tokens: int, validity: ValidityCheck | None
+    config: RunConfig, files: FetchedFiles, vocabulary: Prompter, max_tokens: int, validity: ValidityCheck | None
 ) -> str:
     """Return the key of the row cache: a digest of everything that decides the rows."""
     spec = config.spec

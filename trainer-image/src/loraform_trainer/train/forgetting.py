@@ -14,7 +14,7 @@ from typing import Any
 
 from loraform_api.finetunejob_status import Forgetting
 from loraform_api.statistics import mean_interval
-from loraform_trainer.runtime.tokens import BaseTokens
+from loraform_engine.prompting import Prompter
 from loraform_trainer.train import parity
 from loraform_trainer.train.token_rows import TokenRow
 
@@ -22,13 +22,13 @@ MIN_ROWS = 20
 """With fewer rows there is no result."""
 
 
-def general_rows(vocabulary: BaseTokens, longest: int) -> list[TokenRow]:
+def general_rows(vocabulary: Prompter, longest: int) -> list[TokenRow]:
     """Return the questions and answers of at most `longest` tokens."""
     text = resources.files("loraform_trainer.train").joinpath("general.jsonl").read_text("utf-8")
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
         row = json.loads(line)
-        prompt, response = vocabulary.prompt(row["instruction"], ""), vocabulary.response(row["response"])
+        prompt, response = vocabulary.tokens(row["instruction"]), vocabulary.response(row["response"])
         rows.append(TokenRow(f"general:{number}", prompt, response[:-1]))
     return [row for row in rows if len(row) <= longest]
 

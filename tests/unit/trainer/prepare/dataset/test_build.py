@@ -12,22 +12,23 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from loraform_api.dataset import DatasetSpec
+from loraform_engine.prompting import Prompter
+from loraform_engine.tokenizer import TextEncoder
 from loraform_trainer.prepare.dataset.build import BuildRequest, PreparedDataset, RowFiles, build_dataset
 from loraform_trainer.prepare.dataset.canonical import normal_prompt
 from loraform_trainer.prepare.dataset.decontaminate import HeldOut, SuiteIndex
 from loraform_trainer.prepare.dataset.report import report_lines
 from loraform_trainer.prepare.dataset.rows import TrainingRow
 from loraform_trainer.prepare.dataset.source_rows import SourceRow
-from loraform_trainer.runtime.tokens import BaseTokens
 
 
-def vocabulary() -> BaseTokens:
+def vocabulary() -> Prompter:
     """Return a tokenizer with one token per byte."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({letter: i + 2 for i, letter in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return BaseTokens(tokenizer, None, 1, "0" * 64)
+    return Prompter(TextEncoder(tokenizer, frozenset()), (), (1,), "0" * 64)
 
 
 def source_rows(count: int, seed: int = 1) -> list[SourceRow]:
@@ -169,5 +170,5 @@ def test_token_ids_are_those_of_the_prompt_contract(tmp_path: Path, name: str) -
     with pa.memory_map(str(tmp_path / name)) as source, pa.ipc.open_stream(source) as stream:
         for made in stream.read_all().to_pylist():
             row = rows[made["id"]]
-            assert made["prompt_ids"] == expected.prompt(row.instruction, row.input)
+            assert made["prompt_ids"] == expected.tokens(row.instruction, row.input)
             assert made["response_ids"] == expected.response(row.response)

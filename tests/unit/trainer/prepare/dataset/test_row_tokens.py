@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loraform_engine.prompting import Prompter
 from loraform_trainer.prepare.dataset.row_tokens import encode_rows
 from loraform_trainer.prepare.dataset.rows import TrainingRow
-from loraform_trainer.runtime.tokens import BaseTokens
 
 from ...tiny_tokenizer import load_tiny
 
@@ -17,18 +17,18 @@ ROWS = st.lists(st.builds(TrainingRow, st.just("a:1"), TEXT, TEXT, TEXT), max_si
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["bos", "no bos"])
-def vocabulary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> BaseTokens:
+def vocabulary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prompter:
     return load_tiny(tmp_path_factory.mktemp("base"), request.param)
 
 
 @given(rows=ROWS)
-def test_a_batch_has_the_ids_of_single_rows(vocabulary: BaseTokens, rows: list[TrainingRow]) -> None:
+def test_a_batch_has_the_ids_of_single_rows(vocabulary: Prompter, rows: list[TrainingRow]) -> None:
     prompts, responses = encode_rows(vocabulary, rows)
-    assert prompts == [vocabulary.prompt(row.instruction, row.input) for row in rows]
+    assert prompts == [vocabulary.tokens(row.instruction, row.input) for row in rows]
     assert responses == [vocabulary.response(row.response) for row in rows]
 
 
-def test_special_tokens_in_text_are_encoded_as_text(vocabulary: BaseTokens) -> None:
+def test_special_tokens_in_text_are_encoded_as_text(vocabulary: Prompter) -> None:
     prompts, responses = encode_rows(vocabulary, [TrainingRow("a:1", "say <|end|>", "<|end|>", "<|end|>")])
-    assert vocabulary.eos not in prompts[0]
-    assert responses[0].count(vocabulary.eos) == 1
+    assert vocabulary.ends[0] not in prompts[0]
+    assert responses[0].count(vocabulary.ends[0]) == 1

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from loraform_api.dataset import DatasetSpec
 from loraform_api.verification import HousePolicy
+from loraform_engine.prompting import Prompter
 from loraform_trainer.prepare.dataset import token_files
 from loraform_trainer.prepare.dataset.decontaminate import SuiteIndex
 from loraform_trainer.prepare.dataset.drop_counts import DropCounts
@@ -31,7 +32,6 @@ from loraform_trainer.prepare.dataset.source_rows import SourceRow
 from loraform_trainer.prepare.dataset.split import SELECTION, validation_rows
 from loraform_trainer.prepare.dataset.validity import ValidityCheck
 from loraform_trainer.runtime.files import write_jsonl
-from loraform_trainer.runtime.tokens import BaseTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class BuildRequest:
     seed: int
     max_tokens: int
     """Longest row in tokens, prompt and response together."""
-    vocabulary: BaseTokens | None
+    vocabulary: Prompter | None
     """None: lengths are not checked."""
     validity: ValidityCheck | None
     """None: programs are not validated."""

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 
 from loraform_api.dataset import PolicyTeaching
+from loraform_engine.prompting import Prompter
 from loraform_trainer.prepare.dataset.build import BuildRequest, PreparedDataset, RowFiles, build_dataset
 from loraform_trainer.prepare.dataset.decontaminate import SuiteIndex
 from loraform_trainer.prepare.dataset.filter_rows import ReportProgress
@@ -17,14 +18,13 @@ from loraform_trainer.prepare.dataset.suites import SuiteRow, held_out, suite_ro
 from loraform_trainer.prepare.dataset.validity import ValidityCheck
 from loraform_trainer.prepare.sources import FetchedFiles
 from loraform_trainer.runtime.context import Context
-from loraform_trainer.runtime.tokens import BaseTokens
 
 ESTIMATED_ROWS = 20_000
 """Rows at which the progress of the checks shows one half: how many rows there are is known only at the end."""
 
 
 def build_from_sources(
-    context: Context, files: FetchedFiles, vocabulary: BaseTokens, max_tokens: int, validity: ValidityCheck | None
+    context: Context, files: FetchedFiles, vocabulary: Prompter, max_tokens: int, validity: ValidityCheck | None
 ) -> tuple[PreparedDataset, list[SuiteRow]]:
     """Write the training and validation rows into the workspace; return the data set and the rows of the suites.
 

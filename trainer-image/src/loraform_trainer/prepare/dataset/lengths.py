@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from loraform_engine.prompting import Prompter
 from loraform_trainer.prepare.dataset import token_files
 from loraform_trainer.prepare.dataset.drop_counts import TOO_LONG, DropCounts
 from loraform_trainer.prepare.dataset.row_tokens import encode_rows
 from loraform_trainer.prepare.dataset.rows import TrainingRow
-from loraform_trainer.runtime.tokens import BaseTokens
 
 
 @dataclass
 class LengthFilter:
     """Tokenises rows and drops those of more than `max_tokens` tokens, prompt and response together."""
 
-    vocabulary: BaseTokens
+    vocabulary: Prompter
     max_tokens: int
     drops: DropCounts
     prompt_lengths: array[int] = field(default_factory=lambda: array("q"))
