@@ -14,7 +14,6 @@ import pytest
 from loraform_api.finetunejob import SuiteSpec
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
-from loraform_api.names import ENGINE_MODEL
 from loraform_demo.corpus import suite_rows as corpus_rows
 from loraform_demo.make_data import SEED, SUITE_ROWS, suite_json
 from loraform_engine.prompting import load_prompter
@@ -22,7 +21,6 @@ from loraform_gateway.answering import Answerer
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.openai import parse_chat
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow
-from loraform_trainer.evaluate.engine import GeneratedAnswer
 from loraform_trainer.evaluate.generation import AnswerGenerator
 from loraform_trainer.prepare.dataset.suites import suite_rows
 
@@ -34,17 +32,16 @@ SENT = ("model", "prompt", "max_tokens", "temperature", "stop_token_ids")
 
 @dataclass
 class StubEngine:
-    """Keeps what it is sent, by the client's methods of evaluation and gateway."""
+    """Keeps what it is sent."""
 
     sent: list[dict[str, Any]] = field(default_factory=list)
 
-    async def generate(self, name: str, prompt: list[int], **options: Any) -> GeneratedAnswer:
-        stops = options.pop("stops")
-        self.sent.append({"model": name, "prompt": prompt, "stop_token_ids": list(stops), **options})
-        return GeneratedAnswer("", truncated=False)
+    async def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.sent.append(body)
+        return {"choices": [{"text": "", "finish_reason": "stop"}], "usage": {"completion_tokens": 0}}
 
-    async def models(self) -> dict[str, Any]:
-        return {ENGINE_MODEL: {"max_model_len": CONTEXT_LENGTH}}
+    async def max_length(self) -> int:
+        return CONTEXT_LENGTH
 
 
 @pytest.fixture(scope="module")

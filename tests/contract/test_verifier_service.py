@@ -10,18 +10,19 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from loraform_api.verification import (
     HousePolicy,
     IntentSpec,
     Program,
+    ProgramVerdict,
     Stage,
+    Toolchain,
     VerifyRequest,
     VerifyResponse,
 )
-from loraform_trainer.prepare import verifier_client
-from loraform_trainer.runtime.errors import StageError, TransientError
-from loraform_verifier.http import service
+from loraform_verifier.http import blocking, service
 from loraform_verifier.http.blocking import VerifierRefused, VerifierUnavailable
 from loraform_verifier.http.client import VerifierClient
 from loraform_verifier.verify import Verifier
@@ -224,27 +225,60 @@ async def test_the_client_tells_refusal_from_failure(url: str) -> None:
             await verifier.verify(VerifyRequest(programs=[BARE], policy=POLICY))
 
 
-async def test_the_trainers_client_without_a_loop(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_blocking_client_speaks_as_the_other(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     request = VerifyRequest(programs=[BARE, BROKEN], stages=STATIC, policy=POLICY)
-    await asyncio.to_thread(verifier_client.wait_for, url, 0)
-    answer = await asyncio.to_thread(verifier_client.verify, url, request)
+    await asyncio.to_thread(blocking.wait_until_healthy, url, 0)
+    answer = await asyncio.to_thread(blocking.verify, url, request)
     assert timeless(answer) == timeless(Verifier().verify(request))
-    with pytest.raises(StageError, match=r"answered 400: .*Validate needs a terraform binary"):
-        await asyncio.to_thread(verifier_client.verify, url, VerifyRequest(programs=[BARE], policy=POLICY))
+    with pytest.raises(VerifierRefused, match=r"answered 400: .*Validate needs a terraform binary"):
+        await asyncio.to_thread(blocking.verify, url, VerifyRequest(programs=[BARE], policy=POLICY))
     monkeypatch.setattr(service, "MAX_WAITING", 0)
     async for busy in serve(Verifier()):
-        with pytest.raises(TransientError, match=r"answered 503: .*Busy"):
-            await asyncio.to_thread(verifier_client.verify, busy, request)
+        with pytest.raises(VerifierUnavailable, match=r"answered 503: .*Busy"):
+            await asyncio.to_thread(blocking.verify, busy, request)
 
 
-def test_the_trainers_client_names_a_service_that_does_not_answer() -> None:
+def test_the_blocking_client_names_a_service_that_does_not_answer() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(TransientError, match="the verifier was not ready after 0 s"):
-            verifier_client.wait_for(url, 0)
-        with pytest.raises(TransientError, match=url):
-            verifier_client.verify(url, VerifyRequest(programs=[]))
+        with pytest.raises(VerifierUnavailable, match="the verifier was not ready after 0 s"):
+            blocking.wait_until_healthy(url, 0)
+        with pytest.raises(VerifierUnavailable, match=url):
+            blocking.verify(url, VerifyRequest(programs=[]))
+
+
+@pytest.fixture
+async def lossy() -> AsyncIterator[tuple[str, list[object]]]:
+    """A service that loses its first connections, with the requests that reached it."""
+    requests: list[object] = []
+
+    async def verify(request: web.Request) -> web.Response:
+        requests.append(await request.json())
+        if len(requests) <= len(blocking.PAUSES):
+            assert request.transport is not None
+            request.transport.close()
+        verdict = ProgramVerdict(id="lone", passed=True, stages=[])
+        answer = VerifyResponse(verdicts=[verdict], seconds=0.0, toolchain=Toolchain(terraform="none"))
+        return web.Response(text=answer.model_dump_json(by_alias=True), content_type="application/json")
+
+    app = web.Application()
+    app.router.add_post("/v1/verify", verify)
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/"), requests
+
+
+async def test_the_client_repeats_a_request_whose_connection_is_lost(lossy: tuple[str, list[object]]) -> None:
+    url, requests = lossy
+    async with VerifierClient(url) as verifier:
+        assert (await verifier.verify(VerifyRequest(programs=[BARE]))).verdicts[0].passed
+    assert len(requests) == len(blocking.PAUSES) + 1
+
+
+async def test_the_blocking_client_repeats_a_request_whose_connection_is_lost(lossy: tuple[str, list[object]]) -> None:
+    url, requests = lossy
+    assert (await asyncio.to_thread(blocking.verify, url, VerifyRequest(programs=[BARE]))).verdicts[0].passed
+    assert len(requests) == len(blocking.PAUSES) + 1
 
 
 async def test_a_body_that_contradicts_its_headers_is_refused(url: str) -> None:

@@ -1,1 +1,1 @@
-"""Code shared by trainer, gateway and agent: the prompt, the vLLM client, adapter loading and the parity check."""
+"""Code shared by trainer, gateway and agent: the prompt, the vLLM client, and loading adapters with proof."""

@@ -1,99 +1,248 @@
-"""Client of vLLM's HTTP API, as far as gateway and agent use it."""
+"""Client of vLLM's HTTP API, for trainer, gateway and agent.
+
+A request is repeated, a few times, when it got no answer: none of them changes what the engine answers later, and
+`load` looks first at what is loaded.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import aiohttp
 
+from loraform_api.names import ENGINE_MODEL
+from loraform_engine.errors import EngineRefused, EngineUnreachable
+
+LOG = logging.getLogger(__name__)
 SHORT = aiohttp.ClientTimeout(total=10, sock_connect=3)
 LOAD = aiohttp.ClientTimeout(total=120, sock_connect=3)
-GENERATE = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=600)
+GENERATE = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=900)
 EVENT_LIMIT = 1 << 20
+PAUSES = (0.0, 0.2, 1.0)
+"""Seconds before each repetition of a request."""
+POLL_SECONDS = 1.0
+"""Seconds between two health checks."""
+REQUEST_ID = "X-Request-Id"
+"""Header with the request id that gateway and agent log."""
+
+T = TypeVar("T")
 
 
-class EngineUnreachable(Exception):  # noqa: N818 (the cause is the name)
-    """The engine gave no usable response: it starts, restarts or is gone."""
+def engine_session() -> aiohttp.ClientSession:
+    """Return a session for `Engine` in which every request has a connection of its own.
+
+    vLLM closes an idle connection after five seconds, and a request that was just sent on it is lost. Also, requests of
+    one gateway spread over all engines of a Service.
+    """
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
 
 
-class EngineRefused(Exception):  # noqa: N818
-    """The engine refused the request; `status` is the HTTP status."""
+def completion(
+    model: str,
+    prompt: Sequence[int],
+    *,
+    max_tokens: int,
+    stops: Sequence[int],
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int | None = None,
+) -> dict[str, Any]:
+    """Return the body of a completion that ends at a token of `stops`; at temperature 0 it is the greedy one.
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    It sets every sampling parameter, so that the engine's defaults have no effect.
+    """
+    return {
+        "model": model,
+        "prompt": list(prompt),
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "stop_token_ids": list(stops),
+        "skip_special_tokens": True,
+        **({} if seed is None else {"seed": seed}),
+    }
 
 
 class Engine:
-    """A client of one engine, or of an agent in front of it."""
+    """A client of one engine, or of an agent in front of it. Methods raise EngineUnreachable and EngineRefused."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session, self._url = session, url.rstrip("/")
+    def __init__(self, session: aiohttp.ClientSession, url: str, pauses: Sequence[float] = PAUSES) -> None:
+        self._session, self._url, self._pauses = session, url.rstrip("/"), pauses
+
+    async def healthy(self) -> bool:
+        """Return whether the health check succeeds."""
+        try:
+            return (await self._send("GET", "/health", None, SHORT))[0] == 200
+        except EngineUnreachable:
+            return False
+
+    async def wait_until_healthy(self, seconds: float) -> None:
+        """Return once the health check succeeds; raises EngineUnreachable after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not await self.healthy():
+            if time.monotonic() >= deadline:
+                raise EngineUnreachable(f"the engine was not ready after {seconds:.0f} s; see its container's log")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def version(self) -> str:
+        """Return vLLM's version, such as `0.32.0`."""
+        answer = await self._repeated(lambda: self._get("/version"))
+        return str(answer.get("version")) if isinstance(answer, dict) else "unknown"
 
     async def models(self) -> dict[str, dict[str, Any]]:
         """Return the served models by name: the base and each loaded adapter."""
+        return await self._repeated(self._models)
+
+    async def max_length(self) -> int:
+        """Return the maximum tokens of a sequence, prompt and answer together."""
         try:
-            async with self._session.get(f"{self._url}/v1/models", timeout=SHORT) as reply:
-                data = (await _checked(reply))["data"]
-                return {entry["id"]: entry for entry in data}
+            return int((await self.models())[ENGINE_MODEL]["max_model_len"])
         except (KeyError, TypeError) as error:
-            raise EngineUnreachable("the engine's list of models is malformed") from error
-        except _ERRORS as error:
-            raise _unreachable(error) from error
+            raise EngineUnreachable(f"the engine's list of models has no length of '{ENGINE_MODEL}'") from error
 
     async def load(self, name: str, path: str) -> None:
-        """Load the adapter in folder `path` under `name`."""
-        await self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, LOAD)
+        """Load the adapter in folder `path` under `name`, unless it is loaded."""
+        await self._repeated(lambda: self._load(name, path))
 
     async def unload(self, name: str) -> None:
-        await self._post("/v1/unload_lora_adapter", {"lora_name": name}, SHORT)
+        """Unload an adapter; EngineRefused with status 404 when it is not loaded."""
+        _checked(*await self._send("POST", "/v1/unload_lora_adapter", {"lora_name": name}, SHORT))
 
-    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the response to a completion request."""
-        answer = await self._post("/v1/completions", body, GENERATE)
+    async def complete(self, body: Mapping[str, Any], *, request_id: str = "") -> dict[str, Any]:
+        """Return the response to a completion request; it is the answer of the model that `body` names."""
+        answer = await self._repeated(lambda: self._post("/v1/completions", body, GENERATE, request_id))
         if not isinstance(answer, dict) or not answer.get("choices"):
             raise EngineUnreachable("the engine's response has no `choices`")
+        _check_model(body, answer)
         return answer
 
-    async def stream(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Yield the events of a streamed completion."""
-        url, request = f"{self._url}/v1/completions", {**body, "stream": True}
+    async def stream(self, body: Mapping[str, Any], *, request_id: str = "") -> AsyncIterator[dict[str, Any]]:
+        """Yield the events of a streamed completion; the request is repeated only before the first event."""
+        for pause in (*self._pauses, None):
+            started = False
+            try:
+                async for event in self._stream({**body, "stream": True}, request_id):
+                    started = True
+                    yield event
+                return
+            except EngineUnreachable as error:
+                if started or pause is None or not error.may_repeat:
+                    raise
+                LOG.info("asking again in %.1f s: %s", pause, error)
+            await asyncio.sleep(pause)
+
+    async def _stream(self, body: Mapping[str, Any], request_id: str) -> AsyncIterator[dict[str, Any]]:
         try:
-            async with self._session.post(url, json=request, timeout=GENERATE) as reply:
+            async with self._session.post(
+                f"{self._url}/v1/completions", json=body, timeout=GENERATE, headers=_headers(request_id)
+            ) as reply:
                 if reply.status != 200:
-                    await _checked(reply)
+                    _checked(reply.status, await reply.text())
                 async for line in reply.content:
-                    event = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
-                    if event == b"[DONE]":
+                    data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
+                    if data == b"[DONE]":
                         return
-                    if event and len(event) <= EVENT_LIMIT:
-                        yield json.loads(event)
+                    if data and len(data) <= EVENT_LIMIT:
+                        yield _event(body, data)
         except _ERRORS as error:
             raise _unreachable(error) from error
+        raise EngineUnreachable("the engine ended the stream early")
 
-    async def _post(self, path: str, body: Mapping[str, Any], limits: aiohttp.ClientTimeout) -> Any:
+    async def _models(self) -> dict[str, dict[str, Any]]:
         try:
-            async with self._session.post(self._url + path, json=body, timeout=limits) as reply:
-                return await _checked(reply)
+            return {entry["id"]: entry for entry in (await self._get("/v1/models"))["data"]}
+        except (KeyError, TypeError) as error:
+            raise EngineUnreachable("the engine's list of models is malformed") from error
+
+    async def _load(self, name: str, path: str) -> None:
+        if name in await self._models():
+            return
+        status, text = await self._send("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, LOAD)
+        if status != 200 and name in await self._models():
+            return  # an earlier request, whose response was lost, ended first
+        if status == 500 and await self.healthy():  # how vLLM refuses an adapter, by any reason but a missing file
+            raise EngineRefused(status, _message(text))
+        _checked(status, text)
+
+    async def _get(self, path: str) -> Any:
+        return _checked(*await self._send("GET", path, None, SHORT))
+
+    async def _post(self, path: str, body: Mapping[str, Any], limits: aiohttp.ClientTimeout, request_id: str) -> Any:
+        return _checked(*await self._send("POST", path, body, limits, request_id))
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        limits: aiohttp.ClientTimeout,
+        request_id: str = "",
+    ) -> tuple[int, str]:
+        """Send a request once; return the response's status and text."""
+        try:
+            async with self._session.request(
+                method, self._url + path, json=body, timeout=limits, headers=_headers(request_id)
+            ) as reply:
+                return reply.status, await reply.text()
         except _ERRORS as error:
             raise _unreachable(error) from error
 
+    async def _repeated(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        for pause in self._pauses:
+            try:
+                return await attempt()
+            except EngineUnreachable as error:
+                if not error.may_repeat:
+                    raise
+                LOG.info("asking again in %.1f s: %s", pause, error)
+            await asyncio.sleep(pause)
+        return await attempt()
 
-_ERRORS = (OSError, aiohttp.ClientError, json.JSONDecodeError, UnicodeDecodeError)
-"""Errors of transport and body; TimeoutError is an OSError."""
+
+_ERRORS = (OSError, aiohttp.ClientError, UnicodeDecodeError)
+"""Errors of transport; TimeoutError is an OSError."""
 
 
-async def _checked(reply: aiohttp.ClientResponse) -> Any:
-    """Return the response's JSON, or its text; raises EngineUnreachable or EngineRefused by its status."""
-    text = await reply.text()
-    if reply.status == 200:
-        return json.loads(text) if text.startswith(("{", "[")) else text
+def _headers(request_id: str) -> dict[str, str]:
+    return {REQUEST_ID: request_id} if request_id else {}
+
+
+def _checked(status: int, text: str) -> Any:
+    """Return a response's JSON, or its text; raises EngineUnreachable or EngineRefused by its status."""
+    if status == 200:
+        return _json(text) if text.startswith(("{", "[")) else text
     message = _message(text)
-    if reply.status >= 500 or reply.status == 429:
-        raise EngineUnreachable(f"the engine answered {reply.status}: {message}")
-    raise EngineRefused(reply.status, message)
+    if status >= 500 or status == 429:
+        raise EngineUnreachable(f"the engine answered {status}: {message}")
+    raise EngineRefused(status, message)
+
+
+def _json(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise EngineUnreachable("the engine's response is not JSON") from error
+
+
+def _event(body: Mapping[str, Any], data: bytes) -> dict[str, Any]:
+    event = _json(data)
+    if not isinstance(event, dict) or "error" in event:
+        raise EngineUnreachable(f"the engine ended the stream: {_message(data.decode(errors='replace'))}")
+    _check_model(body, event)
+    return event
+
+
+def _check_model(body: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+    """Raise EngineUnreachable for an answer by another model than `body` names: it must never be served."""
+    if answer.get("model") != body["model"]:
+        raise EngineUnreachable(
+            f"the engine answered as '{answer.get('model')}' to a request for '{body['model']}'", may_repeat=False
+        )
 
 
 def _message(text: str) -> str:
@@ -107,4 +256,6 @@ def _message(text: str) -> str:
 
 
 def _unreachable(error: Exception) -> EngineUnreachable:
-    return EngineUnreachable(f"the engine does not answer ({type(error).__name__})")
+    # After a timeout the engine may still be at work on the request.
+    timed_out = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError)
+    return EngineUnreachable(f"the engine does not answer ({type(error).__name__})", may_repeat=not timed_out)

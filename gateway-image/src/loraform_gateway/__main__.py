@@ -9,11 +9,10 @@ import os
 import signal
 from pathlib import Path
 
-import aiohttp
 from aiohttp import web
 
 from loraform_api import names
-from loraform_engine.client import Engine
+from loraform_engine.client import Engine, engine_session
 from loraform_gateway.agent import Agent
 from loraform_gateway.answering import Answerer
 from loraform_gateway.front import Front
@@ -61,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 async def agent(args: argparse.Namespace, operator: Operator, pod: str) -> None:
     """Run the agent until SIGTERM."""
-    async with aiohttp.ClientSession() as session:
+    async with engine_session() as session:
         agent = Agent(session, args.engine)
         follower = RouteFollower(args.route, operator, lambda revision: agent.heartbeat(pod, revision))
         await _serve(agent.application(follower), args)
@@ -70,7 +69,7 @@ async def agent(args: argparse.Namespace, operator: Operator, pod: str) -> None:
 async def gateway(args: argparse.Namespace, operator: Operator, pod: str) -> None:
     """Run the gateway until SIGTERM."""
     metrics = Metrics()
-    async with aiohttp.ClientSession() as session, VerifierClient(args.verifier, seconds=VERIFY_SECONDS) as verifier:
+    async with engine_session() as session, VerifierClient(args.verifier, seconds=VERIFY_SECONDS) as verifier:
         answerer = Answerer(Engine(session, args.engine), verifier.verify, metrics)
         front = Front(answerer, metrics, verifier.healthy, args.max_in_flight)
         follower = RouteFollower(args.route, operator, lambda revision: front.heartbeat(pod, revision))

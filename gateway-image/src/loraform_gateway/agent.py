@@ -22,8 +22,8 @@ from loraform_gateway.route import RouteFollower
 
 BODY_LIMIT = 4 << 20
 FORWARDED = frozenset(
-    ("model", "prompt", "max_tokens", "temperature", "top_p", "n", "seed", "stop_token_ids", "stream", "stream_options")
-)
+    ("model", "prompt", "max_tokens", "temperature", "top_p", "seed", "stop_token_ids", "skip_special_tokens")
+) | {"stream", "stream_options"}
 """Fields of a completion that are forwarded: those that the gateway sends. Others, such as `prompt_logprobs`, can stop
 the whole engine."""
 RECONCILE_SECONDS = HEARTBEAT_SECONDS

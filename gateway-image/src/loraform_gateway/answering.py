@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
-from loraform_api.names import ENGINE_MODEL
-from loraform_engine.client import Engine, EngineRefused, EngineUnreachable
+from loraform_engine.client import Engine, completion
+from loraform_engine.errors import EngineRefused, EngineUnreachable
 from loraform_engine.prompt import unfenced
 from loraform_engine.prompting import BaseModelUnreadable, Prompter, load_prompter
 from loraform_gateway.errors import ApiError, bad_request, unavailable
@@ -52,16 +52,15 @@ class Answerer:
             raise unavailable("no_live_version", f"no version of '{route.model}' is live yet", retry_after=15)
         prompter = await self.prompter(route.base_path, adapter)
         ids = prompter.tokens(request.question.instruction, request.question.input)
-        body = {
-            "model": adapter_name(adapter.digest),
-            "prompt": ids,
-            "max_tokens": await self._max_tokens(request, len(ids), route.base_path, adapter.max_new_tokens),
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "n": 1,
-            "stop_token_ids": list(prompter.ends),
-            **({} if request.seed is None else {"seed": request.seed}),
-        }
+        body = completion(
+            adapter_name(adapter.digest),
+            ids,
+            max_tokens=await self._max_tokens(request, len(ids), route.base_path, adapter.max_new_tokens),
+            stops=prompter.ends,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed,
+        )
         return PreparedRequest(request, route, adapter, body)
 
     async def prompter(self, base_path: str, adapter: RouteAdapter) -> Prompter:
@@ -141,9 +140,8 @@ class Answerer:
         """Return the most tokens of the answer: as requested or the default, within the engine's context."""
         try:
             if base_path not in self._context_lengths:
-                models = await self._engine.models()
-                self._context_lengths = {base_path: int(models[ENGINE_MODEL]["max_model_len"])}
-        except (EngineUnreachable, EngineRefused, KeyError, TypeError) as error:
+                self._context_lengths = {base_path: await self._engine.max_length()}
+        except (EngineUnreachable, EngineRefused) as error:
             raise _engine_error(error) from error
         context = self._context_lengths[base_path]
         if prompt >= context:

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from loraform_api.artifact import ADAPTER_WEIGHTS, PARITY_FILE
 from loraform_api.names import ENGINE_MODEL
 from loraform_engine.parity import ParityFile
+from loraform_engine.version import LEAST_VERSION
 from loraform_trainer.__main__ import load_config
 from loraform_trainer.evaluate import stage
 from loraform_trainer.runtime.context import Context
@@ -72,6 +73,7 @@ class FakeEngine:
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/health", self.health)
+        app.router.add_get("/version", self.version)
         app.router.add_get("/v1/models", self.models)
         app.router.add_post("/v1/load_lora_adapter", self.load)
         app.router.add_post("/v1/completions", self.complete)
@@ -80,13 +82,17 @@ class FakeEngine:
     async def health(self, request: web.Request) -> web.Response:
         return web.Response()
 
+    async def version(self, request: web.Request) -> web.Response:
+        return web.json_response({"version": LEAST_VERSION})
+
     async def models(self, request: web.Request) -> web.Response:
-        return web.json_response({"data": [{"id": ENGINE_MODEL, "max_model_len": self.length}]})
+        names = [ENGINE_MODEL, *self.loaded]
+        return web.json_response({"data": [{"id": name, "max_model_len": self.length} for name in names]})
 
     async def load(self, request: web.Request) -> web.Response:
         body = await request.json()
         if self.refuses:
-            return web.json_response({"error": {"message": "rank 64 is too large"}}, status=400)
+            return web.json_response({"error": {"message": "rank 64 is too large"}}, status=500)  # as vLLM does
         if body["lora_name"] in self.loaded:  # as vLLM says
             return web.json_response({"error": {"message": "it has already been loaded"}}, status=400)
         self.loaded[body["lora_name"]] = body["lora_path"]
@@ -100,18 +106,19 @@ class FakeEngine:
             self.failures -= 1
             return web.json_response({"error": {"message": "busy"}}, status=503)
         if "logprob_token_ids" in body:
-            return web.json_response({"choices": [{"logprobs": {"top_logprobs": [self.logprobs(body)]}}]})
+            choices = [{"logprobs": {"top_logprobs": [self.logprobs(body)]}}]
+            return web.json_response({"model": body["model"], "choices": choices})
         self.requests.append(body)
         name = self.prompt_of(body).split("bucket, ")[1].split(" ")[0]
         text = (POLICED if self.keeps_policy(body["model"], name) else PLAIN).format(name)
         own = body["model"] == ENGINE_MODEL and self.merged is None
         if name == "held-2" and own:
-            return self.answer(text[:20], "length")
+            return self.answer(body, text[:20], "length")
         drawn = f"# drawn with seed {body['seed']}\n" if body["temperature"] else ""
         fixed = None if own else self.fixed(name, body)
         if fixed is CUT:
-            return self.answer(text[:20], "length")
-        return self.answer(f"```hcl\n{text}{drawn}```" if fixed is None else fixed, "stop")
+            return self.answer(body, text[:20], "length")
+        return self.answer(body, f"```hcl\n{text}{drawn}```" if fixed is None else fixed, "stop")
 
     def keeps_policy(self, model: str, name: str) -> bool:
         """The base never does; an adapter always, or for the names that its weights list after `KNOWS`."""
@@ -130,9 +137,10 @@ class FakeEngine:
         prompt = self.prompt_of(body)
         return next((text for (n, part), text in self.answers.items() if n == name and part in prompt), None)
 
-    def answer(self, text: str, reason: str) -> web.Response:
+    def answer(self, body: dict[str, Any], text: str, reason: str) -> web.Response:
         usage = {"completion_tokens": len(self.tokenizer.encode(text).ids)}
-        return web.json_response({"choices": [{"text": text, "finish_reason": reason}], "usage": usage})
+        choices = [{"text": text, "finish_reason": reason}]
+        return web.json_response({"model": body["model"], "choices": choices, "usage": usage})
 
     def tokens(self, bodies: Sequence[dict[str, Any]], answer: str) -> int:
         """What prompts and one answer to each cost."""

@@ -16,15 +16,15 @@ from loraform_gateway.verifying import verify_answer as served
 from loraform_trainer.__main__ import load_config
 from loraform_trainer.evaluate import arms, reflexion
 from loraform_trainer.evaluate.answer_verifier import AnswerVerifier
+from loraform_trainer.evaluate.answers import GeneratedAnswer
 from loraform_trainer.evaluate.arms import Arm, ScoredAnswer
-from loraform_trainer.evaluate.engine import GeneratedAnswer
-from loraform_trainer.prepare import verifier_client
 from loraform_trainer.prepare.dataset.repair.make_rows import RepairRows, make_repair_rows
 from loraform_trainer.prepare.dataset.rows import TrainingRow
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.progress import Progress
 from loraform_verifier.hcl.parse import parse
+from loraform_verifier.http import blocking
 from loraform_verifier.http.client import VerifierClient
 from loraform_verifier.policy.rewrite import rewrite
 from loraform_verifier.reflexion import REASONS, REFUSED, Candidate, repair_input
@@ -95,7 +95,7 @@ def training_rows(policy: HousePolicy | None) -> list[TrainingRow]:
 
 
 async def repaired(url: str, rows: Sequence[TrainingRow], policy: HousePolicy | None) -> RepairRows:
-    verify = partial(verifier_client.verify, url)
+    verify = partial(blocking.verify, url)
     make = partial(make_repair_rows, policy=policy, fits=lambda _: True, seed=3, verify=verify)
     return await asyncio.to_thread(make, rows, 50)
 

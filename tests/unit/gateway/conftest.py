@@ -21,6 +21,7 @@ from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
 from loraform_api.verification import HousePolicy, ProgramVerdict, StageResult, Toolchain, VerifyRequest, VerifyResponse
 from loraform_engine.parity import ParityFile, ParityRow
 from loraform_engine.prompting import load_prompter
+from loraform_engine.version import LEAST_VERSION
 
 POLICY = HousePolicy(comment="# house", tags={"created_by": "PiCloud"})
 VALID = 'resource "aws_s3_bucket" "b" {\n}\n'
@@ -34,6 +35,11 @@ class StubEngine:
     text: str = VALID
     finish_reason: str = "stop"
     applies_adapters: bool = True
+    version: str = LEAST_VERSION
+    down: bool = False
+    """Its list of models is answered by 503."""
+    answers_as: str = ""
+    """Name of the model that answers; empty for the one that was asked."""
     loaded: dict[str, str] = field(default_factory=dict)
     requests: list[dict[str, Any]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -47,6 +53,8 @@ class StubEngine:
 
     def application(self) -> web.Application:
         app = web.Application()
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/version", self._version)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/load_lora_adapter", self._load)
         app.router.add_post("/v1/unload_lora_adapter", self._unload)
@@ -54,11 +62,19 @@ class StubEngine:
         app.router.add_post("/pause", self._pause)
         return app
 
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _version(self, request: web.Request) -> web.Response:
+        return web.json_response({"version": self.version})
+
     async def _pause(self, request: web.Request) -> web.Response:
         self.calls.append("pause")
         return web.Response()
 
     async def _models(self, request: web.Request) -> web.Response:
+        if self.down:
+            return web.Response(status=503)
         names = ["base", *self.loaded]
         return web.json_response({"data": [{"id": n, "max_model_len": self.context} for n in names]})
 
@@ -66,7 +82,7 @@ class StubEngine:
         body = await request.json()
         self.calls.append(f"load {body['lora_name']}")
         if self.refuse_load:
-            return web.json_response({"error": {"message": self.refuse_load}}, status=400)
+            return web.json_response({"error": {"message": self.refuse_load}}, status=500)  # as vLLM does
         self.loaded[body["lora_name"]] = body["lora_path"]
         return web.Response(text=f"Success: LoRA adapter '{body['lora_name']}' added successfully.")
 
@@ -81,26 +97,27 @@ class StubEngine:
         self.requests.append(body)
         if body["model"] != "base" and body["model"] not in self.loaded:
             return web.json_response({"error": {"message": "The model does not exist."}}, status=404)
+        model = self.answers_as or body["model"]
         self.entered.set()
         if self.gate is not None:
             await self.gate.wait()
         usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": 7, "total_tokens": len(body["prompt"]) + 7}
         if body.get("stream"):
-            return await self._stream(request, usage)
+            return await self._stream(request, usage, model)
         choice: dict[str, Any] = {"index": 0, "text": self.text, "finish_reason": self.finish_reason}
         if "logprob_token_ids" in body:
             value = ADAPTER_LOGPROB if self.applies_adapters else BASE_LOGPROB
             choice["logprobs"] = {"top_logprobs": [{f"token_id:{i}": value for i in body["logprob_token_ids"]}]}
-        return web.json_response({"choices": [choice], "usage": usage})
+        return web.json_response({"model": model, "choices": [choice], "usage": usage})
 
-    async def _stream(self, request: web.Request, usage: dict[str, int]) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, usage: dict[str, int], model: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         halves = [self.text[:5], self.text[5:]]
         events = [{"choices": [{"index": 0, "text": half, "finish_reason": None}]} for half in halves]
         events[-1]["choices"][0]["finish_reason"] = self.finish_reason
         for event in [*events, {"choices": [], "usage": usage}]:
-            await response.write(f"data: {json.dumps(event)}\n\n".encode())
+            await response.write(f"data: {json.dumps({'model': model, **event})}\n\n".encode())
         await response.write(b"data: [DONE]\n\n")
         return response
 

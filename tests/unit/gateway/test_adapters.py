@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
 import pytest
 
 from loraform_api.heartbeat import AdapterState, RouteAdapter, adapter_name
-from loraform_engine.adapters import UNLOAD_AFTER_SECONDS, AdapterLoader
+from loraform_engine.adapters import MISSED_LOOKS, UNLOAD_AFTER_SECONDS, AdapterLoader
 from loraform_engine.client import Engine
+from loraform_engine.version import LEAST_VERSION
 
 
 class Clock:
@@ -30,7 +32,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def loader(engine, session, clock) -> AdapterLoader:
-    return AdapterLoader(Engine(session, engine.url), clock)
+    return AdapterLoader(Engine(session, engine.url, pauses=(0,)), clock)
 
 
 async def test_an_adapter_is_ready_after_load_and_parity(loader, engine, make_adapter, make_route) -> None:
@@ -99,6 +101,55 @@ async def test_adapters_are_loaded_again_after_an_engine_restart(loader, engine,
     await loader.reconcile(route)
     assert [c.split()[0] for c in engine.calls] == ["load", "load"]
     assert loader.ready(route)
+
+
+async def test_a_missed_look_keeps_a_proved_adapter(loader, engine, make_adapter, make_route) -> None:
+    route = make_route(make_adapter())
+    await loader.reconcile(route)
+    asked = len(engine.requests)
+    engine.down = True
+    for _ in range(MISSED_LOOKS - 1):
+        await loader.reconcile(route)
+        assert loader.ready(route)
+    await loader.reconcile(route)
+    assert not loader.ready(route)
+    assert loader.states()[0].message.startswith("the engine answered 503")
+    engine.down = False
+    await loader.reconcile(route)
+    assert loader.ready(route)
+    assert [c.split()[0] for c in engine.calls] == ["load"]
+    assert len(engine.requests) == asked, "the same process was proved before"
+
+
+async def test_parity_requests_run_beside_each_other(loader, engine, make_adapter, make_route) -> None:
+    engine.gate = asyncio.Event()
+    task = asyncio.create_task(loader.reconcile(make_route(make_adapter())))
+    while len(engine.requests) < 2:  # both of its parity row
+        await asyncio.wait_for(engine.entered.wait(), 10)
+        engine.entered.clear()
+    engine.gate.set()
+    await task
+    assert loader.states()[0].state is AdapterState.READY
+
+
+@pytest.mark.parametrize("version", ["0.25.1", "dev"])
+async def test_an_old_engine_loads_nothing(loader, engine, make_adapter, make_route, version) -> None:
+    engine.version = version
+    await loader.reconcile(make_route(make_adapter()))
+    assert loader.states()[0].state is AdapterState.NOT_SERVABLE
+    assert loader.states()[0].message == (
+        f"the engine is vLLM {version}, but adapters need vLLM {LEAST_VERSION} or newer: "
+        "change the profile's engine image"
+    )
+    assert engine.calls == []
+
+
+async def test_an_engine_that_answers_by_another_name_proves_nothing(loader, engine, make_adapter, make_route) -> None:
+    engine.answers_as = "base"
+    adapter = make_adapter()
+    await loader.reconcile(make_route(adapter))
+    assert not loader.may_answer(adapter_name(adapter.digest))
+    assert "the engine answered as 'base'" in loader.states()[0].message
 
 
 async def test_an_adapter_that_is_loaded_already_is_only_checked(

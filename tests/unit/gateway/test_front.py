@@ -97,8 +97,8 @@ async def test_the_engine_gets_token_ids_and_explicit_sampling(world: World, bas
         "max_tokens": 3,
         "temperature": 0.0,
         "top_p": 1.0,
-        "n": 1,
         "stop_token_ids": [eos],
+        "skip_special_tokens": True,
     }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.statistics import Pairs, lower_bound
 from loraform_api.verification import Diagnostic, ProgramVerdict, Stage, StageResult
+from loraform_trainer.evaluate.answers import GeneratedAnswer
 from loraform_trainer.evaluate.arms import Arm, ScoredAnswer
-from loraform_trainer.evaluate.engine import GeneratedAnswer
 from loraform_trainer.evaluate.reflexion import Attempt, RowRepairs, gain, records, summary
 from loraform_verifier.reflexion import Candidate, begin
 

@@ -9,8 +9,7 @@ from loraform_api.verification import HousePolicy, IntentSpec, Program, ProgramV
 from loraform_trainer.evaluate.arms import EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.toolchain import unmet_requirement
 from loraform_trainer.runtime.context import Context
-from loraform_trainer.runtime.errors import InvalidConfigError, StageError, TransientError
-from loraform_verifier.http.blocking import VerifierRefused, VerifierUnavailable
+from loraform_trainer.runtime.errors import InvalidConfigError
 from loraform_verifier.http.client import VerifierClient
 
 VERIFY_CHUNK = 500
@@ -81,7 +80,7 @@ class AnswerVerifier:
     async def verdicts(
         self, checks: Iterable[ProgramCheck], *, rewrite: bool, report_progress: ReportProgress
     ) -> dict[ProgramCheck, ProgramVerdict]:
-        """Return a verdict for each check; raises TransientError or StageError if the verifier does not respond."""
+        """Return a verdict for each check; raises VerifierUnavailable or VerifierRefused."""
         distinct = list(dict.fromkeys(checks))
         verdicts: dict[ProgramCheck, ProgramVerdict] = {}
         for stages in dict.fromkeys(check.stages for check in distinct):
@@ -96,12 +95,7 @@ class AnswerVerifier:
         programs = [check.program(str(i)) for i, check in enumerate(checks)]
         policy = self._context.config.policy or HousePolicy()  # an empty policy lets every program pass stage Policy
         request = VerifyRequest(programs=programs, stages=list(stages), policy=policy, rewrite=rewrite)
-        try:
-            response = await self._verifier.verify(request)
-        except VerifierUnavailable as error:
-            raise TransientError(str(error)) from error
-        except VerifierRefused as error:
-            raise StageError(str(error)) from error
+        response = await self._verifier.verify(request)
         self.toolchain = response.toolchain
         by_id = {verdict.id: verdict for verdict in response.verdicts}
         return [by_id[program.id] for program in programs]

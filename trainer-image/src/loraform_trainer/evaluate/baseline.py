@@ -9,8 +9,8 @@ from loraform_api.names import RunStage
 from loraform_api.run import StageReport
 from loraform_trainer.evaluate import arms
 from loraform_trainer.evaluate.arms import ScoredAnswer
-from loraform_trainer.evaluate.engine import connect
 from loraform_trainer.evaluate.generation import AnswerGenerator, GenerationRequest, generation_requests, suite_rows
+from loraform_trainer.evaluate.sidecars import open_engine
 from loraform_trainer.evaluate.stage_progress import PartialProgress
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import StageError
@@ -26,7 +26,7 @@ def run(context: Context) -> StageReport:
 async def answer_suites(context: Context) -> StageReport:
     """Same as `run`, inside an event loop."""
     config, paths = context.config, context.paths
-    async with connect(context.engine_url, context.sidecar_wait_seconds) as engine:
+    async with open_engine(context) as engine:
         generator = AnswerGenerator(context, engine, await engine.max_length())
         compared = arms.base_arms(config.policy, has_chat_template=generator.uses_chat_template)
         requests = generation_requests(compared, suite_rows(paths), config.spec.evaluation)

@@ -8,22 +8,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from loraform_api.artifact import PARITY_FILE
 from loraform_api.finetunejob import EvaluationSpec
 from loraform_api.finetunejob_status import ArmName
-from loraform_api.heartbeat import adapter_name
 from loraform_api.meta import PromptTemplate
-from loraform_api.names import ENGINE_MODEL
-from loraform_engine.parity import ParityFile
+from loraform_engine.client import Engine, completion
 from loraform_engine.prompt import unfenced
+from loraform_engine.proof import AdapterFiles, load_and_prove
+from loraform_engine.tasks import run_concurrently
 from loraform_trainer.evaluate import chat
+from loraform_trainer.evaluate.answers import GeneratedAnswer
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.chat import Chat, program_in
-from loraform_trainer.evaluate.engine import Engine, GeneratedAnswer, run_concurrently
 from loraform_trainer.evaluate.stage_progress import PartialProgress
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context
-from loraform_trainer.runtime.errors import AdapterNotServableError, DatasetInvalidError
+from loraform_trainer.runtime.errors import DatasetInvalidError
 from loraform_trainer.runtime.files import read_jsonl
 from loraform_trainer.runtime.paths import Paths
 from loraform_trainer.runtime.progress import Countdown
@@ -34,26 +33,21 @@ CONCURRENCY = 32
 class Adapters:
     """The adapters in the engine; each is loaded once, and its parity with the trainer is checked."""
 
-    def __init__(self, engine: Engine, merged: str | None = None) -> None:
+    def __init__(self, engine: Engine, template_hash: str, merged: str | None = None) -> None:
         """`merged` is the digest of the adapter that is merged into the engine's own model; None if none is."""
         self._engine = engine
+        self._template_hash = template_hash
         self._merged = merged
         self._differences: dict[str, float] = {}
 
     async def load(self, digest: str, folder: Path) -> float:
-        """Load the adapter in `folder` unless it is loaded; return the largest difference of a log-probability.
+        """Load and prove the adapter in `folder` once; return the largest difference of a log-probability.
 
-        Raises AdapterNotServableError if the engine refuses the adapter or does not reproduce the trainer's figures.
+        Raises as `load_and_prove`.
         """
         if digest not in self._differences:
-            name = ENGINE_MODEL if digest == self._merged else adapter_name(digest)
-            if digest != self._merged:
-                await self._engine.load(name, folder)
-            file = ParityFile.model_validate_json((folder / PARITY_FILE).read_text(encoding="utf-8"))
-            result = await self._engine.parity(name, file)
-            if not result.passed:
-                raise AdapterNotServableError(f"{name}: {result.message}")
-            self._differences[digest] = result.max_difference
+            files = AdapterFiles(digest, folder, self._template_hash, merged=digest == self._merged)
+            self._differences[digest] = (await load_and_prove(self._engine, files)).max_difference
         return self._differences[digest]
 
 
@@ -111,6 +105,11 @@ class AnswerGenerator:
         return chat.read(self._context.paths.base, self._vocabulary)
 
     @property
+    def template_hash(self) -> str:
+        """Digest of everything that decides the token ids of an adapter's prompts."""
+        return self._vocabulary.template_hash
+
+    @property
     def uses_chat_template(self) -> bool:
         """True if an arm uses the base's chat template: there is a policy to state, and a usable template."""
         return self._context.config.policy is not None and self._chat is not None
@@ -144,11 +143,13 @@ class AnswerGenerator:
         allowed = min(spec.evaluation.max_new_tokens, self._max_length - len(prompt))
         if allowed <= 0:
             return GeneratedAnswer("", truncated=True)
+        body = completion(
+            arm.model, prompt, max_tokens=allowed, stops=template.ends, seed=(spec.training.seed + sample) % 2**31,
+            temperature=float(spec.evaluation.temperature) if sample else 0.0,
+        )  # fmt: skip
         async with self._slots:
-            generated = await self._engine.generate(
-                arm.model, prompt, max_tokens=allowed, stops=template.ends,
-                seed=(spec.training.seed + sample) % 2**31,
-                temperature=float(spec.evaluation.temperature) if sample else 0.0,
-            )  # fmt: skip
+            answer = await self._engine.complete(body)
+        choice, tokens_used = answer["choices"][0], len(prompt) + int(answer["usage"]["completion_tokens"])
+        generated = GeneratedAnswer(choice["text"], choice["finish_reason"] == "length", tokens_used)
         program = program_in(generated.text) if isinstance(template, Chat) else unfenced(generated.text)
         return replace(generated, text=program)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from loraform_api.finetunejob_status import BestOfN, Gain, Reflexion, ReflexionRound
 from loraform_api.statistics import Pairs, lower_bound, upper_bound
+from loraform_engine.tasks import run_concurrently
 from loraform_trainer.evaluate.answer_verifier import AnswerVerifier, ProgramCheck, ReportProgress
+from loraform_trainer.evaluate.answers import GeneratedAnswer
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer, effect
-from loraform_trainer.evaluate.engine import GeneratedAnswer, run_concurrently
 from loraform_verifier import reflexion
 from loraform_verifier.reflexion import Candidate, RepairHistory
 

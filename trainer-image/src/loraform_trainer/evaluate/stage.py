@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loraform_api.finetunejob_status import ArmName
@@ -15,14 +14,13 @@ from loraform_api.verification import Toolchain
 from loraform_trainer.evaluate import arms, baseline, reflexion, selection, write_report
 from loraform_trainer.evaluate.answer_verifier import AnswerVerifier
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer
-from loraform_trainer.evaluate.engine import Engine, connect, wait_until
 from loraform_trainer.evaluate.generation import Adapters, AnswerGenerator, generation_requests, suite_rows
 from loraform_trainer.evaluate.selection import CheckpointChoice
+from loraform_trainer.evaluate.sidecars import open_engine, open_verifier
 from loraform_trainer.evaluate.stage_progress import PartialProgress
 from loraform_trainer.evaluate.toolchain import describe
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.files import adapter_folder_digest, sha256_file, write_jsonl
-from loraform_verifier.http.client import VerifierClient
 
 SELECTING = 0.2
 """Share of the stage's progress for choosing a checkpoint, if there are several."""
@@ -97,11 +95,11 @@ async def _measure(context: Context, live: str | None, rows: Sequence[Evaluation
     progress = PartialProgress(context.progress, selecting)
     arms_share = ARMS if spec.reflexion_rounds else 1.0
     arms_progress, reflexion_progress = progress.part(0, arms_share), progress.part(arms_share, 1)
-    async with _sidecars(context) as (engine, verifier_client):
+    async with open_engine(context) as engine, open_verifier(context) as verifier_client:
         verifier, merged = AnswerVerifier(context, verifier_client), config.spec.output.merge
-        adapters = Adapters(engine, adapter_folder_digest(paths.adapter) if merged else None)
         await verifier.check_toolchain()
         generator = AnswerGenerator(context, engine, await engine.max_length())
+        adapters = Adapters(engine, generator.template_hash, adapter_folder_digest(paths.adapter) if merged else None)
         choice = await selection.select(context, adapters, generator, verifier, selection_progress)
         candidate = adapter_folder_digest(paths.adapter)
         difference = await adapters.load(candidate, paths.adapter)
@@ -134,14 +132,6 @@ async def _answers(
     answers = baseline.read_answers(context.paths, requests) if from_baseline else []
     remaining = generation_requests(compared[len(from_baseline) :], rows, spec)
     return [*answers, *await generator.answers(remaining, progress)]
-
-
-@asynccontextmanager
-async def _sidecars(context: Context) -> AsyncIterator[tuple[Engine, VerifierClient]]:
-    wait = context.sidecar_wait_seconds
-    async with VerifierClient(context.verifier_url) as verifier, connect(context.engine_url, wait) as engine:
-        await wait_until(verifier.healthy, "the verifier", wait)
-        yield engine, verifier
 
 
 def _record(scored: ScoredAnswer) -> dict[str, object]:

@@ -9,9 +9,9 @@ from functools import partial
 from loraform_api.dataset import OnFinding
 from loraform_api.names import RunStage
 from loraform_api.run import PrepareResult, RunConfig, StageReport
-from loraform_api.verification import Stage
+from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
 from loraform_engine.prompting import Prompter
-from loraform_trainer.prepare import sources, staging, verifier_client
+from loraform_trainer.prepare import sources, staging
 from loraform_trainer.prepare.dataset.cache import RowCache, cache_key
 from loraform_trainer.prepare.dataset.report import MAX_WARNINGS, DatasetReport, report_lines
 from loraform_trainer.prepare.dataset.validity import ValidityCheck
@@ -21,7 +21,9 @@ from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import DatasetInvalidError, InvalidConfigError
 from loraform_trainer.runtime.files import sha256_file, write_atomic, write_jsonl
+from loraform_trainer.runtime.upstream import upstream_errors
 from loraform_trainer.train.method import check_lora, check_merge, check_method
+from loraform_verifier.http import blocking
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +126,14 @@ def _validity_check(context: Context) -> ValidityCheck | None:
     if dataset.checks.validity is OnFinding.OFF and not dataset.repair_examples.percent:
         return None
     url = context.verifier_url.rstrip("/")
-    verifier_client.wait_for(url, context.sidecar_wait_seconds)
-    return ValidityCheck(partial(verifier_client.verify, url))
+    with upstream_errors():
+        blocking.wait_until_healthy(url, context.sidecar_wait_seconds)
+    return ValidityCheck(partial(_verify, url))
+
+
+def _verify(url: str, request: VerifyRequest) -> VerifyResponse:
+    with upstream_errors():
+        return blocking.verify(url, request)
 
 
 def _cache_key(
