@@ -159,11 +159,11 @@ def _secrets(made: Planted, chance: Random) -> None:
     tokens = [
         "AK" + "IA" + text(16), "gh" + "p_" + text(36, both), "gl" + "pat-" + text(20, both),
         "xo" + "xb-" + text(24, both), "AI" + "za" + text(35, both), "-----BEGIN RSA " + "PRIVATE KEY-----",
-        "ey" + "J" + text(20, both) + ".ey" + "J" + text(20, both) + "." + text(30, both), "4829" + "17365028",
+        "ey" + "J" + text(20, both) + ".ey" + "J" + text(20, both) + "." + text(30, both),
     ]  # fmt: skip
-    access_key = text(40, both)
-    made.secrets = [*tokens, access_key, "Hunter2!", "hunter2"]
-    for token in tokens:
+    access_key, account = text(40, both), "4829" + "17365028"
+    made.secrets = [*tokens, access_key, account, "Hunter2!", "hunter2"]
+    for token in (*tokens, f"arn:aws:iam::{account}:root"):
         parameter = _resource("aws_ssm_parameter", "a", name='"a"', type='"String"', value=f'"{token}"')
         made.add(_with(chance, parameter), "Secrets")
     database = (
