@@ -85,7 +85,7 @@ async def test_rewriting_gives_the_served_form(url: str) -> None:
         ('{"programs": [{"id": "", "text": "SECRET"}]}', 400, "programs.0.id: String should have at least 1 character"),
         ('{"programs": [], "stages": ["Guess"]}', 400, "stages.0: Input should be"),
         ('{"programs": [], "stages": ["Validate"]}', 400, "stages: Validate needs a terraform binary"),
-        ('{"programs": [], "stages": ["Policy"]}', 400, "policy: the Policy stage needs a policy or packs"),
+        ('{"programs": [], "stages": ["Policy"], "rewrite": true}', 400, "policy: `rewrite` needs a policy"),
         ('{"programs": [], "stages": []}', 400, "stages: List should have at least 1 item"),
         ('{"programs": []}', 400, "stages: Validate needs a terraform binary"),
         ('{"programs": [], "policy": {"commment": "#"}}', 400, "policy.commment: Extra inputs are not permitted"),

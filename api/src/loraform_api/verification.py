@@ -25,6 +25,7 @@ class Stage(StrEnum):
     PLAN = "Plan"
     """`terraform plan` without cloud account and network."""
     POLICY = "Policy"
+    """The house policy and its packs; no literal secret, which is the policy of every house."""
     INTENT = "Intent"
     SECURITY = "Security"
 
@@ -35,6 +36,8 @@ SERVED = (*VALIDITY, Stage.PLAN, Stage.POLICY)
 """Stages of a served answer, for which there is no suite row."""
 GATE = (*SERVED, Stage.INTENT)
 """Default stages of a suite."""
+WITHOUT_PLAN = (*VALIDITY, Stage.POLICY)
+"""Those of `SERVED` that need no plan, which takes seconds."""
 WITHOUT_TERRAFORM = (Stage.PARSE, Stage.POLICY)
 """Those of `SERVED` that start no Terraform process."""
 ON_PLAN = (Stage.SECURITY,)
@@ -139,6 +142,8 @@ class Program(WireModel):
     """Contents that stage Intent requires."""
     rego: Annotated[str, Field(max_length=200_000)] | None = None
     """Rego policy that stage Intent checks on the plan, in the form of IaC-Eval: no rule may be false."""
+    prompt: Annotated[str, Field(max_length=500_000)] = ""
+    """What the caller asked, with its input: stage Policy takes no value that stands in it for a secret."""
 
     @field_validator("files")
     @classmethod
@@ -190,16 +195,10 @@ class ProgramVerdict(WireModel):
         return any(r.stage == stage and r.passed for r in self.stages)
 
 
-def stages_without_plan(policy: HousePolicy | None) -> list[Stage]:
-    """Return the stages of a program that is neither planned nor compared with a suite row."""
-    return [*VALIDITY, *([Stage.POLICY] if policy else [])]
-
-
 def _default_stages(request: dict[str, Any]) -> list[Stage]:
     """Return the stages of the gate that a request has data for."""
     has_intent = any(program.asked is not None or program.rego is not None for program in request["programs"])
-    left_out = {Stage.POLICY: request["policy"] is None and not request["packs"], Stage.INTENT: not has_intent}
-    return [stage for stage in GATE if not left_out.get(stage)]
+    return [stage for stage in GATE if stage is not Stage.INTENT or has_intent]
 
 
 class VerifyRequest(WireModel):
@@ -208,9 +207,9 @@ class VerifyRequest(WireModel):
     packs: Annotated[list[Annotated[str, Field(max_length=200_000)]], Field(max_length=20)] = []
     """Rego modules that stage Policy checks on the plan: each result of `deny` or `violation` violates the policy."""
     stages: Annotated[list[Stage], Field(min_length=1)] = Field(default_factory=_default_stages)
-    """Stages to run, in the order of `Stage`; by default those of the gate that the request has data for. Policy needs
-    `policy` or `packs`; Intent passes a program without `asked` and `rego`; Plan needs Validate; Security, `packs` and
-    Intent with `rego` need Plan."""
+    """Stages to run, in the order of `Stage`; by default those of the gate that the request has data for. Policy
+    without `policy` and `packs` looks for literal secrets alone; Intent passes a program without `asked` and `rego`;
+    Plan needs Validate; Security, `packs` and Intent with `rego` need Plan."""
     rewrite: bool = False
     """Apply the house policy to the syntax tree first, then verify and return the result (the *served* form)."""
 

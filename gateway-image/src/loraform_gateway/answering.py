@@ -95,7 +95,8 @@ class Answerer:
             return Answer(text, finish, usage, self.field(prepared, Verdict.TRUNCATED))
         try:
             with self._metrics.verification.time():
-                verified = await verify_answer(self._verify, unfenced(text), prepared.route.policy)
+                policy, prompt = prepared.route.policy, prepared.request.instruction
+                verified = await verify_answer(self._verify, unfenced(text), policy, prompt)
         except (OSError, RuntimeError, ValueError) as error:
             raise unavailable(
                 "verifier_unavailable", f"the verifier does not answer ({type(error).__name__})"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from loraform_api.verification import (
     SERVED,
+    WITHOUT_PLAN,
     WITHOUT_TERRAFORM,
     HousePolicy,
     Program,
@@ -14,7 +15,6 @@ from loraform_api.verification import (
     Stage,
     VerifyRequest,
     VerifyResponse,
-    stages_without_plan,
 )
 from loraform_gateway.openai import Verdict
 
@@ -31,33 +31,31 @@ class VerifiedAnswer:
     served: ProgramVerdict
 
 
-async def verify_answer(verify: Verify, text: str, policy: HousePolicy | None) -> VerifiedAnswer:
-    """Rewrite `text` to the policy and verify the result; also verify the raw text if the rewrite changed it."""
-    stages = _stages(policy)
-    served = await _verdict(verify, text, stages, policy, rewrite=policy is not None)
+async def verify_answer(verify: Verify, text: str, policy: HousePolicy | None, prompt: str) -> VerifiedAnswer:
+    """Rewrite `text` to the policy and verify the result; also verify the raw text if the rewrite changed it.
+
+    A literal of the caller's `prompt` is no secret.
+    """
+    program, stages = Program(id="answer", text=text, prompt=prompt), _stages(policy)
+    served = await _verdict(verify, program, stages, policy, rewrite=policy is not None)
     rewritten = served.rewritten is not None and served.rewritten != text
     if not rewritten:
         raw_passed = served.passed
     else:
         # A text that needed the rewrite mostly fails Policy: run Terraform again only when it does not.
-        raw_passed = (await _verdict(verify, text, WITHOUT_TERRAFORM, policy)).passed and (
-            await _verdict(verify, text, stages, policy)
+        raw_passed = (await _verdict(verify, program, WITHOUT_TERRAFORM, policy)).passed and (
+            await _verdict(verify, program, stages, policy)
         ).passed
     return VerifiedAnswer(served.rewritten or text, _word(served), raw_passed, rewritten, served)
 
 
-def _stages(policy: HousePolicy | None) -> list[Stage]:
-    return list(SERVED) if policy is not None and policy.packs else stages_without_plan(policy)  # Plan takes seconds
+def _stages(policy: HousePolicy | None) -> tuple[Stage, ...]:
+    return SERVED if policy is not None and policy.packs else WITHOUT_PLAN
 
 
 async def _verdict(
-    verify: Verify,
-    text: str,
-    stages: list[Stage] | tuple[Stage, ...],
-    policy: HousePolicy | None,
-    rewrite: bool = False,
+    verify: Verify, program: Program, stages: tuple[Stage, ...], policy: HousePolicy | None, rewrite: bool = False
 ) -> ProgramVerdict:
-    program = Program(id="answer", text=text)
     request = VerifyRequest(programs=[program], stages=list(stages), policy=policy, rewrite=rewrite)
     return (await verify(request)).verdicts[0]
 

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from loraform_api.finetunejob_status import ArmName
-from loraform_api.verification import HousePolicy, Program, Stage, VerifyRequest
+from loraform_api.verification import WITHOUT_PLAN, HousePolicy, Program, Stage, VerifyRequest
 from loraform_demo.corpus import dataset_rows
 from loraform_gateway.verifying import verify_answer as served
 from loraform_trainer.__main__ import load_config
@@ -148,7 +148,7 @@ async def test_the_prompt_is_that_of_evaluation_and_of_serving(
         alone = [
             repair_input(
                 row.input.partition(REFUSED)[0],
-                Candidate.served(text, (await served(verify.verify, text, policy)).served),
+                Candidate.served(text, (await served(verify.verify, text, policy, row.instruction)).served),
             )
             for row in found.rows[:4]
             for text in [shown(row)]
@@ -166,7 +166,6 @@ async def _asked_in_evaluation(
     """Return instruction and input with which stage evaluate asks for a repair of each row's broken program."""
     judge = AnswerVerifier(context, verify)
     asked: dict[str, tuple[str, str]] = {}
-    stages = (Stage.PARSE, Stage.VALIDATE, *((Stage.POLICY,) if context.config.policy else ()))
 
     async def generate(arm: Arm, instruction: str, given: str, sample: int) -> GeneratedAnswer:
         row = next(row for row in rows if row.instruction == instruction and row.input == given)
@@ -174,7 +173,7 @@ async def _asked_in_evaluation(
         return GeneratedAnswer("", truncated=True)
 
     arm = Arm(ArmName.CANDIDATE, "adapter")
-    questions = [arms.EvaluationRow(row.id, "s", row.instruction, "", None, stages) for row in rows]
+    questions = [arms.EvaluationRow(row.id, "s", row.instruction, "", None, WITHOUT_PLAN) for row in rows]
     first = [ScoredAnswer(arm, question, shown(row)) for question, row in zip(questions, rows, strict=True)]
     await reflexion.ReflexionRun(generate, judge, 1, lambda _: None).measure(first)
     return asked

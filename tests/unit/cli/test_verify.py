@@ -88,9 +88,13 @@ def test_what_cannot_be_read_exits_2(tmp_path: Path, arguments: list[str], capsy
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_policy_without_a_policy_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", write(tmp_path, "main.tf", GOOD), "--stages", "Policy"]) == 2
-    assert "policy" in capsys.readouterr().err
+def test_policy_without_a_policy_finds_literal_secrets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", write(tmp_path, "main.tf", GOOD), "--stages", "Policy"]) == 0
+    secret = 'locals {\n  password = "hunter2hunter2"\n}\n'
+    assert main(["verify", write(tmp_path, "main.tf", secret), "--stages", "Policy"]) == 1
+    out = capsys.readouterr().out
+    assert "LiteralSecret" in out
+    assert "hunter2" not in out
 
 
 def call(source: str) -> str:
@@ -177,12 +181,10 @@ def test_policy_rules_that_no_stage_checks_exit_2(
     assert words in capsys.readouterr().err
 
 
-def test_the_default_stages_depend_on_policy_and_intent(policy: str) -> None:
+def test_the_default_stages_are_the_gates_with_intent_where_a_program_asks() -> None:
     asking = [Program(id="a", rego="package x")]
-    assert VerifyRequest(programs=[]).stages == ["Parse", "Validate", "Plan"]
-    assert VerifyRequest(programs=[], packs=["package x"]).stages == ["Parse", "Validate", "Plan", "Policy"]
-    assert VerifyRequest(programs=[], policy=read_policy(Path(policy))).stages[-1] == "Policy"
-    assert VerifyRequest(programs=asking).stages == ["Parse", "Validate", "Plan", "Intent"]
+    assert VerifyRequest(programs=[]).stages == ["Parse", "Validate", "Plan", "Policy"]
+    assert VerifyRequest(programs=asking).stages == ["Parse", "Validate", "Plan", "Policy", "Intent"]
 
 
 def test_a_closed_pipe_exits_as_sigpipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,16 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from loraform_api.heartbeat import adapter_name
+from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
 from loraform_engine.client import Engine
 from loraform_gateway import streaming
 from loraform_gateway.answering import Answerer
 from loraform_gateway.front import Front
 from loraform_gateway.metrics import Metrics
+from loraform_gateway.openai import Verdict
 from loraform_gateway.route import Operator, RouteFollower
+from loraform_gateway.verifying import verify_answer
+from loraform_verifier.verify import Verifier
 
 CHAT = {"model": "house", "messages": [{"role": "user", "content": "a bucket"}]}
 PROMPT = {"model": "house", "prompt": "a bucket"}
@@ -113,6 +117,25 @@ async def test_the_rewritten_text_is_served(world: World) -> None:
         False,
         True,
     )
+
+
+async def test_the_verifier_gets_the_prompt_whose_literals_are_no_secrets(world: World) -> None:
+    world.verifier.rewrite = lambda text: TAGGED
+    await world.post("/v1/chat/completions", CHAT)
+    assert [[p.prompt for p in r.programs] for r in world.verifier.requests] == [["a bucket"]] * 3
+
+
+@pytest.mark.parametrize("prompt", ["", "A topic whose password is hunter2hunter2."])
+async def test_an_answer_with_a_literal_secret_is_not_verified_without_a_house_policy(prompt: str) -> None:
+    text = 'resource "aws_mq_broker" "a" {\n  password = "hunter2hunter2"\n}\n'
+
+    async def verify(request: VerifyRequest) -> VerifyResponse:
+        static = [stage for stage in request.stages if stage is not Stage.VALIDATE]  # there is no terraform here
+        return Verifier().verify(request.model_copy(update={"stages": static}))
+
+    answer = await verify_answer(verify, text, None, prompt)
+    assert (answer.verdict, answer.raw_passed) == ((Verdict.PASSED, True) if prompt else (Verdict.FAILED, False))
+    assert [d.code for d in answer.served.stages[-1].diagnostics] == ([] if prompt else ["LiteralSecret"])
 
 
 async def test_a_raw_text_that_breaks_the_policy_is_verified_without_terraform(world: World) -> None:

@@ -24,7 +24,6 @@ def test_each_stage_is_announced_with_the_number_of_its_programs() -> None:
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (VerifyRequest(programs=[], stages=[Stage.POLICY]), "policy: the Policy stage needs a policy or packs"),
         (
             VerifyRequest(programs=[], stages=[Stage.PARSE], packs=["package x"]),
             "packs: only the Policy stage evaluates packs",
@@ -36,6 +35,35 @@ def test_each_stage_is_announced_with_the_number_of_its_programs() -> None:
 def test_contradictory_requests_are_refused(request_: VerifyRequest, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         Verifier().verify(request_)
+
+
+DATABASE = 'resource "aws_db_instance" "a" {\n  password = "hunter2hunter2"\n}\n'
+
+
+def policy_findings(program: Program, policy: HousePolicy | None, *, rewrite: bool = False) -> list[tuple[object, ...]]:
+    request = VerifyRequest(programs=[program], stages=[Stage.PARSE, Stage.POLICY], policy=policy, rewrite=rewrite)
+    (verdict,) = Verifier().verify(request).verdicts
+    assert "hunter2" not in verdict.model_dump_json(exclude={"rewritten", "rewritten_files"})
+    (result,) = verdict.stages[1:]
+    assert result.passed == (not result.diagnostics)
+    return [(d.code, d.file, d.line) for d in result.diagnostics]
+
+
+@pytest.mark.parametrize("policy", [None, HousePolicy(), HousePolicy(tags={"by": "us"}, comment="# ours")])
+def test_policy_finds_a_literal_secret_with_and_without_a_house_policy(policy: HousePolicy | None) -> None:
+    program = Program(id="a", text=DATABASE, files={"net/main.tf": f"# {'gh' + 'p_' + 'aB3' * 12}\n"})
+    rewrite = policy is not None
+    lines = 3 if policy and policy.comment else 2
+    assert policy_findings(program, policy, rewrite=rewrite) == [
+        ("LiteralSecret", "main.tf", lines),
+        ("LiteralSecret", "net/main.tf", 1),
+    ]
+
+
+def test_policy_allows_a_literal_that_the_prompt_names() -> None:
+    asked = Program(id="a", text=DATABASE, prompt="A database whose password is hunter2hunter2, please.")
+    assert policy_findings(asked, None) == []
+    assert policy_findings(asked.model_copy(update={"prompt": "A database."}), None) != []
 
 
 WITHOUT_TOOLCHAIN = {Stage.PARSE, Stage.SCHEMA, Stage.POLICY, Stage.INTENT}

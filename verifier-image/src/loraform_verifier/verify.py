@@ -108,8 +108,6 @@ class Verifier:
                 yield f"stages: {stage} needs a terraform binary and a provider mirror; give both or remove the stage"
         if request.policy is None and request.rewrite:
             yield "policy: `rewrite` needs a policy; give one or turn `rewrite` off"
-        if request.policy is None and not request.packs and Stage.POLICY in stages:
-            yield "policy: the Policy stage needs a policy or packs; give one or remove the stage"
         if request.packs and Stage.POLICY not in stages:
             yield "packs: only the Policy stage evaluates packs; add Policy to the stages"
         if Stage.PLAN in stages and Stage.VALIDATE not in stages:

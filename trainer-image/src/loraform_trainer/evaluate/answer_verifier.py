@@ -28,16 +28,18 @@ class ProgramCheck:
     intent: str = ""
     """The row's `asked` as JSON, for stage Intent; empty if it has none."""
     rego: str | None = None
+    prompt: str = ""
+    """What the row asks; its literals are no secrets."""
 
     @classmethod
     def of_row(cls, row: EvaluationRow, text: str) -> ProgramCheck:
         """Return the check of a row's answer with all of the row's stages, Intent included."""
-        return cls(text, row.stages, "" if row.asked is None else row.asked.model_dump_json(), row.rego)
+        return cls(text, row.stages, "" if row.asked is None else row.asked.model_dump_json(), row.rego, row.prompt)
 
     def program(self, id_: str) -> Program:
         """Return the program of a verify request."""
         asked = IntentSpec.model_validate_json(self.intent) if self.intent else None
-        return Program(id=id_, text=self.text, asked=asked, rego=self.rego)
+        return Program(id=id_, text=self.text, asked=asked, rego=self.rego, prompt=self.prompt)
 
 
 class AnswerVerifier:

@@ -47,6 +47,11 @@ class EvaluationRow:
         return cls(*text, asked, stages, row["rego"], types, row["difficulty"], row["cluster"])
 
     @property
+    def prompt(self) -> str:
+        """Everything that the row asks, whose literals an answer may repeat."""
+        return f"{self.instruction}\n{self.input}"
+
+    @property
     def cluster_key(self) -> str:
         """A key that the rows of one cluster share."""
         return json.dumps([self.suite, self.cluster] if self.cluster else [self.id])

@@ -131,7 +131,10 @@ class ReflexionRun:
 
     async def _candidates(self, answers: Sequence[tuple[ScoredAnswer, str]]) -> list[Candidate]:
         """Return the programs as they would be served, verified without Intent."""
-        checks = [ProgramCheck(text, tuple(reflexion.visible_stages(first.row.stages))) for first, text in answers]
+        checks = [
+            ProgramCheck(text, tuple(reflexion.visible_stages(first.row.stages)), prompt=first.row.prompt)
+            for first, text in answers
+        ]
         rewrite, report_progress = self._verifier.rewrites, self._next_step()
         verdicts = await self._verifier.verdicts(checks, rewrite=rewrite, report_progress=report_progress)
         return [Candidate.served(check.text, verdicts[check]) for check in checks]

@@ -20,7 +20,7 @@ from loraform_api.finetunejob_status import ArmName
 from loraform_api.heartbeat import adapter_name
 from loraform_api.meta import Sha256, WireModel
 from loraform_api.run import CheckpointScore
-from loraform_api.verification import HousePolicy, stages_without_plan
+from loraform_api.verification import WITHOUT_PLAN
 from loraform_trainer.evaluate.answer_verifier import AnswerVerifier, ProgramCheck
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow
 from loraform_trainer.evaluate.checkpoint_choice import best, losses
@@ -68,7 +68,7 @@ async def select(
     candidates = checkpoints(paths)
     choice = read_choice(paths, candidates)
     if choice is None:
-        rows = selection_rows(paths, context.config.policy)
+        rows = selection_rows(paths)
         if len(candidates) < 2 or not rows:
             if context.config.spec.checkpoint.candidates > 1:
                 message = "keeping the checkpoint of stage train: %d checkpoints and %d selection rows to choose by"
@@ -96,13 +96,14 @@ def checkpoints(paths: Paths) -> list[CandidateCheckpoint]:
     ]
 
 
-def selection_rows(paths: Paths, policy: HousePolicy | None) -> list[EvaluationRow]:
+def selection_rows(paths: Paths) -> list[EvaluationRow]:
     """Return the selection rows with the stages that need no reference."""
     if not paths.selection_rows.is_file():
         return []
-    stages = tuple(stages_without_plan(policy))
     lines = read_jsonl(paths.selection_rows)
-    return [EvaluationRow(line["id"], "selection", line["instruction"], line["input"], None, stages) for line in lines]
+    return [
+        EvaluationRow(line["id"], "selection", line["instruction"], line["input"], None, WITHOUT_PLAN) for line in lines
+    ]
 
 
 def read_choice(paths: Paths, candidates: Sequence[CandidateCheckpoint]) -> CheckpointChoice | None:

@@ -31,6 +31,7 @@ from loraform_verifier.rego.evaluate import (
 from loraform_verifier.schema.catalogue import Catalogue, schema_paths
 from loraform_verifier.schema.check import check_configuration
 from loraform_verifier.schema.settings import settings_errors
+from loraform_verifier.security.literal_secrets import secret_diagnostics
 from loraform_verifier.stages.denials import denials
 from loraform_verifier.stages.intent import missing_requirements
 from loraform_verifier.terraform.formatting import FormatError, unformatted
@@ -211,9 +212,15 @@ def _policy(rows: Sequence[ProgramRow], policy: HousePolicy, packs: tuple[str, .
         packs_result = pack_results.get(id(row), PolicyResult())
         plan = None if row.plan is None else json.loads(row.plan)
         house = check_program(row.configuration, row.modules or Modules(), plan, policy)
-        broken = [*row.configuration.problems, *house.broken]
+        broken = [*row.configuration.problems, *house.broken, *_literal_secrets(row)]
         results.append(_with_findings(Stage.POLICY, row, packs_result, broken, house.undecided))
     return results
+
+
+def _literal_secrets(row: ProgramRow) -> Iterator[Diagnostic]:
+    for name, document in row.configuration.documents.items():
+        text = document.source.decode("utf-8", errors="surrogatepass")
+        yield from with_file(name, secret_diagnostics(text, row.program.prompt))
 
 
 def _intent(rows: Sequence[ProgramRow]) -> list[StageResult]:

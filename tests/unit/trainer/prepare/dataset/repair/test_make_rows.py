@@ -132,7 +132,7 @@ def test_request_has_the_stages_and_the_rewrite_of_serving() -> None:
     make(verifier, 10)
     first, last = verifier.requests[0], verifier.requests[-1]
     assert (first.stages, first.rewrite) == ([Stage.PARSE, Stage.VALIDATE, Stage.POLICY], True)
-    assert (last.stages, last.rewrite) == ([Stage.PARSE, Stage.VALIDATE], False)
+    assert (last.stages, last.rewrite) == ([Stage.PARSE, Stage.VALIDATE, Stage.POLICY], False)
 
 
 def test_rows_that_violate_the_policy_are_not_used() -> None:
@@ -143,6 +143,15 @@ def test_rows_that_violate_the_policy_are_not_used() -> None:
     result = make_repair_rows(rows, 50, verify=verifier, policy=policy, fits=lambda _: True, seed=1)
     assert len(result.rows) == 5
     assert not [row.id for row in result.rows if row.id.startswith("without")]
+
+
+def test_rows_with_a_secret_are_not_used() -> None:
+    """They are only here where `checks.secrets` is Off; the finding would be of a secret that the answer repeats."""
+    secret = 'locals {\n  password = "hunter2hunter2"\n}\n'
+    rows = [*ROWS[:5], *(replace(row, id=f"secret-{row.id}", response=row.response + secret) for row in ROWS[5:10])]
+    result = make(SchemaVerifier(), 100, rows=rows)
+    assert result.rows
+    assert not [row.id for row in result.rows if row.id.startswith("secret")]
 
 
 def refused(request: VerifyRequest) -> VerifyResponse:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from random import Random
 
-from loraform_api.verification import HousePolicy, Program, ProgramVerdict, VerifyRequest, stages_without_plan
+from loraform_api.verification import WITHOUT_PLAN, HousePolicy, Program, ProgramVerdict, VerifyRequest
 from loraform_trainer.prepare.dataset.repair import mistakes
 from loraform_trainer.prepare.dataset.repair.edits import Mistake
 from loraform_trainer.prepare.dataset.rows import MAX_TEXT, TrainingRow
@@ -22,6 +22,7 @@ from loraform_verifier.hcl.parse import Document, parse
 from loraform_verifier.policy.house_policy import check_house_policy
 from loraform_verifier.policy.rewrite import rewrite
 from loraform_verifier.reflexion import Candidate, repair_input
+from loraform_verifier.security.literal_secrets import find_secrets
 
 MAX_TRIES = 4
 """Most broken programs that are made for each requested row."""
@@ -105,9 +106,7 @@ def _verdicts(
     broken_programs: Sequence[BrokenProgram], verify: Verify, policy: HousePolicy | None
 ) -> list[ProgramVerdict]:
     programs = [Program(id=str(number), text=broken.text) for number, broken in enumerate(broken_programs)]
-    request = VerifyRequest(
-        programs=programs, stages=stages_without_plan(policy), policy=policy, rewrite=policy is not None
-    )
+    request = VerifyRequest(programs=programs, stages=list(WITHOUT_PLAN), policy=policy, rewrite=policy is not None)
     verdicts = {verdict.id: verdict for verdict in verify(request).verdicts}
     return [verdicts[program.id] for program in programs]
 
@@ -171,9 +170,11 @@ class _Queue:
 
 
 def _is_correct(document: Document, policy: HousePolicy | None) -> bool:
-    """Return whether an answer parses and, after the rewrite, follows the policy: only then it can be the repair."""
-    if document.problems or policy is None:
-        return not document.problems
+    """Return whether an answer passes Parse and, after the rewrite, Policy: only then it can be the repair."""
+    if document.problems or find_secrets(document.source.decode()):
+        return False
+    if policy is None:
+        return True
     return not check_house_policy(parse(rewrite(document, policy)), policy).broken
 
 
