@@ -109,7 +109,8 @@ PLACEHOLDERS = [
     "xxxxxxxx", "********", "0000", "...", "Password1", "PASSWORD", "mypassword", "admin", "test", "dummy",
     "mock_secret_key", "foobarbaz", "Mustbe8characters", "must_be_eight_characters", "12345678", "H@Sh1CoR3!",
     "testdatabasepassword", "AK" + "IAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCY" + "EXAMPLEKEY",
-    "insert-token-here", "true", "none",
+    "YourSecurePassword123!", "choose-a-strong-private-password", "ROTATE-ME-BEFORE-EXPOSURE", "insert-token-here",
+    "some_password", "thisIsDog11", "true", "none",
 ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ _WORDS = (
 """Words of which placeholders are made, and what stands beside them in one."""
 _SAMPLES = frozenset({
     "barbut8chars", "thisisdog11", "h@sh1cor3!", "4-v3ry-53cr37-p455w0rd", "p@ssw0rd", "p@ssw0rd1234!", "p@ssword1234!",
-    "p@$$w0rd1234!", "akiaiosfodnn7example", "anaccesskey", "asecretkey", "avoid-plaintext-passwords",
+    "p@$$w0rd1234!", "akiaiosfodnn7example", "anaccesskey", "asecretkey", "avoid-plaintext-passwords", "chang3me!",
 })  # fmt: skip
 """Passwords and keys of the documentation of AWS, of Terraform and its providers, in lower case."""
 
@@ -35,7 +35,10 @@ _BETWEEN = re.compile(
 )
 _REPEATED = re.compile(r"(.)\1*")
 _BRACKETED = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\{\{.*\}\}|\(\(.*\)\)|__.*__|%[^%]*%|\*+.*\*+", re.DOTALL)
-_SAYS_SO = re.compile(r"example|placeholder|change[-_ ]?me|redacted|x{6}|\*{3}|\.{3}|…", re.IGNORECASE)
+_SAYS_SO = re.compile(
+    r"^(?:your|choose|insert)|example|placeholder|(?:change|replace|rotate)[-_ ]?me|redacted|x{6}|\*{3}|\.{3}|…",
+    re.IGNORECASE,
+)
 
 
 def is_placeholder(value: str) -> bool:
