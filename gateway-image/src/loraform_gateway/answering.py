@@ -95,7 +95,8 @@ class Answerer:
             return Answer(text, finish, usage, self.field(prepared, Verdict.TRUNCATED))
         try:
             with self._metrics.verification.time():
-                policy, prompt = prepared.route.policy, prepared.request.instruction
+                question, policy = prepared.request.question, prepared.route.policy
+                prompt = f"{question.instruction}\n{question.input}"
                 verified = await verify_answer(self._verify, unfenced(text), policy, prompt)
         except (OSError, RuntimeError, ValueError) as error:
             raise unavailable(

@@ -122,7 +122,7 @@ async def test_the_rewritten_text_is_served(world: World) -> None:
 async def test_the_verifier_gets_the_prompt_whose_literals_are_no_secrets(world: World) -> None:
     world.verifier.rewrite = lambda text: TAGGED
     await world.post("/v1/chat/completions", CHAT)
-    assert [[p.prompt for p in r.programs] for r in world.verifier.requests] == [["a bucket"]] * 3
+    assert [[p.prompt for p in r.programs] for r in world.verifier.requests] == [["a bucket\n"]] * 3
 
 
 @pytest.mark.parametrize("prompt", ["", "A topic whose password is hunter2hunter2."])
