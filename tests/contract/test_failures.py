@@ -17,7 +17,7 @@ from loraform_trainer.runtime.errors import StageError
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATOR = Path(loraform_operator.__file__).parent
-POLICIES = OPERATOR / "finetunejob" / "policies.py"
+POLICIES = [OPERATOR / "finetunejob" / name for name in ("policies.py", "spec_policies.py")]
 REASON = re.compile(r"[A-Z][a-z]+(?:[A-Z]+[a-z]+)+")
 
 
@@ -51,7 +51,7 @@ def members_used() -> Iterator[FailureClass]:
 
 def reasons_written_out() -> Iterator[str]:
     """Yield the reasons that the run's policies pass as text, instead of a failure class."""
-    for node in nodes_of(POLICIES):
+    for node in (node for path in POLICIES for node in nodes_of(path)):
         match node:
             case ast.Call(args=[ast.Constant(value=str(text)), *_]) if REASON.fullmatch(text):
                 yield text

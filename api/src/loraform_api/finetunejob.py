@@ -195,10 +195,17 @@ CHOSEN = rule(
     field_path=".checkpoint.candidates",
 )
 
+PLANNED = rule(
+    "!has(self.policy) || self.policy.packs.size() == 0"
+    " || self.evaluation.suites.all(s, !('Policy' in s.stages) || 'Plan' in s.stages)",
+    "`evaluation.suites[].stages` must have 'Plan' beside 'Policy' where `policy.packs` is set: packs judge a plan",
+    field_path=".evaluation.suites",
+)
+
 
 class FineTuneJobSpec(ApiModel):
     model_config = {
-        "json_schema_extra": {"x-kubernetes-validations": [SHARED, SERVED, MERGED, UNMERGED, SINGLE, CHOSEN]}
+        "json_schema_extra": {"x-kubernetes-validations": [SHARED, SERVED, MERGED, UNMERGED, SINGLE, CHOSEN, PLANNED]}
     }
 
     model_ref: ModelReference | None = None

@@ -20,6 +20,7 @@ from loraform_api.meta import (
 )
 from loraform_api.names import RunStage
 from loraform_api.statistics import Pairs
+from loraform_api.training import NumberType
 
 
 class ConditionType(StrEnum):
@@ -303,6 +304,8 @@ class ProvenanceStatus(ApiModel):
         list[ImageStatus],
         Field(max_length=8, json_schema_extra=keyed_by("name")),
     ] = []
+    engine_dtype: NumberType | None = None
+    """Number type of the engine and of the base model in training."""
     base_digest: Sha256 | None = None
     template_hash: Sha256 | None = None
     toolchain: Annotated[str, Field(max_length=512)] = ""

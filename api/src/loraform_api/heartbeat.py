@@ -19,6 +19,8 @@ class AdapterState(StrEnum):
     LOADING = "Loading"
     READY = "Ready"
     NOT_SERVABLE = "NotServable"
+    TEMPLATE_MISMATCH = "TemplateMismatch"
+    """Gateways: the version's prompt template is not that of the base model here."""
 
 
 class LoadedAdapter(WireModel):
@@ -35,7 +37,7 @@ class Heartbeat(WireModel):
     route_revision: str = ""
     """Revision of the route that the sender follows."""
     adapters: Annotated[list[LoadedAdapter], Field(max_length=64)] = []
-    """Agents: state of each adapter of the route."""
+    """Agents: state of each adapter of the route. Gateways: the live one, while its template does not fit."""
     counters: Annotated[dict[str, int], Field(max_length=64)] = {}
     """Gateways: totals since the pod's start, by `Counter`."""
 
@@ -78,6 +80,8 @@ class Route(WireModel):
     adapters: Annotated[list[RouteAdapter], Field(max_length=8)] = []
     """Adapters to keep loaded: the live one, and an accepted one that is to replace it."""
     policy: HousePolicy | None = None
+    scaled_to_zero: bool = False
+    """Whether the model should have no engine pod."""
 
 
 def adapter_name(digest: str) -> str:

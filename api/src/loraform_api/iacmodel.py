@@ -9,7 +9,7 @@ from pydantic import Field
 
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.meta import ApiModel, Condition, ObjectMeta, PvcUri, RateString, Sha256, keyed_by
-from loraform_api.training import Method
+from loraform_api.training import Method, NumberType
 from loraform_api.verification import HousePolicy, Stage
 
 
@@ -39,14 +39,14 @@ class PromotionSpec(ApiModel):
 
 class ServingLoRASpec(ApiModel):
     max_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 64
-    """Largest adapter rank that the engine supports."""
+    """Largest adapter rank of the engine, for this model's runs too; the profile's `maxLoraRank` may be lower."""
 
 
 class ServingSpec(ApiModel):
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
     """Number of engine pods; absent: 1, or the number that an autoscaler has set."""
     placement: PlacementSpec = PlacementSpec()
-    """Where engine pods run."""
+    """Where engine pods run. Runs for this model must name the same profile."""
     lora: ServingLoRASpec = ServingLoRASpec()
     """Adapter settings of the engine."""
 
@@ -111,6 +111,8 @@ class VersionRecord(ApiModel):
     rank: int
     method: Method = Method.LORA
     """Number format of the base model in training and serving."""
+    engine_dtype: NumberType
+    """Number type of the engine that measured it, and of the base model in training."""
     max_new_tokens: int
     """Most tokens of an answer in the evaluation; an answer's default limit is the same."""
     decision: Decision

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,10 @@ class Method(StrEnum):
 
     LORA = "LoRA"
     QLORA = "QLoRA"
+
+
+NumberType = Literal["float32", "bfloat16", "float16"]
+"""Number type of an engine, and of the base model in training."""
 
 
 class Scaling(StrEnum):

@@ -47,6 +47,12 @@ class Answerer:
             raise unavailable("no_route", "the gateway has no route yet; try again")
         if request.model != route.model:
             raise ApiError(404, "model_not_found", f"the model is '{route.model}'", param="model")
+        if route.scaled_to_zero:
+            raise unavailable(
+                "scaled_to_zero",
+                f"scaled to zero: set `spec.serving.replicas` of IaCModel '{route.model}' to 1 or more",
+                retry_after=60,
+            )
         adapter = live_adapter(route)
         if adapter is None:
             raise unavailable("no_live_version", f"no version of '{route.model}' is live yet", retry_after=15)
@@ -70,15 +76,19 @@ class Answerer:
                 self._prompters = {base_path: await asyncio.to_thread(load_prompter, Path(base_path))}
         except (BaseModelUnreadable, OSError) as error:
             raise unavailable("base_model_unreadable", str(error), retry_after=30) from error
-        prompter = self._prompters[base_path]
-        if prompter.template_hash != adapter.template_hash:
-            raise unavailable(
-                "template_mismatch",
-                f"version {adapter.version} was trained with prompt template {adapter.template_hash[:16]}, "
-                f"but the base model here has template {prompter.template_hash[:16]}",
-                retry_after=60,
-            )
-        return prompter
+        if mismatch := self.template_mismatch(base_path, adapter):
+            raise unavailable("template_mismatch", mismatch, retry_after=60)
+        return self._prompters[base_path]
+
+    def template_mismatch(self, base_path: str, adapter: RouteAdapter) -> str:
+        """Return how the adapter's template differs from the base model's; empty when not, or the base is not read."""
+        prompter = self._prompters.get(base_path)
+        if prompter is None or prompter.template_hash == adapter.template_hash:
+            return ""
+        return (
+            f"version {adapter.version} was trained with prompt template {adapter.template_hash[:16]}, "
+            f"but the base model here has template {prompter.template_hash[:16]}"
+        )
 
     async def answer(self, prepared: PreparedRequest) -> Answer:
         """Generate and verify the answer; raises ApiError when engine or verifier do not respond."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from loraform_api.heartbeat import Heartbeat
+from loraform_api.heartbeat import AdapterState, Heartbeat, LoadedAdapter, Route
 from loraform_gateway.agent import healthy
 from loraform_gateway.answering import Answerer
 from loraform_gateway.errors import ApiError, shape_errors
@@ -33,7 +33,21 @@ class Front:
 
     def heartbeat(self, pod: str, revision: str) -> Heartbeat:
         """Return the heartbeat for the operator."""
-        return Heartbeat(role="gateway", pod=pod, route_revision=revision, counters=self._metrics.counters())
+        return Heartbeat(
+            role="gateway",
+            pod=pod,
+            route_revision=revision,
+            adapters=self._mismatches(self._follower.route),
+            counters=self._metrics.counters(),
+        )
+
+    def _mismatches(self, route: Route | None) -> list[LoadedAdapter]:
+        live = live_adapter(route)
+        if route is None or live is None:
+            return []
+        message = self._answerer.template_mismatch(route.base_path, live)
+        state = AdapterState.TEMPLATE_MISMATCH
+        return [LoadedAdapter(digest=live.digest, state=state, message=message)] if message else []
 
     def application(self, follower: RouteFollower) -> web.Application:
         """Return the web application, which follows the route while it runs."""

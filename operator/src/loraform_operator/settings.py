@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from loraform_api.meta import Name, WireModel
+from loraform_api.training import NumberType
 
 Image = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")]
 
@@ -29,7 +30,7 @@ class Profile(WireModel):
 
     engine_image: Image
     """vLLM image of evaluation and serving."""
-    engine_dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    engine_dtype: NumberType = "bfloat16"
     """Number type of the engine; the trainer loads the base in it."""
     engine_args: list[str] = []
     """Further arguments of `vllm serve`, for example `--enforce-eager`."""
@@ -39,9 +40,9 @@ class Profile(WireModel):
     """Extended resource of a GPU, for example `nvidia.com/gpu`; null where train and engine pods use the CPU."""
     nf4_engine_args: list[str] | None = None
     """Further arguments of `vllm serve` that hold the base in 4 bits (nf4), for example `--quantization bitsandbytes`;
-    null where the engine cannot: FineTuneJobs with `method: QLoRA` are then refused by `prepare`."""
+    null where the engine cannot: FineTuneJobs with `method: QLoRA` are then refused."""
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = 64
-    """Largest adapter rank of the evaluation's engine; a FineTuneJob with a higher one is refused by `prepare`."""
+    """Largest adapter rank of an engine; `serving.lora.maxRank` may lower it for an IaCModel."""
 
 
 class Settings(WireModel):

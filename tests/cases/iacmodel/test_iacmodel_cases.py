@@ -39,7 +39,8 @@ FILES = ("status.yaml", "objects.yaml", "events.yaml")
 
 def observed_of(model: IaCModel, facts: dict[str, Any]) -> Observed:
     """Build `Observed`. Keys of observed.yaml: children (of this model), applied (how many versions, oldest first, the
-    objects of the last pass were made for: they exist too), jobs (FineTuneJobs), agents (heartbeats of engine pods),
+    objects of the last pass were made for: they exist too), jobs (FineTuneJobs), agents and
+    gateways (heartbeats of their pods),
     refused (the API server's message about an object of this pass)."""
     children = tuple(facts.get("children", ()))
     if facts.get("applied"):
@@ -50,14 +51,19 @@ def observed_of(model: IaCModel, facts: dict[str, Any]) -> Observed:
     maps = (c for c in children if c["metadata"]["name"] == names.route_name(model.metadata.name))
     route = next((read_route(c) for c in maps), None)
     jobs = [FineTuneJob.model_validate(j) for j in facts.get("jobs", ())]
-    beats = (Heartbeat.model_validate({"role": "agent", **beat}) for beat in facts.get("agents", ()))
+    agents, gateways = (
+        [Heartbeat.model_validate({"role": role[:-1], **beat}) for beat in facts.get(role, ())]
+        for role in ("agents", "gateways")
+    )
     return Observed(
         model=model,
+        profile=SETTINGS.profiles[model.spec.serving.placement.profile],
         children=children,
         route=route,
         versions=versions,
         candidates=tuple(undecided(jobs, versions, model.metadata.name, route.live if route else None)),
-        agents={beat.pod: beat for beat in beats},
+        agents={beat.pod: beat for beat in agents},
+        gateways={beat.pod: beat for beat in gateways},
         refused=facts.get("refused", ""),
     )
 

@@ -90,6 +90,13 @@ HTTP = {"url": "https://example.org/rows.jsonl", "sha256": DIGEST}
             {"output": {**JOB["spec"]["output"], "merge": True}, "checkpoint": {"candidates": 2}},
             "`checkpoint.candidates` must be 1 where `output.merge` is true",
         ),
+        (
+            {
+                "policy": {"packs": [{"name": "cost", "configMap": {"name": "house", "key": "cost.rego"}}]},
+                "evaluation": {"suites": [{**SOURCE, "stages": ["Parse", "Policy"]}]},
+            },
+            "`evaluation.suites[].stages` must have 'Plan' beside 'Policy' where `policy.packs` is set",
+        ),
         ({"baseModel": {"storageUri": "hf://owner/name"}}, "`revision` must be set for `hf://`"),
         (
             {"modelRef": {"name": "m"}, "output": {"storageUri": "s3://bucket/adapters"}},
@@ -225,6 +232,7 @@ JOB_STATUS: Body = {
     "provenance": {
         "runConfig": "job-run",
         "images": [{"name": "trainer", "image": "i"}],
+        "engineDtype": "bfloat16",
         "baseDigest": DIGEST,
         "templateHash": DIGEST,
         "toolchain": "terraform 1.11.4",

@@ -100,7 +100,12 @@ class Model:
                 "parityMaxDifference": "0.001",
             },
             "artifact": {"uri": f"pvc://models/adapters/job-{number}", "digest": digest(number), "sizeBytes": 1},
-            "provenance": {"runConfig": "r", "baseDigest": digest(14), "templateHash": digest(15)},
+            "provenance": {
+                "runConfig": "r",
+                "engineDtype": "float32",
+                "baseDigest": digest(14),
+                "templateHash": digest(15),
+            },
         }
         self.custom.patch_namespaced_custom_object_status(
             *GROUP, self.namespace, JOBS, f"job-{number}", {"status": status}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from loraform_api.heartbeat import adapter_name
+from loraform_api.heartbeat import AdapterState, adapter_name
 from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
 from loraform_engine.client import Engine
 from loraform_gateway import streaming
@@ -285,6 +285,28 @@ async def test_a_version_of_another_template_is_not_served(world: World, make_ro
     status, body = await world.post("/v1/completions", PROMPT)
     assert (status, body["error"]["code"]) == (503, "template_mismatch")
     assert (await world.client.get("/readyz")).status == 503
+    (told,) = world.front.heartbeat("pod-g", "r1").adapters
+    assert (told.digest, told.state) == (other.digest, AdapterState.TEMPLATE_MISMATCH)
+    assert told.message == body["error"]["message"]
+
+
+async def test_a_fitting_template_is_no_news(world: World) -> None:
+    assert (await world.client.get("/readyz")).status == 200
+    assert world.front.heartbeat("pod-g", "r1").adapters == []
+
+
+async def test_a_model_that_is_scaled_to_zero_says_so(world: World, make_route) -> None:
+    route = make_route(world.adapter)
+    world.front._follower.route = route.model_copy(update={"scaled_to_zero": True})
+    reply = await world.client.post("/v1/completions", json=PROMPT)
+    error = (await reply.json())["error"]
+    assert (reply.status, error["type"], error["code"]) == (503, "server_error", "scaled_to_zero")
+    assert error["message"] == "scaled to zero: set `spec.serving.replicas` of IaCModel 'house' to 1 or more"
+    assert int(reply.headers["Retry-After"]) > 0
+    assert world.engine.requests == []
+    assert (await world.client.get("/readyz")).status == 200, (
+        "callers are to get this answer, and no refused connection"
+    )
 
 
 async def test_no_live_version_gives_503(world: World, make_route) -> None:

@@ -6,7 +6,7 @@ from loraform_api import names
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.names import RunStage
 from loraform_operator.kube.objects import Object
-from loraform_operator.settings import Profile
+from loraform_operator.pods.engine import EngineSettings
 
 
 def parallelism(job: FineTuneJob) -> Object:
@@ -16,10 +16,10 @@ def parallelism(job: FineTuneJob) -> Object:
     return {**counts, "completionMode": "Indexed"} if count > 1 else counts
 
 
-def environment(job: FineTuneJob, profile: Profile, retry: int) -> dict[str, str]:
+def environment(job: FineTuneJob, engine: EngineSettings, retry: int) -> dict[str, str]:
     """Return the environment by which train processes find each other; empty for a single process."""
     meta, placement = job.metadata, job.spec.placement
-    processes = placement.gpus if profile.gpu_resource_name else 1
+    processes = placement.gpus if engine.gpu_resource_name else 1
     if placement.nodes * processes == 1:
         return {}
     first = f"{names.stage_job_name(meta.name, meta.uid, RunStage.TRAIN, retry)}-0"

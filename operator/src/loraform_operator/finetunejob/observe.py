@@ -10,7 +10,7 @@ from loraform_api.failures import FailureClass
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import FineTuneJobStatus
 from loraform_api.heartbeat import Route
-from loraform_api.iacmodel import VersionRecord
+from loraform_api.iacmodel import IaCModelSpec, ServingSpec, VersionRecord
 from loraform_api.meta import WireModel, is_claim_uri, parse_timestamp, split_claim_uri
 from loraform_api.names import (
     ROUTE_FILE,
@@ -29,7 +29,7 @@ from loraform_operator.endpoint.progress_store import ProgressReport
 from loraform_operator.finetunejob import flux
 from loraform_operator.kube.children import is_owned
 from loraform_operator.kube.objects import Object, condition_of
-from loraform_operator.settings import Profile
+from loraform_operator.pods.engine import EngineSettings
 
 OPERATOR_FILE = "operator.json"
 PODS_EXPECTED_SECONDS = 10
@@ -39,7 +39,7 @@ PODS_EXPECTED_SECONDS = 10
 class OperatorFacts(WireModel):
     """What the operator keeps of a run beside its RunConfig, as a key of the same ConfigMap."""
 
-    profile: Profile
+    engine: EngineSettings
     live_claim: str | None = None
 
 
@@ -53,9 +53,11 @@ class Run:
 
 @dataclass(frozen=True)
 class TargetModel:
-    """The IaCModel in `spec.modelRef`: its policy and its live version."""
+    """The IaCModel in `spec.modelRef`: its policy, how it serves, and its live version."""
 
+    name: str
     policy: HousePolicy | None
+    serving: ServingSpec
     live: VersionRecord | None
 
 
@@ -167,17 +169,15 @@ def _read_model(ctx: Context, job: FineTuneJob) -> TargetModel | None:
 
 
 def target_model(body: Object, children: Sequence[Object]) -> TargetModel:
-    """Read the policy from the IaCModel's spec, and the live version from its route and version records."""
-    policy = body["spec"].get("policy")
-    routes = (
-        c
-        for c in children
-        if c["kind"] == "ConfigMap" and c["metadata"]["name"] == route_name(body["metadata"]["name"])
-    )
+    """Read policy and serving from the IaCModel's spec, and the live version from its route and version records."""
+    spec, name = IaCModelSpec.model_validate(body["spec"]), body["metadata"]["name"]
+    routes = (c for c in children if c["kind"] == "ConfigMap" and c["metadata"]["name"] == route_name(name))
     live = next((Route.model_validate_json(c["data"][ROUTE_FILE]).live for c in routes), None)
     records = (VersionRecord.model_validate(c["data"]) for c in children if c["kind"] == "ControllerRevision")
     return TargetModel(
-        policy=None if policy is None else HousePolicy.model_validate(policy),
+        name=name,
+        policy=spec.policy,
+        serving=spec.serving,
         live=next((r for r in records if live is not None and r.artifact_digest == live), None),
     )
 

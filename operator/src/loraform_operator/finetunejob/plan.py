@@ -28,6 +28,7 @@ from loraform_operator.finetunejob.status import failed, finished
 from loraform_operator.kube.apply import Plan
 from loraform_operator.kube.children import child
 from loraform_operator.kube.objects import Object
+from loraform_operator.pods.engine import decide_engine
 from loraform_operator.pods.networkpolicy import egress_to_operator, egress_to_world, network_policy
 from loraform_operator.pods.status import phase
 from loraform_operator.settings import Settings
@@ -66,7 +67,8 @@ def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endp
 def render(observed: Observed, settings: Settings) -> Run:
     """Return everything that the stages are configured with; done once per run."""
     job, model = observed.job, observed.model
-    profile = settings.profiles[job.spec.placement.profile]
+    profile, merged = settings.profiles[job.spec.placement.profile], job.spec.output.merge
+    engine = decide_engine(profile, job.spec.method, model.serving.lora if model else None, merged=merged)
     live = model.live if model else None
     config = RunConfig(
         namespace=job.metadata.namespace,
@@ -78,15 +80,15 @@ def render(observed: Observed, settings: Settings) -> Run:
         images={
             "trainer": settings.images.trainer,
             "verifier": settings.images.verifier,
-            "engine": profile.engine_image,
+            "engine": engine.image,
         },
-        engine_dtype=profile.engine_dtype,
+        engine_dtype=engine.dtype,
         max_lora_rank=profile.max_lora_rank,
         engine_nf4=profile.nf4_engine_args is not None,
         flux=observed.flux,
     )
     claim = split_claim_uri(live.artifact_uri)[0] if live else None
-    return Run(config=config, facts=OperatorFacts(profile=profile, live_claim=claim))
+    return Run(config=config, facts=OperatorFacts(engine=engine, live_claim=claim))
 
 
 def run_config_map(job: FineTuneJob, run: Run, endpoint: Endpoint) -> Object:

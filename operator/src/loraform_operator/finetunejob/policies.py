@@ -15,29 +15,18 @@ from loraform_api.meta import parse_timestamp
 from loraform_api.names import RunStage
 from loraform_operator.finetunejob.observe import Observed, job_finished, retry_of
 from loraform_operator.finetunejob.reports import stage_of
+from loraform_operator.finetunejob.spec_policies import Block, is_new, spec_can_be_served
 from loraform_operator.kube.objects import Object, condition_of
 from loraform_operator.pods.memory import memory_hint, oom_killed, oom_message, oom_termination
 from loraform_operator.pods.status import phase, sidecar_statuses, unschedulable_message, waiting_containers
 from loraform_operator.pods.text import clean
-from loraform_operator.settings import Settings, unknown_profile
+from loraform_operator.settings import Settings
 
 RESTARTS_WITHOUT_PROGRESS = 20
 RESTARTS = tuple(code.failure for code in UNCOUNTED)
 LOST_REPORTS = 3
-SETTLING = timedelta(seconds=5)
-"""Ignore missing references for this long: objects that are applied together arrive one after the other."""
 NO_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 NO_CONTAINER = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
-
-
-@dataclass(frozen=True)
-class Block:
-    """Why the run cannot continue now."""
-
-    reason: str
-    message: str
-    stalled: bool = False
-    """True when only the user can help."""
 
 
 @dataclass(frozen=True)
@@ -59,51 +48,6 @@ def deadline(observed: Observed) -> datetime | None:
     seconds = observed.job.spec.active_deadline_seconds
     created = parse_timestamp(observed.job.metadata.creation_timestamp)
     return None if seconds is None else created + timedelta(seconds=seconds)
-
-
-def _invalid(message: str) -> Block:
-    return Block("InvalidSpec", message, stalled=True)
-
-
-def profile_exists(observed: Observed, settings: Settings, now: datetime) -> Block | None:
-    message = unknown_profile(settings, "spec.placement.profile", observed.job.spec.placement.profile)
-    return _invalid(message) if message and not observed.run else None
-
-
-def model_exists(observed: Observed, settings: Settings, now: datetime) -> Block | None:
-    reference, job = observed.job.spec.model_ref, observed.job
-    if observed.run or reference is None or observed.model is not None:
-        return None
-    message = f"spec.modelRef: IaCModel `{reference.name}` does not exist in namespace `{job.metadata.namespace}`"
-    if _is_new(job.metadata.creation_timestamp, now):
-        return Block("Pending", message)
-    return Block(FailureClass.MISSING_REFERENCE.value, f"{message}: create it, or create the job without `modelRef`")
-
-
-def policies_agree(observed: Observed, settings: Settings, now: datetime) -> Block | None:
-    policy, model = observed.job.spec.policy, observed.model
-    if observed.run or model is None or policy is None or model.policy is None or policy == model.policy:
-        return None
-    name = observed.job.spec.model_ref and observed.job.spec.model_ref.name
-    return _invalid(f"spec.policy differs from the policy of IaCModel `{name}`: remove it, or make both equal")
-
-
-def base_matches_live(observed: Observed, settings: Settings, now: datetime) -> Block | None:
-    live = observed.model.live if observed.model else None
-    base, method = observed.job.spec.base_model.storage_uri, observed.job.spec.method
-    if observed.run or live is None:
-        return None
-    if live.method is not method:
-        return _invalid(
-            f"spec.method is {method}, but the live version {live.version} was trained with {live.method}: "
-            "one engine cannot load both for the comparison; use that method, or another IaCModel"
-        )
-    if live.base_model_uri == base:
-        return None
-    return _invalid(
-        f"spec.baseModel.storageUri is {base}, but the live version {live.version} was trained on "
-        f"{live.base_model_uri}: one engine cannot load both for the comparison; use that base, or another IaCModel"
-    )
 
 
 def claims_exist(observed: Observed, settings: Settings, now: datetime) -> Block | None:
@@ -138,7 +82,7 @@ def pods_are_created(observed: Observed, settings: Settings, now: datetime) -> B
 def pods_are_scheduled(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
         message = unschedulable_message(pod)
-        if message and not _is_new(pod["metadata"]["creationTimestamp"], now):
+        if message and not is_new(pod["metadata"]["creationTimestamp"], now):
             volume = "volume" in message.lower()
             return _blocked(FailureClass.VOLUME_NOT_BOUND if volume else FailureClass.UNSCHEDULABLE, message)
     return None
@@ -185,10 +129,6 @@ def _progressed_since_kill(observed: Observed, pod: Object, sidecar: Object) -> 
     if report is None or killed is None or report.pod_uid != pod["metadata"]["uid"]:
         return False
     return report.received > parse_timestamp(killed)
-
-
-def _is_new(created: str, now: datetime) -> bool:
-    return now - parse_timestamp(created) < SETTLING
 
 
 def _blocked(reason: FailureClass, message: str) -> Block:
@@ -246,10 +186,7 @@ def _last_attempt(status: FineTuneJobStatus, stage: RunStage) -> AttemptStatus |
 
 
 BLOCKS: tuple[Callable[[Observed, Settings, datetime], Block | None], ...] = (
-    profile_exists,
-    model_exists,
-    policies_agree,
-    base_matches_live,
+    spec_can_be_served,
     claims_exist,
     flux_sources_have_artifacts,
     objects_are_accepted,

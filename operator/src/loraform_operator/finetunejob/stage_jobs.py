@@ -7,7 +7,6 @@ from loraform_api.dataset import DatasetSpec, OnFinding
 from loraform_api.failures import PERMANENT, UNCOUNTED
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.names import Kind, RunStage
-from loraform_api.training import Method
 from loraform_operator.context import Endpoint
 from loraform_operator.finetunejob import nodes
 from loraform_operator.finetunejob.observe import Run, run_config_name, workspace_name
@@ -98,7 +97,7 @@ def _container(job: FineTuneJob, stage: RunStage, run: Run, env: list[Object], m
     placement = job.spec.placement
     if stage is RunStage.TRAIN:
         size = placement.resources
-        requirements = resources(size.cpu, size.memory, gpu=gpu_limits(run.facts.profile, placement.gpus))
+        requirements = resources(size.cpu, size.memory, gpu=gpu_limits(run.facts.engine, placement.gpus))
     else:
         cpu, memory, limit = LIGHT.get(stage, SMALL)
         requirements = resources(cpu, memory, limit=limit)
@@ -122,7 +121,7 @@ def _environment(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoi
         names.ENV_SERVER_CA: CA_PATH,
         names.ENV_SERVER_TOKEN: TOKEN_PATH,
     }
-    rendezvous = nodes.environment(job, run.facts.profile, retry) if stage is RunStage.TRAIN else {}
+    rendezvous = nodes.environment(job, run.facts.engine, retry) if stage is RunStage.TRAIN else {}
     return environment(**progress, **rendezvous)
 
 
@@ -142,20 +141,10 @@ def _sidecars(job: FineTuneJob, stage: RunStage, run: Run) -> list[Object]:
 
 
 def _engine(job: FineTuneJob, run: Run, model: str) -> Object:
-    """Return the engine for a model folder of the workspace.
-
-    A merged model and the base that it is compared with are loaded unquantised and without adapters.
-    """
-    merged = job.spec.output.merge
-    return engine_container(
-        run.facts.profile,
-        job.spec.placement,
-        image=run.config.images["engine"],
-        model_path=f"{names.WORKSPACE_DIR}/{model}",
-        max_lora_rank=None if merged else run.config.max_lora_rank,
-        method=Method.LORA if merged else job.spec.method,
-        mounts=[{**WORKSPACE_MOUNT, "readOnly": True}],
-    )
+    """Return the engine for a model folder of the workspace."""
+    mounts = [{**WORKSPACE_MOUNT, "readOnly": True}]
+    path = f"{names.WORKSPACE_DIR}/{model}"
+    return engine_container(run.facts.engine, job.spec.placement.resources, model_path=path, mounts=mounts)
 
 
 def verifies(dataset: DatasetSpec) -> bool:

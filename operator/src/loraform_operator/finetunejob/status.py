@@ -30,7 +30,7 @@ from loraform_api.meta import Condition, ConditionStatus, find_condition, merge_
 from loraform_api.names import RunStage
 from loraform_api.run import StageReport
 from loraform_operator.finetunejob.observe import Observed, run_config_name
-from loraform_operator.finetunejob.policies import Block, Failure, first_block, first_failure
+from loraform_operator.finetunejob.policies import Failure, first_block, first_failure
 from loraform_operator.finetunejob.reports import (
     completion_index,
     failed_attempt,
@@ -40,6 +40,7 @@ from loraform_operator.finetunejob.reports import (
     stage_of,
 )
 from loraform_operator.finetunejob.results import results_of
+from loraform_operator.finetunejob.spec_policies import Block
 from loraform_operator.kube.objects import condition_of
 from loraform_operator.kube.resource import conditions_of, invalid_status
 from loraform_operator.pods.status import phase
@@ -104,6 +105,7 @@ def _with_provenance(status: FineTuneJobStatus, observed: Observed) -> FineTuneJ
     provenance = ProvenanceStatus(
         run_config=run_config_name(observed.job),
         images=[ImageStatus(name=name, image=image) for name, image in sorted(images.items())],
+        engine_dtype=observed.run.facts.engine.dtype,
     )
     return status.model_copy(update={"provenance": provenance})
 

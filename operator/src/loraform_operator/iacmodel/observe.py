@@ -9,16 +9,17 @@ from pydantic import ValidationError
 
 from loraform_api import names
 from loraform_api.finetunejob import FineTuneJob
-from loraform_api.heartbeat import Heartbeat, Route
+from loraform_api.heartbeat import AdapterState, Heartbeat, Route
 from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
 from loraform_api.names import Kind
 from loraform_operator.context import Context, Key
+from loraform_operator.iacmodel.engine_policies import engine_refusal
 from loraform_operator.iacmodel.versions import newest_accepted, read_versions, undecided
 from loraform_operator.kube.children import is_owned
 from loraform_operator.kube.errors import InvalidSpec
 from loraform_operator.kube.objects import Object
 from loraform_operator.kube.resource import read_resource
-from loraform_operator.settings import Settings, unknown_profile
+from loraform_operator.settings import Profile, Settings, unknown_profile
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Observed:
     """Everything that decisions, route, plan and status of a model are derived from."""
 
     model: IaCModel
+    profile: Profile
+    """The profile in `spec.serving.placement`."""
     children: tuple[Object, ...] = ()
     """Objects that the model owns."""
     route: Route | None = None
@@ -36,6 +39,8 @@ class Observed:
     """Succeeded jobs of this model without a version, in order of completion."""
     agents: Mapping[str, Heartbeat] = field(default_factory=dict)
     """Current heartbeats of agents, by pod uid."""
+    gateways: Mapping[str, Heartbeat] = field(default_factory=dict)
+    """Current heartbeats of gateways, by pod uid."""
     refused: str = ""
     """The API server's message about an object that it refused in this reconcile; empty when it refused none."""
 
@@ -102,11 +107,13 @@ def _observed(ctx: Context, key: Key, model: IaCModel, children: tuple[Object, .
     route = written or next((read_route(c) for c in children if _is_route(c, key.name)), None)
     return Observed(
         model=model,
+        profile=ctx.settings.profiles[model.spec.serving.placement.profile],
         children=children,
         route=route,
         versions=versions,
         candidates=tuple(undecided(_jobs(ctx, key), versions, key.name, route.live if route else None)),
         agents=ctx.heartbeats.agents((key.namespace, key.name), ctx.clock()),
+        gateways=ctx.heartbeats.gateways((key.namespace, key.name), ctx.clock()),
     )
 
 
@@ -118,10 +125,24 @@ def read_route(config_map: Object) -> Route | None:
         return None
 
 
-def not_servable(observed: Observed, digest: str) -> str | None:
-    """Return an agent's reason why the engine cannot serve the adapter, or None."""
-    reports = (a for beat in observed.agents.values() for a in beat.adapters if a.digest == digest)
-    return next((a.message for a in reports if a.state == "NotServable"), None)
+def engine_refusal_of(observed: Observed, version: VersionRecord) -> str:
+    """Return why the engine that the spec asks for cannot serve the version; empty when it can."""
+    return engine_refusal(version, observed.model.spec.serving, observed.profile)
+
+
+def not_servable(observed: Observed, version: VersionRecord) -> str:
+    """Return why the engine cannot serve the version, by its spec or by an agent's report; empty when it can."""
+    return engine_refusal_of(observed, version) or _reported(observed.agents, version, AdapterState.NOT_SERVABLE)
+
+
+def template_mismatch(observed: Observed, version: VersionRecord) -> str:
+    """Return a gateway's report that the version's prompt template is not the base model's; empty without one."""
+    return _reported(observed.gateways, version, AdapterState.TEMPLATE_MISMATCH)
+
+
+def _reported(beats: Mapping[str, Heartbeat], version: VersionRecord, state: AdapterState) -> str:
+    reports = (a for beat in beats.values() for a in beat.adapters if a.digest == version.artifact_digest)
+    return next((a.message or state.value for a in reports if a.state is state), "")
 
 
 def accepted_records(observed: Observed) -> list[VersionRecord]:

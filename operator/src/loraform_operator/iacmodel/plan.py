@@ -13,12 +13,12 @@ from loraform_api.iacmodel import IaCModel, VersionRecord
 from loraform_api.meta import split_claim_uri
 from loraform_api.names import Kind
 from loraform_operator.context import Endpoint
-from loraform_operator.iacmodel.observe import Observed, accepted_records
+from loraform_operator.iacmodel.observe import Observed, accepted_records, engine_refusal_of
 from loraform_operator.iacmodel.versions import expired, revision_name
 from loraform_operator.kube.apply import Plan
 from loraform_operator.kube.children import child, child_labels
 from loraform_operator.kube.objects import Object
-from loraform_operator.pods.engine import engine_container
+from loraform_operator.pods.engine import decide_engine, engine_container
 from loraform_operator.pods.networkpolicy import egress_to_operator, network_policy
 from loraform_operator.pods.parts import (
     CA_PATH,
@@ -35,6 +35,7 @@ from loraform_operator.pods.parts import (
     token_volume,
     verifier_container,
 )
+from loraform_operator.pods.probes import http_probes
 from loraform_operator.settings import Settings
 
 ENGINE, GATEWAY = "engine", "gateway"
@@ -48,10 +49,14 @@ BASE_MOUNT = {"name": "base", "mountPath": names.BASE_MOUNT, "readOnly": True}
 
 
 def plan(observed: Observed, settings: Settings, endpoint: Endpoint) -> Plan:
-    """Return the objects that serve the route, and the expired versions to delete."""
+    """Return the objects that serve the route, and the expired versions to delete.
+
+    An engine that could not serve the route is not planned; the one that runs, of an earlier spec, stays.
+    """
     model, route = observed.model, observed.route
     if route is None:
         return Plan(delete=_expired(observed, None))
+    refused = engine_refusal_of(observed, _first_loaded(observed, route))
     return Plan(
         apply=[
             _account(model),
@@ -59,7 +64,7 @@ def plan(observed: Observed, settings: Settings, endpoint: Endpoint) -> Plan:
             *network_policies(model, endpoint),
             _service(model, names.engine_name(model.metadata.name), ENGINE, names.PORT_AGENT, names.PORT_AGENT),
             _service(model, model.metadata.name, GATEWAY, 80, names.PORT_GATEWAY),
-            engine_deployment(observed, route, settings, endpoint),
+            *([] if refused else [engine_deployment(observed, route, settings, endpoint)]),
             gateway_deployment(observed, route, settings, endpoint),
         ],
         delete=_expired(observed, route),
@@ -75,19 +80,15 @@ def route_config_map(model: IaCModel, route: Route) -> Object:
 def engine_deployment(observed: Observed, route: Route, settings: Settings, endpoint: Endpoint) -> Object:
     """Return the engine with its agent. A pod ends before its successor starts, which needs its GPU or RWO claim."""
     model, serving = observed.model, observed.model.spec.serving
-    profile = settings.profiles[serving.placement.profile]
     stores = sorted({split_claim_uri(v.artifact_uri)[0] for v in accepted_records(observed)})
     store_mounts = [
         {"name": f"store-{i}", "mountPath": f"{names.STORE_MOUNT}/{claim}", "readOnly": True}
         for i, claim in enumerate(stores)
     ]
     engine = engine_container(
-        profile,
-        serving.placement,
-        image=profile.engine_image,
+        decide_engine(observed.profile, _first_loaded(observed, route).method, serving.lora),
+        serving.placement.resources,
         model_path=route.base_path,
-        max_lora_rank=serving.lora.max_rank,
-        method=_first_loaded(observed, route).method,
         mounts=[BASE_MOUNT, *store_mounts],
     )
     agent = _container(model, names.CONTAINER_AGENT, names.PORT_AGENT, settings, endpoint, mounts=store_mounts)
@@ -200,8 +201,7 @@ def _container(
         "args": [role],
         "env": environment(**heartbeat, **(env or {})),
         "ports": [{"name": "http", "containerPort": port, "protocol": "TCP"}],
-        "readinessProbe": _probe("/readyz", 3),
-        "livenessProbe": _probe("/healthz", 10),
+        **http_probes(ready_path="/readyz", live_path="/healthz"),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "resources": resources("50m", "128Mi", limit="1Gi"),
         "securityContext": CONTAINER_SECURITY,
@@ -261,10 +261,6 @@ def _selector(model: IaCModel, part: str) -> Object:
     uid, name = model.metadata.uid, model.metadata.name
     labels = {names.LABEL_OWNER_UID: uid, names.LABEL_MODEL: name, names.LABEL_COMPONENT: part}
     return {"matchLabels": labels}
-
-
-def _probe(path: str, period: int) -> Object:
-    return {"httpGet": {"path": path, "port": "http"}, "periodSeconds": period, "timeoutSeconds": 5}
 
 
 def _tcp(port: int) -> Object:

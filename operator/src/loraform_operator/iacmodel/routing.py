@@ -11,24 +11,32 @@ from loraform_api import names
 from loraform_api.heartbeat import AdapterState, Route, RouteAdapter
 from loraform_api.iacmodel import VersionRecord
 from loraform_api.meta import split_claim_uri
-from loraform_operator.iacmodel.observe import Observed
+from loraform_operator.iacmodel.observe import Observed, engine_refusal_of
 from loraform_operator.settings import Settings
 
 
 def derive_route(observed: Observed) -> Route | None:
-    """Return the current route; None until a version is accepted, and nothing is deployed before that."""
-    target = observed.target
-    if target is None:
+    """Return the current route; None until a version that the engine can serve is accepted: nothing is deployed before.
+
+    The live version stays on the route although the spec may have changed since.
+    """
+    live, target = observed.live, observed.target
+    if target is not None and engine_refusal_of(observed, target):
+        target = None
+    if target is not None and can_be_live(observed, target):
+        live = target
+    versions = {v.artifact_digest: v for v in (live, target) if v is not None}
+    if not versions:
         return None
-    live = target if can_be_live(observed, target) else observed.live
-    adapters = {v.artifact_digest: v for v in (live, target) if v is not None}
+    adapters = [_adapter(v) for v in versions.values()]
     route = Route(
         revision="",
         model=observed.model.metadata.name,
-        base_path=base_path((live or target).base_model_uri),
+        base_path=base_path(next(iter(versions.values())).base_model_uri),
         live=live.artifact_digest if live else None,
-        adapters=[_adapter(v) for v in adapters.values()],
+        adapters=adapters,
         policy=observed.model.spec.policy,
+        scaled_to_zero=observed.replicas == 0,
     )
     return route.model_copy(update={"revision": names.short_hash(route.model_dump_json(by_alias=True))})
 

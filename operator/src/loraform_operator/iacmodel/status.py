@@ -9,7 +9,10 @@ live                         True     True, False if the newest   True       -  
 live, next one loading       True     True                        True      True          -
 live, next one not servable  True     True                        True       -            -
 live, pods not ready         False    any                         False     True          -
-scaled to zero               True     any                         False      -            -
+live, scaled to zero         True     any                         False      -            -
+live, not servable by spec   False    any                         as above   -            True
+live, template differs       False    any                         False      -            True
+  and the next one loading   False    any                         False      True         -
 object refused by the API    False    any                         as above   -           True
 """
 
@@ -26,7 +29,7 @@ from loraform_api.iacmodel import (
     VersionStatus,
 )
 from loraform_api.meta import Condition, ConditionStatus, find_condition, merge_conditions
-from loraform_operator.iacmodel.observe import Observed, not_servable
+from loraform_operator.iacmodel.observe import Observed, engine_refusal_of, not_servable, template_mismatch
 from loraform_operator.iacmodel.plan import engine_selector
 from loraform_operator.iacmodel.pod_problems import pod_problem
 from loraform_operator.kube.objects import Object
@@ -77,13 +80,15 @@ def derive_serving(observed: Observed) -> ServingState:
         return ServingState(
             FALSE, "NoVersion", "no candidate has been accepted yet: create a FineTuneJob with `modelRef`"
         )
-    return _first_version(observed, target) if live is None else _with_live(observed, live, target)
+    if live is None:
+        return _first_version(observed, target)
+    return _live_not_servable(observed, live, target) or _with_live(observed, live, target)
 
 
 def _first_version(observed: Observed, target: VersionRecord) -> ServingState:
     """Return the state while no version is live."""
-    refusal = not_servable(observed, target.artifact_digest)
-    if refusal is not None:
+    refusal = not_servable(observed, target)
+    if refusal:
         return ServingState(FALSE, "AdapterNotServable", _refusal(target, refusal), stalled=True)
     progress = pod_problem(observed.children) or _loading(observed, target)
     return ServingState(FALSE, "Deploying", f"{_name(target)} was accepted; {progress}", moving=True)
@@ -98,13 +103,25 @@ def _with_live(observed: Observed, live: VersionRecord, target: VersionRecord) -
         return ServingState(FALSE, "PodsNotReady", message, moving=True)
     if live.artifact_digest == target.artifact_digest:
         return ServingState(TRUE, "VersionLive", f"{_name(live)} is live", ready=True)
-    refusal = not_servable(observed, target.artifact_digest)
-    if refusal is not None:
+    if refusal := not_servable(observed, target):
         message = f"{_refusal(target, refusal)}; {_name(live)} stays live"
         return ServingState(TRUE, "AdapterNotServable", message, ready=True)
     until = f"until {_name(target)} is loaded and passes the parity check"
     message = f"{_name(live)} stays live {until}; {_loading(observed, target)}"
     return ServingState(TRUE, "AdapterLoading", message, ready=True, moving=True)
+
+
+def _live_not_servable(observed: Observed, live: VersionRecord, target: VersionRecord) -> ServingState | None:
+    """Return the state when the spec's engine, or the gateways, cannot serve the live version any more."""
+    if refusal := engine_refusal_of(observed, live):
+        message = f"{_refusal(live, refusal)}; the engine that runs is left as it is"
+        return ServingState(_pods_ready(observed), "InvalidSpec", message, stalled=True)
+    if mismatch := template_mismatch(observed, live):
+        newer = target.artifact_digest != live.artifact_digest
+        then = _loading(observed, target) if newer else f"create FineTuneJob `{live.job}` again, under another name"
+        message = f"{_name(live)} cannot answer: {mismatch}; {then}"
+        return ServingState(FALSE, "TemplateMismatch", message, moving=newer, stalled=not newer)
+    return None
 
 
 def invalid_spec_status(old: IaCModelStatus, generation: int, message: str, now: datetime) -> IaCModelStatus:

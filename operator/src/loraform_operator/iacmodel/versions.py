@@ -49,6 +49,7 @@ def is_candidate(job: FineTuneJob, model: str) -> bool:
         and provenance
         and provenance.base_digest
         and provenance.template_hash
+        and provenance.engine_dtype
     )
 
 
@@ -88,6 +89,7 @@ def _record(
     status = job.status
     assert status.evaluation and status.artifact and status.provenance  # noqa: S101 (`is_candidate` checked)
     assert status.provenance.base_digest and status.provenance.template_hash  # noqa: S101
+    assert status.provenance.engine_dtype  # noqa: S101
     suite = status.evaluation.suite_digest
     evidence = Evidence(
         evaluation=status.evaluation,
@@ -110,6 +112,7 @@ def _record(
         artifact_digest=status.artifact.digest,
         rank=job.spec.lora.rank,
         method=job.spec.method,
+        engine_dtype=status.provenance.engine_dtype,
         max_new_tokens=job.spec.evaluation.max_new_tokens,
         decision=decision,
         message=message[:1024],

@@ -1,70 +1,110 @@
-"""The engine container, the same for evaluation and serving, so that the evaluation measures what is served."""
+"""The engine, the same for a run and its model, so that what is measured is what is served.
+
+Both start it by `decide_engine` and `engine_container`. They differ only in what the caller of the latter passes: the
+folder of the base model (workspace or claim), the mounts that hold it and the adapters, CPU and memory; and a run's
+engine is a native sidecar, while a model has `serving.replicas` of them.
+"""
 
 from __future__ import annotations
 
-from loraform_api.finetunejob import PlacementSpec
+from loraform_api.finetunejob import ResourcesSpec
+from loraform_api.iacmodel import ServingLoRASpec
+from loraform_api.meta import WireModel
 from loraform_api.names import CONTAINER_ENGINE, ENGINE_MODEL, PORT_ENGINE
-from loraform_api.training import Method
+from loraform_api.training import Method, NumberType
 from loraform_operator.kube.objects import Object
 from loraform_operator.pods.parts import CONTAINER_SECURITY, resources, shm_mount, tmp_mount
-from loraform_operator.settings import Profile
+from loraform_operator.pods.probes import ENGINE_START_SECONDS, loopback_probes
+from loraform_operator.settings import Image, Profile
 
-LOADED_ADAPTERS = 2
-"""Adapters that one batch may use: the live one and the one that is loading."""
+BATCH_ADAPTERS = 3
+"""Adapters that one batch may use: the two of a route (live, and the one that is to replace it), and a spare one,
+because an adapter that left the route stays until its streams have ended."""
+KEPT_ADAPTERS = 5
+"""Adapters that the engine keeps: a run loads three checkpoints and the live version, and one is spare. Without it vLLM
+would drop a loaded adapter to load another."""
 
 
-def engine_container(
-    profile: Profile,
-    placement: PlacementSpec,
-    *,
-    image: str,
-    model_path: str,
-    max_lora_rank: int | None,
-    method: Method,
-    mounts: list[Object],
-) -> Object:
+class EngineSettings(WireModel):
+    """Everything that decides what an engine answers."""
+
+    image: Image
+    dtype: NumberType
+    max_rank: int | None = None
+    """Largest rank of an adapter; None: the engine loads none."""
+    args: list[str]
+    """Further arguments of `vllm serve`."""
+    env: dict[str, str]
+    gpu_resource_name: str | None = None
+
+
+def decide_engine(
+    profile: Profile, method: Method, lora: ServingLoRASpec | None, *, merged: bool = False
+) -> EngineSettings:
+    """Return the engine of a model, and of every run for it; `lora` is the model's, None for a run without one.
+
+    A `merged` model, and the base that it is compared with, are loaded unquantised and without adapters.
+    """
+    nf4 = (profile.nf4_engine_args or []) if method is Method.QLORA and not merged else []
+    return EngineSettings(
+        image=profile.engine_image,
+        dtype=profile.engine_dtype,
+        max_rank=None if merged else rank_limit(profile, lora),
+        args=[*profile.engine_args, *nf4],
+        env=profile.engine_env,
+        gpu_resource_name=profile.gpu_resource_name,
+    )
+
+
+def rank_limit(profile: Profile, lora: ServingLoRASpec | None) -> int:
+    """Return the largest adapter rank that both the profile and the model allow."""
+    return min(profile.max_lora_rank, lora.max_rank) if lora else profile.max_lora_rank
+
+
+def engine_container(engine: EngineSettings, size: ResourcesSpec, *, model_path: str, mounts: list[Object]) -> Object:
     """Return the vLLM container that serves `model_path` on the pod's loopback.
 
-    It loads adapters up to `max_lora_rank`, or none when that is None. `mounts` are the volumes it reads; the pod also
-    needs the engine's `parts.scratch_volumes`.
+    `mounts` are the volumes it reads; the pod also needs the engine's `parts.scratch_volumes`.
     """
     environment = {
         "HF_HUB_OFFLINE": "1",
         "HOME": "/tmp",  # noqa: S108 (an emptyDir of the pod)
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
         "VLLM_NO_USAGE_STATS": "1",
-        **profile.engine_env,
+        **engine.env,
     }
     return {
         "name": CONTAINER_ENGINE,
-        "image": image,
-        "command": _command(profile, model_path, max_lora_rank, method),
+        "image": engine.image,
+        "command": _command(engine, model_path),
         "env": [{"name": k, "value": v} for k, v in sorted(environment.items())],
-        "resources": resources(placement.resources.cpu, placement.resources.memory, gpu=gpu_limits(profile, 1)),
+        **loopback_probes(PORT_ENGINE, "/health", start_seconds=ENGINE_START_SECONDS),
+        "resources": resources(size.cpu, size.memory, gpu=gpu_limits(engine, 1)),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [*mounts, tmp_mount(CONTAINER_ENGINE), shm_mount()],
     }
 
 
-def gpu_limits(profile: Profile, count: int) -> dict[str, str]:
-    """Return the GPU part of a container's resources; empty for a CPU profile."""
-    return {profile.gpu_resource_name: str(count)} if profile.gpu_resource_name else {}
+def gpu_limits(engine: EngineSettings, count: int) -> dict[str, str]:
+    """Return the GPU part of a container's resources; empty where engines use the CPU."""
+    return {engine.gpu_resource_name: str(count)} if engine.gpu_resource_name else {}
 
 
-def _command(profile: Profile, model_path: str, max_lora_rank: int | None, method: Method) -> list[str]:
-    quantised = (profile.nf4_engine_args or []) if method is Method.QLORA else []
+def _command(engine: EngineSettings, model_path: str) -> list[str]:
     adapters: list[str] = []
-    if max_lora_rank is not None:
-        adapters = ["--enable-lora", "--max-lora-rank", str(max_lora_rank), "--max-loras", str(LOADED_ADAPTERS)]
+    if engine.max_rank is not None:
+        adapters = [
+            *("--enable-lora", "--max-lora-rank", str(engine.max_rank)),
+            *("--max-loras", str(BATCH_ADAPTERS), "--max-cpu-loras", str(KEPT_ADAPTERS)),
+        ]
     return [
         *("vllm", "serve", model_path),
         *("--served-model-name", ENGINE_MODEL),
-        *("--dtype", profile.engine_dtype),
+        *("--dtype", engine.dtype),
         *adapters,
         *("--generation-config", "vllm"),
         *("--host", "127.0.0.1"),
         *("--port", str(PORT_ENGINE)),
-        *profile.engine_args,
-        *quantised,
+        *engine.args,
     ]

@@ -8,6 +8,7 @@ from loraform_api.meta import ObjectMeta
 from loraform_api.sources import Access
 from loraform_api.verification import HousePolicy
 from loraform_operator.kube.objects import Object
+from loraform_operator.pods.probes import START_SECONDS, loopback_probes
 
 UID = 65532
 """User and group of all pods; also fsGroup, so that stages share the workspace."""
@@ -110,6 +111,7 @@ def verifier_container(image: str, policy: HousePolicy | None) -> Object:
         "image": image,
         "args": ["serve", *(["--packs", names.PACKS_MOUNT] if packs else [])],
         "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 (an emptyDir of the pod)
+        **loopback_probes(names.PORT_VERIFIER, "/healthz", start_seconds=START_SECONDS),
         "resources": resources("100m", "512Mi", limit="3Gi"),
         "securityContext": VERIFIER_SECURITY,
         "volumeMounts": [tmp_mount(names.CONTAINER_VERIFIER), *packs],

@@ -11,8 +11,11 @@ from loraform_api.finetunejob import FineTuneJob
 from loraform_api.heartbeat import Heartbeat, LoadedAdapter, Route
 from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
 from loraform_operator.iacmodel.observe import Observed
+from loraform_operator.settings import Profile
 
 POLICY = {"comment": "# house", "tags": {"created_by": "PiCloud"}}
+
+PROFILE = Profile(engine_image="engine:1", engine_dtype="float32")
 
 
 def digest(number: int) -> str:
@@ -91,7 +94,12 @@ def job(number: int, *, minute: int | None = None, reference: str | None = "hous
             "stages": [{"name": "publish", "startTime": ended, "completionTime": ended}],
             "evaluation": parts.get("evaluation", evaluation()),
             "artifact": {"uri": f"pvc://store/adapters/job-{number}", "digest": digest(number), "sizeBytes": 1},
-            "provenance": {"runConfig": "r", "baseDigest": digest(14), "templateHash": digest(15)},
+            "provenance": {
+                "runConfig": "r",
+                "engineDtype": "float32",
+                "baseDigest": digest(14),
+                "templateHash": digest(15),
+            },
         },
     }
     return FineTuneJob.model_validate(body)
@@ -110,6 +118,7 @@ def version(number: int, decision: Decision = Decision.ACCEPTED, **fields: Any) 
         "artifact_digest": digest(number),
         "rank": 16,
         "max_new_tokens": 1024,
+        "engine_dtype": "float32",
         "decision": decision,
         "message": "numbers",
     }
@@ -155,7 +164,7 @@ def observed(**parts: Any) -> Observed:
     agents = {str(i): beat for i, beat in enumerate(parts.pop("agents", []))}
     ready = parts.pop("ready", 1)
     children = parts.pop("children", (deployment("house-engine", ready), deployment("house-gateway", 1)))
-    return Observed(**{"model": model(), **parts, "agents": agents, "children": children})
+    return Observed(**{"model": model(), "profile": PROFILE, **parts, "agents": agents, "children": children})
 
 
 @pytest.fixture

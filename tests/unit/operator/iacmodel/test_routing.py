@@ -55,6 +55,30 @@ def test_a_version_is_live_at_once_when_scaled_to_zero(build) -> None:
     assert summary(build, derive_route(build.observed(versions=(build.version(1),), children=scaled))) == (1, [1])
 
 
+@pytest.mark.parametrize(("replicas", "scaled_to_zero"), [(0, True), (1, False), (3, False)])
+def test_the_route_says_when_no_engine_pod_is_wanted(build, replicas: int, scaled_to_zero: bool) -> None:
+    model = build.model(serving={"replicas": replicas})
+    route = derive_route(build.observed(model=model, versions=(build.version(1),), route=build.route(1)))
+    assert route.scaled_to_zero is scaled_to_zero
+
+
+def test_a_version_that_the_engine_cannot_serve_is_not_routed_even_without_an_engine(build) -> None:
+    model = build.model(serving={"replicas": 0, "lora": {"maxRank": 8}})
+    assert derive_route(build.observed(model=model, versions=(build.version(1),), children=())) is None
+    versions = (build.version(2), build.version(1, rank=8))
+    assert summary(build, derive_route(build.observed(model=model, versions=versions, route=build.route(1)))) == (
+        1,
+        [1],
+    )
+
+
+def test_the_live_version_stays_routed_when_the_spec_no_longer_fits_it(build) -> None:
+    observed = build.observed(
+        model=build.model(serving={"lora": {"maxRank": 8}}), versions=(build.version(1),), route=build.route(1)
+    )
+    assert summary(build, derive_route(observed)) == (1, [1])
+
+
 def test_refused_versions_are_not_routed(build) -> None:
     versions = (build.version(2, Decision.NOT_BETTER_THAN_LIVE), build.version(1))
     assert summary(build, derive_route(build.observed(versions=versions, route=build.route(1)))) == (1, [1])

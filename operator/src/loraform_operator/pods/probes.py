@@ -1,0 +1,58 @@
+"""Probes of the containers that serve: when the kubelet waits, and when it restarts one. Pure.
+
+A container has its startup time once; only then its liveness counts. Liveness is slow on purpose: a restarted engine
+loses every answer in progress and its adapters, and a busy machine is not a hung process.
+"""
+
+from __future__ import annotations
+
+from loraform_operator.kube.objects import Object
+
+ENGINE_START_SECONDS = 3600
+"""An engine listens once its model is loaded: half an hour for a large one from slow storage. One that fails exits by
+itself, so this bounds only an engine that hangs while it starts."""
+START_SECONDS = 300
+"""The other containers listen within a second of CPU time, which took 31 s on a machine that was busy."""
+HUNG_SECONDS = 120
+"""Seconds without an answer to the health check before a container is restarted."""
+UNREADY_CHECKS = 3
+"""Failed checks before a pod gets no more requests."""
+START_PERIOD, LIVE_PERIOD = 5, 10
+"""Seconds between two checks."""
+TIMEOUT_SECONDS = 10
+"""Longest wait for one answer; starting the program of an `exec` probe takes part of it."""
+LOOPBACK_CHECK = (
+    "import http.client, sys; "
+    "connection = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=float(sys.argv[3])); "
+    "connection.request('GET', sys.argv[2]); "
+    "sys.exit(connection.getresponse().status != 200)"
+)
+
+
+def loopback_probes(port: int, path: str, *, start_seconds: int) -> Object:
+    """Return the probes of a container that listens on the pod's loopback, which the kubelet cannot reach.
+
+    Engine and verifier images have Python.
+    """
+    words = [str(port), path, str(TIMEOUT_SECONDS - 1)]
+    check = {"exec": {"command": ["python3", "-I", "-S", "-c", LOOPBACK_CHECK, *words]}}
+    return _probes(check, check, ready_period=10, start_seconds=start_seconds)
+
+
+def http_probes(*, ready_path: str, live_path: str) -> Object:
+    """Return the probes of a container whose port is named `http`."""
+    ready, live = ({"httpGet": {"path": path, "port": "http"}} for path in (ready_path, live_path))
+    return _probes(ready, live, ready_period=3, start_seconds=START_SECONDS)
+
+
+def _probes(ready: Object, live: Object, *, ready_period: int, start_seconds: int) -> Object:
+    return {
+        "startupProbe": _probe(live, START_PERIOD, start_seconds // START_PERIOD),
+        "readinessProbe": _probe(ready, ready_period, UNREADY_CHECKS),
+        "livenessProbe": _probe(live, LIVE_PERIOD, HUNG_SECONDS // LIVE_PERIOD),
+    }
+
+
+def _probe(check: Object, period: int, failures: int) -> Object:
+    limits = {"periodSeconds": period, "timeoutSeconds": TIMEOUT_SECONDS, "failureThreshold": failures}
+    return {**check, **limits}
