@@ -82,7 +82,7 @@ def _config(*, validated: bool) -> dict[str, Any]:
     }
     images = dict.fromkeys(("trainer", "verifier", "engine"), "none")
     return {"namespace": "bench", "name": "data", "uid": "1", "spec": spec, "images": images,
-            "engineDtype": "float32", "maxLoraRank": 64}  # fmt: skip
+            "engineDtype": "float32"}  # fmt: skip
 
 
 def _stage(folder: Path, name: str, verifier: str | None) -> dict[str, float]:

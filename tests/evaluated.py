@@ -104,7 +104,7 @@ def config(samples: int = 10, policy: HousePolicy | None = None) -> RunConfig:
     return RunConfig.model_validate(
         {
             "namespace": "team-a", "name": "style", "uid": "1234", "spec": spec, "images": {}, "engineDtype": "float32",
-            "maxLoraRank": 16, "policy": policy,
+            "policy": policy,
         }
     )  # fmt: skip
 

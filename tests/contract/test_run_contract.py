@@ -34,7 +34,7 @@ def spec() -> dict[str, object]:
 def config() -> RunConfig:
     return RunConfig(
         namespace="team", name="job", uid="1", spec=FineTuneJobSpec.model_validate(spec()), images={},
-        engine_dtype="float32", max_lora_rank=16,
+        engine_dtype="float32",
     )  # fmt: skip
 
 

@@ -132,7 +132,7 @@ FAILURES = (
         ExitCode.INVALID_CONFIG,
         Consequence.FAILS,
         "Correct the field that the message names in a new FineTuneJob.",
-        "Fields contradict each other or the profile, such as a rank that the engine cannot serve.",
+        "Fields contradict the base model or each other, such as a layer that the base model lacks.",
     ),
     FailureRow(
         FailureClass.BASE_MODEL_INVALID,

@@ -47,10 +47,6 @@ class RunConfig(WireModel):
     """Image references by container role: trainer, verifier, engine."""
     engine_dtype: str
     """Number type of the engine (`float32`, `bfloat16`), also of the base model in training."""
-    max_lora_rank: int
-    """Largest rank that the engine serves; `prepare` refuses a larger one."""
-    engine_nf4: bool = False
-    """Whether the engine can load the base in 4 bits; if not, `prepare` refuses QLoRA."""
     flux: dict[str, FluxArtifact] = {}
     """Artifacts of Flux sources, by `<list>/<source name>` (`sources/rows`, `suites/held-out`)."""
 

@@ -130,7 +130,6 @@ class World:
             PlacementSpec(),
             image="unused",
             model_path=str(self.models / "base"),
-            max_lora_rank=8,
             method=Method.LORA,
             mounts=[],
         )

@@ -194,7 +194,7 @@ def new_pod(root: Path, base_model: Path) -> Pod:
     }  # fmt: skip
     config = {
         "namespace": "default", "name": "job", "uid": "1234", "spec": spec, "policy": POLICY,
-        "images": {"trainer": "t", "verifier": "v", "engine": "e"}, "engineDtype": "float32", "maxLoraRank": 16,
+        "images": {"trainer": "t", "verifier": "v", "engine": "e"}, "engineDtype": "float32",
     }  # fmt: skip
     made = Pod(root, config)
     (made.paths.base_mount).mkdir()

@@ -47,7 +47,7 @@ def base(folder: Path, family: str) -> Path:
 def run_config(dtype: str = "float32", **changes: Any) -> RunConfig:
     images = {"trainer": "t", "verifier": "v", "engine": "e"}
     run = {"namespace": "d", "name": "job", "uid": "1", "spec": {**SPEC, **changes}, "images": images}
-    return RunConfig.model_validate({**run, "engineDtype": dtype, "maxLoraRank": 64, "engineNf4": True})
+    return RunConfig.model_validate({**run, "engineDtype": dtype})
 
 
 def measured(config: RunConfig, folder: Path, precision: AbstractContextManager[Any]) -> int:

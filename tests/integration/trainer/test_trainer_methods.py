@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from loraform_api.failures import ExitCode
 from loraform_api.run import RunConfig
 from loraform_engine.parity import ParityFile
 from loraform_trainer.runtime.errors import BaseModelInvalidError, InvalidConfigError
@@ -31,7 +30,7 @@ def run_config(dtype: str = "float32", method: str = "LoRA", seed: int = 42, **l
     spec = {**SPEC, "method": method, "training": {"seed": seed}, "lora": {"rank": 4, "alpha": 8, **lora}}
     images = {"trainer": "t", "verifier": "v", "engine": "e"}
     run = {"namespace": "default", "name": "job", "uid": "1", "spec": spec, "images": images, "engineDtype": dtype}
-    return RunConfig.model_validate({**run, "maxLoraRank": 16, "engineNf4": True})
+    return RunConfig.model_validate(run)
 
 
 def adapter(model: Any) -> dict[str, torch.Tensor]:
@@ -201,7 +200,6 @@ def test_a_live_adapter_of_another_base_is_refused(base_model: Path, live: Path,
 def test_a_qlora_run_trains_from_the_live_adapter_to_a_file_with_its_parity(
     pod: Any, stage: Callable[..., int], base_model: Path
 ) -> None:
-    pod.config["engineNf4"] = True
     pod.config["spec"]["method"] = "QLoRA"
     pod.config["spec"]["lora"]["start"] = "Live"
     pod.config["spec"]["training"].update(epochs=1, learningRate="1e-9")  # what it began with stays to be seen
@@ -219,12 +217,6 @@ def test_a_qlora_run_trains_from_the_live_adapter_to_a_file_with_its_parity(
     assert any(not torch.equal(ended[name], began[name]) for name in began)
     assert all(torch.allclose(ended[name], began[name], atol=1e-6) for name in began)
     assert all(tensor.abs().sum() > 0 for tensor in ended.values())
-
-
-def test_prepare_refuses_qlora_where_the_engine_has_no_nf4(pod: Any, stage: Callable[..., int]) -> None:
-    pod.config["spec"]["method"] = "QLoRA"
-    assert stage("prepare") == ExitCode.INVALID_CONFIG
-    assert pod.report().message.startswith("spec.method: 'QLoRA' needs an engine")
 
 
 def test_an_unknown_number_type_is_refused(base_model: Path) -> None:

@@ -83,8 +83,6 @@ def render(observed: Observed, settings: Settings) -> Run:
             "engine": engine.image,
         },
         engine_dtype=engine.dtype,
-        max_lora_rank=profile.max_lora_rank,
-        engine_nf4=profile.nf4_engine_args is not None,
         flux=observed.flux,
     )
     claim = split_claim_uri(live.artifact_uri)[0] if live else None

@@ -53,7 +53,7 @@ class Run:
     def context(self) -> Context:
         config = RunConfig(
             namespace="default", name="job", uid="1234", spec=self.spec, images={},
-            engine_dtype="float32", max_lora_rank=16, flux=self.flux,
+            engine_dtype="float32", flux=self.flux,
         )  # fmt: skip
         return Context(config, self.paths, Progress(None), mount_wait_seconds=0)
 

@@ -9,7 +9,7 @@ from functools import partial
 from loraform_api.dataset import OnFinding
 from loraform_api.names import RunStage
 from loraform_api.run import PrepareResult, RunConfig, StageReport
-from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
+from loraform_api.verification import VerifyRequest, VerifyResponse
 from loraform_engine.prompting import Prompter
 from loraform_trainer.prepare import sources, staging
 from loraform_trainer.prepare.dataset.cache import RowCache, cache_key
@@ -19,10 +19,10 @@ from loraform_trainer.prepare.sources import FetchedFiles
 from loraform_trainer.prepare.staging import StagedBaseModel
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context
-from loraform_trainer.runtime.errors import DatasetInvalidError, InvalidConfigError
+from loraform_trainer.runtime.errors import DatasetInvalidError
 from loraform_trainer.runtime.files import sha256_file, write_atomic, write_jsonl
 from loraform_trainer.runtime.upstream import upstream_errors
-from loraform_trainer.train.method import check_lora, check_merge, check_method
+from loraform_trainer.train.method import check_lora, check_merge
 from loraform_verifier.http import blocking
 
 log = logging.getLogger(__name__)
@@ -34,11 +34,9 @@ def run(context: Context) -> StageReport:
     """Prepare the workspace; raises StageError."""
     config, paths, progress = context.config, context.paths, context.progress
     progress.update(0)
-    check_method(config)
-    _check_suites(config)
     sources.check_packs(context)
     base = staging.stage_base(context)
-    check_lora(config, paths.base)
+    check_lora(config.spec, paths.base)
     check_merge(config.spec, paths.base, paths.workspace)
     vocabulary = tokens.load(paths.base)
     if config.live is not None:
@@ -51,15 +49,6 @@ def run(context: Context) -> StageReport:
     train, validation, read = (result.rows[name] for name in ("Train", "Validation", "Read"))
     message = f"{train} training and {validation} validation rows of {read} read"
     return StageReport(stage=RunStage.PREPARE, message=message, prepare=result)
-
-
-def _check_suites(config: RunConfig) -> None:
-    for suite in config.spec.evaluation.suites:
-        if config.policy and config.policy.packs and Stage.POLICY in suite.stages and Stage.PLAN not in suite.stages:
-            raise InvalidConfigError(
-                f"spec.evaluation.suites: the policy's packs need a plan, but `stages` of suite {suite.name!r} lack "
-                "Plan; add Plan or remove Policy"
-            )
 
 
 def _cached_or_built_dataset(

@@ -1,4 +1,4 @@
-"""Checks method and LoRA settings against engine and base model.
+"""Checks method and LoRA settings against the base model. The operator has checked them against the engine.
 
 Free of torch: stage prepare calls it, before a GPU is allocated.
 """
@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from loraform_api.finetunejob import FineTuneJobSpec
-from loraform_api.run import RunConfig
 from loraform_api.training import Method
 from loraform_trainer.runtime.errors import InvalidConfigError
 from loraform_trainer.runtime.model_files import check_space, weight_modules
@@ -19,25 +18,9 @@ NOT_ADAPTABLE = frozenset({HEAD, EMBEDDING})
 BYTES = {"Mi": 1 << 20, "Gi": 1 << 30}
 
 
-def check_method(config: RunConfig) -> None:
-    """Raise InvalidConfigError if the engine cannot load the base in the precision that the method trains on."""
-    spec = config.spec
-    if spec.method is Method.QLORA and not config.engine_nf4 and not spec.output.merge:
-        raise InvalidConfigError(
-            f"spec.method: 'QLoRA' needs an engine that loads the base in 4 bits (nf4), and profile "
-            f"{spec.placement.profile!r} has none; choose 'LoRA', another `spec.placement.profile`, or "
-            "`spec.output.merge: true`"
-        )
-
-
-def check_lora(config: RunConfig, base: Path) -> None:
-    """Raise InvalidConfigError if the engine cannot serve the adapter, or the base model lacks its layers."""
-    spec, lora = config.spec, config.spec.lora
-    if lora.rank > config.max_lora_rank and not spec.output.merge:
-        raise InvalidConfigError(
-            f"spec.lora.rank: {lora.rank} is more than the engine of this profile serves; choose at most "
-            f"{config.max_lora_rank}, or any rank with `spec.output.merge: true`"
-        )
+def check_lora(spec: FineTuneJobSpec, base: Path) -> None:
+    """Raise InvalidConfigError if the base model lacks layers that the adapter names."""
+    lora = spec.lora
     layers = [layer for file in sorted(base.glob("*.safetensors")) for layer in weight_modules(file)]
     linear = {name for name, dimensions in layers if dimensions == 2} - NOT_ADAPTABLE
     _check_names("spec.lora.targetModules", "linear layer {!r} to adapt", lora.target_modules, linear)

@@ -36,7 +36,7 @@ def spec(**changes: Any) -> FineTuneJobSpec:
     return FineTuneJobSpec.model_validate({**SPEC, **changes})
 
 
-def run_config(nf4: bool = False, **changes: Any) -> RunConfig:
+def run_config(**changes: Any) -> RunConfig:
     images = {"trainer": "t", "verifier": "v", "engine": "e"}
     run = {"namespace": "d", "name": "job", "uid": "1", "spec": {**SPEC, **changes}, "images": images}
-    return RunConfig.model_validate({**run, "engineDtype": "bfloat16", "maxLoraRank": 64, "engineNf4": nf4})
+    return RunConfig.model_validate({**run, "engineDtype": "bfloat16"})
