@@ -21,12 +21,18 @@ START_PERIOD, LIVE_PERIOD = 5, 10
 """Seconds between two checks."""
 TIMEOUT_SECONDS = 10
 """Longest wait for one answer; starting the program of an `exec` probe takes part of it."""
-LOOPBACK_CHECK = (
-    "import http.client, sys; "
-    "connection = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=float(sys.argv[3])); "
-    "connection.request('GET', sys.argv[2]); "
-    "sys.exit(connection.getresponse().status != 200)"
-)
+LOOPBACK_CHECK = """\
+import http.client, sys
+port, path, seconds = sys.argv[1:]
+try:
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=float(seconds))
+    connection.request("GET", path)
+    status = connection.getresponse().status
+except OSError as error:
+    sys.exit(f"no answer from port {port}: {error}")
+sys.exit(0 if status == 200 else f"port {port} answered {status}")
+"""
+"""Program of `loopback_probes`, for the Python of the container."""
 
 
 def loopback_probes(port: int, path: str, *, start_seconds: int) -> Object:

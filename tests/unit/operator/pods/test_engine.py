@@ -153,12 +153,15 @@ def test_the_check_on_loopback_follows_the_answer(health: tuple[int, dict[str, i
     command = loopback_probes(port, "/health", start_seconds=60)["livenessProbe"]["exec"]["command"]
     assert subprocess.run(command, check=False).returncode == 0
     setting["status"] = 503
-    assert subprocess.run(command, check=False).returncode != 0
+    refused = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr) == (1, f"port {port} answered 503\n")
 
 
-def test_the_check_on_loopback_fails_where_nobody_listens(health: tuple[int, dict[str, int]]) -> None:
+def test_the_check_on_loopback_fails_where_nobody_listens() -> None:
     command = loopback_probes(1, "/health", start_seconds=60)["livenessProbe"]["exec"]["command"]
-    assert subprocess.run(command, check=False, capture_output=True).returncode != 0
+    refused = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("no answer from port 1: ")
 
 
 def test_the_engine_is_checked_at_vllms_own_path() -> None:
