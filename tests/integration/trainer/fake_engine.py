@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,8 @@ class FakeEngine:
     draws: dict[str, str] = field(default_factory=dict)
     """What it answers when drawn, by name."""
 
+    on_request: Callable[[int], None] | None = None
+    """Told the number of each request for an answer."""
     merged: Path | None = None
     """The adapter's folder that is part of its own model."""
 
@@ -109,6 +111,8 @@ class FakeEngine:
             choices = [{"logprobs": {"top_logprobs": [self.logprobs(body)]}}]
             return web.json_response({"model": body["model"], "choices": choices})
         self.requests.append(body)
+        if self.on_request is not None:
+            self.on_request(len(self.requests))
         name = self.prompt_of(body).split("bucket, ")[1].split(" ")[0]
         text = (POLICED if self.keeps_policy(body["model"], name) else PLAIN).format(name)
         own = body["model"] == ENGINE_MODEL and self.merged is None

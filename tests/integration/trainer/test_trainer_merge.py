@@ -212,6 +212,7 @@ async def test_base_and_merged_model_answer_in_engines_of_their_own(
 ) -> None:
     alone = (await run(trained, urls)).evaluate
     trained.config["spec"]["output"]["merge"] = True
+    trained.paths.evaluation_answers.unlink()  # another run has answers of its own
     engine.requests.clear()
     report = await baseline.answer_suites(context(trained, urls))
     assert (report.stage, report.message) == (RunStage.BASELINE, "6 answers of the base")

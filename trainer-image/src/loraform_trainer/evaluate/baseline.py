@@ -27,7 +27,7 @@ async def answer_suites(context: Context) -> StageReport:
     """Same as `run`, inside an event loop."""
     config, paths = context.config, context.paths
     async with open_engine(context) as engine:
-        generator = AnswerGenerator(context, engine, await engine.max_length())
+        generator = await AnswerGenerator.of(context, engine)
         compared = arms.base_arms(config.policy, has_chat_template=generator.uses_chat_template)
         requests = generation_requests(compared, suite_rows(paths), config.spec.evaluation)
         answers = await generator.answers(requests, PartialProgress(context.progress))

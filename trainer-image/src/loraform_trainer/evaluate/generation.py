@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from loraform_api.finetunejob import EvaluationSpec
 from loraform_api.finetunejob_status import ArmName
@@ -16,7 +17,7 @@ from loraform_engine.prompt import unfenced
 from loraform_engine.proof import AdapterFiles, load_and_prove
 from loraform_engine.tasks import run_concurrently
 from loraform_trainer.evaluate import chat
-from loraform_trainer.evaluate.answers import GeneratedAnswer
+from loraform_trainer.evaluate.answers import AnswerJournal, EngineIdentity, GeneratedAnswer, answer_key
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.chat import Chat, program_in
 from loraform_trainer.evaluate.stage_progress import PartialProgress
@@ -92,13 +93,18 @@ def suite_rows(paths: Paths) -> list[EvaluationRow]:
 class AnswerGenerator:
     """Generates answers with a run's prompts and limits."""
 
-    def __init__(self, context: Context, engine: Engine, max_length: int) -> None:
-        """`max_length` is the engine's maximum tokens of a sequence, prompt and answer together."""
+    def __init__(self, context: Context, engine: Engine, identity: EngineIdentity) -> None:
         self._context = context
         self._engine = engine
-        self._max_length = max_length
+        self._identity = identity
+        self._journal = AnswerJournal(context.paths.evaluation_answers)
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._vocabulary = tokens.load(context.paths.base)
+
+    @classmethod
+    async def of(cls, context: Context, engine: Engine) -> AnswerGenerator:
+        """Return the generator for an engine."""
+        return cls(context, engine, EngineIdentity(await engine.version(), await engine.max_length()))
 
     @cached_property
     def _chat(self) -> Chat | None:
@@ -140,16 +146,26 @@ class AnswerGenerator:
         spec = self._context.config.spec
         template = self._chat if arm.template is PromptTemplate.CHAT and self._chat else self._vocabulary
         prompt = template.tokens(instruction, input_text)
-        allowed = min(spec.evaluation.max_new_tokens, self._max_length - len(prompt))
+        allowed = min(spec.evaluation.max_new_tokens, self._identity.max_length - len(prompt))
         if allowed <= 0:
             return GeneratedAnswer("", truncated=True)
         body = completion(
             arm.model, prompt, max_tokens=allowed, stops=template.ends, seed=(spec.training.seed + sample) % 2**31,
             temperature=float(spec.evaluation.temperature) if sample else 0.0,
         )  # fmt: skip
-        async with self._slots:
-            answer = await self._engine.complete(body)
-        choice, tokens_used = answer["choices"][0], len(prompt) + int(answer["usage"]["completion_tokens"])
-        generated = GeneratedAnswer(choice["text"], choice["finish_reason"] == "length", tokens_used)
+        generated = await self._complete(arm, body)
         program = program_in(generated.text) if isinstance(template, Chat) else unfenced(generated.text)
         return replace(generated, text=program)
+
+    async def _complete(self, arm: Arm, body: dict[str, Any]) -> GeneratedAnswer:
+        """Return the engine's answer to `body`, or that of an earlier attempt to the same request."""
+        key = answer_key(self._identity, arm.digest, body)
+        known = self._journal.get(key)
+        if known is not None:
+            return known
+        async with self._slots:
+            answer = await self._engine.complete(body)
+        choice, tokens_used = answer["choices"][0], len(body["prompt"]) + int(answer["usage"]["completion_tokens"])
+        generated = GeneratedAnswer(choice["text"], choice["finish_reason"] == "length", tokens_used)
+        self._journal.add(key, generated)
+        return generated

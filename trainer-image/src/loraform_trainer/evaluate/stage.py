@@ -98,7 +98,7 @@ async def _measure(context: Context, live: str | None, rows: Sequence[Evaluation
     async with open_engine(context) as engine, open_verifier(context) as verifier_client:
         verifier, merged = AnswerVerifier(context, verifier_client), config.spec.output.merge
         await verifier.check_toolchain()
-        generator = AnswerGenerator(context, engine, await engine.max_length())
+        generator = await AnswerGenerator.of(context, engine)
         adapters = Adapters(engine, generator.template_hash, adapter_folder_digest(paths.adapter) if merged else None)
         choice = await selection.select(context, adapters, generator, verifier, selection_progress)
         candidate = adapter_folder_digest(paths.adapter)

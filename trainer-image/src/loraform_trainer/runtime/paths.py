@@ -97,6 +97,11 @@ class Paths:
         return self.workspace / "evaluation" / "baseline.jsonl"
 
     @property
+    def evaluation_answers(self) -> Path:
+        """Journal of the generated answers (JSON lines), from which another pod of the stage goes on."""
+        return self.workspace / "evaluation" / "answers.jsonl"
+
+    @property
     def evaluation_rows(self) -> Path:
         """Verdicts of each suite row (JSON lines)."""
         return self.workspace / "evaluation" / "rows.jsonl"
