@@ -115,7 +115,7 @@ class Engine:
 
     async def complete(self, body: Mapping[str, Any], *, request_id: str = "") -> dict[str, Any]:
         """Return the response to a completion request; it is the answer of the model that `body` names."""
-        answer = await self._repeated(lambda: self._post("/v1/completions", body, GENERATE, request_id))
+        answer = await self._repeated(lambda: self._post(body, request_id), request_id)
         if not isinstance(answer, dict) or not answer.get("choices"):
             raise EngineUnreachable("the engine's response has no `choices`")
         _check_model(body, answer)
@@ -133,7 +133,7 @@ class Engine:
             except EngineUnreachable as error:
                 if started or pause is None or not error.may_repeat:
                     raise
-                LOG.info("asking again in %.1f s: %s", pause, error)
+                _log_repetition(request_id, pause, error)
             await asyncio.sleep(pause)
 
     async def _stream(self, body: Mapping[str, Any], request_id: str) -> AsyncIterator[dict[str, Any]]:
@@ -172,8 +172,8 @@ class Engine:
     async def _get(self, path: str) -> Any:
         return _checked(*await self._send("GET", path, None, SHORT))
 
-    async def _post(self, path: str, body: Mapping[str, Any], limits: aiohttp.ClientTimeout, request_id: str) -> Any:
-        return _checked(*await self._send("POST", path, body, limits, request_id))
+    async def _post(self, body: Mapping[str, Any], request_id: str) -> Any:
+        return _checked(*await self._send("POST", "/v1/completions", body, GENERATE, request_id))
 
     async def _send(
         self,
@@ -192,20 +192,24 @@ class Engine:
         except _ERRORS as error:
             raise _unreachable(error) from error
 
-    async def _repeated(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _repeated(self, attempt: Callable[[], Awaitable[T]], request_id: str = "") -> T:
         for pause in self._pauses:
             try:
                 return await attempt()
             except EngineUnreachable as error:
                 if not error.may_repeat:
                     raise
-                LOG.info("asking again in %.1f s: %s", pause, error)
+                _log_repetition(request_id, pause, error)
             await asyncio.sleep(pause)
         return await attempt()
 
 
 _ERRORS = (OSError, aiohttp.ClientError, UnicodeDecodeError)
 """Errors of transport; TimeoutError is an OSError."""
+
+
+def _log_repetition(request_id: str, pause: float, error: EngineUnreachable) -> None:
+    LOG.info("%sasking again in %.1f s: %s", f"request {request_id}: " if request_id else "", pause, error)
 
 
 def _headers(request_id: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from loraform_engine.client import Engine, engine_session
 from loraform_gateway.agent import Agent
 from loraform_gateway.answering import Answerer
 from loraform_gateway.front import Front
+from loraform_gateway.listening import listening_socket
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.route import Operator, RouteFollower
 from loraform_verifier.http.client import VerifierClient
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     agent_role = roles.add_parser("agent", help="protect one engine and load its adapters")
     agent_role.add_argument("--engine", default=f"{LOOPBACK}:{names.PORT_ENGINE}", help="URL of the engine")
     for role, port in ((front, names.PORT_GATEWAY), (agent_role, names.PORT_AGENT)):
-        role.add_argument("--host", default="0.0.0.0", help="address to listen on (default: all)")  # noqa: S104
+        role.add_argument("--host", help="address to listen on (default: all, IPv4 and IPv6)")
         role.add_argument("--port", type=int, default=port, help=f"port to listen on (default: {port})")
         role.add_argument(
             "--route",
@@ -79,8 +80,8 @@ async def gateway(args: argparse.Namespace, operator: Operator, pod: str) -> Non
 async def _serve(app: web.Application, args: argparse.Namespace) -> None:
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
-    await web.TCPSite(runner, args.host, args.port).start()
-    logging.getLogger(__name__).info("listening on %s:%d", args.host, args.port)
+    await web.SockSite(runner, listening_socket(args.host, args.port)).start()
+    logging.getLogger(__name__).info("listening on port %d of %s", args.port, args.host or "all addresses")
     await _until_stopped()
     await runner.cleanup()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -18,8 +19,10 @@ from loraform_api.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from loraform_engine.adapters import AdapterLoader
 from loraform_engine.client import GENERATE, Engine
 from loraform_gateway.errors import bad_request, shape_errors, unavailable
+from loraform_gateway.request_id import current, identify, tell
 from loraform_gateway.route import RouteFollower
 
+LOG = logging.getLogger(__name__)
 BODY_LIMIT = 4 << 20
 FORWARDED = frozenset(
     ("model", "prompt", "max_tokens", "temperature", "top_p", "seed", "stop_token_ids", "skip_special_tokens")
@@ -55,7 +58,8 @@ class Agent:
             is_ready = self.loader.ready(follower.route)
             return web.Response(text="ok\n" if is_ready else "not ready\n", status=200 if is_ready else 503)
 
-        app = web.Application(middlewares=[shape_errors], client_max_size=BODY_LIMIT)
+        app = web.Application(middlewares=[identify, shape_errors], client_max_size=BODY_LIMIT)
+        app.on_response_prepare.append(tell)
         app.cleanup_ctx.append(loops)
         app.router.add_get("/healthz", healthy)
         app.router.add_get("/readyz", ready)
@@ -92,6 +96,8 @@ class Agent:
             async with self._session.request(
                 method, self._engine_url + path, data=body, headers=headers, timeout=GENERATE
             ) as reply:
+                if reply.status != 200:
+                    LOG.warning("request %s: the engine answered %d", current(), reply.status)
                 response.set_status(reply.status)
                 response.content_type = reply.content_type
                 await response.prepare(request)

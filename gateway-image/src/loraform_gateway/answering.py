@@ -13,6 +13,7 @@ from loraform_engine.client import Engine, completion
 from loraform_engine.errors import EngineRefused, EngineUnreachable
 from loraform_engine.prompt import unfenced
 from loraform_engine.prompting import BaseModelUnreadable, Prompter, load_prompter
+from loraform_gateway import request_id
 from loraform_gateway.errors import ApiError, bad_request, unavailable
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.openai import Answer, AnswerRequest, LoraformField, Verdict
@@ -93,7 +94,7 @@ class Answerer:
     async def answer(self, prepared: PreparedRequest) -> Answer:
         """Generate and verify the answer; raises ApiError when engine or verifier do not respond."""
         try:
-            reply = await self._engine.complete(prepared.body)
+            reply = await self._engine.complete(prepared.body, request_id=request_id.current())
         except (EngineUnreachable, EngineRefused) as error:
             raise _engine_error(error) from error
         choice = reply["choices"][0]
@@ -127,7 +128,7 @@ class Answerer:
         usage: Mapping[str, Any] | None = None
         body = {**prepared.body, "stream_options": {"include_usage": True}}
         try:
-            async for event in self._engine.stream(body):
+            async for event in self._engine.stream(body, request_id=request_id.current()):
                 usage = event.get("usage") or usage
                 for choice in event.get("choices") or []:
                     finish = choice.get("finish_reason") or finish

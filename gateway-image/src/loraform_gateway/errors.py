@@ -1,4 +1,4 @@
-"""Errors that callers see, in OpenAI's format: `{"error": {"message", "type", "param", "code"}}`."""
+"""Errors that callers see, in OpenAI's format with the request's id beside `message`, `type`, `param` and `code`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 
+from loraform_engine.errors import EngineRefused, EngineUnreachable
+from loraform_gateway import request_id
+from loraform_verifier.http.blocking import VerifierRefused, VerifierUnavailable
+
 LOG = logging.getLogger(__name__)
+UPSTREAM = (EngineUnreachable, EngineRefused, VerifierUnavailable, VerifierRefused, aiohttp.ClientError)
+"""Errors of servers behind this one; their texts quote no prompt."""
 
 
 class ApiError(Exception):
@@ -24,7 +31,16 @@ class ApiError(Exception):
     def body(self) -> dict[str, Any]:
         """Return the JSON body."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"error": {**error, "request_id": request_id.current()}}
+
+    def log_reason(self) -> None:
+        """Log what an engine or a verifier said, and every failure of ours, with the request's id."""
+        cause = self.__cause__
+        if self.status < 500 and not isinstance(cause, UPSTREAM):
+            return
+        reason = f"; {cause}" if isinstance(cause, UPSTREAM) else ""  # texts of other errors may quote a prompt
+        LOG.warning("request %s: %d %s: %s%s", request_id.current(), self.status, self.code, self.message, reason)
 
     def response(self) -> web.Response:
         """Return the HTTP response."""
@@ -48,6 +64,7 @@ async def shape_errors(
     try:
         return await handler(request)
     except ApiError as error:
+        error.log_reason()
         return error.response()
     except web.HTTPRequestEntityTooLarge:
         return ApiError(413, "body_too_large", "the body is too large; send a shorter instruction").response()
@@ -58,5 +75,6 @@ async def shape_errors(
             raise  # the caller disconnected
         return bad_request("the body must be JSON").response()
     except Exception as error:
-        LOG.error("%s %s failed: %s", request.method, request.path, type(error).__name__)
+        words = (request_id.current(), request.method, request.path, type(error).__name__)
+        LOG.error("request %s: %s %s failed: %s", *words)
         return ApiError(500, "internal_error", "the gateway failed; its log names the type of the error").response()

@@ -97,6 +97,7 @@ class _Events:
         try:
             await work
         except ApiError as error:
+            error.log_reason()
             await self.send(error.body())
         await self._response.write(b"data: [DONE]\n\n")
         await self._response.write_eof()

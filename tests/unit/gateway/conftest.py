@@ -42,6 +42,7 @@ class StubEngine:
     """Name of the model that answers; empty for the one that was asked."""
     loaded: dict[str, str] = field(default_factory=dict)
     requests: list[dict[str, Any]] = field(default_factory=list)
+    request_ids: list[str | None] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     refuse_load: str = ""
     context: int = 64
@@ -50,6 +51,7 @@ class StubEngine:
     """Completions wait for it."""
     entered: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
+    server: TestServer | None = None
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -95,6 +97,7 @@ class StubEngine:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.requests.append(body)
+        self.request_ids.append(request.headers.get("X-Request-Id"))
         if body["model"] != "base" and body["model"] not in self.loaded:
             return web.json_response({"error": {"message": "The model does not exist."}}, status=404)
         model = self.answers_as or body["model"]
@@ -173,7 +176,7 @@ class StubOperator:
 async def engine() -> AsyncIterator[StubEngine]:
     stub = StubEngine()
     async with TestServer(stub.application()) as server:
-        stub.url = str(server.make_url(""))
+        stub.url, stub.server = str(server.make_url("")), server
         yield stub
 
 

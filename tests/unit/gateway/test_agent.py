@@ -113,6 +113,23 @@ async def test_the_agent_is_ready_when_the_live_adapter_is(serve, engine, make_a
     assert (await client.get("/readyz")).status == 200
 
 
+async def test_the_reason_of_an_error_is_logged_with_the_request_id(
+    serve, engine, make_adapter, make_route, caplog
+) -> None:
+    adapter = make_adapter()
+    _, client = await serve(make_route(adapter))
+    body, headers = {"model": adapter_name(adapter.digest), "prompt": [1]}, {"X-Request-Id": "caller-1"}
+    engine.loaded.clear()
+    reply = await client.post("/v1/completions", json=body, headers=headers)
+    assert (reply.status, reply.headers["X-Request-Id"]) == (404, "caller-1")
+    assert "request caller-1: the engine answered 404" in caplog.text
+    await engine.server.close()
+    reply = await client.post("/v1/completions", json=body, headers=headers)
+    assert (reply.status, (await reply.json())["error"]["request_id"]) == (503, "caller-1")
+    assert "request caller-1: 503 engine_unreachable: " in caplog.text
+    assert "Cannot connect to host" in caplog.text
+
+
 async def test_heartbeats_list_the_adapters(serve, operator, make_adapter, make_route) -> None:
     adapter = make_adapter()
     agent, _ = await serve(make_route(adapter))

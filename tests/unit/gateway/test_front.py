@@ -226,7 +226,49 @@ async def test_an_engine_without_the_adapter_gives_503(world: World) -> None:
         "type": "server_error",
         "param": None,
         "code": "engine_unreachable",
+        "request_id": reply.headers["X-Request-Id"],
     }
+
+
+async def test_the_reason_of_an_error_is_logged_with_the_id_that_the_caller_gets(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.engine.loaded.clear()
+    reply = await world.client.post("/v1/completions", json=PROMPT)
+    request_id = reply.headers["X-Request-Id"]
+    assert len(request_id) == 32
+    (line,) = [r.getMessage() for r in caplog.records if "engine_unreachable" in r.getMessage()]
+    assert line.startswith(f"request {request_id}: 503 engine_unreachable: ")
+    assert line.endswith("; The model does not exist.")
+
+
+async def test_the_reason_of_an_error_inside_a_stream_is_logged_too(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "PATIENCE_SECONDS", 0.0)
+    world.engine.loaded.clear()
+    reply = await world.client.post("/v1/completions", json={**PROMPT, "stream": True})
+    assert f'"request_id": "{reply.headers["X-Request-Id"]}"' in await reply.text()
+    assert f"request {reply.headers['X-Request-Id']}: 503 engine_unreachable: " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("Trace-1.2:3_4", True), ("x" * 65, False), ("a b", False), ("é", False), ("", False)]
+)
+async def test_a_callers_request_id_is_kept_unless_it_could_forge_a_log(world: World, given: str, kept: bool) -> None:
+    reply = await world.client.post("/v1/completions", json=PROMPT, headers={"X-Request-Id": given})
+    assert (reply.headers["X-Request-Id"] == given) is kept
+    assert world.engine.request_ids[-1] == reply.headers["X-Request-Id"], "the agent gets it"
+
+
+@pytest.mark.parametrize("fields", [{}, {"stream": True, "loraform": {"verify": "off"}}])
+async def test_an_answer_by_another_model_is_never_served(
+    world: World, caplog: pytest.LogCaptureFixture, fields: dict[str, Any]
+) -> None:
+    world.engine.answers_as = "base"
+    status, body = await world.post("/v1/completions", {**PROMPT, **fields})
+    assert (status, body["error"]["code"]) == (503, "engine_unreachable")
+    assert f"the engine answered as 'base' to a request for '{adapter_name(world.adapter.digest)}'" in caplog.text
 
 
 @pytest.mark.parametrize("limit", [1])
