@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loraform_api.run import ProgressMessage
-from loraform_trainer.runtime.progress import Countdown, Progress
+from loraform_trainer.runtime.progress import PATIENCE_SECONDS, Countdown, Progress
 
 
 class Received:
@@ -57,6 +57,58 @@ def test_a_failed_post_raises_nothing() -> None:
     with Progress(send, interval=0) as progress:
         progress.update(0.5)
         assert tried.wait(10)
+
+
+class Joins:
+    """Stands for `Thread.join`; keeps how long the stage would wait for the posting thread."""
+
+    def __init__(self, progress: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.timeouts: list[float] = []
+        monkeypatch.setattr(progress._thread, "join", self.timeouts.append)
+
+
+@pytest.mark.parametrize(
+    ("posting_seconds", "waits"), [(0.5, [PATIENCE_SECONDS - 0.5]), (PATIENCE_SECONDS, []), (3600.0, [])]
+)
+def test_a_stage_does_not_wait_for_an_operator_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, posting_seconds: float, waits: list[float]
+) -> None:
+    now, posted, arrived, answer = 100.0, [], threading.Event(), threading.Event()
+
+    def hang(body: str) -> None:
+        posted.append(body)
+        arrived.set()
+        answer.wait(60)
+
+    progress = Progress(hang, interval=0, clock=lambda: now)
+    joins = Joins(progress, monkeypatch)
+    with progress:
+        progress.update(0.1)
+        assert arrived.wait(10)
+        for percent in range(11, 99):
+            progress.update(percent / 100)
+        now += posting_seconds
+    assert len(posted) == 1
+    assert joins.timeouts == waits
+    answer.set()
+
+
+def test_a_stage_does_not_wait_for_an_operator_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    posted, again = [], threading.Event()
+
+    def refuse(body: str) -> None:
+        posted.append(body)
+        if len(posted) == 2:  # so the first has failed
+            again.set()
+        raise OSError("403 Forbidden")
+
+    progress = Progress(refuse, interval=0)
+    joins = Joins(progress, monkeypatch)
+    with progress:
+        progress.update(0.1)
+        while not again.wait(0.01):
+            progress.update(0.2)
+    assert joins.timeouts == []
 
 
 def test_without_an_operator_nothing_is_posted() -> None:

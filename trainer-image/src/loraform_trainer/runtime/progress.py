@@ -33,6 +33,8 @@ INTERVAL_SECONDS = 5.0
 """Least time between two messages."""
 TIMEOUT_SECONDS = 5.0
 """Longest time of one request."""
+PATIENCE_SECONDS = 2.0
+"""Longest wait at a stage's end for its last message, and only for an operator that takes messages."""
 
 Send = Callable[[str], None]
 """Posts one message body (JSON); raises OSError or ValueError when that fails."""
@@ -41,12 +43,22 @@ Send = Callable[[str], None]
 class Progress:
     """Posts the newest progress at most once per `interval` seconds, and once more when the stage ends.
 
-    A context manager that runs the posting thread. Without `send` nothing is posted.
+    A context manager that runs the posting thread. Without `send` nothing is posted. A stage never waits for an
+    operator that refuses messages or does not answer; it learns the end from the stage's Job.
     """
 
-    def __init__(self, send: Send | None, *, interval: float = INTERVAL_SECONDS) -> None:
+    def __init__(
+        self,
+        send: Send | None,
+        *,
+        interval: float = INTERVAL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._send = send
         self._interval = interval
+        self._clock = clock
+        self._last_failed = False
+        self._posting_since: float | None = None
         self._changed = threading.Condition()
         self._pending: str | None = None
         self._closing = False
@@ -63,8 +75,9 @@ class Progress:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join(timeout=2 * TIMEOUT_SECONDS)
+            patience = self._patience()
+        if self._thread.is_alive() and patience > 0:
+            self._thread.join(patience)
 
     def update(
         self, done: float, *, remaining_seconds: float | None = None, metrics: Mapping[str, object] | None = None
@@ -89,20 +102,35 @@ class Progress:
             self._pending = json.dumps(message)
             self._changed.notify()
 
+    def _patience(self) -> float:
+        """Return the seconds to wait for the last message."""
+        if self._last_failed:
+            return 0.0
+        posting = 0.0 if self._posting_since is None else self._clock() - self._posting_since
+        return max(0.0, PATIENCE_SECONDS - posting)
+
     def _run(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._pending is not None or self._closing)
                 body, self._pending = self._pending, None
+                self._posting_since = self._clock()
             if body is None:
                 return
-            try:
-                if self._send is not None:
-                    self._send(body)
-            except (OSError, ValueError) as error:
-                log.info("cannot post the progress: %s", error)
+            failed = not self._post(body)
             with self._changed:
+                self._posting_since, self._last_failed = None, failed
                 self._changed.wait_for(lambda: self._closing, timeout=self._interval)
+
+    def _post(self, body: str) -> bool:
+        """Post one message; return whether the operator took it."""
+        try:
+            if self._send is not None:
+                self._send(body)
+        except (OSError, ValueError) as error:
+            log.info("cannot post the progress: %s", error)
+            return False
+        return True
 
 
 class Countdown:
