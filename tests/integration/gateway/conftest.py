@@ -97,10 +97,16 @@ class World:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.start_engine()
         self.start("verifier", [sys.executable, "-m", "loraform_verifier", "serve", "--port", str(verifier)])
-        local = ["--host", "127.0.0.1", "--route", str(folder / "route.json")]
-        agent = ["agent", *local, "--port", str(self.agent_port), "--engine", f"http://127.0.0.1:{self.engine_port}"]
-        gateway = ["gateway", *local, "--port", str(self.gateway_port), "--verifier", f"http://127.0.0.1:{verifier}"]
-        self.start("agent", [sys.executable, "-m", "loraform_gateway", *agent])
+        self.local = ["--host", "127.0.0.1", "--route", str(folder / "route.json")]
+        gateway = [
+            "gateway",
+            *self.local,
+            "--port",
+            str(self.gateway_port),
+            "--verifier",
+            f"http://127.0.0.1:{verifier}",
+        ]
+        self.start_agent()
         self.start("gateway", [sys.executable, "-m", "loraform_gateway", *gateway])
 
     def start(self, name: str, command: list[str], **environment: str) -> None:
@@ -115,6 +121,11 @@ class World:
             self.processes[name] = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **told, **environment}, start_new_session=True
             )
+
+    def start_agent(self) -> None:
+        agent = ["agent", *self.local, "--port", str(self.agent_port)]
+        engine = ["--engine", f"http://127.0.0.1:{self.engine_port}"]
+        self.start("agent", [sys.executable, "-m", "loraform_gateway", *agent, *engine])
 
     def start_engine(self) -> None:
         """Start vLLM by the very container that the operator renders."""
@@ -138,10 +149,12 @@ class World:
         environment = {e["name"]: e["value"] for e in container["env"] if e["name"] != "HOME"}
         self.start("engine", command, **environment)
 
+    def send_signal(self, name: str, number: signal.Signals) -> None:
+        os.killpg(self.processes[name].pid, number)  # a session of its own: vLLM has children
+
     def kill(self, name: str) -> None:
-        process = self.processes.pop(name)
-        os.killpg(process.pid, signal.SIGKILL)  # a session of its own: vLLM has children
-        process.wait(30)
+        self.send_signal(name, signal.SIGKILL)
+        self.processes.pop(name).wait(30)
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"

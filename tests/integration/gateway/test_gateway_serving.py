@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from typing import Any
 
 import pytest
 
 from loraform_api.heartbeat import adapter_name
+
+from ..waiting import wait_for
 
 pytestmark = [
     pytest.mark.vllm,
@@ -37,6 +40,8 @@ def test_serving_end_to_end(world: Any, models: Any) -> None:
     _the_second_is_loaded_beside_the_first(world, models, tagged, plain)
     _broken_adapters_are_not_servable(world, plain)
     _an_absent_operator_changes_nothing(world)
+    _a_paused_engine_keeps_its_adapters(world)
+    _a_new_agent_proves_what_is_loaded(world, plain)
     _a_restarted_engine_is_loaded_and_proved_again(world, plain)
 
 
@@ -119,6 +124,31 @@ def _an_absent_operator_changes_nothing(world: Any) -> None:
     world.operator.stop()
     assert world.chat()["loraform"]["verified"] is True
     world.operator.start()
+
+
+def _a_paused_engine_keeps_its_adapters(world: Any) -> None:
+    known = world.log("agent").read_text()
+    world.send_signal("engine", signal.SIGSTOP)
+    wait_for("two missed looks", lambda: "missed look 2" in world.log("agent").read_text(), 60)
+    assert world.ready(world.agent_port), "requests wait for the engine"
+    world.send_signal("engine", signal.SIGCONT)
+    assert world.chat()["loraform"]["version"] == 2
+    since = world.log("agent").read_text().removeprefix(known)
+    assert "is Loading" not in since and "is Ready" not in since, "what was proved stays proved"
+
+
+def _a_new_agent_proves_what_is_loaded(world: Any, plain: Any) -> None:
+    loads = world.log("engine").read_text().count("Loaded new LoRA adapter")
+    world.kill("agent")
+    del world.operator.beats["agent"]
+    status, text, headers = world.post("/v1/completions", {"model": "house", "prompt": "Make a bucket."})
+    assert (status, json.loads(text)["error"]["code"]) == (503, "engine_unreachable")
+    request_id = headers["X-Request-Id"]
+    assert f"request {request_id}: 503 engine_unreachable" in world.log("gateway").read_text()
+    world.start_agent()
+    world.await_state(plain, "Ready")
+    assert world.chat()["loraform"]["version"] == 2
+    assert world.log("engine").read_text().count("Loaded new LoRA adapter") == loads
 
 
 def _a_restarted_engine_is_loaded_and_proved_again(world: Any, plain: Any) -> None:
