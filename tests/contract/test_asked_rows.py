@@ -40,6 +40,9 @@ class StubEngine:
         self.sent.append(body)
         return {"choices": [{"text": "", "finish_reason": "stop"}], "usage": {"completion_tokens": 0}}
 
+    async def version(self) -> str:
+        return "0.32.0"
+
     async def max_length(self) -> int:
         return CONTEXT_LENGTH
 
@@ -53,14 +56,15 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[EvaluationRow]:
     return [EvaluationRow.from_json(row.wire()) for row in suite_rows([(spec, path)])]
 
 
-def evaluated(rows: list[EvaluationRow]) -> list[dict[str, Any]]:
+def evaluated(rows: list[EvaluationRow], folder: Path) -> list[dict[str, Any]]:
     """What stage evaluate sends for the greedy answers of the candidate."""
     spec = SimpleNamespace(evaluation=SimpleNamespace(max_new_tokens=MAX_NEW_TOKENS), training=SimpleNamespace(seed=1))
-    context: Any = SimpleNamespace(paths=SimpleNamespace(base=BASE), config=SimpleNamespace(spec=spec))
+    paths = SimpleNamespace(base=BASE, evaluation_answers=folder / "answers.jsonl")
+    context: Any = SimpleNamespace(paths=paths, config=SimpleNamespace(spec=spec))
     arm, engine = Arm(ArmName.CANDIDATE, adapter_name(DIGEST), DIGEST), StubEngine()
 
     async def generate() -> None:
-        generator = AnswerGenerator(context, engine, CONTEXT_LENGTH)  # type: ignore[arg-type]  # a stub
+        generator = await AnswerGenerator.of(context, engine)  # type: ignore[arg-type]  # a stub
         for row in rows:
             await generator.generate(arm, arm.instruction(row), row.input, 0)
 
@@ -104,13 +108,15 @@ def sent(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("body_of", [by_field, by_fence])
-def test_rows_with_an_input_are_asked_as_they_were_evaluated(rows: list[EvaluationRow], body_of: Any) -> None:
+def test_rows_with_an_input_are_asked_as_they_were_evaluated(
+    rows: list[EvaluationRow], body_of: Any, tmp_path: Path
+) -> None:
     having = [row for row in rows if row.input]
     assert len(having) == 40
-    assert sent(asked([body_of(row) for row in having])) == sent(evaluated(having))
+    assert sent(asked([body_of(row) for row in having])) == sent(evaluated(having, tmp_path))
 
 
-def test_rows_without_an_input_are_asked_as_they_were_evaluated(rows: list[EvaluationRow]) -> None:
+def test_rows_without_an_input_are_asked_as_they_were_evaluated(rows: list[EvaluationRow], tmp_path: Path) -> None:
     plain = [row for row in rows if not row.input]
     assert len(plain) == 210
-    assert sent(asked([as_a_message(row) for row in plain])) == sent(evaluated(plain))
+    assert sent(asked([as_a_message(row) for row in plain])) == sent(evaluated(plain, tmp_path))
