@@ -71,7 +71,8 @@ class AdapterLoader:
 
     def _miss(self, route: Route, message: str) -> None:
         self._missed += 1
-        LOG.warning("missed look %d at the engine: %s", self._missed, message)
+        if self._missed <= MISSED_LOOKS:
+            LOG.warning("missed look %d at the engine: %s", self._missed, message)
         if not self.engine_up:
             self._states = {a.digest: _state(a, AdapterState.LOADING, message) for a in route.adapters}
 

@@ -95,13 +95,16 @@ class Engine:
         return str(answer.get("version")) if isinstance(answer, dict) else "unknown"
 
     async def models(self) -> dict[str, dict[str, Any]]:
-        """Return the served models by name: the base and each loaded adapter."""
-        return await self._repeated(self._models)
+        """Return the served models by name: the base and each loaded adapter. This request is not repeated."""
+        try:
+            return {entry["id"]: entry for entry in (await self._get("/v1/models"))["data"]}
+        except (KeyError, TypeError) as error:
+            raise EngineUnreachable("the engine's list of models is malformed") from error
 
     async def max_length(self) -> int:
         """Return the maximum tokens of a sequence, prompt and answer together."""
         try:
-            return int((await self.models())[ENGINE_MODEL]["max_model_len"])
+            return int((await self._repeated(self.models))[ENGINE_MODEL]["max_model_len"])
         except (KeyError, TypeError) as error:
             raise EngineUnreachable(f"the engine's list of models has no length of '{ENGINE_MODEL}'") from error
 
@@ -153,17 +156,11 @@ class Engine:
             raise _unreachable(error) from error
         raise EngineUnreachable("the engine ended the stream early")
 
-    async def _models(self) -> dict[str, dict[str, Any]]:
-        try:
-            return {entry["id"]: entry for entry in (await self._get("/v1/models"))["data"]}
-        except (KeyError, TypeError) as error:
-            raise EngineUnreachable("the engine's list of models is malformed") from error
-
     async def _load(self, name: str, path: str) -> None:
-        if name in await self._models():
+        if name in await self.models():
             return
         status, text = await self._send("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, LOAD)
-        if status != 200 and name in await self._models():
+        if status != 200 and name in await self.models():
             return  # an earlier request, whose response was lost, ended first
         if status == 500 and await self.healthy():  # how vLLM refuses an adapter, by any reason but a missing file
             raise EngineRefused(status, _message(text))
