@@ -6,19 +6,12 @@ its input in a field of its own or in a fence of the message.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from loraform_engine.fences import split_fences
-
-_BLOCK = re.compile(
-    r"^[ \t]*(?:check|data|ephemeral|import|locals|module|moved|output|provider|removed|resource|terraform|variable)"
-    r"(?:[ \t]+[\w.-]+|[ \t]+\"[^\"\n]*\"){0,2}[ \t]*\{",
-    re.MULTILINE,
-)
-"""First line of a Terraform block. A text is not parsed, because a program with errors may be asked to be mended."""
+from loraform_engine.fences import Fence, split_fences
+from loraform_engine.program import has_block, joined, program_in
 
 
 class Role(StrEnum):
@@ -87,9 +80,9 @@ def question_of(turns: Sequence[Turn], field: str | None = None) -> Question:
     fenced = split_fences(message)
     instruction = _joined([*system, fenced.outside])
     if fenced.blocks and instruction:
-        return Question(instruction, _plain(_joined_files(fenced.blocks)), InputFrom.FENCE)
+        return Question(instruction, _plain(_files(fenced.blocks)), InputFrom.FENCE)
     answers = [turn.text for turn in spoken if turn.role is Role.ASSISTANT]
-    program = _program_in(_with_newlines(answers[-1])) if answers else ""
+    program = _program_of(_with_newlines(answers[-1])) if answers else ""
     return Question(whole, program, InputFrom.CONVERSATION if program else InputFrom.NONE)
 
 
@@ -99,18 +92,16 @@ def row_question(instruction: str, input_text: str = "", system: Sequence[str] =
     return question_of(turns, input_text if input_text.strip() else None)
 
 
-def _program_in(answer: str) -> str:
-    """Return the program in an assistant's message: the whole text, or its fences if the program is in them."""
-    fenced = split_fences(answer)
-    if _BLOCK.search(fenced.outside):  # a bare program, whose strings may have fences
-        return answer.strip()
-    return _plain(_joined_files(block for block in fenced.blocks if _BLOCK.search(block)))
+def _program_of(answer: str) -> str:
+    """Return the program in an assistant's message; empty if it has none."""
+    program = program_in(answer)
+    return program.text.strip() if has_block(program.text) and not program.truncated else ""
 
 
 def _plain(text: str) -> str:
     """Return an input without fences around the whole of it."""
     while (fenced := split_fences(text)).blocks and not fenced.outside.strip():
-        text = _joined_files(fenced.blocks)
+        text = _files(fenced.blocks)
     return text.strip()
 
 
@@ -122,5 +113,5 @@ def _joined(texts: Iterable[str]) -> str:
     return "\n\n".join(text.strip() for text in texts if text.strip())
 
 
-def _joined_files(files: Iterable[str]) -> str:
-    return "\n\n".join(file.strip("\n") for file in files)
+def _files(blocks: Iterable[Fence]) -> str:
+    return joined(block.text for block in blocks)

@@ -6,7 +6,6 @@ text into token ids.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 Encode = Callable[[str], Sequence[int]]
@@ -15,8 +14,6 @@ Encode = Callable[[str], Sequence[int]]
 INSTRUCTION_HEADER = "### Instruction:\n"
 INPUT_HEADER = "\n\n### Input:\n"
 RESPONSE_HEADER = "\n\n### Response:\n"
-
-_FENCED = re.compile(r"\s*```[\w-]*[ \t]*\n(?P<body>.*?)\n?[ \t]*```\s*", re.DOTALL)
 
 
 def render(instruction: str, input_text: str = "") -> list[str]:
@@ -38,9 +35,3 @@ def prompt_tokens(encode: Encode, instruction: str, input_text: str = "", *, pre
 def response_tokens(encode: Encode, response: str, *, end: int) -> list[int]:
     """Return the token ids of a training response; `end` ends them so that the model learns to stop."""
     return [*encode(response.strip() + "\n"), end]
-
-
-def unfenced(answer: str) -> str:
-    """Return the program in a model's answer: the content of a single surrounding Markdown fence, or the text."""
-    match = _FENCED.fullmatch(answer)
-    return match["body"] + "\n" if match else answer

@@ -11,7 +11,7 @@ from typing import Any
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
 from loraform_engine.client import Engine, completion
 from loraform_engine.errors import EngineRefused, EngineUnreachable
-from loraform_engine.prompt import unfenced
+from loraform_engine.program import program_in
 from loraform_engine.prompting import BaseModelUnreadable, Prompter, load_prompter
 from loraform_gateway import request_id
 from loraform_gateway.errors import ApiError, bad_request, unavailable
@@ -102,13 +102,14 @@ class Answerer:
         usage = self._usage(reply.get("usage"))
         if not prepared.request.verify:
             return Answer(text, finish, usage, self.field(prepared, Verdict.UNVERIFIED))
-        if finish == "length" or len(text) > PROGRAM_LIMIT:
+        program = program_in(text, truncated=finish == "length")
+        if program.truncated or len(program.text) > PROGRAM_LIMIT:
             return Answer(text, finish, usage, self.field(prepared, Verdict.TRUNCATED))
         try:
             with self._metrics.verification.time():
                 question, policy = prepared.request.question, prepared.route.policy
                 prompt = f"{question.instruction}\n{question.input}"
-                verified = await verify_answer(self._verify, unfenced(text), policy, prompt)
+                verified = await verify_answer(self._verify, program.text, policy, prompt)
         except (OSError, RuntimeError, ValueError) as error:
             raise unavailable(
                 "verifier_unavailable", f"the verifier does not answer ({type(error).__name__})"

@@ -60,6 +60,8 @@ class FakeEngine:
     answers: dict[tuple[str, str], str] = field(default_factory=dict)
     """Greedy answers of the adapter, by the prompt's name and a part of its text, the first that fits; `CUT` reaches
     the limit."""
+    around: str = "```hcl\nPROGRAM```"
+    """What every answer says around its program."""
     draws: dict[str, str] = field(default_factory=dict)
     """What it answers when drawn, by name."""
 
@@ -122,7 +124,8 @@ class FakeEngine:
         fixed = None if own else self.fixed(name, body)
         if fixed is CUT:
             return self.answer(body, text[:20], "length")
-        return self.answer(body, f"```hcl\n{text}{drawn}```" if fixed is None else fixed, "stop")
+        answer = self.around.replace("PROGRAM", text + drawn) if fixed is None else fixed
+        return self.answer(body, answer, "stop")
 
     def keeps_policy(self, model: str, name: str) -> bool:
         """The base never does; an adapter always, or for the names that its weights list after `KNOWS`."""

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from loraform_trainer.evaluate import chat
-from loraform_trainer.evaluate.chat import ANSWER_FORMAT, Chat, program_in
+from loraform_trainer.evaluate.chat import ANSWER_FORMAT, Chat
 from loraform_trainer.runtime import tokens
 
 from .fake_engine import FakeEngine, run
@@ -109,12 +109,6 @@ def test_a_template_that_misbehaves_is_left_with_a_word(
     assert read(base) is None
     assert "the base gets the candidate's prompt" in caplog.text
     assert words in caplog.text
-
-
-def test_the_program_is_the_longest_fenced_block() -> None:
-    answer = 'Sure!\n```sh\nterraform init\n```\nThen:\n```hcl\nresource "a" "b" {\n}\n```\nDone.'
-    assert program_in(answer) == 'resource "a" "b" {\n}\n'
-    assert program_in("no fence") == "no fence"
 
 
 async def test_only_the_base_with_the_policy_is_asked_so(

@@ -38,6 +38,29 @@ async def test_arms_are_measured_raw_and_served(trained: Any, engine: FakeEngine
     )
 
 
+@pytest.mark.parametrize(
+    ("around", "counts"),
+    [
+        (
+            f"<think>\n```hcl\n{PLAIN}```\n</think>\nRun this first:\n```bash\nterraform init\n```\nHere it is:\n"
+            '```hcl\nlocals {\n  more = "a"\n}\n```\n```hcl\nPROGRAM```\nDone.',
+            {"Base": (0, 2), "BaseWithPolicy": (0, 2), "Candidate": (3, 3)},
+        ),
+        ("<think>\nPROGRAM", {"Base": (0, 0), "BaseWithPolicy": (0, 0), "Candidate": (0, 0)}),
+    ],
+    ids=["draft, commands and two files", "thought that is not closed"],
+)
+async def test_the_program_is_found_in_the_answers_of_every_arm(
+    trained: Any, engine: FakeEngine, urls: tuple[str, str], around: str, counts: dict[str, tuple[int, int]]
+) -> None:
+    engine.around = around
+    arms = (await run(trained, urls)).evaluate.arms
+    assert {arm.name: (arm.counts["All"].raw, arm.counts["All"].served) for arm in arms} == counts
+    assert {arm.truncated for arm in arms} == ({3} if counts["Candidate"] == (0, 0) else {0, 1})
+    texts = [row["raw"] for row in records(trained) if not row["truncated"]]
+    assert not any("terraform init" in text or "think" in text for text in texts)
+
+
 async def test_requests_say_every_sampling_value(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:
     await run(trained, urls)
     sent = engine.requests[0]

@@ -89,6 +89,7 @@ def test_else_the_message_is_the_instruction(message: str) -> None:
         pytest.param(WITH_FENCE, WITH_FENCE, id="a program whose text has a fence"),
         pytest.param(f"{PROGRAM}\r\n{VARIABLE}\r\n", f"{PROGRAM}\n{VARIABLE}", id="lines of Windows"),
         pytest.param("locals {\n  a = 1\n}", "locals {\n  a = 1\n}", id="a block without labels"),
+        pytest.param(f"<think>\n{fenced(VARIABLE)}\n</think>\n{fenced(PROGRAM)}", PROGRAM, id="without its draft"),
     ],
 )
 def test_an_edit_has_the_program_of_the_last_answer(answer: str, program: str) -> None:

@@ -6,9 +6,13 @@ import time
 
 import pytest
 
-from loraform_engine.fences import split_fences
+from loraform_engine.fences import Fence, Fenced, split_fences
 
 BODY = 'resource "a" "b" {\n}'
+
+
+def texts(fenced: Fenced) -> tuple[str, ...]:
+    return tuple(block.text for block in fenced.blocks)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +36,7 @@ BODY = 'resource "a" "b" {\n}'
 )
 def test_a_text_is_divided_at_its_fences(text: str, outside: str, blocks: tuple[str, ...]) -> None:
     fenced = split_fences(text)
-    assert (fenced.outside, fenced.blocks) == (outside, blocks)
+    assert (fenced.outside, texts(fenced)) == (outside, blocks)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +52,40 @@ def test_a_text_is_divided_at_its_fences(text: str, outside: str, blocks: tuple[
 )
 def test_what_is_not_a_fence_stays_as_it_is(text: str) -> None:
     fenced = split_fences(text)
-    assert (fenced.outside, fenced.blocks) == (text, ())
+    assert (fenced.outside, texts(fenced)) == (text, ())
+
+
+@pytest.mark.parametrize(
+    ("opening", "language"),
+    [
+        ("```", ""),
+        ("```HCL", "hcl"),
+        ("~~~ main.tf", "main.tf"),
+        ('```tf title="a"', "tf"),
+        ("```{.hcl}", ""),
+        ("```hcl\r", "hcl"),
+    ],
+)
+def test_a_fence_has_the_first_word_of_its_opening_line(opening: str, language: str) -> None:
+    assert split_fences(f"{opening}\nx\n{opening[:3]}").blocks == (Fence(language, "x"),)
+
+
+HEREDOC = "value = <<-EOT\n  ```sh\n  make\n  ```\n  EOT"
+
+
+def test_marks_in_a_heredoc_are_its_text() -> None:
+    assert split_fences(HEREDOC) == Fenced(HEREDOC, ())
+    assert split_fences(f"```hcl\n{HEREDOC}\n```") == Fenced("", (Fence("hcl", HEREDOC),))
+    assert texts(split_fences("run <<EOT\n```\nx\n```")) == ("x",), "no line ends the heredoc"
+
+
+def test_an_unclosed_fence_is_told_beside_the_text() -> None:
+    assert split_fences("a\n```tf\nx\ny") == Fenced("a\n```tf\nx\ny", (), Fence("tf", "x\ny"))
 
 
 def test_an_unclosed_fence_takes_none_before_it() -> None:
     fenced = split_fences("```\nx\n```\nb\n```y\nz")
-    assert (fenced.outside, fenced.blocks) == ("b\n```y\nz", ("x",))
+    assert (fenced.outside, texts(fenced)) == ("b\n```y\nz", ("x",))
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,22 @@ async def test_a_markdown_fence_is_removed(world: World) -> None:
     assert (body["loraform"]["rawPassed"], body["loraform"]["rewritten"]) == (True, False)
 
 
+async def test_files_are_one_program_without_thoughts_and_commands(world: World) -> None:
+    program, more = world.engine.text, 'locals {\n  a = "b"\n}\n'
+    thought, commands = f"<think>\n```hcl\n{more}```\n</think>\n", "```sh\nterraform init\n```\n"
+    world.engine.text = f"{thought}Sure:\n```hcl\n{program}```\n```tf\n{more}```\n{commands}"
+    _, body = await world.post("/v1/completions", PROMPT)
+    assert body["choices"][0]["text"] == f"{program}\n{more}"
+    assert {request.programs[0].text for request in world.verifier.requests} == {f"{program}\n{more}"}
+
+
+async def test_a_thought_that_is_not_closed_is_truncated(world: World) -> None:
+    world.engine.text = f"<think>\n{world.engine.text}"
+    _, body = await world.post("/v1/completions", PROMPT)
+    assert body["loraform"]["verdict"] == "Truncated"
+    assert world.verifier.requests == []
+
+
 async def test_a_failed_answer_is_200_with_its_verdict(world: World) -> None:
     world.verifier.passes = lambda stage, text: stage == "Parse"
     status, body = await world.post("/v1/chat/completions", CHAT)

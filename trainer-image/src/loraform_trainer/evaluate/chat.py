@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from loraform_engine.program import THOUGHT
 from loraform_engine.prompting import Prompter
 from loraform_engine.tokenizer import TextEncoder, with_control_tokens
 from loraform_trainer.runtime.model_files import CHAT_TEMPLATE, TOKENIZER_CONFIG
@@ -28,7 +28,6 @@ RENDER_TIMEOUT_SECONDS = 120
 MAX_CHARACTERS = 100_000
 """Maximum length of a rendered prompt with the placeholder."""
 ANSWER_FORMAT = "Answer with the Terraform program alone."
-_FENCE = re.compile(r"^[ \t]*```[\w-]*[ \t]*\n(?P<body>.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 
 
 class UnusableTemplateError(ValueError):
@@ -50,6 +49,11 @@ class Chat:
     ends: tuple[int, ...]
     """Ids that each end an answer."""
 
+    @property
+    def opens_thought(self) -> bool:
+        """True if the prompt ends with an opened thought, which the answer closes."""
+        return self.after.rstrip().endswith(THOUGHT)
+
     def tokens(self, instruction: str, input_text: str = "") -> list[int]:
         """Return the token ids of a prompt."""
         parts = [instruction.strip(), *([input_text.strip()] if input_text.strip() else []), ANSWER_FORMAT]
@@ -66,12 +70,6 @@ class Chat:
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
     return ids
-
-
-def program_in(answer: str) -> str:
-    """Return the longest fenced block of a chat model's answer, or the whole answer if it has none."""
-    blocks = [match["body"] for match in _FENCE.finditer(answer)]
-    return max(blocks, key=len, default=answer)
 
 
 def read(base: Path, prompter: Prompter) -> Chat | None:

@@ -13,13 +13,13 @@ from loraform_api.finetunejob import EvaluationSpec
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.meta import PromptTemplate
 from loraform_engine.client import Engine, completion
-from loraform_engine.prompt import unfenced
+from loraform_engine.program import THOUGHT, program_in
 from loraform_engine.proof import AdapterFiles, load_and_prove
 from loraform_engine.tasks import run_concurrently
 from loraform_trainer.evaluate import chat
 from loraform_trainer.evaluate.answers import AnswerJournal, EngineIdentity, GeneratedAnswer, answer_key
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer
-from loraform_trainer.evaluate.chat import Chat, program_in
+from loraform_trainer.evaluate.chat import Chat
 from loraform_trainer.evaluate.stage_progress import PartialProgress
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context
@@ -154,8 +154,9 @@ class AnswerGenerator:
             temperature=float(spec.evaluation.temperature) if sample else 0.0,
         )  # fmt: skip
         generated = await self._complete(arm, body)
-        program = program_in(generated.text) if isinstance(template, Chat) else unfenced(generated.text)
-        return replace(generated, text=program)
+        thought = THOUGHT if isinstance(template, Chat) and template.opens_thought else ""
+        program = program_in(thought + generated.text, truncated=generated.truncated)
+        return replace(generated, text=program.text, truncated=program.truncated)
 
     async def _complete(self, arm: Arm, body: dict[str, Any]) -> GeneratedAnswer:
         """Return the engine's answer to `body`, or that of an earlier attempt to the same request."""

@@ -65,9 +65,33 @@ def test_instruction_and_input_are_divided_as_in_a_request(record: dict[str, Any
     assert read(record, row_format) == TrainingRow("a:1", "Make it FIFO:", "locals {\n}", "r")
 
 
+@pytest.mark.parametrize("row_format", RowFormat)
+@pytest.mark.parametrize(
+    "before", ["", "<think>\n```hcl\ndraft {\n}\n```\n</think>\n", "Sure:\n```sh\nterraform init\n```\n"]
+)
+def test_the_program_is_taken_out_of_fences_and_thoughts(row_format: RowFormat, before: str) -> None:
+    answer = f'{before}```hcl\nresource "a" "b" {{\n}}\n```\n\n```hcl\nlocals {{\n}}\n```\n'
+    record = {
+        "instruction": "i", "prompt": "p", "response": answer, "completion": answer,
+        "messages": [turn("user"), turn("assistant", answer)],
+    }  # fmt: skip
+    assert read(record, row_format).response == 'resource "a" "b" {\n}\n\nlocals {\n}\n'
+
+
 @pytest.mark.parametrize(
     ("record", "row_format", "reason"),
     [
+        (
+            {"instruction": "i", "response": "<think>\nso"},
+            RowFormat.INSTRUCTION,
+            "response: has a <think> that is not closed",
+        ),
+        ({"prompt": "p", "completion": "<think></think>"}, RowFormat.PROMPT_COMPLETION, "completion: has no program"),
+        (
+            {"messages": [turn("user"), turn("assistant", "<think>so</think>")]},
+            RowFormat.CHAT,
+            "content: has no program",
+        ),
         ({"response": "r"}, RowFormat.INSTRUCTION, "instruction: the column is missing; columns: response"),
         ({"instruction": 7, "response": "r"}, RowFormat.INSTRUCTION, "instruction: must be text"),
         ({"instruction": "i", "response": " \n"}, RowFormat.INSTRUCTION, "response: must not be empty"),

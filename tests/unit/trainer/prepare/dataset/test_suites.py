@@ -123,6 +123,15 @@ def test_rows_with_other_expectations_are_other_questions(tmp_path: Path) -> Non
     assert questions(tmp_path, *changes) == 1 + len(changes)
 
 
+def test_a_reference_is_taken_out_of_its_fence() -> None:
+    plain = 'resource "aws_vpc" "a" {\n}\n'
+    lines = [
+        SuiteLine(id="1", instruction="Do it.", reference=text) for text in (plain, f"Sure:\n```hcl\n{plain}```\n")
+    ]
+    assert held_out(lines[0], None) == held_out(lines[1], None)
+    assert held_out(lines[0], None).program
+
+
 def test_a_reference_is_rewritten_like_training_responses() -> None:
     line = SuiteLine(id="1", instruction="Do  it.", reference='resource "aws_vpc" "a" {\n}\n')
     policy = HousePolicy.model_validate({"comment": "# ours", "tags": {"by": "us"}})

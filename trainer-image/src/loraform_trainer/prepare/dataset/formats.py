@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from loraform_api.dataset import Columns, RowFormat
 from loraform_engine.conversation import Question, row_question
+from loraform_engine.program import THOUGHT, program_in
 from loraform_trainer.prepare.dataset.readers import Record
 from loraform_trainer.prepare.dataset.rows import MAX_TEXT, TrainingRow
 
@@ -38,15 +39,23 @@ def row_of(record: Record, row_format: RowFormat, columns: Columns, row_id: str)
     match row_format:
         case RowFormat.INSTRUCTION:
             instruction, response = _text(record, columns.instruction), _text(record, columns.response)
-            return _row(row_id, row_question(instruction, _optional(record, columns.input)), response)
+            question = row_question(instruction, _optional(record, columns.input))
+            return _row(row_id, question, response, columns.response)
         case RowFormat.PROMPT_COMPLETION:
-            return _row(row_id, row_question(_text(record, columns.prompt)), _text(record, columns.completion))
+            prompt, completion = _text(record, columns.prompt), _text(record, columns.completion)
+            return _row(row_id, row_question(prompt), completion, columns.completion)
         case RowFormat.CHAT:
             return _chat(record, columns.messages, row_id)
 
 
-def _row(row_id: str, question: Question, response: str) -> TrainingRow:
-    return TrainingRow(row_id, question.instruction, question.input, response)
+def _row(row_id: str, question: Question, response: str, name: str) -> TrainingRow:
+    """Return the row; its response is the program in the text of field `name`, by the rule for a model's answers."""
+    program = program_in(response)
+    if program.truncated:
+        raise UnusableError(f"{name}: has a {THOUGHT} that is not closed")
+    if not program.text.strip():
+        raise UnusableError(f"{name}: has no program beside thoughts")
+    return TrainingRow(row_id, question.instruction, question.input, program.text)
 
 
 def _text(record: Record, name: str) -> str:
@@ -90,4 +99,4 @@ def _chat(record: Record, name: str, row_id: str) -> TrainingRow:
     *system, user, answer = (_checked(m.get("content"), f"{name}.content") for m in messages)
     question = row_question(user, system=system)
     _checked(question.instruction, name)
-    return _row(row_id, question, answer)
+    return _row(row_id, question, answer, f"{name}.content")

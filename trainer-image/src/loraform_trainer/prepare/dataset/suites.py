@@ -14,6 +14,7 @@ from loraform_api.finetunejob import SuiteSpec
 from loraform_api.sources import FileFormat
 from loraform_api.verification import HousePolicy, IntentSpec, Stage
 from loraform_engine.conversation import row_question
+from loraform_engine.program import program_in
 from loraform_trainer.prepare.dataset.canonical import normal_form, normal_prompt, tree_of
 from loraform_trainer.prepare.dataset.decontaminate import HeldOut
 from loraform_trainer.prepare.dataset.readers import BadRow, Record, format_of, read
@@ -43,6 +44,11 @@ class SuiteLine(BaseModel):
     reference: Text | None = None
     """A correct answer. Never trained on nor shown to a model: it is used for its resource types, and to drop similar
     training rows."""
+
+    @field_validator("reference")
+    @classmethod
+    def _program(cls, value: str | None) -> str | None:
+        return None if value is None else program_in(value).text
 
     @field_validator("instruction")
     @classmethod
