@@ -12,14 +12,14 @@ from typing import Any
 from loraform_api.finetunejob import EvaluationSpec
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.meta import PromptTemplate
+from loraform_engine import chat
+from loraform_engine.chat import Chat
 from loraform_engine.client import Engine, completion
 from loraform_engine.program import THOUGHT, program_in
 from loraform_engine.proof import AdapterFiles, load_and_prove
 from loraform_engine.tasks import run_concurrently
-from loraform_trainer.evaluate import chat
 from loraform_trainer.evaluate.answers import AnswerJournal, EngineIdentity, GeneratedAnswer, answer_key
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer
-from loraform_trainer.evaluate.chat import Chat
 from loraform_trainer.evaluate.stage_progress import PartialProgress
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.context import Context

@@ -14,7 +14,6 @@ from loraform_trainer.runtime.errors import BaseModelInvalidError, WorkspaceFull
 
 FIELD = "spec.baseModel.storageUri"
 REQUIRED = ("config.json", "tokenizer.json")
-TOKENIZER_CONFIG, CHAT_TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 ALLOWED = re.compile(
     r"config\.json|generation_config\.json|tokenizer[\w.-]*\.json|special_tokens_map\.json|added_tokens\.json"
     r"|chat_template\.jinja"

@@ -1,7 +1,7 @@
-"""Prompts in the base model's own chat template, for the arm of the base with the policy in its prompt.
+"""Prompts in the base model's own chat template.
 
-The template is rendered once around a placeholder, which user text replaces afterwards: user text is never rendered. If
-it spells a special token, it is tokenised separately, as plain text.
+The template is rendered once around a placeholder, which user text replaces afterwards: user text is never rendered,
+and never becomes a control token.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from loraform_engine.program import THOUGHT
-from loraform_engine.prompting import Prompter
+from loraform_engine.prompting import TOKENIZER_CONFIG_FILE, Prompter, read_json, token_text
 from loraform_engine.tokenizer import TextEncoder, with_control_tokens
-from loraform_trainer.runtime.model_files import CHAT_TEMPLATE, TOKENIZER_CONFIG
 
 log = logging.getLogger(__name__)
 
+TEMPLATE_FILE = "chat_template.jinja"
 PLACEHOLDER = "LORAFORM-USER-TEXT-3f8a"
+RENDER_CPU_SECONDS = 10
 RENDER_TIMEOUT_SECONDS = 120
 MAX_CHARACTERS = 100_000
 """Maximum length of a rendered prompt with the placeholder."""
@@ -58,29 +59,33 @@ class Chat:
         """Return the token ids of a prompt."""
         parts = [instruction.strip(), *([input_text.strip()] if input_text.strip() else []), ANSWER_FORMAT]
         text = "\n\n".join(parts)
-        if not any(token.content in text for token in self.tokenizer.get_added_tokens_decoder().values()):
-            return _ids(self.tokenizer, self.before + text + self.after)
-        return [
-            *_ids(self.tokenizer, self.before),
-            *self.encoder.ids(text),
-            *_ids(self.tokenizer, self.after),
-        ]
+        encoding = self.tokenizer.encode(self.before + text + self.after, add_special_tokens=False)
+        first, last = len(self.before), len(self.before) + len(text)
+        spans = zip(encoding.ids, encoding.offsets, strict=True)
+        if not any(id_ in self.encoder.control and start < last and end > first for id_, (start, end) in spans):
+            return encoding.ids
+        return [*self._ids(self.before), *self.encoder.ids(text), *self._ids(self.after)]
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
 
-def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-    return ids
+def read(base: Path, prompter: Prompter, cpu_seconds: int = RENDER_CPU_SECONDS) -> Chat | None:
+    """Return the chat template of a base model's folder; None if it has none, or (with a warning) an unusable one.
 
-
-def read(base: Path, prompter: Prompter) -> Chat | None:
-    """Return the chat template of a base model's folder; None if it has none, or (with a warning) an unusable one."""
-    config = _json(base / TOKENIZER_CONFIG)
+    `cpu_seconds` limit the rendering. Raises BaseModelUnreadable and OSError.
+    """
+    config = read_json(base / TOKENIZER_CONFIG_FILE)
     template = _template(base, config)
     if template is None:
         return None
-    variables = {name: _token(value) for name, value in config.items() if name.endswith("_token")}
+    names = [name for name in config if name.endswith("_token")]
+    variables = {name: text for name in names if (text := token_text(config[name])) is not None}
     try:
-        before, after = _render({"template": template, "variables": variables, "text": PLACEHOLDER})
+        before, after = _render(
+            {"template": template, "variables": variables, "text": PLACEHOLDER, "cpu_seconds": cpu_seconds}
+        )
     except UnusableTemplateError as error:
         log.warning("the base's chat template is unusable; the base gets the candidate's prompt: %s", error)
         return None
@@ -89,7 +94,7 @@ def read(base: Path, prompter: Prompter) -> Chat | None:
 
 def _render(request: dict[str, Any]) -> tuple[str, str]:
     """Return a template's text before and after the placeholder; raises UnusableTemplateError."""
-    command = [sys.executable, "-m", "loraform_trainer.evaluate.chat_child"]
+    command = [sys.executable, "-m", "loraform_engine.chat_child"]
     try:
         done = subprocess.run(
             command,
@@ -111,22 +116,10 @@ def _render(request: dict[str, Any]) -> tuple[str, str]:
 
 
 def _template(base: Path, config: dict[str, Any]) -> str | None:
-    if (base / CHAT_TEMPLATE).is_file():
-        return (base / CHAT_TEMPLATE).read_text(encoding="utf-8")
+    if (base / TEMPLATE_FILE).is_file():
+        return (base / TEMPLATE_FILE).read_text(encoding="utf-8")
     template = config.get("chat_template")
     if isinstance(template, list):  # several templates by name
         by_name = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
         template = by_name.get("default")
     return template if isinstance(template, str) else None
-
-
-def _token(value: Any) -> str | None:
-    text = value.get("content") if isinstance(value, dict) else value
-    return text if isinstance(text, str) else None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return content if isinstance(content, dict) else {}
