@@ -17,6 +17,15 @@ CHATML = (
 )
 
 
+async def test_every_end_token_of_the_base_ends_an_answer_of_every_arm(
+    trained: Any, engine: FakeEngine, urls: tuple[str, str]
+) -> None:
+    (trained.paths.base / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHATML}))
+    (trained.paths.base / "generation_config.json").write_text(json.dumps({"eos_token_id": [5, 1]}))
+    await run(trained, urls)
+    assert [body["stop_token_ids"] for body in engine.requests] == [[1, 5]] * 9
+
+
 async def test_only_the_base_with_the_policy_is_asked_so(
     trained: Any, engine: FakeEngine, urls: tuple[str, str]
 ) -> None:

@@ -38,6 +38,11 @@ def without_settings(tokenizer: Tokenizer) -> Tokenizer:
     return with_special_off(tokenizer)
 
 
+def cut(tokenizer: Tokenizer, length: int) -> Tokenizer:
+    tokenizer.enable_truncation(length)
+    return tokenizer
+
+
 def test_input_stands_in_the_prompt(base: Path) -> None:
     prompter = load_prompter(base)
     assert prompter.tokens("a", "variable x") != prompter.tokens("a")
@@ -51,6 +56,10 @@ def test_a_long_prompt_has_every_token(base: Path) -> None:
 READERS: dict[str, tuple[Callable[[], Tokenizer], Callable[[Prompter, Tokenizer], Prompter]]] = {
     "one that cuts and pads": (
         truncating, lambda now, raw: replace(now, encoder=TextEncoder(with_special_off(raw), frozenset())),
+    ),
+    "one that cuts long texts": (
+        byte_level,
+        lambda now, _: replace(now, encoder=replace(now.encoder, tokenizer=cut(now.encoder.tokenizer, 2500))),
     ),
     "one that finds tokens flagged special": (
         byte_level, lambda now, raw: replace(now, encoder=TextEncoder(raw, frozenset())),
@@ -77,7 +86,7 @@ def test_two_readers_of_one_file_that_differ_have_two_hashes(tmp_path: Path, rea
         )
     base = write_base(tmp_path, tokenizer, generation_config={"eos_token_id": [1, 0]})
     now = load_prompter(base)
-    other = differently(now, raw(base))
+    other = differently(load_prompter(base), raw(base))
     assert other.tokenizer_sha256 == now.tokenizer_sha256
     assert other.template_hash != now.template_hash
     assert load_prompter(base).template_hash == now.template_hash

@@ -25,6 +25,7 @@ from loraform_engine.version import LEAST_VERSION
 
 POLICY = HousePolicy(comment="# house", tags={"created_by": "PiCloud"})
 VALID = 'resource "aws_s3_bucket" "b" {\n}\n'
+SECOND_END = 7
 ADAPTER_LOGPROB, BASE_LOGPROB = -0.25, -4.0
 
 
@@ -203,7 +204,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return a base model's folder for the gateway: a byte-level tokenizer with one special token."""
+    """Return a base model's folder for the gateway: a byte-level tokenizer with one special token, two end tokens."""
     folder = tmp_path_factory.mktemp("base")
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
@@ -212,6 +213,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     tokenizer.add_special_tokens(["<eos>"])
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "config.json").write_text(json.dumps({"eos_token_id": tokenizer.token_to_id("<eos>")}))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [SECOND_END]}))
     yield folder
 
 

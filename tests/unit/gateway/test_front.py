@@ -24,6 +24,8 @@ from loraform_gateway.route import Operator, RouteFollower
 from loraform_gateway.verifying import verify_answer
 from loraform_verifier.verify import Verifier
 
+from .conftest import SECOND_END
+
 CHAT = {"model": "house", "messages": [{"role": "user", "content": "a bucket"}]}
 PROMPT = {"model": "house", "prompt": "a bucket"}
 TAGGED = "# house\n" + 'resource "aws_s3_bucket" "b" {\n  tags = {}\n}\n'
@@ -101,7 +103,7 @@ async def test_the_engine_gets_token_ids_and_explicit_sampling(world: World, bas
         "max_tokens": 3,
         "temperature": 0.0,
         "top_p": 1.0,
-        "stop_token_ids": [eos],
+        "stop_token_ids": [eos, SECOND_END],
         "skip_special_tokens": True,
     }
 
