@@ -31,7 +31,7 @@ from loraform_api.training import Method
 from loraform_api.verification import HousePolicy
 from loraform_engine.prompting import load_prompter
 from loraform_operator.endpoint.certificates import make_ca, make_leaf
-from loraform_operator.pods.engine import engine_container
+from loraform_operator.pods.engine import decide_engine, engine_container
 from loraform_operator.settings import Profile
 
 from ..waiting import free_port, wait_for
@@ -137,11 +137,9 @@ class World:
             engine_env={"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"},
         )
         container = engine_container(
-            profile,
-            PlacementSpec(),
-            image="unused",
+            decide_engine(profile, Method.LORA, None),
+            PlacementSpec().resources,
             model_path=str(self.models / "base"),
-            method=Method.LORA,
             mounts=[],
         )
         ports = {str(names.PORT_ENGINE): str(self.engine_port)}
