@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 from loraform_engine.chat import ANSWER_FORMAT
 
+from .conftest import write_adapter
 from .fake_engine import PLAIN, FakeEngine, run
 
 CHATML = (
@@ -22,6 +24,8 @@ async def test_every_end_token_of_the_base_ends_an_answer_of_every_arm(
 ) -> None:
     (trained.paths.base / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHATML}))
     (trained.paths.base / "generation_config.json").write_text(json.dumps({"eos_token_id": [5, 1]}))
+    shutil.rmtree(trained.paths.adapter)
+    write_adapter(trained, trained.paths.adapter, "adapter")  # trained on the base as it is now
     await run(trained, urls)
     assert [body["stop_token_ids"] for body in engine.requests] == [[1, 5]] * 9
 
@@ -48,7 +52,8 @@ async def test_a_thought_that_the_prompt_opens_is_no_answer_until_it_is_closed(
     truncated = []
     for around in ("PROGRAM", f"Maybe {PLAIN}</think>\nPROGRAM"):
         engine.around = around
-        engine.loaded.clear()  # each run is a pod with an engine of its own
+        engine.loaded.clear()  # each run is a pod with an engine of its own, and no attempt goes on from another
+        trained.paths.evaluation_answers.unlink(missing_ok=True)
         arms = {arm.name: arm for arm in (await run(trained, urls)).evaluate.arms}
         truncated.append({name: arm.truncated for name, arm in arms.items()})
     assert truncated == [
