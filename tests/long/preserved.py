@@ -71,25 +71,40 @@ def _check_resource(old: HclBlock, new: HclBlock, policy: HousePolicy) -> None:
     before = [token for node in mine[0] for token in _tokens(node, outer)]
     after = [token for node in mine[1] for token in _tokens(node, inner)]
     rest = iter(after)
-    assert all(token in rest for token in before), f"tokens of the tags went: {before} to {after}"
+    again = any(len(nodes) > 1 for nodes in tags_of(old, tagging).places.values())
+    kept = [token for token in before if token != "," or not again]  # the comma of an element goes with it
+    assert all(token in rest for token in kept), f"tokens of the tags went: {before} to {after}"
     allowed = {*WORDS, *(token for pair in policy.tags.items() for token in _spellings(pair))}
-    assert {*(Counter(after) - Counter(before))} <= allowed, f"tokens came: {Counter(after) - Counter(before)}"
+    came = Counter(after) - Counter(token for node in mine[0] for token in _tokens(node, []))
+    assert {*came} <= allowed, f"tokens came: {came}"
 
 
 def _tag_nodes(resource: HclBlock, tagging: Tagging | None) -> list[Node]:
     if tagging is Tagging.BLOCKS:
-        return [block.node for block in resource.blocks if block.type == "tag"]
+        return [b.node for b in resource.blocks if b.type == "tag" or (b.type, b.labels) == ("dynamic", ("tag",))]
     argument = resource.attribute("tags") if tagging else None
     return [argument.value.parent] if argument is not None and argument.value.parent is not None else []
 
 
 def _values(resource: HclBlock, tagging: Tagging, policy: HousePolicy) -> list[Node]:
-    """Return the values that a rewrite may replace."""
-    replaced = [node for key, node in tags_of(resource, tagging).values.items() if key in policy.tags]
+    """Return the values that a rewrite may replace, and what it may remove because it gives a tag again."""
+    places = [(key, nodes) for key, nodes in tags_of(resource, tagging).places.items() if key in policy.tags]
+    replaced = [node for _, nodes in places for node in nodes]
+    if tagging is Tagging.ARGUMENT:
+        replaced += [node.parent for _, nodes in places for node in nodes[:-1] if node.parent is not None]
+    else:
+        replaced += [block for block in _tag_nodes(resource, tagging) if _gives_again(block, places)]
     argument = resource.attribute("tags")
     if tagging is Tagging.ARGUMENT and argument is not None and literal(argument.value) is None:
         replaced.append(argument.value)
     return replaced
+
+
+def _gives_again(block: Node, places: list[tuple[str, list[Node]]]) -> bool:
+    """Return whether a block gives a tag that a `tag` block before it gives, or is dynamic."""
+    inside = [[block.start_byte < node.start_byte < block.end_byte for node in nodes] for _, nodes in places]
+    dynamic = text_of(block.children[0]) == "dynamic"
+    return any(any(nodes) and (dynamic or not nodes[0]) for nodes in inside)
 
 
 def _tokens(node: Node, without: list[Node]) -> Iterator[str]:

@@ -151,13 +151,13 @@ def test_default_tags_count_where_the_policy_says_so() -> None:
     plan = plan_of("aws_vpc", {"tags": None, "tags_all": {"by": "us", "owner": "me"}})
     assert codes(UNTAGGED, TAGS, plan) == (["TagMissing"] * 2, [])
     assert codes(UNTAGGED, COUNTING, plan) == ([], [])
-    read = ResourceTags({"by": "us", "owner": "me"})
+    read = ResourceTags({"by": ("us",), "owner": ("me",)})
     assert codes(UNTAGGED, COUNTING, defaults=read) == ([], [])
     assert codes(UNTAGGED, TAGS, defaults=read) == (["TagMissing"] * 2, [])
 
 
 def test_a_tag_that_may_be_in_incomplete_default_tags_is_undecided() -> None:
-    partly = ResourceTags({"owner": "me"}, complete=False)
+    partly = ResourceTags({"owner": ("me",)}, complete=False)
     plan = plan_of("aws_vpc", {"tags": None, "tags_all": {"owner": "me"}})
     for known in (plan, PlannedResources()):
         assert codes(UNTAGGED, COUNTING, known, partly) == ([], ["TagUndecided"])
@@ -169,12 +169,12 @@ def test_a_tag_that_may_be_in_incomplete_default_tags_is_undecided() -> None:
 def test_default_tags_join_planned_tags_if_tags_all_is_unknown() -> None:
     tagged = 'resource "aws_vpc" "b" {\n  tags = var.tags\n}\n'
     plan = plan_of("aws_vpc", {"tags": {"by": "us"}}, {"tags_all": True})
-    assert codes(tagged, COUNTING, plan, ResourceTags({"owner": "me", "by": "them"})) == ([], [])
+    assert codes(tagged, COUNTING, plan, ResourceTags({"owner": ("me",), "by": ("them",)})) == ([], [])
     assert codes(tagged, COUNTING, plan) == (["TagMissing"], [])
 
 
 def test_autoscaling_groups_get_no_default_tags() -> None:
     group = 'resource "aws_autoscaling_group" "b" {\n}\n'
-    read = ResourceTags({"by": "us", "owner": "me"}, complete=False)
+    read = ResourceTags({"by": ("us",), "owner": ("me",)}, complete=False)
     assert codes(group, COUNTING, defaults=read) == (["TagMissing"] * 2, [])
     assert codes(group, COUNTING, plan_of("aws_autoscaling_group", {"tag": []}), read) == (["TagMissing"] * 2, [])

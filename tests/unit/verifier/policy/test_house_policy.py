@@ -7,6 +7,7 @@ import pytest
 from loraform_api.verification import HousePolicy
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.policy.house_policy import check_house_policy
+from loraform_verifier.terraform.planned_resources import planned_resources
 
 COMMENT = "# This resource is generated using PiCloud tool"
 POLICY = HousePolicy(comment=COMMENT, tags={"created_by": "PiCloud"})
@@ -129,3 +130,28 @@ def test_types_that_cannot_carry_tags_need_none() -> None:
 def test_numbers_and_bools_count_as_strings() -> None:
     policy = HousePolicy(tags={"a": "10", "b": "true", "c": "1.0"})
     assert codes(vpc('tags = { a = 10.0, b = true, c = "1.0" }'), policy) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["PiCloud", "PiCloud"], ([], [])),
+        (["a", "PiCloud"], (["TagWrong"], [])),
+        (["PiCloud", "a"], (["TagWrong"], [])),
+        (["PiCloud", "${var.a}"], ([], ["TagUndecided"])),
+    ],
+)
+def test_every_place_that_gives_a_tag_must_be_right(values: list[str], expected: tuple[list[str], list[str]]) -> None:
+    blocks = "".join(f'  tag {{\n    key   = "created_by"\n    value = "{value}"\n  }}\n' for value in values)
+    assert codes(f'resource "aws_autoscaling_group" "a" {{\n{blocks}}}\n', TAGS) == expected
+    elements = ", ".join(f'created_by = "{value}"' for value in values)
+    assert codes(vpc(f"tags = {{ {elements} }}"), TAGS) == expected
+
+
+def test_every_planned_value_of_a_tag_must_be_right() -> None:
+    group = 'resource "aws_autoscaling_group" "a" {\n}\n'
+    tags = [{"key": "created_by", "value": value, "propagate_at_launch": True} for value in ("a", "PiCloud")]
+    for planned, wanted in ((tags, ["TagWrong"]), (tags[::-1], ["TagWrong"]), (tags[1:], [])):
+        change = {"mode": "managed", "address": "aws_autoscaling_group.a", "change": {"after": {"tag": planned}}}
+        found = check_house_policy(parse(group), TAGS, planned_resources({"resource_changes": [change]}))
+        assert [d.code for d in found.broken] == wanted

@@ -94,6 +94,8 @@ TAGS = st.sampled_from(
         "tags = merge(a, b...)",
         "tags = merge(a, {\n  b = 1\n})",
         'tags = { created_by = "x" }',
+        'tags = { created_by = "x", b = 1, created_by = "y" }',
+        'tags = {\n  b = c\n  created_by = "x"\n  ("created_by") = 1\n}',
         "tags = { created_by = var.x, b = 1 }",
         'tags = {\n  (var.x) = 1\n  created_by = "PiCloud"\n}',
         "tags = { for k in v : k => k }",
@@ -101,6 +103,7 @@ TAGS = st.sampled_from(
         "tags = {\n  a = 1,\n  b = { c = 2 } }",
         'tags = (\n{ "created_by" : 1 }\n)',
         "tag {\n  key = 1\n}",
+        'tag {\n  key = "created_by"\n  value = 1\n}\ntag {\n  key = "created_by"\n  value = var.x\n} # c',
     ]
 )
 KINDS = st.sampled_from(["aws_vpc", "aws_autoscaling_group", "aws_s3_bucket_policy", "x_y"])
@@ -117,3 +120,61 @@ def test_any_program_conforms_after_one_rewrite(parts: list[tuple[str, str, str,
     if not parse(text).problems:
         rewritten(text)
         rewritten(text, POLICY)
+
+
+GROUP = """# by PiCloud
+resource "aws_autoscaling_group" "a" {
+  max_size = 1
+
+%s}
+"""
+TAG = """  tag {
+    key                 = "created_by"
+    value               = "%s"
+    propagate_at_launch = true
+  }
+"""
+DYNAMIC = """  dynamic "tag" {
+    for_each = [1]
+    content {
+      key   = "created_by"
+      value = "x"
+    }
+  }
+"""
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        TAG % "a" + TAG % "b",
+        TAG % "PiCloud" + TAG % "b",
+        TAG % "a" + TAG % "PiCloud",
+        TAG % "PiCloud" + TAG % "PiCloud",
+        TAG % "a" + DYNAMIC,
+        DYNAMIC + TAG % "a",
+    ],
+)
+def test_a_tag_given_twice_ends_as_one_block(blocks: str) -> None:
+    assert rewritten(GROUP % blocks) == GROUP % (TAG % "PiCloud")
+
+
+def test_a_tag_that_only_a_dynamic_block_gives_becomes_a_block() -> None:
+    assert rewritten(GROUP % DYNAMIC).count("tag {") == 1
+
+
+@pytest.mark.parametrize(
+    ("tags", "wanted"),
+    [
+        ('{ created_by = "a", Name = "x", created_by = "b" }', '{ Name = "x", created_by = "PiCloud" }'),
+        ('{ created_by = "PiCloud", "created_by" : "b" }', '{ "created_by" : "PiCloud" }'),
+        (
+            '{\n    created_by = "a" # mine\n    created_by = <<-E\n      b\n    E\n    created_by = "c"\n  }',
+            '{\n    # mine\n    created_by = "PiCloud"\n  }',
+        ),
+        ('merge(var.t, { created_by = "a", created_by = "b" })', 'merge(var.t, { created_by = "PiCloud" })'),
+    ],
+)
+def test_a_tag_given_twice_in_a_map_ends_as_one_element(tags: str, wanted: str) -> None:
+    head = '# by PiCloud\nresource "aws_vpc" "a" {\n  tags = %s\n}\n'
+    assert rewritten(head % tags) == head % wanted

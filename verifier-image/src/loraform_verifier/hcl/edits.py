@@ -26,6 +26,14 @@ def apply_edits(source: bytes, edits: Iterable[Edit]) -> bytes:
     return b"".join([*pieces, source[at:]])
 
 
+def removal(source: bytes, start: int, end: int) -> Edit:
+    """Return the deletion of the bytes from `start` to `end`, with their lines if nothing else stands on them."""
+    line, stop = source.rfind(b"\n", 0, start) + 1, source.find(b"\n", end) + 1 or len(source)
+    if source[line:start].strip() or source[end:stop].strip():
+        return Edit(start, end + len(source[end:stop]) - len(source[end:stop].lstrip(b" ")), "")
+    return Edit(line, stop, "")
+
+
 def line_start(source: bytes, node: Node) -> int:
     """Return the offset of the first byte of the line on which a node starts."""
     return source.rfind(b"\n", 0, node.start_byte) + 1

@@ -31,8 +31,8 @@ class PolicyFindings:
 class ResourceTags:
     """Tag values of a resource, of one of its planned instances, or of the provider's `default_tags`."""
 
-    values: Mapping[str, str | None]
-    """Value by tag; None if the value is unknown."""
+    values: Mapping[str, Sequence[str | None]]
+    """Values by tag: more than one if it is given more than once, None for an unknown one."""
     complete: bool = True
 
 
@@ -94,7 +94,7 @@ def _written(resource: PolicySubject, tagging: Tagging) -> ResourceTags:
     if resource.block is None:
         return ResourceTags({}, complete=False)
     tags = tags_of(resource.block, tagging)
-    return ResourceTags({key: tags.value(key) for key in tags.values}, tags.complete)
+    return ResourceTags(tags.values, tags.complete)
 
 
 def has_comment(document: Document, resource: HclBlock, comment: str) -> bool:
@@ -113,15 +113,16 @@ def has_comment(document: Document, resource: HclBlock, comment: str) -> bool:
 def _check_tags(resource: PolicySubject, tags: ResourceTags, policy: HousePolicy, findings: PolicyFindings) -> None:
     for key in dict.fromkeys([*policy.tags, *policy.required_tags]):
         expected = policy.tags.get(key)
-        actual = tags.values.get(key)
+        given = tags.values.get(key, ())
         must = "may have any value" if expected is None else f"must be {expected!r}"
         hint = f'tags = {{ {key} = "{expected or "…"}" }}'
-        if actual == expected if expected is not None else key in tags.values:
+        if given and (expected is None or all(value == expected for value in given)):
             continue
+        actual = next((value for value in given if value not in (None, expected)), None)
         if actual is not None:
             message = f"{resource.address}: tag {key} is {actual[:60]!r}; it {must}."
             findings.broken.append(_diagnostic("TagWrong", message, resource, hint))
-        elif key in tags.values or not tags.complete:
+        elif given or not tags.complete:
             message = f"{resource.address}: tag {key} must be evaluated; it cannot be read off the program."
             findings.undecided.append(_diagnostic("TagUndecided", message, resource, TAGS_HINT))
         else:

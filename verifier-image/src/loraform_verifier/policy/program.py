@@ -21,7 +21,8 @@ def check_program(
 ) -> PolicyFindings:
     """Check a program against the house policy; findings name their file. Without a plan the syntax tree decides."""
     resources, settings = planned_resources(plan), settings_of(configuration)
-    defaults = ResourceTags(settings.default_tags, not settings.incomplete)
+    default_tags = {key: (value,) for key, value in settings.default_tags.items()}
+    defaults = ResourceTags(default_tags, not settings.incomplete)
     findings = PolicyFindings()
     for file, document in configuration.documents.items():
         planned = resources.below(_prefixes(modules, folder_of(file)))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from loraform_verifier.hcl.edits import Edit, indent_of, line_start
+from loraform_verifier.hcl.edits import Edit, indent_of, line_start, removal
 from loraform_verifier.hcl.literals import Element, as_string, escape, inner, literal, object_elements
 from loraform_verifier.hcl.parse import HclBlock
 from loraform_verifier.hcl.tree import children, line_of, text_of
@@ -22,29 +22,37 @@ _BARE_KEY = re.compile(r"^(?!(?:for|null|true|false)$)[A-Za-z_][A-Za-z0-9_-]*$")
 class WrittenTags:
     """The tags that the text of a resource gives."""
 
-    values: dict[str, Node]
-    """Tag to the expression of its value."""
+    places: dict[str, list[Node]]
+    """Tag to the expressions of its value: more than one if it is given more than once."""
     complete: bool
     """True if the resource can have no other tags."""
 
-    def value(self, key: str) -> str | None:
-        """Return a tag's literal value; None if it is absent or must be evaluated."""
-        return as_string(literal(self.values[key])) if key in self.values else None
+    @property
+    def values(self) -> dict[str, tuple[str | None, ...]]:
+        """Tag to its values; None for one that must be evaluated."""
+        return {key: tuple(as_string(literal(node)) for node in nodes) for key, nodes in self.places.items()}
 
 
 def tags_of(resource: HclBlock, tagging: Tagging) -> WrittenTags:
     """Read a resource's tags."""
     if tagging is Tagging.BLOCKS:
         dynamic = any(b.type == "dynamic" and b.labels == ("tag",) for b in resource.blocks)
-        return WrittenTags(dict(_tag_blocks(resource)), complete=not dynamic)
+        return WrittenTags(_by_key((key, value) for key, value, _ in _tag_blocks(resource)), complete=not dynamic)
     tags = resource.attribute("tags")
     if tags is None or literal(tags.value) is None:
         return WrittenTags({}, complete=True)
     elements = _deciding_elements(tags.value)
     if elements is None:
         return WrittenTags({}, complete=False)
-    values = {e.key: e.value for e in elements if e.key is not None}
-    return WrittenTags(values, complete=inner(tags.value).type == "object")
+    places = _by_key((e.key, e.value) for e in elements if e.key is not None)
+    return WrittenTags(places, complete=inner(tags.value).type == "object")
+
+
+def _by_key(places: Iterable[tuple[str, Node]]) -> dict[str, list[Node]]:
+    by_key: dict[str, list[Node]] = {}
+    for key, value in places:
+        by_key.setdefault(key, []).append(value)
+    return by_key
 
 
 def deciding_object(value: Node) -> Node | None:
@@ -57,15 +65,15 @@ def deciding_object(value: Node) -> Node | None:
 
 
 def tag_edits(source: bytes, resource: HclBlock, tagging: Tagging, required: dict[str, str]) -> Iterator[Edit]:
-    """Yield the edits that give a resource the tags `required`; none if it has them."""
-    tags = tags_of(resource, tagging)
-    wrong = {key: value for key, value in required.items() if tags.value(key) != value}
+    """Yield the edits that give a resource the tags `required`, each once; none if it has them."""
+    values = tags_of(resource, tagging).values
+    wrong = {key: value for key, value in required.items() if values.get(key) != (value,)}
     if not wrong:
         return
     if tagging is Tagging.BLOCKS:
-        yield from _in_tag_blocks(source, resource, tags, wrong)
+        yield from _in_tag_blocks(source, resource, wrong)
     else:
-        yield from _in_argument(source, resource, tags, wrong)
+        yield from _in_argument(source, resource, wrong, required)
 
 
 def _deciding_elements(value: Node) -> list[Element] | None:
@@ -75,51 +83,86 @@ def _deciding_elements(value: Node) -> list[Element] | None:
     return elements if elements is not None and all(e.key is not None for e in elements) else None
 
 
-def _tag_blocks(resource: HclBlock) -> Iterator[tuple[str, Node]]:
+def _tag_blocks(resource: HclBlock) -> Iterator[tuple[str, Node, HclBlock]]:
+    """Yield key, value and block of each `tag` block with a literal key, and of each dynamic one that repeats a key."""
     for block in resource.blocks:
-        key, value = block.attribute("key"), block.attribute("value")
-        if block.type == "tag" and key is not None and value is not None:
-            name = as_string(literal(key.value))
-            if name is not None:
-                yield name, value.value
+        dynamic = block.type == "dynamic" and block.labels == ("tag",)
+        bodies = [block] if block.type == "tag" else [b for b in block.blocks if dynamic and b.type == "content"]
+        for key, value in ((body.attribute("key"), body.attribute("value")) for body in bodies):
+            name = as_string(literal(key.value)) if key is not None else None
+            if name is not None and value is not None:
+                yield name, value.value, block
 
 
-def _in_tag_blocks(source: bytes, resource: HclBlock, tags: WrittenTags, wrong: dict[str, str]) -> Iterator[Edit]:
-    yield from _corrected(tags, wrong)
+def _in_tag_blocks(source: bytes, resource: HclBlock, wrong: dict[str, str]) -> Iterator[Edit]:
+    kept: set[str] = set()
+    for key, node, block in _tag_blocks(resource):
+        if key in wrong and key not in kept and block.type == "tag":
+            kept.add(key)
+            yield _corrected(node, wrong[key])
+        elif key in wrong:
+            yield removal(source, block.node.start_byte, block.node.end_byte)
     new = [
         f"tag {{\n{STEP}key                 = {_quoted(key)}\n{STEP}value               = {_quoted(value)}\n"
         f"{STEP}propagate_at_launch = true\n}}"
         for key, value in wrong.items()
-        if key not in tags.values
+        if key not in kept
     ]
     if new:
         yield from _added_to_block(source, resource, "\n\n".join(new))
 
 
-def _in_argument(source: bytes, resource: HclBlock, tags: WrittenTags, wrong: dict[str, str]) -> Iterator[Edit]:
+def _in_argument(source: bytes, resource: HclBlock, wrong: dict[str, str], required: dict[str, str]) -> Iterator[Edit]:
     argument = resource.attribute("tags")
     if argument is None:
         yield from _added_to_block(source, resource, f"tags = {_object(wrong, '')}")
         return
-    indent = indent_of(source, argument.value)
+    indent, elements = indent_of(source, argument.value), _deciding_elements(argument.value)
+    given = [(element.key, element) for element in elements or () if element.key is not None and element.key in wrong]
+    last = dict(given)  # it decides
     if literal(argument.value) is None:
         yield Edit(argument.value.start_byte, argument.value.end_byte, _object(wrong, indent))
-    elif _deciding_elements(argument.value) is None:
+    elif elements is None or not all(_can_go(element.node) for key, element in given if element is not last[key]):
         yield Edit(argument.value.start_byte, argument.value.start_byte, "merge(")
         end, separator = argument.value.end_byte, "\n, " if _ends_in_heredoc(argument.value) else ", "
-        yield Edit(end, end, f"{separator}{_object(wrong, indent)})")
+        yield Edit(end, end, f"{separator}{_object(required, indent)})")
     else:
-        yield from _corrected(tags, wrong)
-        new = {key: value for key, value in wrong.items() if key not in tags.values}
+        for key, element in given:
+            if element is last[key]:
+                yield _corrected(element.value, wrong[key])
+            else:
+                yield from _without_element(source, element.node)
+        new = {key: value for key, value in wrong.items() if key not in last}
         holder = deciding_object(argument.value)
         if new and holder is not None:
             yield _added_to_object(source, holder, new)
 
 
-def _corrected(tags: WrittenTags, wrong: dict[str, str]) -> Iterator[Edit]:
-    for key, value in wrong.items():
-        if key in tags.values:
-            yield Edit(tags.values[key].start_byte, tags.values[key].end_byte, _quoted(value))
+def _corrected(node: Node, value: str) -> Edit:
+    return Edit(node.start_byte, node.end_byte, _quoted(value))
+
+
+def _next(node: Node) -> Node | None:
+    after = node.next_sibling
+    while after is not None and after.type == "comment":
+        after = after.next_sibling
+    return after
+
+
+def _can_go(element: Node) -> bool:
+    """Return whether the grammar could not read the next element as the end of the one before."""
+    after = _next(element)
+    return after is None or text_of(after)[:1] not in ("(", "[", "-")
+
+
+def _without_element(source: bytes, element: Node) -> Iterator[Edit]:
+    end, after = element.end_byte, _next(element)
+    if after is not None and after.type == ",":
+        if source[end : after.start_byte].strip():  # a comment stands before the comma
+            yield Edit(after.start_byte, after.end_byte, "")
+        else:
+            end = after.end_byte
+    yield removal(source, element.start_byte, end)
 
 
 def _added_to_object(source: bytes, holder: Node, new: dict[str, str]) -> Edit:

@@ -20,15 +20,20 @@ class PlannedInstance:
     unknown: Json
     """Same shape as `after`; true for values that are known only after apply."""
 
-    def tags(self, argument: str) -> dict[str, str | None] | None:
-        """Return the tags in an argument, with None for unknown values; None if the plan does not have them."""
-        if "tag" in self.after:  # aws_autoscaling_group
-            return {str(t["key"]): t.get("value") for t in self.after["tag"] or [] if t.get("key")}
+    def tags(self, argument: str) -> dict[str, tuple[str | None, ...]] | None:
+        """Return the values of each tag in an argument, with None for unknown ones; None if the plan has no tags."""
+        if "tag" in self.after:  # aws_autoscaling_group, whose blocks may give a tag more than once
+            by_key: dict[str, list[str | None]] = {}
+            for block in self.after["tag"] or []:
+                if block.get("key"):
+                    by_key.setdefault(str(block["key"]), []).append(block.get("value"))
+            return {key: tuple(values) for key, values in by_key.items()}
         unknown = self.unknown.get(argument) if isinstance(self.unknown, Mapping) else None
         if unknown is True or (argument not in self.after and not unknown):
             return None
         known: dict[str, str | None] = dict(self.after.get(argument) or {})
-        return known | dict.fromkeys(key for key, is_unknown in (unknown or {}).items() if is_unknown is True)
+        known |= dict.fromkeys(key for key, is_unknown in (unknown or {}).items() if is_unknown is True)
+        return {key: (value,) for key, value in known.items()}
 
 
 @dataclass(frozen=True, slots=True)
