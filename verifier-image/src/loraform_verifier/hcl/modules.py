@@ -1,11 +1,12 @@
 """Resolution of `module` blocks: to the program's own files or to the module mirror. Nothing is downloaded.
 
 A mirror holds unpacked modules in folders `HOST/NAMESPACE/NAME/PROVIDER/VERSION`. Modules that are not in it do not
-exist.
+exist, and nothing outside it is read: no source and no link in the mirror leads out of a module's own folder.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -54,10 +55,12 @@ class Modules:
 
     def mirror_folder(self, folder: str) -> Path | None:
         """Return the mirror folder that a folder of the program is linked to; None if it is not linked."""
-        for link, target in self.links.items():
-            if folder == link or folder.startswith(f"{link}/"):
-                return target / folder[len(link) :].lstrip("/")
-        return None
+        link = self.link_of(folder)
+        return None if link is None else self.links[link] / folder[len(link) :].lstrip("/")
+
+    def link_of(self, folder: str) -> str | None:
+        """Return the link that a folder of the program lies below; None for the program's own folders."""
+        return next((link for link in self.links if folder == link or folder.startswith(f"{link}/")), None)
 
     def documents(self, configuration: Configuration, folder: str) -> dict[str, Document]:
         """Return the parsed files of the module in a folder, from the program or from the mirror."""
@@ -94,8 +97,13 @@ class _Walk:
         for file, document in self.modules.documents(self.configuration, folder).items():
             yield from ((file, block) for block in document.blocks if block.type == "module" and block.labels)
 
-    def exists(self, folder: str) -> bool:
-        return any(self.configuration.module(folder)) or self.modules.mirror_folder(folder) is not None
+    def exists(self, caller: str, folder: str) -> bool:
+        """Return whether a local module is there: among the program's files, or in the caller's mirrored module."""
+        link = self.modules.link_of(caller)
+        if link is None:
+            return any(self.configuration.module(folder))
+        mirrored = self.modules.mirror_folder(folder)
+        return self.modules.link_of(folder) == link and mirrored is not None and mirrored.is_dir()
 
 
 def _follow(walk: _Walk, folder: str, prefix: str, depth: int) -> None:
@@ -124,8 +132,8 @@ def _call(walk: _Walk, folder: str, prefix: str, file: str, block: HclBlock) -> 
         return _refusal(block, "`source` must be a literal string.")
     if source.startswith(LOCAL):
         inside = local_folder(folder, block)
-        if inside is None or not walk.exists(inside):
-            return _refusal(block, f"Module source {source[:100]!r} is not among the program's files.")
+        if inside is None or not walk.exists(folder, inside):
+            return _refusal(block, f"Module source {source[:100]!r} is not among the files of its own module.")
         return ModuleCall(key, source, inside, block, file)
     return _mirrored(walk, key, source, file, block)
 
@@ -143,27 +151,48 @@ def _mirrored(walk: _Walk, key: str, source: str, file: str, block: HclBlock) ->
         origins = "the program's own files" + ("" if walk.mirror is None else " or the module mirror")
         return _refusal(block, f"Module source {source[:100]!r} is not allowed: modules come from {origins}.")
     host, namespace, name, provider, inside = match.groups()
+    if inside and not all(part.strip(".") for part in inside.split("/")):
+        return _refusal(
+            block, f"Module source {source[:100]!r} is not allowed: the folder after `//` must lie inside the module."
+        )
     module_folder = walk.mirror / (host or walk.registry) / namespace / name / provider
     argument = block.attribute("version")
     constraint = literal(argument.value) if argument else ""
     versions = (
-        sorted((p.name for p in module_folder.iterdir() if p.is_dir()), key=order) if module_folder.is_dir() else []
+        sorted((p.name for p in module_folder.iterdir() if p.is_dir()), key=order)
+        if module_folder.is_dir() and _lies_in(walk.mirror, module_folder)
+        else []
     )
     matching = [v for v in versions if isinstance(constraint, str) and satisfies(v, constraint)]
     if not matching:
         available = f"it has {', '.join(versions)}" if versions else "it has none"
         return _refusal(block, f"The module mirror has no matching version of {source[:100]!r}; {available}.")
-    link = f"{MIRRORED}/{namespace}-{name}-{provider}-{matching[-1]}"
-    walk.modules.links[link] = module_folder / matching[-1]
+    module = module_folder / matching[-1]
+    if (outside := _leads_out(module, walk.mirror)) is not None:
+        return _refusal(block, f"The module mirror's {outside} is a link that leads out of its module; replace it.")
+    if inside and not (module / inside).is_dir():
+        return _refusal(block, f"Module source {source[:100]!r} names no folder of the module.")
     address = f"{host or walk.registry}/{namespace}/{name}/{provider}"
-    return ModuleCall(
-        key,
-        address + (f"//{inside}" if inside else ""),
-        f"{link}/{inside}".rstrip("/") if inside else link,
-        block,
-        file,
-        matching[-1],
-    )
+    link = f"{MIRRORED}/{address}/{matching[-1]}"
+    walk.modules.links[link] = module
+    below = f"//{inside}" if inside else ""
+    return ModuleCall(key, address + below, link + below[1:], block, file, matching[-1])
+
+
+def _leads_out(module: Path, mirror: Path) -> Path | None:
+    """Return the first path of a mirrored module that is outside it, relative to the mirror; None if none is."""
+    home = module.resolve()
+    if not _lies_in(mirror, module):
+        return module.relative_to(mirror)
+    # `walk` lists no folder that is a link, so all that it meets lies inside, but for links.
+    links = (Path(folder) / name for folder, folders, files in os.walk(home) for name in (*folders, *files))
+    outside = (path for path in links if path.is_symlink() and not _lies_in(home, path))
+    return next((module.relative_to(mirror) / path.relative_to(home) for path in outside), None)
+
+
+def _lies_in(folder: Path, path: Path) -> bool:
+    """Return whether a path lies in a folder when all links are followed."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _refusal(block: HclBlock, message: str) -> Diagnostic:
