@@ -45,6 +45,8 @@ ON_PLAN = (Stage.SECURITY,)
 WITH_REFERENCE = (Stage.INTENT,)
 """Stages that compare a program with a suite row; their findings would give the expected answer away."""
 
+EMPTY = "Empty"
+"""Code of the finding on a program without any block or argument; it fails the first stage, and so never passes."""
 MAX_FILE_NAME = 200
 FILE_NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_-]*/){0,4}[A-Za-z0-9_][A-Za-z0-9_.-]*\.tf")
 FILE_NAME_RULE = (

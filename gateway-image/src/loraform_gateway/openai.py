@@ -168,6 +168,8 @@ class Verdict(StrEnum):
     FAILED = "Failed"
     TRUNCATED = "Truncated"
     """The answer reached its length limit, so it was not verified."""
+    EMPTY = "Empty"
+    """The answer is empty, or holds only comments."""
     INCONCLUSIVE = "Inconclusive"
     """A stage could not decide: it timed out, or a provider is missing."""
     UNVERIFIED = "Unverified"

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from loraform_api.verification import (
+    EMPTY,
     SERVED,
     WITHOUT_PLAN,
     WITHOUT_TERRAFORM,
@@ -63,4 +64,6 @@ async def _verdict(
 def _word(verdict: ProgramVerdict) -> Verdict:
     if verdict.passed:
         return Verdict.PASSED
+    if any(finding.code == EMPTY for stage in verdict.stages for finding in stage.diagnostics):
+        return Verdict.EMPTY
     return Verdict.INCONCLUSIVE if any(s.inconclusive for s in verdict.stages) else Verdict.FAILED

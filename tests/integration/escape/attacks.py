@@ -160,7 +160,7 @@ SEVERAL_FILES = [
     Attack("program in an override file", Must.DENIED, 'resource "terraform_data" "x" {\n}\n', {
         "x_override.tf": 'resource "terraform_data" "x" {\n  provisioner "local-exec" {\n    command = "id"\n  }\n}\n'
     }),
-    Attack("call in a module that nobody calls", Must.DENIED, "", {
+    Attack("call in a module that nobody calls", Must.DENIED, "locals {\n}\n", {
         "modules/x/main.tf": 'output "x" {\n  value = file("@SECRET@")\n}\n'
     }),
     Attack("module that leaves its tree", Must.DENIED, 'module "x" {\n  source = "./modules/x"\n}\n', {

@@ -77,6 +77,17 @@ def test_a_stage_that_needs_terraform_or_a_plan_is_refused_without(stage: Stage)
         Verifier().verify(request)
 
 
+@pytest.mark.parametrize("stage", sorted(WITHOUT_TOOLCHAIN))
+@pytest.mark.parametrize(
+    "program", [Program(id="a", text="# only this\n"), Program(id="a", files={"m/main.tf": "locals {}\n"})]
+)
+def test_a_program_whose_root_module_is_empty_passes_no_stage(program: Program, stage: Stage) -> None:
+    (verdict,) = Verifier().verify(VerifyRequest(programs=[program], stages=[stage], policy=HousePolicy())).verdicts
+    assert [(r.passed, r.inconclusive, [d.code for d in r.diagnostics]) for r in verdict.stages] == [
+        (False, False, ["Empty"])
+    ]
+
+
 class _Fragile(Validator):
     """A validator that raises on programs with `poison` and accepts all others."""
 

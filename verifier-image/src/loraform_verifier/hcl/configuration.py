@@ -10,12 +10,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from loraform_api.verification import Diagnostic, Program
+from loraform_api.verification import EMPTY, Diagnostic, Program
 from loraform_verifier.hcl.parse import Document, HclBlock, parse
+from loraform_verifier.hcl.tree import body_items
 
 MAIN_FILE = "main.tf"
 OVERRIDE = re.compile(r"(?:^|[/_])override\.tf$")
 """Names of override files, which Terraform merges into the other files."""
+
+
+_NOTHING = Diagnostic(
+    code=EMPTY,
+    message="The program holds no block: there is nothing to verify.",
+    hint="Write Terraform, not only comments.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +34,17 @@ class Configuration:
 
     @property
     def problems(self) -> list[Diagnostic]:
-        """The problems of all files, each with its file."""
-        return [problem for name, document in self.documents.items() for problem in with_file(name, document.problems)]
+        """The problems of all files, each with its file, or that the root module is empty."""
+        problems = [p for name, document in self.documents.items() for p in with_file(name, document.problems)]
+        return problems or ([_NOTHING] if self.is_empty else [])
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether the root module holds nothing but comments and white space, so that nothing can be verified.
+
+        Any block counts: a program of variables, outputs or settings alone may be what was asked for.
+        """
+        return not any(body_items(document.root) for document in self.module().values())
 
     def module(self, folder: str = "") -> dict[str, Document]:
         """Return the files of one folder, by default of the root module."""
