@@ -47,7 +47,7 @@ def listener() -> Iterator[Listeners]:
 
 def plan(terraform: Terraform, folder: Path, port: int, *, filtered: bool) -> isolation.Finished:
     text = (PROGRAM % port).encode()
-    lay_out_alone(folder, terraform, Normalised({"main.tf": text}, frozenset(), root_only=True))
+    lay_out_alone(folder, terraform, Normalised({"main.tf": text}, frozenset(), alone=True))
     command = [str(terraform.binary), "plan", "-input=false", "-no-color", "-lock=false"]
     env, readable = child_environment(folder), terraform.readable
     return isolation.run(command, cwd=folder, env=env, seconds=180, readable=readable, filtered=filtered)

@@ -23,9 +23,9 @@ from loraform_verifier.terraform.plan_run import PLAN, SHOW
 from loraform_verifier.terraform.plannable import Plannable, plannable
 from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform, child_environment
-from loraform_verifier.terraform.workspace import lay_out_alone
 
 from ..drawn import some_of_each
+from .lone_plan import lay_out_plan_alone
 
 SUITE = Path(__file__).resolve().parents[3] / "shared/data/iac-eval-dev.jsonl"
 READ_BY_POLICIES = ("resource_changes", "planned_values", "configuration", "prior_state", "variables")
@@ -129,7 +129,7 @@ SAME_ALONE: dict[str, Files] = {
     "locals and functions": 'locals {\n  c = cidrsubnet("10.0.0.0/8", 8, 3)\n}\n'
     + VPC.replace('"10.0.0.0/16"', "local.c"),
     "no provider": 'resource "terraform_data" "t" {\n  input = "x"\n}\n',
-    "empty": "",
+    "nothing to plan": "locals {\n}\n",
 }
 
 CONSTRUCTS = {
@@ -138,7 +138,7 @@ CONSTRUCTS = {
     "data": ("policy documents",),
     "values": ("variables", "locals and functions"),
     "names": ("moved", "our own resource's name"),
-    "little": ("resource", "no provider", "empty"),
+    "little": ("resource", "no provider", "nothing to plan"),
 }
 
 
@@ -174,7 +174,7 @@ def after(outcome: PlanOutcome, address: str) -> dict[str, Any]:
 def alone(terraform: Terraform, keeper: ProviderServers, program: Files) -> dict[str, Any]:
     """Return the plan of a program as the root module, made by the same commands."""
     with isolation.private_folder() as root:
-        lay_out_alone(root, terraform, described(program).program)
+        lay_out_plan_alone(root, terraform, described(program).program)
         env = child_environment(root) | keeper.environment(["aws"])
         for arguments in (PLAN, SHOW):
             command = [str(terraform.binary), *arguments]

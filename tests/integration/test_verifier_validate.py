@@ -29,7 +29,7 @@ HANG = """locals {
 # Programs whose errors Terraform finds in different phases: while loading, building the graph, judging.
 CASES: dict[str, tuple[str, set[tuple[int | None, str]]]] = {
     "valid": (VPC, set()),
-    "empty": ("", set()),
+    "no resource": ("locals {\n}\n", set()),
     "argument": (VPC.replace("cidr_block", "cidr_blok"), {(2, "UnsupportedArgument")}),
     "reference": (VPC.replace('"10.0.0.0/16"', "local.x"), {(2, "ReferenceToUndeclaredLocalValue")}),
     "type": (VPC.replace("aws_vpc", "aws_vpcc"), {(1, "InvalidResourceType")}),
@@ -55,7 +55,16 @@ CASES: dict[str, tuple[str, set[tuple[int | None, str]]]] = {
     "provider's own check": (VPC.replace("/16", "/99"), {(2, "InvalidValue")}),
     "function": ("locals {\n  a = nofunc(1)\n}\n", {(2, "CallToUnknownFunction")}),
     "attribute": (VPC + 'output "o" {\n  value = aws_vpc.a.nope\n}\n', {(5, "UnsupportedAttribute")}),
-    "own settings": ('terraform {\n  required_version = ">= 99"\n}\nprovider "aws" {\n  nope = 1\n}\n' + VPC, set()),
+    "provider's argument": ('provider "aws" {\n  nope = 1\n}\n' + VPC, {(2, "UnsupportedArgument")}),
+    "argument of a provider that nobody uses": ('provider "aws" {\n  nope = 1\n}\nlocals {\n}\n', set()),
+    "provider's own check of a provider block": (
+        'provider "aws" {\n  assume_role {\n    role_arn = "x"\n  }\n}\n' + VPC,
+        {(3, "InvalidValue")},
+    ),
+    "names like ours": (
+        'locals {\n  _loraform_0 = 1\n}\nprovider "aws" {\n  region = "eu-west-1"\n}\nvariable "unknown" {\n}\n' + VPC,
+        set(),
+    ),
     "provider's reference": (
         'provider "aws" {\n  region = var.region\n}\n' + VPC,
         {(2, "ReferenceToUndeclaredInputVariable")},
@@ -66,7 +75,7 @@ CASES: dict[str, tuple[str, set[tuple[int | None, str]]]] = {
     ),
     "reference of a provider that nobody uses": ('provider "aws" {\n  region = var.region\n}\n', set()),
     "provider that is right": (
-        SECRET + 'provider "aws" {\n  token = var.p\n  ignore_tags { keys = [local.a] }\n  ignore_tags {\n  }\n}\n'
+        SECRET + 'provider "aws" {\n  token = var.p\n  ignore_tags { keys = [local.a] }\n}\n'
         'locals {\n  a = "x"\n}\n' + VPC,
         set(),
     ),

@@ -22,6 +22,8 @@ from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform, child_environment
 from loraform_verifier.terraform.workspace import OUR_FILE, lay_out_alone
 
+from ..lone_plan import lay_out_plan_alone
+
 SECONDS = 300
 PLAN_FILE = "plan.bin"
 PROVIDER_LOST = (b"Plugin did not respond", b"Plugin error", b"Failed to load plugin schemas", b"Failed to instantiate")
@@ -71,8 +73,8 @@ def validated(program: Normalised, terraform: Terraform, keeper: ProviderServers
 def planned(program: Normalised, settings: ProviderSettings, terraform: Terraform, keeper: ProviderServers) -> Verdict:
     """Run `terraform plan` with the provider set as the program sets it."""
     with isolation.private_folder() as root:
-        lay_out_alone(root, terraform, program)
-        _set_provider(root, settings)
+        aws = {"region": settings.region, "default_tags": [{"tags": settings.default_tags}], "max_retries": 1}
+        lay_out_plan_alone(root, terraform, program, **aws)
         words = ["plan", "-json", "-no-color", "-input=false", "-lock=false", "-refresh=false", f"-out={PLAN_FILE}"]
         finished = _run(root, words, program, terraform, keeper)
         messages = [json.loads(line) for line in finished.stdout.splitlines()]
@@ -83,13 +85,6 @@ def planned(program: Normalised, settings: ProviderSettings, terraform: Terrafor
         shown = _run(root, ["show", "-json", "-no-color", PLAN_FILE], program, terraform, keeper)
     plan = json.loads(shown.stdout)
     return Verdict(set(), digest_of(plan), plan)
-
-
-def _set_provider(root: Path, settings: ProviderSettings) -> None:
-    ours = json.loads((root / OUR_FILE).read_text())
-    for aws in ours.get("provider", {}).get("aws", []):
-        aws |= {"region": settings.region, "default_tags": [{"tags": settings.default_tags}], "max_retries": 1}
-    (root / OUR_FILE).write_text(json.dumps(ours))
 
 
 def digest_of(plan: dict[str, Any]) -> str:

@@ -19,11 +19,11 @@ SEED = 4
 ROUNDS = 17
 """How often each base is edited."""
 SETTINGS = """terraform {
-  required_version = "~> 1.9.8"
+  required_version = "~> 1.9"
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = "~> 4.16"
+      version = "~> 5.16"
     }
   }
 }

@@ -272,7 +272,7 @@ HARMLESS = blocks(
     moved_to_another_module="moved {\n  from = module.r0.terraform_data.ok\n  to = module.r2.terraform_data.ok\n}\n",
     environment_in_text='locals {\n  a = "$AWS_SECRET_ACCESS_KEY $${env.TF_VAR_secret} %%{TF_CLI_ARGS}"\n}\n',
     file_in_text='locals {\n  a = "file(\\"@SECRET@\\")" # file("@SECRET@")\n}\n',
-    own_versions='terraform {\n  required_version = ">= 99"\n  experiments = [nothing]\n}\n',
+    own_versions='terraform {\n  required_version = ">= 1.0"\n}\n',
     bcrypt_at_its_highest_cost='locals {\n  a = bcrypt("x", 31)\n}\noutput "x" {\n  value = local.a\n}\n',
     time_and_chance='output "x" {\n  value = [timestamp(), uuid(), plantimestamp()]\n}\n',
     byte_order_mark="\ufefflocals {\n  a = 1\n}\n",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loraform_api.verification import Program
 from loraform_verifier.hcl.configuration import read_program, single_file
@@ -62,8 +65,9 @@ def test_a_used_provider_block_becomes_a_local_value() -> None:
 resource "aws_vpc" "a" {
 }
 """
-    assert text_of_main(text).split("\n") == [
-        "locals { _loraform_0 = /* c */       { # c",
+    name = re.escape(f"_loraform_{sha256(text.encode()).hexdigest()[:16]}_0")
+    assert re.sub(name, "NAME", text_of_main(text)).split("\n") == [
+        "locals { NAME = /* c */       { # c",
         '  "region" = var.region',
         '  "for"    = <<-E',
         "    x",
@@ -128,7 +132,7 @@ resource "aws_vpc" "c" {
     files = {"main.tf": 'module "m" {\n  source = "./m"\n}\n', "m/main.tf": inner}
     program = made(files)
     lines = program.files["m/main.tf"].decode().split("\n")
-    assert lines[0] == "locals { _loraform_0 =       {"
+    assert re.fullmatch(r"locals \{ _loraform_[0-9a-f]{16}_0 =       \{", lines[0])
     assert lines[4:7] == inner.split("\n")[4:7]  # empty, so it cannot act, and a caller may hand one in
     assert [lines[8], lines[11], lines[14]] == ["  provider = aws", "  provider = aws", "  provider = aws.absent"]
     assert program.aliases == frozenset()
@@ -208,8 +212,8 @@ SECRET = 'variable "p" {\n  sensitive = true\n}\n'
         ('ephemeral "x" "y" {\n}\noutput "o" {\n  value = 1\n}\n', True),
     ],
 )
-def test_sensitive_outputs_make_a_program_root_only(text: str, alone: bool) -> None:
-    assert normalise(single_file(text)).root_only is alone
+def test_a_program_with_sensitive_outputs_is_validated_alone(text: str, alone: bool) -> None:
+    assert normalise(single_file(text)).alone is alone
 
 
 def test_several_files_are_one_module() -> None:
@@ -231,3 +235,34 @@ def test_several_files_are_one_module() -> None:
 def test_the_data_source_of_a_check_needs_its_provider() -> None:
     text = 'check "c" {\n  data "random_id" "r" {\n  }\n  assert {\n    condition = true\n  }\n}\n'
     assert normalise(single_file(text)).providers == {"random"}
+
+
+OWN = 'provider "aws" {\n  region = local.region\n}\n'
+NAMES = st.lists(st.from_regex(r"_loraform_([0-9a-f]{0,16}_)?[0-9]{0,2}", fullmatch=True), max_size=4)
+
+
+@given(NAMES, st.integers(min_value=1, max_value=3))
+def test_names_of_ours_are_in_no_program(names: list[str], rounds: int) -> None:
+    text = (
+        OWN + 'resource "aws_vpc" "a" {\n}\nlocals {\n' + "".join(f"  {n} = 1\n" for n in dict.fromkeys(names)) + "}\n"
+    )
+    for _ in range(rounds):  # a program that copies the names it was given cannot meet them
+        (ours,) = re.findall(r"locals \{ (\w+) =", text_of_main(text))
+        assert ours not in text
+        text += f"locals {{\n  {ours} = 1\n}}\n"
+
+
+def test_provider_blocks_are_as_written_in_a_validation_alone() -> None:
+    text = "terraform {\n}\n" + OWN + 'resource "aws_vpc" "a" {\n  tags = { a = path.module }\n}\n'
+    program = normalise(single_file(text))
+    assert program.alone
+    assert program.written == {
+        "main.tf": text.replace("terraform {\n}", "           \n ").replace("path.module", '"."').encode()
+    }
+    assert normalise(single_file('resource "aws_vpc" "a" {\n}\n')).written == {}
+
+
+def test_a_called_modules_provider_block_is_judged_too_and_no_others() -> None:
+    call = {"main.tf": 'module "m" {\n  source = "./m"\n}\n'}
+    assert made(call | {"m/main.tf": OWN}).alone
+    assert not made(call | {"m/main.tf": "locals {\n}\n", "n/main.tf": OWN}).alone

@@ -54,6 +54,12 @@ MACHINE = block(
     },
 )
 SCHEMA = {
+    "provider": {
+        "block": block(
+            {"zone": argument(), "retries": argument(NUMBER), "x": argument()},
+            {"labels": nested("list", block({"all": argument(["map", TEXT])}), max_items=1)},
+        )
+    },
     "resource_schemas": {"toy_machine": {"version": 0, "block": MACHINE}, "toy_disk": {"version": 0, "block": DISK}},
     "data_source_schemas": {"toy_image": {"block": block({"name": argument(), "url": argument(computed=True)})}},
     "ephemeral_resource_schemas": {"toy_token": {"block": block({"length": argument(NUMBER)})}},

@@ -13,7 +13,7 @@ from loraform_verifier.schema.catalogue import Catalogue
 from loraform_verifier.schema.check import check_configuration, check_document
 from loraform_verifier.schema.findings import HALLUCINATION_CODES, SchemaFindings
 
-from .schema_maker import RULE, argument, block, write
+from .schema_maker import RULE, SCHEMA, argument, block, write
 from .schema_maker import catalogue as made_up
 
 NETWORK = "network {\n  }\n"
@@ -405,3 +405,69 @@ def test_a_module_with_an_override_file_is_not_checked(catalogue: Catalogue) -> 
 def test_a_missing_schema_is_named_with_its_file(tmp_path: Path) -> None:
     findings = check_configuration(read_program(files(a='resource "toy_disk" "d" {\n}\n')), Catalogue([tmp_path]))
     assert [(found.file, found.line) for found in findings.undecided] == [("a.tf", 1)]
+
+
+PROVIDER = 'provider "toy" {\n%s\n}\n'
+USER = machine("")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('  zone = "a"\n  retries = 5\n  alias = "b"\n  version = "~> 1.2"', []),
+        ("  zone = var.zone\n  retries = local.retries", []),
+        ("  labels {\n    all = { a = 1 }\n  }", []),
+        ('  zonee = "a"', [(2, "UnsupportedArgument")]),
+        ('  zone = ["a"]', [(2, "IncorrectAttributeValueType")]),
+        ('  retries = "many"', [(2, "IncorrectAttributeValueType")]),
+        ("  label {\n  }", [(2, "UnsupportedBlockType")]),
+        ("  labels {\n    al = {}\n  }", [(3, "UnsupportedArgument")]),
+        ("  labels {\n  }\n  labels {\n  }", [(4, "TooManyLabelsBlocks")]),
+        (
+            '  dynamic "labels" {\n    for_each = [1]\n    content {\n      al = {}\n    }\n  }',
+            [(5, "UnsupportedArgument")],
+        ),
+        ("  count = 1", [(2, "ReservedArgumentNameInProviderBlock")]),
+    ],
+)
+def test_arguments_of_a_provider_block_are_those_of_its_schema(
+    body: str, expected: list[tuple[int, str]], catalogue: Catalogue
+) -> None:
+    user = USER.replace("  name", "  provider = toy.b\n  name") if "alias" in body else USER
+    assert codes(PROVIDER % body + user, catalogue) == expected
+
+
+def test_a_provider_block_that_nothing_uses_is_not_judged_nor_one_without_settings(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    assert codes(PROVIDER % "  zonee = 1", catalogue) == []
+    assert codes(PROVIDER % '  alias = "b"\n  zonee = 1' + USER, catalogue) == []
+    required = block({"zone": argument(required=True)})
+    strict = Catalogue([write(tmp_path, schema=SCHEMA | {"provider": {"block": required}})])
+    assert codes(PROVIDER % "" + USER, strict) == []
+    assert codes(PROVIDER % "  zone = 1" + USER, strict) == []
+
+
+def test_a_provider_block_is_used_by_the_modules_that_its_own_calls(catalogue: Catalogue) -> None:
+    files = {"m/main.tf": USER}
+    text = PROVIDER % "  zonee = 1" + 'module "m" {\n  source = "./m"\n}\n'
+    findings = check_configuration(read_program(Program(id="p", text=text, files=files)), catalogue)
+    assert [(error.file, error.line, error.code) for error in findings.errors] == [
+        ("main.tf", 2, "UnsupportedArgument")
+    ]
+
+
+def test_a_program_for_another_version_than_the_schemas_is_undecided(catalogue: Catalogue) -> None:
+    settings = 'terraform {\n  required_providers {\n    toy = "%s"\n  }\n}\n' + PROVIDER % "  zonee = 1"
+    findings = found(settings % "~> 2.0" + USER.replace("name", "nam"), catalogue)
+    assert findings.errors == []
+    (undecided,) = findings.undecided
+    assert (undecided.code, undecided.line) == ("ToolchainMismatch", 3)
+    assert "hashicorp/toy 1.2.3" in undecided.message
+    assert codes(settings % "~> 1.0" + USER, catalogue) == [(7, "UnsupportedArgument")]
+
+
+def test_a_constraint_that_no_version_meets_is_an_error(catalogue: Catalogue) -> None:
+    assert codes('terraform {\n  required_version = ">= 99.0"\n}\n', catalogue) == [
+        (2, "UnsupportedTerraformCoreVersion")
+    ]

@@ -58,7 +58,7 @@ def test_nested_blocks_keep_their_mode_and_limits() -> None:
 
 def test_equal_blocks_are_stored_once() -> None:
     schema: dict[str, Any] = {"resource_schemas": {f"toy_{n}": {"block": DISK} for n in range(50)}}
-    assert len(compact("hashicorp/toy", "1", schema).blocks) == 2
+    assert len(compact("hashicorp/toy", "1", schema).blocks) == 3  # one configures the provider
 
 
 def test_equal_schemas_have_equal_bytes_and_no_descriptions() -> None:
@@ -79,7 +79,7 @@ def test_the_file_is_named_after_provider_and_version() -> None:
     [
         b"",
         b"text",
-        *(lzma.compress(t) for t in (b"", b"[]", b"{}", b'{"format": 0}', b'{"format": 1, "other": 2}', b"\xff")),
+        *(lzma.compress(t) for t in (b"", b"[]", b"{}", b'{"format": 0}', b'{"format": 2, "other": 2}', b"\xff")),
         pack(compact("a/b", "1", SCHEMA))[:-9],
     ],
 )

@@ -38,6 +38,12 @@ def found(**files: str) -> list[tuple[str | None, int | None, str]]:
         (2 * (REQUIRED % ""), 7, "DuplicateRequiredProvidersConfiguration"),
         (REQUIRED % 'aws = {\n sauce = "hashicorp/aws"\n}', 4, "InvalidRequiredProvidersObject"),
         (REQUIRED % "aws {\n}", 3, "UnexpectedBlock"),
+        ("terraform {\n  experiments = []\n}\n", 2, "ModuleUsesExperimentalFeatures"),
+        ("terraform {\n  language = TF2030\n}\n", 2, "UnsupportedLanguageEdition"),
+        ('provider "aws" {\n  source = "hashicorp/aws"\n}\n', 2, "ReservedArgumentNameInProviderBlock"),
+        ('provider "aws" {\n  lifecycle {\n  }\n}\n', 2, "ReservedBlockTypeNameInProviderBlock"),
+        ('terraform {\n  required_version = ">= 99.0"\n}\n', 2, "UnsupportedTerraformCoreVersion"),
+        (REQUIRED % 'aws = "> 6, < 5"', 3, "UnsatisfiableVersionConstraint"),
         (REQUIRED % 'AWS = { source = "hashicorp/aws" }', 3, "InvalidProviderLocalName"),
     ],
 )
@@ -48,7 +54,7 @@ def test_invalid_settings_are_errors(text: str, line: int, code: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        'terraform {\n  required_version = ">= 1"\n  experiments = []\n}\n' + REQUIRED % 'aws = "~> 5.0"',
+        'terraform {\n  required_version = ">= 1"\n  language = TF2021\n}\n' + REQUIRED % 'aws = "~> 5.0"',
         REQUIRED % 'aws = {\n  source = "hashicorp/aws"\n  version = "5"\n  configuration_aliases = [aws.w]\n}',
         'provider "google-beta" {\n}\nprovider "aws" {\n}\nprovider "aws" {\n  alias = "w"\n}\n',
     ],

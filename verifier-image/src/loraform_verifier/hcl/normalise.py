@@ -1,13 +1,17 @@
 """Normalisation of a program for Terraform: its own settings are removed, and its needs are listed.
 
-`terraform` and `provider` blocks are overwritten with spaces, so line numbers stay. The provider configuration is
-always the verifier's. If a resource uses a provider block of the program, that block becomes a local value that nothing
-reads: terraform checks its expressions, and they have no effect. The program keeps its aliases: in the root module the
-verifier's configuration is passed to them, in other modules they become the default configuration.
+`terraform` and `provider` blocks are overwritten with spaces, so line numbers stay. In company and in a plan the
+provider configuration is the verifier's. If a resource uses a provider block of the program, that block becomes a local
+value that nothing reads: terraform checks its expressions, and they have no effect. The program keeps its aliases: in
+the root module the verifier's configuration is passed to them, in other modules they become the default configuration.
+
+A provider block in which terraform or the provider may find a mistake is judged in a validation of its program alone,
+which has its provider blocks as they are written: validation configures no provider.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +25,7 @@ from loraform_verifier.hcl.edits import Edit, apply_edits
 from loraform_verifier.hcl.literals import inner, literal, object_elements
 from loraform_verifier.hcl.modules import ModuleCall, Modules
 from loraform_verifier.hcl.parse import Attribute, Document, HclBlock
+from loraform_verifier.hcl.plain_providers import is_plain
 from loraform_verifier.hcl.provider_blocks import (
     Reference,
     declared_reference,
@@ -48,15 +53,18 @@ class Normalised:
     """A program ready for Terraform, and what its root module must provide."""
 
     files: dict[str, bytes]
-    """Text by path in the program."""
+    """Text by path in the program, for runs in company and for plans."""
     providers: frozenset[str]
     """Providers that it names, as `named_providers` yields them: `aws`, or `aws = custom/aws`."""
     aliases: Aliases = frozenset()
     """Declared (provider, alias) pairs."""
     inputs: frozenset[str] = frozenset()
     """Variables without a default."""
-    root_only: bool = False
-    """It may break a rule of root modules only (outputs of sensitive or ephemeral values), so it must run alone."""
+    alone: bool = False
+    """It must be validated alone: it may break a rule of root modules only (outputs of sensitive or ephemeral values),
+    or has provider blocks that terraform must judge."""
+    written: dict[str, bytes] = field(default_factory=dict)
+    """Text by path of the files that differ in a validation alone: they have the program's own provider blocks."""
     calls: Sequence[ModuleCall] = ()
     """The modules that it calls."""
     links: dict[str, Path] = field(default_factory=dict)
@@ -74,7 +82,8 @@ def normalise(configuration: Configuration, modules: Modules | None = None) -> N
     """Normalise a program. The configuration must have no problems."""
     modules = modules or Modules()
     root = list(configuration.blocks())
-    folders = {*configuration.folders, *(call.folder for call in modules.calls)}
+    called = {"", *(call.folder for call in modules.calls)}
+    folders = {*configuration.folders, *called}
     expected = {folder: frozenset(_expected(list(configuration.blocks(folder)))) for folder in configuration.folders}
     expected.pop("", None)
     return Normalised(
@@ -84,7 +93,9 @@ def normalise(configuration: Configuration, modules: Modules | None = None) -> N
         ),
         aliases=frozenset(_aliases(root)),
         inputs=frozenset(_inputs(root)),
-        root_only=_root_only(configuration.module().values()),
+        alone=_root_only(configuration.module().values())
+        or not all(is_plain(list(configuration.blocks(folder))) for folder in called),
+        written=_written(configuration),
         calls=tuple(modules.calls),
         links=dict(modules.links),
         inner_aliases={folder: aliases for folder, aliases in expected.items() if aliases},
@@ -92,23 +103,41 @@ def normalise(configuration: Configuration, modules: Modules | None = None) -> N
 
 
 def _files(configuration: Configuration, modules: Modules) -> dict[str, bytes]:
-    used, numbers = used_references(configuration, modules), count()
+    used, names = used_references(configuration, modules), _free_names(configuration)
     files = {}
     for name, document in configuration.documents.items():
         folder = folder_of(name)
         own = {declared_reference(block) for block in configuration.blocks(folder)} if folder else set()
-        edits = [e for b in document.blocks for e in _in_block(b, folder, used.get(folder, set()), own, numbers)]
+        edits = [e for b in document.blocks for e in _in_block(b, folder, used.get(folder, set()), own, names)]
         files[name] = apply_edits(document.source, [*edits, *_paths(document, folder)])
     return files
 
 
+def _written(configuration: Configuration) -> dict[str, bytes]:
+    """Return the files that have provider blocks, with only their other settings overwritten."""
+    files = {}
+    for name, document in configuration.documents.items():
+        if any(block.type == "provider" for block in document.blocks):
+            settings = (block for block in document.blocks if block.type in BLANKED and block.type != "provider")
+            edits = [_blank(block.node) for block in settings]
+            files[name] = apply_edits(document.source, [*edits, *_paths(document, folder_of(name))])
+    return files
+
+
+def _free_names(configuration: Configuration) -> Iterator[str]:
+    """Yield names for local values that no program contains: it would have to hold its own digest."""
+    sources = b"\0".join(document.source for document in configuration.documents.values())
+    digest = hashlib.sha256(sources).hexdigest()[:16]
+    return (f"_loraform_{digest}_{number}" for number in count())
+
+
 def _in_block(
-    block: HclBlock, folder: str, used: set[Reference], own: set[Reference | None], numbers: Iterator[int]
+    block: HclBlock, folder: str, used: set[Reference], own: set[Reference | None], names: Iterator[str]
 ) -> Iterator[Edit]:
     if block.type == "provider" and folder and is_proxy(block) and block.attribute("alias"):
         return  # the caller may pass it in; otherwise it is unused
     if block.type == "provider" and declared_reference(block) in used:
-        yield from _as_local(block, next(numbers))
+        yield from _as_local(block, next(names))
     elif block.type in BLANKED:
         yield _blank(block.node)
     for argument in (a for b in provider_typed([block]) if (a := b.attribute("provider"))):
@@ -117,10 +146,10 @@ def _in_block(
             yield Edit(argument.value.start_byte, argument.value.end_byte, reference[0])
 
 
-def _as_local(provider: HclBlock, number: int) -> Iterator[Edit]:
+def _as_local(provider: HclBlock, name: str) -> Iterator[Edit]:
     """Turn a provider block into a local value that is an object; expressions keep their lines."""
     kind, end = provider.node.children[0], children(provider.node, "block_end")[0]
-    yield Edit(kind.start_byte, kind.end_byte, f"locals {{ _loraform_{number} =")
+    yield Edit(kind.start_byte, kind.end_byte, f"locals {{ {name} =")
     yield from _as_object(provider)
     yield Edit(end.start_byte, end.end_byte, "}}")
 

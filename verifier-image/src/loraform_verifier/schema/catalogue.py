@@ -126,11 +126,17 @@ class ProviderSchema:
         """`compacted` is an unpacked schema file."""
         self.source = compacted.head.source
         self.version = compacted.head.version
+        self._configuration = compacted.head.configuration
         self._kinds = compacted.head.kinds
         self._types = compacted.head.types
         self._lines = compacted.blocks
         self._blocks: dict[int, BlockSchema] = {}
         self._arguments: dict[int, Argument] = {}
+
+    @property
+    def configuration(self) -> BlockSchema:
+        """The schema of the provider's own `provider` block."""
+        return self.block(self._configuration)
 
     def types(self, kind: str) -> Iterable[str]:
         """Return the type names of `resource`, `data` or `ephemeral`, sorted."""

@@ -12,8 +12,16 @@ from tree_sitter import Node
 
 from loraform_api.verification import Diagnostic
 from loraform_verifier.hcl.configuration import MAIN_FILE, OVERRIDE, Configuration, with_file
+from loraform_verifier.hcl.modules import modules_of
 from loraform_verifier.hcl.parse import Document, HclBlock
-from loraform_verifier.hcl.provider_blocks import provider_of, required_sources
+from loraform_verifier.hcl.provider_blocks import (
+    Reference,
+    declared_reference,
+    provider_of,
+    required_sources,
+    used_references,
+)
+from loraform_verifier.hcl.requirements import impossible, mismatch, requirements_of, unmet
 from loraform_verifier.schema.body import Scope, check_body
 from loraform_verifier.schema.catalogue import BlockSchema, Catalogue, ProviderSchema, source_of
 from loraform_verifier.schema.findings import (
@@ -27,6 +35,8 @@ from loraform_verifier.schema.language import (
     META_ARGUMENTS,
     META_BLOCKS,
     PLAIN,
+    PROVIDER_ARGUMENTS,
+    PROVIDER_BLOCKS,
     check_labels,
     check_language_block,
     check_lifecycle,
@@ -45,28 +55,41 @@ KINDS = {
 
 def check_document(document: Document, catalogue: Catalogue) -> SchemaFindings:
     """Check a program of one file without problems. Raises SchemaError for an unreadable schema file."""
-    return _check_module({MAIN_FILE: document}, catalogue)[MAIN_FILE]
+    return check_configuration(Configuration({MAIN_FILE: document}), catalogue)
 
 
 def check_configuration(configuration: Configuration, catalogue: Catalogue) -> SchemaFindings:
     """Check all files of a program without problems; findings name their file. Raises SchemaError too."""
     total = SchemaFindings()
+    used = _used_providers(configuration)
     for folder in configuration.folders:
-        for name, findings in _check_module(configuration.module(folder), catalogue).items():
+        module = _Module(configuration.module(folder), catalogue, used.get(folder, set()))
+        for name, findings in _check_module(module).items():
             total.errors.extend(with_file(name, findings.errors))
             total.undecided.extend(with_file(name, findings.undecided))
     return total
 
 
-def _check_module(documents: Mapping[str, Document], catalogue: Catalogue) -> dict[str, SchemaFindings]:
-    findings = {name: SchemaFindings() for name in documents}
-    if any(OVERRIDE.search(name) for name in documents):  # Terraform merges such files into the others
+def _used_providers(configuration: Configuration) -> dict[str, set[Reference]]:
+    """Return the provider configurations in use by folder; Terraform does not judge others."""
+    if not any(block.type == "provider" for folder in configuration.folders for block in configuration.blocks(folder)):
+        return {}
+    return used_references(configuration, modules_of(configuration, "", None))
+
+
+def _check_module(module: _Module) -> dict[str, SchemaFindings]:
+    findings = {name: SchemaFindings() for name in module.documents}
+    if any(OVERRIDE.search(name) for name in module.documents):  # Terraform merges such files into the others
         return findings
-    module = _Module(tuple(documents.values()), catalogue)
+    for error in impossible(module.requirements):
+        findings[error.file or MAIN_FILE].errors.append(error)
+    for source, requirement in module.unmet.items():
+        undecided = mismatch(requirement, module.catalogue.versions[source])
+        findings[requirement.file or MAIN_FILE].undecided.append(undecided)
     declared: dict[Address, BlockSchema] = {}
-    for name, document in documents.items():
+    for name, document in module.documents.items():
         declared |= _check_document(document, module, findings[name])
-    for name, document in documents.items():
+    for name, document in module.documents.items():
         check_references(document, declared, findings[name])
         findings[name].errors.sort(key=lambda error: error.line or 0)
     return findings
@@ -87,8 +110,12 @@ def _check_document(document: Document, module: _Module, findings: SchemaFinding
                 block, PLAIN[block.type], BlockLocation(f"{block.type} {block.address}", block.line), findings
             )
         module.settings.check(block, findings)
+        if block.type == "provider" and declared_reference(block) in module.used:
+            _check_provider(block, module, findings)
         for typed in _typed(block):
-            source = module.source_of(typed)
+            source = module.source_of(provider_of(typed))
+            if source in module.unmet:
+                continue
             provider = module.catalogue.provider(source)
             if provider is None:
                 missing.setdefault(source, typed.line)
@@ -101,26 +128,30 @@ def _check_document(document: Document, module: _Module, findings: SchemaFinding
 
 
 class _Module:
-    """Provider sources and local values of a module, over all of its files."""
+    """What the files of a module share: provider sources and versions, local values."""
 
-    def __init__(self, documents: tuple[Document, ...], catalogue: Catalogue) -> None:
+    def __init__(self, documents: Mapping[str, Document], catalogue: Catalogue, used: set[Reference]) -> None:
+        self.documents = documents
         self.catalogue = catalogue
+        self.used = used
+        """The provider configurations in use."""
         self.settings = SettingsChecker()
-        self._documents = documents
-        self._sources = {
-            name: source for document in documents for name, source in required_sources(document.blocks).items()
-        }
+        self.requirements = list(requirements_of(documents.items()))
+        self.unmet = {r.subject: r for r in unmet(self.requirements, catalogue.versions)}
+        """Constraints, by source, on providers of which the schema is of another version."""
+        self._sources = required_sources([block for document in documents.values() for block in document.blocks])
         self._locals: dict[str, Node] | None = None
 
-    def source_of(self, block: HclBlock) -> str:
-        """Return the source address of the provider of a resource or data source."""
-        name = provider_of(block)
+    def source_of(self, name: str) -> str:
+        """Return the source address of a provider by its local name."""
         return self._sources.get(name) or source_of(name)
 
     def local(self, name: str) -> Node | None:
         """Return the expression of a local value."""
         if self._locals is None:
-            blocks = (block for document in self._documents for block in document.blocks if block.type == "locals")
+            blocks = (
+                block for document in self.documents.values() for block in document.blocks if block.type == "locals"
+            )
             self._locals = {a.name: a.value for block in blocks for a in block.attributes}
         return self._locals.get(name)
 
@@ -147,6 +178,16 @@ def _check_typed(block: HclBlock, provider: ProviderSchema, scope: Scope) -> Blo
         own = Scope(scope.findings, scope.local, META_ARGUMENTS, META_BLOCKS[block.type])
         check_body(block, schema, location, own)
     return schema
+
+
+def _check_provider(block: HclBlock, module: _Module, findings: SchemaFindings) -> None:
+    """Check the arguments of a `provider` block in use."""
+    source = module.source_of(block.labels[0])
+    provider = module.catalogue.provider(source) if source not in module.unmet else None
+    empty = not block.blocks and all(attribute.name in PROVIDER_ARGUMENTS for attribute in block.attributes)
+    if provider is not None and not empty and not any(nested.type == "_" for nested in block.blocks):
+        scope = Scope(findings, module.local, PROVIDER_ARGUMENTS, PROVIDER_BLOCKS)
+        check_body(block, provider.configuration, BlockLocation(f"provider {block.address}", block.line), scope)
 
 
 def _unknown_type(block: HclBlock, provider: ProviderSchema, findings: SchemaFindings) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = ".jsonl.xz"
 FLAGS = {1: "required", 2: "optional", 4: "computed", 8: "deprecated"}
 """Bit to Terraform's key."""
@@ -42,6 +42,8 @@ class Head:
     """Kind of block to type name to number of the block."""
     types: list[Any]
     """Types of arguments by number, in Terraform's JSON."""
+    configuration: int
+    """Number of the block that configures the provider itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,9 @@ def compact(source: str, version: str, schema: Mapping[str, Any]) -> Compact:
         kind: {name: _block(entry["block"], types, blocks) for name, entry in sorted(schema.get(key, {}).items())}
         for kind, key in KINDS.items()
     }
-    return Compact(Head(source, version, kinds, [json.loads(text) for text in types.numbers]), list(blocks.numbers))
+    configuration = _block(schema.get("provider", {}).get("block", {}), types, blocks)
+    head = Head(source, version, kinds, [json.loads(text) for text in types.numbers], configuration)
+    return Compact(head, list(blocks.numbers))
 
 
 def file_name(source: str, version: str) -> str:

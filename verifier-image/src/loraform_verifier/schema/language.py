@@ -17,6 +17,11 @@ META_BLOCKS = {
     "data": ("lifecycle", "locals", "_"),
     "ephemeral": ("lifecycle", "locals", "_"),
 }
+RESERVED = ("count", "depends_on", "source")
+"""Arguments that no `provider` block may have; `for_each` is OpenTofu's."""
+RESERVED_BLOCKS = ("lifecycle", "locals")
+PROVIDER_ARGUMENTS = ("alias", "version", "for_each", *RESERVED)
+PROVIDER_BLOCKS = ("_", *RESERVED_BLOCKS)
 MANAGED_ONLY = ("create_before_destroy", "prevent_destroy", "ignore_changes", "replace_triggered_by")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from loraform_api.verification import Diagnostic
 from loraform_verifier.hcl.configuration import Configuration, with_file
@@ -12,9 +13,16 @@ from loraform_verifier.hcl.modules import Modules
 from loraform_verifier.hcl.normalise import NAME
 from loraform_verifier.hcl.parse import Attribute, HclBlock
 from loraform_verifier.hcl.provider_blocks import Reference, declared_reference, is_proxy
-from loraform_verifier.hcl.tree import children, line_of
+from loraform_verifier.hcl.requirements import Requirement, impossible, requirements_of
+from loraform_verifier.hcl.tree import children, line_of, text_of
 from loraform_verifier.schema.findings import BlockLocation, SchemaFindings
-from loraform_verifier.schema.language import BlockGrammar, check_labels, check_language_block
+from loraform_verifier.schema.language import (
+    RESERVED,
+    RESERVED_BLOCKS,
+    BlockGrammar,
+    check_labels,
+    check_language_block,
+)
 
 SETTINGS = ("terraform", "provider", "module")
 TERRAFORM = BlockGrammar(
@@ -22,6 +30,7 @@ TERRAFORM = BlockGrammar(
     blocks=("required_providers", "backend", "cloud", "provider_meta", "encryption", "state_store"),
 )
 REQUIRED = ("source", "version", "configuration_aliases")
+EDITION = "TF2021"
 REPEATING = ("count", "for_each", "depends_on")
 INCOMPATIBLE = "Module is incompatible with count, for_each, and depends_on"
 _LOCAL_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -38,11 +47,13 @@ class SettingsChecker:
         """Check a settings block with correct labels; other blocks are ignored."""
         if block.type == "terraform":
             check_language_block(block, TERRAFORM, BlockLocation("terraform", block.line), findings)
+            _check_features(block, findings)
             for nested in (b for b in block.blocks if b.type == "required_providers"):
                 self._check_required(nested, findings)
         elif block.type == "provider":
             _check_local_name(block.labels[0], block.line, findings)
             _check_alias(block, findings)
+            _check_reserved(block, findings)
             configured = declared_reference(block)
             if configured in self._configured:
                 message = f"Provider {'.'.join(filter(None, configured))} was already configured in this module."
@@ -79,6 +90,25 @@ def _check_alias(provider: HclBlock, findings: SchemaFindings) -> None:
         findings.error("Invalid provider configuration alias", "An alias must be a name, in quotes.", alias.line)
 
 
+def _check_reserved(provider: HclBlock, findings: SchemaFindings) -> None:
+    for attribute in (a for a in provider.attributes if a.name in RESERVED):
+        message = f'provider {provider.labels[0]}: the argument name "{attribute.name}" is reserved.'
+        findings.error("Reserved argument name in provider block", message, attribute.line, f"Remove {attribute.name}.")
+    for block in (b for b in provider.blocks if b.type in RESERVED_BLOCKS):
+        message = f'provider {provider.labels[0]}: the block type "{block.type}" is reserved.'
+        findings.error("Reserved block type name in provider block", message, block.line, f"Remove {block.type}.")
+
+
+def _check_features(terraform: HclBlock, findings: SchemaFindings) -> None:
+    experiments, edition = terraform.attribute("experiments"), terraform.attribute("language")
+    if experiments is not None:
+        message = "terraform: experiments are for alpha releases only."
+        findings.error("Module uses experimental features", message, experiments.line, "Remove experiments.")
+    if edition is not None and text_of(edition.value) != EDITION:
+        message = f"terraform: the only edition of the language is {EDITION}."
+        findings.error("Unsupported language edition", message, edition.line, "Remove language.")
+
+
 def _check_entry(provider: Attribute, findings: SchemaFindings) -> None:
     for element in object_elements(provider.value) or ():
         if element.key is not None and element.key not in REQUIRED:
@@ -89,8 +119,8 @@ def _check_entry(provider: Attribute, findings: SchemaFindings) -> None:
 
 def settings_errors(configuration: Configuration, modules: Modules) -> list[Diagnostic]:
     """Return errors in the settings of the root module and the called modules, in the program's own files."""
-    errors: list[Diagnostic] = []
-    for folder in dict.fromkeys(["", *(call.folder for call in modules.calls)]):
+    errors: list[Diagnostic] = list(impossible(requirements(configuration, modules)))
+    for folder in _folders(modules):
         settings = SettingsChecker()
         for name, document in configuration.module(folder).items():
             findings = SchemaFindings()
@@ -99,6 +129,23 @@ def settings_errors(configuration: Configuration, modules: Modules) -> list[Diag
                     settings.check(block, findings)
             errors += with_file(name, findings.errors)
     return errors + list(_incompatible(configuration, modules))
+
+
+def requirements(configuration: Configuration, modules: Modules) -> list[Requirement]:
+    """Return the version constraints of a program and of all modules that it calls."""
+    sources = {call.folder: call.source for call in modules.calls if modules.mirror_folder(call.folder) is not None}
+    found: list[Requirement] = []
+    for folder in _folders(modules):
+        of_module = requirements_of(modules.documents(configuration, folder).items())
+        if folder in sources:
+            of_module = (replace(r, file=None, line=None, module=sources[folder]) for r in of_module)
+        found += of_module
+    return found
+
+
+def _folders(modules: Modules) -> list[str]:
+    """Return the folders of the root module and of the called modules."""
+    return list(dict.fromkeys(["", *(call.folder for call in modules.calls)]))
 
 
 def _incompatible(configuration: Configuration, modules: Modules) -> Iterator[Diagnostic]:

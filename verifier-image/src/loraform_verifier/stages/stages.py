@@ -19,6 +19,7 @@ from loraform_verifier import security
 from loraform_verifier.hcl.configuration import MAIN_FILE, OVERRIDE, Configuration, with_file
 from loraform_verifier.hcl.modules import Modules, modules_of
 from loraform_verifier.hcl.normalise import Normalised, normalise
+from loraform_verifier.hcl.requirements import CORE, Requirement, mismatch, unmet
 from loraform_verifier.policy.program import check_program
 from loraform_verifier.rego.evaluate import (
     PackFinding,
@@ -30,7 +31,7 @@ from loraform_verifier.rego.evaluate import (
 )
 from loraform_verifier.schema.catalogue import Catalogue, schema_paths
 from loraform_verifier.schema.check import check_configuration
-from loraform_verifier.schema.settings import settings_errors
+from loraform_verifier.schema.settings import requirements, settings_errors
 from loraform_verifier.security.literal_secrets import secret_diagnostics
 from loraform_verifier.stages.denials import denials
 from loraform_verifier.stages.intent import missing_requirements
@@ -159,8 +160,17 @@ class Stages:
             return result(Stage.VALIDATE, [], reasons[:10])
         if errors := settings_errors(configuration, modules):
             return result(Stage.VALIDATE, errors)
+        if mismatches := list(self._mismatches(requirements(configuration, modules))):
+            return result(Stage.VALIDATE, [], mismatches[:10])
         row.normalised, row.modules = normalise(configuration, modules), modules
         return None
+
+    def _mismatches(self, asked: Sequence[Requirement]) -> Iterator[Diagnostic]:
+        """Yield a finding for each version constraint that this toolchain does not meet."""
+        if self._terraform is not None:
+            installed = {CORE: self._terraform.version, **self._terraform.provenance().providers}
+            for requirement in unmet(asked, installed):
+                yield mismatch(requirement, installed[requirement.subject], self._terraform.product)
 
     def _plan(self, rows: Sequence[ProgramRow]) -> list[StageResult]:
         programs = [plannable(r.configuration, r.normalised, r.modules) for r in rows if r.normalised is not None]

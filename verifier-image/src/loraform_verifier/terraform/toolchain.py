@@ -114,7 +114,7 @@ def write_cli_config(home: Path) -> None:
 
     The verifier links providers into each working folder, so terraform has nothing to look up.
     """
-    empty = home / "no-mirror"
+    empty = home / ".no-mirror"
     empty.mkdir(exist_ok=True)
     mirror = f'filesystem_mirror {{\n    path = "{empty}"\n  }}'
     (home / "cli.tfrc").write_text(f"disable_checkpoint = true\nprovider_installation {{\n  {mirror}\n}}\n")

@@ -1,7 +1,8 @@
 """The Validate stage: `terraform validate` on hundreds of programs in one run, with the verdicts of separate runs.
 
 A canary module shows whether terraform validated the modules at all. If it did not, errors of some programs hide those
-of the others. Programs that cannot share a run are root modules of their own.
+of the others. Programs that cannot share a run are root modules of their own,
+as their authors would run them.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Validator:
         for index, program in enumerate(programs):
             if absent := missing_provider(self._terraform, program.providers):
                 outcomes[index] = ValidateOutcome(undecided=absent)
-            elif program.root_only:
+            elif program.alone:
                 outcomes[index] = self._alone(runner, index, program)
             else:
                 together[index] = program

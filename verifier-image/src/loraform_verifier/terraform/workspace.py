@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,23 +70,25 @@ def lay_out_modules(
 
 
 def lay_out_alone(root: Path, terraform: Terraform, program: Normalised) -> None:
-    """Write `root` with the program as the root module, as its author would run it."""
-    names = program.providers | {name for name, _ in program.aliases}
-    providers = {name: provider for name in sorted(names) if (provider := terraform.provider(name))}
-    settings = _own_providers(providers, terraform)
-    for name, alias in sorted(_installed(program.aliases, terraform)):
-        settings.setdefault("provider", {}).setdefault(name, []).append(CONFIGURATION.get(name, {}) | {"alias": alias})
-    _write_program(root, program, terraform)
-    write_json(root / OUR_FILE, settings)
+    """Write `root` with the program as the root module, with its own provider blocks, to validate it.
+
+    Such a program is not to be planned: its provider blocks would act.
+    """
+    providers = {name: provider for name in sorted(program.needs) if (provider := terraform.provider(name))}
+    _write_program(root, replace(program, files=program.files | program.written), terraform)
+    write_json(root / OUR_FILE, {"terraform": {"required_providers": _required(providers, terraform)}})
     write_manifest(root, {"": program})
     write_installation(root, terraform)
 
 
 def _own_providers(providers: Mapping[str, Provider], terraform: Terraform) -> dict[str, Any]:
-    required = {name: {"source": _source(provider, terraform)} for name, provider in providers.items()}
     configured = {name: [CONFIGURATION[name]] for name in providers if name in CONFIGURATION}
-    settings: dict[str, Any] = {"terraform": {"required_providers": required}}
+    settings: dict[str, Any] = {"terraform": {"required_providers": _required(providers, terraform)}}
     return settings | ({"provider": configured} if configured else {})  # an empty `provider` is an error
+
+
+def _required(providers: Mapping[str, Provider], terraform: Terraform) -> dict[str, Any]:
+    return {name: {"source": _source(provider, terraform)} for name, provider in providers.items()}
 
 
 def _installed(aliases: Aliases, terraform: Terraform) -> set[tuple[str, str]]:
@@ -123,7 +126,7 @@ def _write_program(folder: Path, program: Normalised, terraform: Terraform) -> N
         own, _ = _alias_settings(_installed(aliases, terraform), {}, terraform)
         write_json(folder / name / OUR_FILE, {"terraform": {"required_providers": own}})
     for name, target in program.links.items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(target)
 
 
