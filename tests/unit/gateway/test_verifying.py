@@ -31,11 +31,11 @@ async def verify(request: VerifyRequest) -> VerifyResponse:
 @pytest.mark.parametrize("policy", [None, POLICY], ids=["no policy", "policy"])
 @pytest.mark.parametrize("text", ["", "  \r\n\n", "\ufeff", "# hello\n", "/* a\n   b */ // c"])
 async def test_an_answer_without_any_block_is_empty(text: str, policy: HousePolicy | None) -> None:
-    answer = await verify_answer(verify, text, policy)
+    answer = await verify_answer(verify, text, policy, "")
     assert (answer.verdict, answer.raw_passed, answer.rewritten, answer.text) == (Verdict.EMPTY, False, False, text)
     assert [[finding.code for finding in stage.diagnostics] for stage in answer.served.stages] == [["Empty"]]
 
 
 @pytest.mark.parametrize("text", ['variable "a" {\n}\n', "terraform {\n}\n", "locals {}\n", "# a\n\nlocals {\n}\n"])
 async def test_an_answer_of_any_block_is_judged(text: str) -> None:
-    assert (await verify_answer(verify, text, POLICY)).verdict is Verdict.PASSED
+    assert (await verify_answer(verify, text, POLICY, "")).verdict is Verdict.PASSED
