@@ -1,6 +1,6 @@
-"""Asks the demo's model the suite's rows with an input, and counts the answers that hold what was asked.
+"""Asks the demo's model rows of its suite, and counts the answers that hold what was asked.
 
-On a cluster that `make demo` left: `python -m tests.e2e.asked_inputs`.
+On a cluster that `make demo` left: `python -m tests.e2e.asked_rows`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from loraform_demo.run_store import CLAIM, NAMESPACE
 from .runs import demo_kube
 
 CALLERS = 8
+PLAIN_ROWS = 10
 Row = dict[str, Any]
 """A line of the artifact's `evaluation/rows.jsonl`."""
 
@@ -37,11 +38,20 @@ class Asked:
 
 
 def evaluated_rows(kube: Kube) -> list[Row]:
-    """Return the candidate's greedy answers, as the model wrote them, to the rows that have an input."""
+    """Return the candidate's greedy answers, as the model wrote them."""
     uri = json.loads((BUILD / "demo.json").read_text())["adapter"]["uri"]
     folder = uri.removeprefix(f"pvc://{CLAIM}/").rstrip("/")
     lines = map(json.loads, run_store.read(kube, f"{folder}/evaluation/rows.jsonl").splitlines())
-    return [r for r in lines if r["arm"] == "Candidate" and not r["sample"] and r["prompt"]["input"]]
+    return [r for r in lines if r["arm"] == "Candidate" and not r["sample"]]
+
+
+def with_input(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["prompt"]["input"]]
+
+
+def without_input(rows: list[Row]) -> list[Row]:
+    """Return a few of the rows that are an instruction alone."""
+    return [row for row in rows if not row["prompt"]["input"]][:PLAIN_ROWS]
 
 
 def by_field(url: str, row: Row) -> Row:
@@ -51,6 +61,14 @@ def by_field(url: str, row: Row) -> Row:
 def by_fence(url: str, row: Row) -> Row:
     message = f"{row['prompt']['instruction']}\n\n```\n{row['prompt']['input']}\n```"
     return run_ask.ask(url, MODEL, message, verify="off")
+
+
+def as_a_message(url: str, row: Row) -> Row:
+    return run_ask.ask(url, MODEL, row["prompt"]["instruction"], verify="off")
+
+
+WAYS = [(by_field, with_input, "Field"), (by_fence, with_input, "Fence"), (as_a_message, without_input, "None")]
+"""Ways to ask, each with the rows that are asked so, and where the answer says that the input is from."""
 
 
 def ask_all(kube: Kube, rows: list[Row], ask: Callable[[str, Row], Row]) -> Asked:
@@ -74,9 +92,10 @@ def holds(row: Row, text: str) -> bool:
 def main() -> None:
     kube = demo_kube()
     rows = evaluated_rows(kube)
-    print(f"evaluated: {sum(holds(row, row['raw']) for row in rows)} of {len(rows)} answers hold what was asked")
-    for ask in (by_field, by_fence):
-        print(f"{ask.__name__}: {ask_all(kube, rows, ask)}")
+    for ask, choose, _ in WAYS:
+        chosen = choose(rows)
+        evaluated = sum(holds(row, row["raw"]) for row in chosen)
+        print(f"{ask.__name__}: {ask_all(kube, chosen, ask)}; evaluated: {evaluated} hold what was asked")
 
 
 if __name__ == "__main__":
