@@ -12,6 +12,7 @@ from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.finetunejob_status import ArmName, Forgetting, Paired, PassAtK, Reflexion
 from loraform_api.meta import ApiModel, DecimalString, PromptTemplate, RateString, Sha256, WireModel
 from loraform_api.names import TERMINATION_LIMIT, RunStage
+from loraform_api.training import NumberType
 from loraform_api.verification import HousePolicy
 
 
@@ -45,8 +46,8 @@ class RunConfig(WireModel):
     live: LiveAdapter | None = None
     images: dict[str, str]
     """Image references by container role: trainer, verifier, engine."""
-    engine_dtype: str
-    """Number type of the engine (`float32`, `bfloat16`), also of the base model in training."""
+    engine_dtype: NumberType
+    """Number type of the engine, also of the base model in training."""
     flux: dict[str, FluxArtifact] = {}
     """Artifacts of Flux sources, by `<list>/<source name>` (`sources/rows`, `suites/held-out`)."""
 

@@ -17,7 +17,7 @@ class Method(StrEnum):
     QLORA = "QLoRA"
 
 
-NumberType = Literal["float32", "bfloat16", "float16"]
+NumberType = Literal["float32", "bfloat16"]
 """Number type of an engine, and of the base model in training."""
 
 

@@ -219,11 +219,6 @@ def test_a_qlora_run_trains_from_the_live_adapter_to_a_file_with_its_parity(
     assert all(tensor.abs().sum() > 0 for tensor in ended.values())
 
 
-def test_an_unknown_number_type_is_refused(base_model: Path) -> None:
-    with pytest.raises(InvalidConfigError, match="engineDtype: 'int4' is not one of float32, bfloat16"):
-        models.build(run_config("int4"), base_model)
-
-
 def test_a_base_without_all_its_weights_is_refused(base_model: Path, tmp_path: Path) -> None:
     for file in base_model.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

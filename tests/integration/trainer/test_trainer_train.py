@@ -246,7 +246,7 @@ def test_a_bfloat16_base_gets_a_float32_adapter(prepared: Any, stage: Stage) -> 
 def test_an_unknown_number_type_is_refused(prepared: Any, stage: Stage) -> None:
     prepared.config["engineDtype"] = "int4"
     assert stage("train") == ExitCode.INVALID_CONFIG
-    assert "engineDtype: 'int4' is not one of float32, bfloat16" in prepared.report().message
+    assert "is invalid at engineDtype: Input should be 'float32' or 'bfloat16'" in prepared.report().message
 
 
 def test_checkpoints_hold_no_base_and_no_pickled_arguments(prepared: Any, monkeypatch: pytest.MonkeyPatch) -> None:

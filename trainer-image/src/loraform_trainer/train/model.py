@@ -16,10 +16,10 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from loraform_api.artifact import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from loraform_api.run import RunConfig
-from loraform_api.training import LoRASpec, Method, Scaling, Start, Variant
+from loraform_api.training import LoRASpec, Method, NumberType, Scaling, Start, Variant
 from loraform_trainer.runtime.errors import BaseModelInvalidError, InvalidConfigError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES: dict[NumberType, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def build(config: RunConfig, base: Path, live: Path | None = None, *, attention: str | None = None) -> Any:
@@ -32,10 +32,8 @@ def build(config: RunConfig, base: Path, live: Path | None = None, *, attention:
     Raises BaseModelInvalidError if the base cannot be loaded completely, InvalidConfigError for a value that does not
     fit it.
     """
-    dtype = DTYPES.get(config.engine_dtype)
-    if dtype is None:
-        raise InvalidConfigError(f"engineDtype: {config.engine_dtype!r} is not one of {', '.join(DTYPES)}")
-    frozen = load_base(base, dtype, attention, quantise=config.spec.method is Method.QLORA)
+    quantise = config.spec.method is Method.QLORA
+    frozen = load_base(base, DTYPES[config.engine_dtype], attention, quantise=quantise)
     set_seed(config.spec.training.seed)
     model: Any = add_adapter(frozen, config.spec.lora)
     if config.spec.lora.start is Start.LIVE and live is not None:
