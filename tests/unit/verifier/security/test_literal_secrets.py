@@ -25,6 +25,7 @@ TOKENS = {
     "sk" + "-proj-" + LETTERS: "an API key of OpenAI's or Anthropic's form",
     "sk" + "-ant-api03-" + LETTERS: "an API key of OpenAI's or Anthropic's form",
     "sk" + "_live_" + LETTERS[:24]: "a Stripe key",
+    "wh" + "sec_" + LETTERS[:32]: "a Stripe key",
     "hf" + "_" + LETTERS[:34]: "a Hugging Face token",
     "np" + "m_" + LETTERS[:36]: "an npm token",
     "hv" + "s." + LETTERS[:24]: "a Vault token",
@@ -68,6 +69,11 @@ HUNTER = [
     ("users:\n  - password: {}\n", "a literal value of password"),
     ('url = "postgres://app:{}@db.internal:5432/app"', "a password in a URL"),
     ('c = "Server=db;User Id=app;Password={};"', "a password in a connection string"),
+    ('password = coalesce(var.own, "{}")', "a literal value of password"),
+    ('password = try(var.own, local.other, "{}")', "a literal value of password"),
+    ('secret_data = "{}"', "a literal value of secret_data"),
+    ('plaintext_value = "{}"', "a literal value of plaintext_value"),
+    ('bgp_auth_key = "{}"', "a literal value of bgp_auth_key"),
     ('headers = {{ Authorization = "Bearer {}" }}', "an authorization header"),
 ]
 PASSWORDS = ["hunter2hunter2", "S3cr3t-Pr0d", "correct4horse", "SuperSecret48291"]
@@ -110,7 +116,7 @@ PLACEHOLDERS = [
     "mock_secret_key", "foobarbaz", "Mustbe8characters", "must_be_eight_characters", "12345678", "H@Sh1CoR3!",
     "testdatabasepassword", "AK" + "IAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCY" + "EXAMPLEKEY",
     "YourSecurePassword123!", "choose-a-strong-private-password", "ROTATE-ME-BEFORE-EXPOSURE", "insert-token-here",
-    "some_password", "thisIsDog11", "true", "none",
+    "some_password", "thisIsDog11", "true", "none", "managed-by-vault", "ignored", "stored-externally",
 ]  # fmt: skip
 
 
@@ -151,6 +157,16 @@ HARMLESS = [
     'creation_token = "my-product"',
     'next_token = "hunter2hunter2"',
     'http_tokens = "required"',
+    'token_validity_units {\n  access_token  = "hours"\n  refresh_token = "days"\n}',
+    'auth_token_update_strategy = "ROTATE"',
+    'password_policy {\n  temporary_password_validity_days = "7"\n}',
+    '{ name = "DB_PASSWORD", value = "prod-db:password", type = "SECRETS_MANAGER" }',
+    'docker login --password-stdin 123456789012.dkr.ecr.us-east-1.amazonaws.com',
+    'export DB_PASSWORD=$(aws secretsmanager get-secret-value --secret-id prod/db1 --query SecretString)',
+    'set {\n  name  = "auth.existingSecretPasswordKey"\n  value = "postgres-password"\n}',
+    'pattern = "{ $.password = \\"*\\" }"',
+    'override_special = "!#$%&*()-_=+[]{}<>:?"',
+    'password = coalesce(var.own, random_password.db.result)',
     'password_length = "16"',
     'hash_key = "hunter2hunter2"',
     'kms_key_id = "1234abcd-12ab-34cd-56ef-1234567890ab"',
@@ -245,7 +261,8 @@ def test_findings_are_limited() -> None:
     [
         'password = "hunter2"\n', 'password = "password = ', "password='", 'variable "db_password" {\n', "a-", "key",
         'name = "db_password" ', "password" + " " * 60, "a://a:", "--password ", PEM, JWT, "sk-a-", "SECRET_A=",
-        'value = "SecureString" ', "password=(((", "\n token:", 'password="\\\\', "a", "changeme", "AccountKey=",
+        "password=coalesce(a,", 'value = "SecureString" ', "password=(((", "\n token:", 'password="\\\\', "a",
+        "changeme", "AccountKey=",
     ],
 )  # fmt: skip
 def test_the_time_is_linear_in_the_length(unit: str) -> None:

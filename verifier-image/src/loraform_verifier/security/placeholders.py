@@ -17,9 +17,10 @@ _WORDS = (
     "initial", "none", "null", "nil", "true", "false", "enabled", "disabled", "required", "optional", "must",
     "be", "to", "from", "in", "of", "for", "and", "or", "me", "it", "is", "not", "do", "use", "set", "elsewhere",
     "please", "new", "old", "some", "any", "random", "unused", "redacted", "hidden", "masked", "removed",
-    "omitted", "sensitive", "eight", "chars", "characters", "charaters", "minimum", "length", "least", "long",
-    "administrator", "admin", "root", "username", "user", "name", "database", "db", "rds", "mysql", "postgresql",
-    "postgres", "redshift", "master", "main", "app", "prod", "production", "dev", "development", "stage",
+    "omitted", "ignored", "managed", "rotated", "stored", "externally", "vault", "by", "seconds",
+    "minutes", "hours", "days", "sensitive", "eight", "chars", "characters", "charaters", "minimum", "length", "least",
+    "long", "administrator", "admin", "root", "username", "user", "name", "database", "db", "rds", "mysql",
+    "postgresql", "postgres", "redshift", "master", "main", "app", "prod", "production", "dev", "development", "stage",
     "staging", "local", "localstack", "variable", "var",
 )  # fmt: skip
 """Words of which placeholders are made, and what stands beside them in one."""

@@ -47,7 +47,7 @@ TOKENS = tuple(
             ("sk-",),
             r"(?<![\w-])(?P<value>sk-(?=[a-zA-Z_-]{0,80}\d)(?=[a-z0-9_-]{0,80}[A-Z])[A-Za-z0-9_-]{20,255})",
         ),
-        ("a Stripe key", ("k_live_",), r"\b(?P<value>[sr]k_live_[A-Za-z0-9]{16,255})"),
+        ("a Stripe key", ("k_live_", "whsec_"), r"\b(?P<value>(?:[sr]k_live|whsec)_[A-Za-z0-9]{16,255})"),
         ("a Hugging Face token", ("hf_",), r"\b(?P<value>hf_[A-Za-z0-9]{30,60})\b"),
         ("an npm token", ("npm_",), r"\b(?P<value>npm_[A-Za-z0-9]{36})\b"),
         ("a Vault token", ("hvs.", "hvb."), r"\b(?P<value>hv[sb]\.[A-Za-z0-9_-]{24,255})"),
@@ -79,12 +79,12 @@ TOKENS = tuple(
 )
 """Kind, lower-case texts of which one stands in each match (searching for them first is ten times faster), pattern."""
 
-SENSITIVE_HINTS = ("pass", "pwd", "token", "secret", "key", "sensitive", "securestring")
+SENSITIVE_HINTS = ("pass", "pwd", "token", "secret", "key", "plaintext", "sensitive", "securestring")
 """Lower-case texts, of which one stands in each text that holds a literal under a sensitive name."""
 _SENSITIVE = re.compile(
     r"(?:passwords?|passwd|passphrase|(?:^|[_.-])(?:pass|pwd)|db[_-]?pwd"
     r"|^token|(?:auth|access|api|bearer|refresh|session|bot|oauth|registration|github|gitlab|slack|vault|secret)[_-]?token"
-    r"|api[_-]?keys?|secret[_-]?string|shared[_-]?key|secret[_-]?(?:access[_-]?)?key|account[_-]?(?:access[_-]?)?key"
+    r"|api[_-]?keys?|auth[_-]?key|secret[_-]?(?:string|data|binary)|plaintext[_-]?value|shared[_-]?key|secret[_-]?(?:access[_-]?)?key|account[_-]?(?:access[_-]?)?key"
     r"|(?:client|app|application|shared|webhook|jwt|consumer|signing|session|cookie|auth)[_-]?secret)(?:_wo)?$"
 )
 _DECIDED_ELSEWHERE = re.compile(
@@ -96,6 +96,7 @@ _DECIDED_ELSEWHERE = re.compile(
 _SPACE = r"[ \t]{0,60}"
 _CALLS = (
     r"(?:(?:sensitive|nonsensitive|tostring|trimspace|chomp|base64encode|urlencode|upper|lower)?\([ \t]{0,9}){0,3}"
+    r"(?:(?:coalesce|try)\([ \t]{0,9}(?:[\w.-]{1,99},[ \t]{0,9}){1,3})?"
     r"(?:\[\s{0,60})?"
 )
 _TEXT = (
