@@ -123,6 +123,18 @@ def test_each_container_may_start_slowly_and_is_restarted_when_it_hangs(place: s
     assert ready["failureThreshold"] > 1, "one missed look takes no pod away"
 
 
+@pytest.mark.parametrize("place", sorted(containers()))
+def test_the_checks_of_a_started_container_are_few(place: str) -> None:
+    """Each starts Python in a container that listens on loopback: 30 ms of CPU, and the kubelet's own work."""
+    container = containers()[place]
+    periods = [
+        container[f"{name}Probe"]["periodSeconds"]
+        for name in ("readiness", "liveness")
+        if "exec" in container[f"{name}Probe"]
+    ]
+    assert sum(60 / seconds for seconds in periods) <= 8
+
+
 def test_the_places_are_all_there() -> None:
     places = ["engine/agent", "engine/engine", "gateway/gateway", "gateway/verifier", "run/engine", "run/verifier"]
     assert sorted(containers()) == places
@@ -154,7 +166,7 @@ def test_the_check_on_loopback_follows_the_answer(health: tuple[int, dict[str, i
     assert subprocess.run(command, check=False).returncode == 0
     setting["status"] = 503
     refused = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert (refused.returncode, refused.stderr) == (1, f"port {port} answered 503\n")
+    assert (refused.returncode, refused.stderr) == (1, f"port {port} answered 503 Service Unavailable\n")
 
 
 def test_the_check_on_loopback_fails_where_nobody_listens() -> None:
