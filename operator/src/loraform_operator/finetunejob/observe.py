@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from loraform_api.failures import FailureClass
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.finetunejob_status import FineTuneJobStatus
@@ -28,10 +30,14 @@ from loraform_operator.context import Context, Key
 from loraform_operator.endpoint.progress_store import ProgressReport
 from loraform_operator.finetunejob import flux
 from loraform_operator.kube.children import is_owned
+from loraform_operator.kube.errors import InvalidSpec, first_error
 from loraform_operator.kube.objects import Object, condition_of
 from loraform_operator.pods.engine import EngineSettings
 
 OPERATOR_FILE = "operator.json"
+WRITTEN_BY_ANOTHER = (
+    "another version of the operator wrote it; delete the FineTuneJob, and create it again under another name"
+)
 PODS_EXPECTED_SECONDS = 10
 """A Job without a pod for longer is checked for refused pods."""
 
@@ -73,7 +79,7 @@ class Observed:
     """The current stage's Job, read from the API server."""
     pods: tuple[Object, ...] = ()
     model: TargetModel | None = None
-    """None when the job has no `modelRef`, or the IaCModel does not exist."""
+    """None when the job has no `modelRef`, or the IaCModel does not exist; only read until the run is rendered."""
     missing_claims: tuple[str, ...] = ()
     """Claims that the next Job needs and that do not exist, as `name (field)`."""
     flux: dict[str, FluxArtifact] = field(default_factory=dict)
@@ -117,7 +123,7 @@ def job_finished(job: Object) -> bool:
 
 
 async def observe(ctx: Context, key: Key, job: FineTuneJob, now: datetime) -> Observed:
-    """Observe a run; raises `ClusterError`."""
+    """Observe a run; raises `ClusterError`, and `InvalidSpec` when a stored object is unreadable."""
     children = tuple(c for c in ctx.cache.owned(key) if is_owned(c, job.metadata.uid))
     run = _read_run(job, children)
     stage = job.spec.next_stage(job.status)
@@ -136,7 +142,7 @@ async def observe(ctx: Context, key: Key, job: FineTuneJob, now: datetime) -> Ob
         children=children,
         stage_job=stage_job,
         pods=pods,
-        model=_read_model(ctx, job),
+        model=None if run else _read_model(ctx, job),
         missing_claims=missing_claims,
         flux=artifacts,
         missing_flux=missing_flux,
@@ -157,7 +163,10 @@ def run_of_config_map(obj: Object) -> Run:
 def _read_run(job: FineTuneJob, children: tuple[Object, ...]) -> Run | None:
     name = run_config_name(job)
     maps = (c for c in children if c["kind"] == "ConfigMap" and c["metadata"]["name"] == name)
-    return next((run_of_config_map(c) for c in maps), None)
+    try:
+        return next((run_of_config_map(c) for c in maps), None)
+    except ValidationError as error:
+        raise InvalidSpec(f"ConfigMap `{name}` is unreadable: {first_error(error)}: {WRITTEN_BY_ANOTHER}") from error
 
 
 def _read_model(ctx: Context, job: FineTuneJob) -> TargetModel | None:
@@ -165,7 +174,11 @@ def _read_model(ctx: Context, job: FineTuneJob) -> TargetModel | None:
         return None
     key = Key(Kind.IAC_MODEL, job.metadata.namespace, job.spec.model_ref.name)
     body = ctx.cache.get(key)
-    return None if body is None else target_model(body, ctx.cache.owned(key))
+    try:
+        return None if body is None else target_model(body, ctx.cache.owned(key))
+    except ValidationError as error:
+        message = f"spec.modelRef: IaCModel `{key.name}`, its route or a version of it is unreadable"
+        raise InvalidSpec(f"{message}: {first_error(error)}: see the IaCModel's own status") from error
 
 
 def target_model(body: Object, children: Sequence[Object]) -> TargetModel:

@@ -27,12 +27,14 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     now = ctx.clock()
     try:
         job = read_resource(FineTuneJob, body)
+        observed = await observe(ctx, key, job, now)
     except errors.InvalidSpec as error:
         old = read_status(FineTuneJobStatus, body)
+        if finished(old):
+            return None
         status = invalid_spec_status(old, body["metadata"]["generation"], str(error), now)
         await write_status(ctx.cluster, ctx.events, body, old, status, transitions(old, status))
         return None
-    observed = await observe(ctx, key, job, now)
     status = derive_status(observed, ctx.settings, now)
     try:
         desired = plan(observed, status, ctx.settings, ctx.endpoint, now)

@@ -86,7 +86,7 @@ def read_model(body: Object, settings: Settings) -> IaCModel:
 
 
 async def observe(ctx: Context, key: Key, model: IaCModel) -> Observed:
-    """Observe a model; raises `ClusterError`."""
+    """Observe a model; raises `ClusterError`, and `InvalidSpec` when a version's record is unreadable."""
     children = tuple(c for c in ctx.cache.owned(key) if is_owned(c, model.metadata.uid))
     pods = {c["metadata"]["uid"] for c in children if c["kind"] == "Pod"}
     ctx.heartbeats.keep_pods((key.namespace, key.name), pods)

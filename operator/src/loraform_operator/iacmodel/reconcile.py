@@ -27,12 +27,12 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         return GONE
     try:
         model = read_model(body, ctx.settings)
+        observed = await observe(ctx, key, model)
     except errors.InvalidSpec as error:
         old = read_status(IaCModelStatus, body)
         status = invalid_spec_status(old, body["metadata"]["generation"], str(error), ctx.clock())
         await write_status(ctx.cluster, ctx.events, body, old, status, transitions(old, status))
         return None
-    observed = await observe(ctx, key, model)
     try:
         observed = await _record_versions(ctx, observed)
         observed = await _route(ctx, store, observed)

@@ -14,17 +14,25 @@ from loraform_api.meta import find_condition
 from loraform_api.names import Kind, RunStage
 from loraform_operator.iacmodel.policies import Evidence, decide
 from loraform_operator.kube.children import child
+from loraform_operator.kube.errors import InvalidSpec, first_error
 from loraform_operator.kube.objects import Object
 
 
 def read_versions(revisions: Iterable[Object]) -> tuple[VersionRecord, ...]:
-    """Return the records in ControllerRevisions, newest first; skips invalid ones."""
+    """Return the records in ControllerRevisions, newest first; raises `InvalidSpec` for an unreadable one.
+
+    Without it numbers would be given twice, and an older version could replace the live one.
+    """
     records = []
     for revision in revisions:
         try:
             records.append(VersionRecord.model_validate(revision.get("data")))
-        except ValidationError:
-            continue
+        except ValidationError as error:
+            raise InvalidSpec(
+                f"ControllerRevision `{revision['metadata']['name']}` is unreadable: {first_error(error)}: another "
+                "version of the operator wrote it; delete it, and create the FineTuneJob of its version again under "
+                "another name"
+            ) from error
     return tuple(sorted(records, key=lambda v: v.version, reverse=True))
 
 

@@ -8,14 +8,10 @@ from pydantic import ValidationError
 
 
 class InvalidSpec(Exception):
-    """The spec cannot be used: becomes a condition, and is not retried until the object changes.
+    """The spec, or what is stored for it, cannot be used: becomes a condition, and is retried when an object changes.
 
-    `reason` is CamelCase; the message names field, value and fix.
+    The message names field, value and fix.
     """
-
-    def __init__(self, message: str, reason: str = "InvalidSpec") -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class Waiting(Exception):

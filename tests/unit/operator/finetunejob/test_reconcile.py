@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from loraform_api.names import Kind, RunStage, stage_job_name
 from loraform_operator.context import Cache, Context, Endpoint, Key
 from loraform_operator.endpoint.heartbeats import HeartbeatStore
 from loraform_operator.endpoint.progress_store import ProgressStore
+from loraform_operator.finetunejob.observe import OPERATOR_FILE
 from loraform_operator.finetunejob.reconcile import reconcile
 from loraform_operator.kube import errors
 from loraform_operator.queue import GONE
@@ -76,11 +78,16 @@ class MemoryCluster:
         self.events.append(note.reason)
 
 
+def _owned(model: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**c, "metadata": {"uid": c["kind"], **c["metadata"]}} for c in model["children"]]
+
+
 class World:
     def __init__(self) -> None:
         self.job = yaml.safe_load((CASES / "01-first-visit" / "input.yaml").read_text())
         self.cluster = MemoryCluster(self.job)
         self.indexed: list[dict[str, Any]] = [self.job]
+        self.models: dict[Key, dict[str, Any]] = {}
         self.now = datetime(2026, 11, 24, 10, 0, 20, tzinfo=UTC)
 
     async def step(self) -> float | None:
@@ -89,7 +96,10 @@ class World:
         context = Context(
             settings=load_settings(CASES / "settings.yaml"),
             cluster=self.cluster,  # type: ignore[arg-type]
-            cache=Cache({KEY: copy.deepcopy(self.indexed)}, {KEY: children}),
+            cache=Cache(
+                {KEY: copy.deepcopy(self.indexed), **{key: [model] for key, model in self.models.items()}},
+                {KEY: children, **{key: _owned(model) for key, model in self.models.items()}},
+            ),
             endpoint=Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7",), "loraform-system"),
             events=self.cluster,  # type: ignore[arg-type]
             progress=ProgressStore(),
@@ -209,3 +219,44 @@ async def test_an_object_created_again_with_the_same_name_gets_its_own_run(world
     await world.settle()
     jobs = [name for kind, name in world.cluster.objects if kind == "Job"]
     assert jobs == [stage_job_name("style", world.job["metadata"]["uid"], RunStage.PREPARE)]
+
+
+def run_of_an_older_operator(world: World) -> None:
+    """Let the stored run lack what this operator writes."""
+    (run,) = (o for (kind, _), o in world.cluster.objects.items() if kind == "ConfigMap")
+    facts = json.loads(run["data"][OPERATOR_FILE])
+    del facts["engine"]
+    run["data"][OPERATOR_FILE] = json.dumps(facts)
+
+
+async def test_a_run_that_an_older_operator_rendered_stalls_and_says_what_to_do(world: World) -> None:
+    await world.settle()
+    run_of_an_older_operator(world)
+    assert await world.step() is None
+    message = world.condition("Stalled")["message"]
+    assert message.startswith("ConfigMap `style-8498776f-run` is unreadable: engine: Field required: ")
+    assert message.endswith("delete the FineTuneJob, and create it again under another name")
+    world.cluster.writes.clear()
+    await world.step()
+    assert world.cluster.writes == []
+
+
+async def test_a_finished_run_keeps_its_status_whatever_an_older_operator_wrote(world: World) -> None:
+    await world.settle()
+    run_of_an_older_operator(world)
+    world.job["status"] = yaml.safe_load((CASES / "26-succeeded-run-is-cleared" / "status.yaml").read_text())
+    before = copy.deepcopy(world.job["status"])
+    await world.step()
+    assert world.job["status"] == before
+
+
+async def test_a_model_with_a_version_of_an_older_operator_stalls_its_new_runs(world: World) -> None:
+    model = yaml.safe_load((CASES / "49-live-version-of-another-number-type" / "observed.yaml").read_text())["model"]
+    del model["children"][1]["data"]["engineDtype"]
+    model["metadata"]["uid"] = "model-uid"
+    world.job["spec"]["modelRef"] = {"name": "terraform"}
+    world.models = {Key(Kind.IAC_MODEL, "team-a", "terraform"): model}
+    assert await world.step() is None
+    message = world.condition("Stalled")["message"]
+    assert message.startswith("spec.modelRef: IaCModel `terraform`, its route or a version of it is unreadable: ")
+    assert "engineDtype: Field required" in message

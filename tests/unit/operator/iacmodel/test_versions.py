@@ -6,6 +6,7 @@ import pytest
 
 from loraform_api.iacmodel import Decision
 from loraform_operator.iacmodel.versions import expired, is_candidate, new_versions, read_versions, revision, undecided
+from loraform_operator.kube.errors import InvalidSpec
 
 
 def test_candidates_are_succeeded_jobs_of_this_model(build) -> None:
@@ -78,7 +79,15 @@ def test_a_revision_is_named_by_its_job_and_can_be_read_back(build) -> None:
     )
     assert obj["revision"] == 7
     assert obj["metadata"]["ownerReferences"][0]["uid"] == "model-uid"
-    assert read_versions([obj, {"data": {"someone": "else"}}, {}]) == (record,)
+    assert read_versions([obj]) == (record,)
+
+
+def test_a_record_of_another_version_of_the_operator_is_named_and_not_skipped(build) -> None:
+    """Skipped, it would lose the live version, and its number would be given again."""
+    old = revision(build.model(), build.version(7))
+    del old["data"]["maxNewTokens"]
+    with pytest.raises(InvalidSpec, match=r"ControllerRevision `house-\w+` is unreadable: maxNewTokens: .*delete it"):
+        read_versions([old, revision(build.model(), build.version(6))])
 
 
 @pytest.mark.parametrize(
