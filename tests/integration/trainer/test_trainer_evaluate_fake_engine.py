@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from loraform_api.artifact import PARITY_FILE
 from loraform_api.evaluation import EvaluationReport
 from loraform_api.failures import ExitCode
 from loraform_trainer.runtime.errors import StageError
@@ -157,15 +158,21 @@ async def test_an_adapter_that_the_engine_refuses_is_not_servable(
     assert raised.value.code is ExitCode.ADAPTER_NOT_SERVABLE
 
 
+def stage_live(pod: Any) -> str:
+    """Make the candidate's adapter the live version; return its digest."""
+    pod.paths.live.mkdir()
+    for file in pod.paths.adapter.iterdir():
+        (pod.paths.live / file.name).write_bytes(file.read_bytes())
+    digest = adapter_folder_digest(pod.paths.adapter)
+    pod.config["live"] = {"version": 1, "digest": digest, "path": "x"}
+    return digest
+
+
 async def test_a_live_version_is_an_arm_and_the_reference(
     trained: Any, engine: FakeEngine, urls: tuple[str, str]
 ) -> None:
     """A against A: the same adapter as live version never counts as better. It draws the answers, not the base."""
-    trained.paths.live.mkdir()
-    for file in trained.paths.adapter.iterdir():
-        (trained.paths.live / file.name).write_bytes(file.read_bytes())
-    digest = adapter_folder_digest(trained.paths.adapter)
-    trained.config["live"] = {"version": 1, "digest": digest, "path": "x"}
+    digest = stage_live(trained)
     trained.config["spec"]["evaluation"] |= {"samplesPerPrompt": 5}
     result = (await run(trained, urls)).evaluate
     assert [arm.name for arm in result.arms] == ["Base", "BaseWithPolicy", "Live", "Candidate"]
@@ -174,6 +181,18 @@ async def test_a_live_version_is_an_arm_and_the_reference(
     assert len(engine.loaded) == 1
     report = EvaluationReport.model_validate_json(trained.paths.evaluation_report.read_text())
     assert report.verdict.startswith("The candidate is the live adapter itself: +0.0 points")
+
+
+async def test_a_live_version_of_another_template_leaves_the_base_as_reference(
+    trained: Any, engine: FakeEngine, urls: tuple[str, str]
+) -> None:
+    """Gateways refuse that version, and only a new one can replace it: it must not fail the run."""
+    stage_live(trained)
+    parity = json.loads((trained.paths.live / PARITY_FILE).read_text())
+    (trained.paths.live / PARITY_FILE).write_text(json.dumps({**parity, "templateHash": "0" * 64}))
+    result = (await run(trained, urls)).evaluate
+    assert [arm.name for arm in result.arms] == ["Base", "BaseWithPolicy", "Candidate"]
+    assert (result.paired.reference, result.live_digest) == ("Base", None)
 
 
 async def test_a_busy_engine_is_asked_again(trained: Any, engine: FakeEngine, urls: tuple[str, str]) -> None:

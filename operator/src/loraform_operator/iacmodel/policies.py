@@ -28,6 +28,8 @@ class Evidence:
     """True when the run or the model has a house policy."""
     candidate_digest: str | None = None
     """Digest of the candidate's adapter."""
+    live_left_out: bool = False
+    """True when the live version could not answer in the evaluation, because its prompts are read in another way."""
     suite_decisions: int = 1
     """Candidates decided on the same suite rows, including this one."""
 
@@ -56,9 +58,9 @@ def enough_rows(evidence: Evidence, promotion: PromotionSpec) -> Refusal | None:
 
 
 def measured_against_live(evidence: Evidence, promotion: PromotionSpec) -> Refusal | None:
-    """The evaluation compared the candidate with the version that is live now."""
+    """The evaluation compared the candidate with the version that is live now, unless that one cannot answer."""
     measured = evidence.evaluation.live_digest
-    if measured == evidence.live_digest:
+    if measured == evidence.live_digest or (measured is None and evidence.live_left_out):
         return None
     then = f"adapter {measured[:16]}" if measured else "the base because no version was live"
     now = f"version {evidence.live_version} ({evidence.live_digest[:16]})" if evidence.live_digest else "no version"

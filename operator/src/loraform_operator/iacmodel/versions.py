@@ -103,6 +103,7 @@ def _record(
         evaluation=status.evaluation,
         live_digest=live.artifact_digest if live else None,
         live_version=live.version if live else None,
+        live_left_out=live is not None and _reads_otherwise(job, live),
         policy_in_force=bool(job.spec.policy or model.spec.policy),
         candidate_digest=status.artifact.digest,
         suite_decisions=1 + max((v.suite_decisions for v in before if suite and v.suite_digest == suite), default=0),
@@ -128,6 +129,12 @@ def _record(
         suite_digest=suite,
         suite_decisions=evidence.suite_decisions,
     )
+
+
+def _reads_otherwise(job: FineTuneJob, live: VersionRecord) -> bool:
+    """Say whether the prompt template has changed since the live version; a job from before then is not newer."""
+    template = job.status.provenance and job.status.provenance.template_hash
+    return template != live.template_hash and job.metadata.creation_timestamp > live.completion_time
 
 
 def revision_name(model: IaCModel, version: VersionRecord) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from loraform_api.finetunejob import FineTuneJob
 from loraform_api.iacmodel import Decision
 from loraform_operator.iacmodel.versions import expired, is_candidate, new_versions, read_versions, revision, undecided
 from loraform_operator.kube.errors import InvalidSpec
@@ -101,3 +102,24 @@ def test_history_keeps_newest_and_used_versions(build, limit, in_use, expected) 
         versions.insert(0, build.version(5))
     versions_to_delete = expired(versions, limit, {build.digest(n) for n in in_use})
     assert [v.version for v in versions_to_delete] == expected
+
+
+@pytest.mark.parametrize(
+    ("created", "template", "expected"),
+    [
+        ("2026-01-01T00:02:00Z", 13, Decision.ACCEPTED),
+        ("2026-01-01T00:02:00Z", 15, Decision.LIVE_CHANGED),
+        ("2026-01-01T00:00:00Z", 13, Decision.LIVE_CHANGED),
+    ],
+    ids=["live cannot answer any more", "live could answer", "older than live"],
+)
+def test_a_live_version_of_an_older_template_is_replaced_by_what_was_measured_against_the_base(
+    build, created: str, template: int, expected: Decision
+) -> None:
+    """Otherwise no run could ever replace a version whose state is TemplateMismatch."""
+    body = build.job(2).model_dump(mode="json", by_alias=True, exclude_none=True)
+    body["metadata"]["creationTimestamp"] = created
+    body["status"]["provenance"]["templateHash"] = build.digest(template)
+    job = FineTuneJob.model_validate(body)
+    live = build.version(1)
+    assert new_versions(build.model(), [job], [live], live)[0].decision is expected

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loraform_api.artifact import PARITY_FILE
 from loraform_api.finetunejob_status import ArmName
 from loraform_api.names import RunStage
 from loraform_api.run import EvaluateResult, StageReport
 from loraform_api.statistics import interval_text, lower_bound, upper_bound
 from loraform_api.verification import Toolchain
+from loraform_engine.parity import ParityFile
 from loraform_trainer.evaluate import arms, baseline, reflexion, selection, write_report
 from loraform_trainer.evaluate.answer_verifier import AnswerVerifier
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer
@@ -21,6 +24,8 @@ from loraform_trainer.evaluate.stage_progress import PartialProgress
 from loraform_trainer.evaluate.toolchain import describe
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.files import adapter_folder_digest, sha256_file, write_jsonl
+
+log = logging.getLogger(__name__)
 
 SELECTING = 0.2
 """Share of the stage's progress for choosing a checkpoint, if there are several."""
@@ -39,19 +44,18 @@ async def evaluate(context: Context) -> StageReport:
     """Same as `run`, inside an event loop."""
     config, paths = context.config, context.paths
     rows = suite_rows(paths)
-    live = None if config.live is None else config.live.digest
-    measured = await _measure(context, live, rows)
+    measured = await _measure(context, rows)
     greedy, sampled = ([s for s in measured.scored if bool(s.sample) is kind] for kind in (False, True))
     write_jsonl(paths.evaluation_rows, (_record(s) for s in greedy))
     if sampled:
         write_jsonl(paths.evaluation_samples, (_record(s) for s in sampled))
     by_arm = arms.by_arm(measured.compared, greedy)
-    reference = ArmName.BASE if live is None else ArmName.LIVE
+    reference = ArmName.BASE if measured.live is None else ArmName.LIVE
     result = EvaluateResult(
         selection=measured.choice.scores if measured.choice else [],
         arms=[arms.count(name, answers) for name, answers in by_arm.items()],
         paired=arms.pair(by_arm[reference], by_arm[ArmName.CANDIDATE]),
-        live_digest=live,
+        live_digest=measured.live,
         suite_digest=sha256_file(paths.suite_rows),
         parity_max_difference=f"{measured.parity_difference:.3g}",
         toolchain=describe(measured.toolchain),
@@ -79,6 +83,8 @@ def _message(result: EvaluateResult, choice: CheckpointChoice | None) -> str:
 class _Measured:
     """The scored answers, and how they were obtained."""
 
+    live: str | None
+    """Digest of the live version's adapter; None if there is none that can answer."""
     choice: CheckpointChoice | None
     compared: list[Arm]
     parity_difference: float
@@ -87,7 +93,7 @@ class _Measured:
     toolchain: Toolchain
 
 
-async def _measure(context: Context, live: str | None, rows: Sequence[EvaluationRow]) -> _Measured:
+async def _measure(context: Context, rows: Sequence[EvaluationRow]) -> _Measured:
     config, paths = context.config, context.paths
     spec = config.spec.evaluation
     selecting = SELECTING if config.spec.checkpoint.candidates > 1 else 0.0
@@ -103,6 +109,7 @@ async def _measure(context: Context, live: str | None, rows: Sequence[Evaluation
         choice = await selection.select(context, adapters, generator, verifier, selection_progress)
         candidate = adapter_folder_digest(paths.adapter)
         difference = await adapters.load(candidate, paths.adapter)
+        live = _live_digest(context, generator.template_hash)
         if live is not None:
             await adapters.load(live, paths.live)
         compared = arms.compared_arms(
@@ -115,7 +122,22 @@ async def _measure(context: Context, live: str | None, rows: Sequence[Evaluation
             first = [s for s in scored if s.arm.name is ArmName.CANDIDATE and not s.sample]
             run = reflexion.ReflexionRun(generator.generate, verifier, spec.reflexion_rounds, reflexion_progress)
             histories = await run.measure(first)
-    return _Measured(choice, compared, difference, scored, histories, verifier.toolchain)
+    return _Measured(live, choice, compared, difference, scored, histories, verifier.toolchain)
+
+
+def _live_digest(context: Context, template_hash: str) -> str | None:
+    """Return the digest of the live version; None if there is none, or it was trained with another template.
+
+    Gateways refuse such a version, so the base is the reference; otherwise no run could ever replace it.
+    """
+    live = context.config.live
+    if live is None:
+        return None
+    parity = ParityFile.model_validate_json((context.paths.live / PARITY_FILE).read_bytes())
+    if parity.template_hash == template_hash:
+        return live.digest
+    log.warning("version %d is left out: it was trained with another prompt template", live.version)
+    return None
 
 
 async def _answers(
