@@ -259,6 +259,7 @@ FAILURES = (
         Consequence.WAITS,
         "Read the container's log, and check the profile.",
         "Engine or verifier beside the evaluator keep ending. The message has the last line of the container's log.",
+        "The run fails when one has not started two hours after its pod.",
     ),
     FailureRow(
         FailureClass.TRAINER_ERROR,

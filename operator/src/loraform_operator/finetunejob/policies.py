@@ -18,6 +18,7 @@ from loraform_operator.finetunejob.reports import stage_of
 from loraform_operator.finetunejob.spec_policies import Block, is_new, spec_can_be_served
 from loraform_operator.kube.objects import Object, condition_of
 from loraform_operator.pods.memory import memory_hint, oom_killed, oom_message, oom_termination
+from loraform_operator.pods.probes import ENGINE_START_SECONDS
 from loraform_operator.pods.status import phase, sidecar_statuses, unschedulable_message, waiting_containers
 from loraform_operator.pods.text import clean
 from loraform_operator.settings import Settings
@@ -25,6 +26,8 @@ from loraform_operator.settings import Settings
 RESTARTS_WITHOUT_PROGRESS = 20
 RESTARTS = tuple(code.failure for code in UNCOUNTED)
 LOST_REPORTS = 3
+SIDECAR_START = timedelta(seconds=2 * ENGINE_START_SECONDS)
+"""Most time from a pod's start until its sidecars have started; one that hangs is stopped after half of it."""
 NO_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 NO_CONTAINER = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
@@ -109,18 +112,27 @@ def sidecars_stay_within_memory(observed: Observed, settings: Settings, now: dat
 
 def sidecars_stay_up(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     for pod in _waiting_pods(observed):
-        for container in waiting_containers(pod):
-            if container.reason == "CrashLoopBackOff":
-                return _crashing(pod, container.status)
+        crashing = [c.status for c in waiting_containers(pod) if c.reason == "CrashLoopBackOff"]
+        for container in [*crashing, *_restarted_before_start(pod)]:
+            command = f"kubectl logs {pod['metadata']['name']} -c {container['name']}"
+            message = f"{_ended(container)} - Read `{command}`, and check the profile."
+            return Block(FailureClass.SIDECAR_CRASHING.value, message)
     return None
 
 
-def _crashing(pod: Object, container: Object) -> Block:
+def _restarted_before_start(pod: Object) -> list[Object]:
+    """Return the sidecars that have ended and not started since; the stage's own container waits for them."""
+    if phase(pod) != "Pending":
+        return []
+    return [c for c in sidecar_statuses(pod) if c.get("restartCount") and not c.get("started")]
+
+
+def _ended(container: Object) -> str:
+    """Return how often a container has ended, with the last line of its log."""
     log = (container.get("lastState", {}).get("terminated") or {}).get("message") or ""
     last = clean(log.strip().rpartition("\n")[2])
-    message = f"container {container['name']} has exited {container.get('restartCount', 0)} times"
-    command = f"kubectl logs {pod['metadata']['name']} -c {container['name']}"
-    return Block(FailureClass.SIDECAR_CRASHING.value, f"{message}: {last} - Read `{command}`, and check the profile.")
+    count = container.get("restartCount", 0)
+    return f"container {container['name']} has exited {'once' if count == 1 else f'{count} times'}: {last}"
 
 
 def _progressed_since_kill(observed: Observed, pod: Object, sidecar: Object) -> bool:
@@ -181,6 +193,20 @@ def stage_job_failed(observed: Observed, status: FineTuneJobStatus, now: datetim
     return failure(FailureClass(last.reason), f"stage {last.stage}: {last.message}{count}", last.hint)
 
 
+def sidecars_start(observed: Observed, status: FineTuneJobStatus, now: datetime) -> Failure | None:
+    hours = SIDECAR_START // timedelta(hours=1)
+    for pod in _waiting_pods(observed):
+        begun = pod["status"].get("startTime")
+        late = begun is not None and now - parse_timestamp(begun) >= SIDECAR_START
+        for container in _restarted_before_start(pod) if late else ():
+            message = f"stage {stage_of(pod)}: {_ended(container)}; it has not started within {hours} h"
+            killed = oom_killed([container])
+            if killed:
+                return failure(FailureClass.OUT_OF_MEMORY, f"{message} ({oom_message(killed)})", memory_hint(killed))
+            return failure(FailureClass.SIDECAR_CRASHING, message)
+    return None
+
+
 def _last_attempt(status: FineTuneJobStatus, stage: RunStage) -> AttemptStatus | None:
     return next((a for a in reversed(status.attempts) if a.stage == stage), None)
 
@@ -202,6 +228,7 @@ FAILURES: tuple[Callable[[Observed, FineTuneJobStatus, datetime], Failure | None
     stage_job_failed,
     restarts_make_no_progress,
     reports_stay_lost,
+    sidecars_start,
     deadline_exceeded,
 )
 """Why a run has failed for good."""

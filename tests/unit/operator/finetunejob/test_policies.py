@@ -1,4 +1,4 @@
-"""How long a sidecar that was killed for memory blocks a run whose evaluator continues."""
+"""How long a sidecar that was killed or cannot start blocks a run, and when it ends it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loraform_api.meta import parse_timestamp
 from loraform_api.run import TrainerStatus
 from loraform_operator.endpoint.progress_store import ProgressReport
 from loraform_operator.finetunejob.observe import Observed
-from loraform_operator.finetunejob.policies import first_block
+from loraform_operator.finetunejob.policies import first_block, first_failure
 from loraform_operator.settings import load_settings
 
 CASES = Path(__file__).parents[3] / "cases" / "finetunejob"
@@ -68,3 +68,41 @@ CRASHED = {"terminated": {"reason": "Error", "exitCode": 1}}
 )
 def test_block_by_state_of_the_engine(engine: dict[str, Any], reason: str | None) -> None:
     assert block_of(engine) == reason
+
+
+NEVER_STARTS = CASES / "52-engine-never-starts"
+LOADING = {"state": {"running": {}}, "started": False}
+WAITING = {"state": BACK_OFF, "started": False}
+UP = {"state": {"running": {}}, "started": True}
+
+
+def starting(engine: dict[str, Any], *, minutes: int) -> tuple[str | None, str | None]:
+    """Return the reasons of block and failure, `minutes` after the pod began and before the evaluator could."""
+    job = FineTuneJob.model_validate(yaml.safe_load((NEVER_STARTS / "input.yaml").read_text()))
+    case = yaml.safe_load((NEVER_STARTS / "observed.yaml").read_text())
+    status = case["pods"][0]["status"]
+    status["initContainerStatuses"] = [{"name": "engine", **engine}]
+    observed = Observed(job=job, pods=tuple(case["pods"]), stage_job=case["jobs"][0])
+    now = parse_timestamp(status["startTime"]) + timedelta(minutes=minutes)
+    found = first_block(observed, SETTINGS, now), first_failure(observed, job.status, now)
+    block, failed = (None if f is None else str(f.reason) for f in found)
+    return block, failed
+
+
+@pytest.mark.parametrize("state", [LOADING, WAITING], ids=["loading again", "backing off"])
+def test_an_engine_that_ended_while_it_started_blocks_until_it_has_started(state: dict[str, Any]) -> None:
+    """The kubelet starts it again and again, and the reason must not come and go with that."""
+    ended = {**state, "lastState": CRASHED, "restartCount": 2}
+    assert starting(ended, minutes=10) == ("SidecarCrashing", None)
+    assert starting({**ended, **UP}, minutes=10) == (None, None)
+
+
+def test_a_slow_start_is_no_failure() -> None:
+    assert starting({**LOADING, "restartCount": 0}, minutes=180) == (None, None)
+
+
+@pytest.mark.parametrize(("last", "reason"), [(CRASHED, "SidecarCrashing"), (OOM, "OutOfMemory")])
+def test_an_engine_that_never_starts_ends_the_run(last: dict[str, Any], reason: str) -> None:
+    ended = {**LOADING, "lastState": last, "restartCount": 1}
+    assert starting(ended, minutes=119)[1] is None
+    assert starting(ended, minutes=120)[1] == reason
