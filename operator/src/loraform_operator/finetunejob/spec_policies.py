@@ -18,6 +18,7 @@ from loraform_api.meta import parse_timestamp
 from loraform_api.training import Method
 from loraform_api.verification import Stage
 from loraform_operator.finetunejob.observe import Observed, TargetModel
+from loraform_operator.pods.engine import rank_limit
 from loraform_operator.settings import Profile, Settings, unknown_profile
 
 SETTLING = timedelta(seconds=5)
@@ -120,6 +121,21 @@ def rank_fits_the_model(observed: Observed, settings: Settings, now: datetime) -
     )
 
 
+def engine_loads_the_live_version(observed: Observed, settings: Settings, now: datetime) -> Block | None:
+    live, model, profile = _live(observed.model), observed.model, _profile(observed, settings)
+    if live is None or model is None or live.rank <= rank_limit(profile, model.serving.lora):
+        return None
+    if live.rank > profile.max_lora_rank:
+        limit = f"profile `{model.serving.placement.profile}` loads adapters of at most {profile.max_lora_rank}"
+        fix = f"choose a profile with `maxLoraRank` {live.rank} or more"
+    else:
+        limit = f"spec.serving.lora.maxRank of IaCModel `{model.name}` is {model.serving.lora.max_rank}"
+        fix = f"raise that field to {live.rank} or more"
+    return _invalid(
+        f"{limit}, but its live version {live.version}, with which the run is compared, has rank {live.rank}: {fix}"
+    )
+
+
 def method_is_the_live_versions(observed: Observed, settings: Settings, now: datetime) -> Block | None:
     live, method = _live(observed.model), observed.job.spec.method
     if live is None or live.method is method:
@@ -160,6 +176,7 @@ SPEC_RULES: tuple[Callable[[Observed, Settings, datetime], Block | None], ...] =
     base_fits_the_engine,
     rank_fits_the_profile,
     rank_fits_the_model,
+    engine_loads_the_live_version,
     method_is_the_live_versions,
     number_type_is_the_live_versions,
     base_is_the_live_versions,
