@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from loraform_api.finetunejob_status import FineTuneJobStatus
-from loraform_api.meta import parse_timestamp
+from loraform_api.finetunejob_status import ConditionType, FineTuneJobStatus
+from loraform_api.meta import find_condition, parse_timestamp
 from loraform_operator.finetunejob.observe import PODS_EXPECTED_SECONDS, Observed
 from loraform_operator.finetunejob.policies import deadline
 from loraform_operator.finetunejob.status import PENDING, finished
@@ -21,7 +21,11 @@ def progress_pause(old: FineTuneJobStatus, new: FineTuneJobStatus, interval: flo
 
 
 def poll_seconds(observed: Observed, status: FineTuneJobStatus, pause: float, now: datetime) -> float | None:
-    """Return the seconds until the next poll; None when watches and the usual resync suffice."""
+    """Return the seconds until the next poll; None when watches and the usual resync suffice.
+
+    A run that is stalled waits for an edit of its IaCModel, which wakes it, or for another configuration of the
+    operator, which restarts it.
+    """
     if finished(status):
         return None
     waits = [pause] if pause else []
@@ -29,7 +33,7 @@ def poll_seconds(observed: Observed, status: FineTuneJobStatus, pause: float, no
     if end is not None:
         waits.append(max(1.0, (end - now).total_seconds()))
     pending = any(phase(p) == "Pending" for p in observed.pods)
-    if (
+    if find_condition(status.conditions, ConditionType.STALLED) is None and (
         status.phase == PENDING
         or observed.missing_claims
         or observed.missing_flux
