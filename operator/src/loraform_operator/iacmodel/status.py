@@ -12,7 +12,7 @@ live, pods not ready         False    any                         False     True
 live, scaled to zero         True     any                         False      -            -
 live, not servable by spec   False    any                         as above   -            True
 live, template differs       False    any                         False      -            True
-  and the next one loading   False    any                         False      True         -
+either, next one loading     False    any                         the same   True         -
 object refused by the API    False    any                         as above   -           True
 """
 
@@ -113,21 +113,22 @@ def _with_live(observed: Observed, live: VersionRecord, target: VersionRecord) -
 
 def _live_not_servable(observed: Observed, live: VersionRecord, target: VersionRecord) -> ServingState | None:
     """Return the state when the spec's engine, or the gateways, cannot serve the live version any more."""
+    newer = target.artifact_digest != live.artifact_digest and not not_servable(observed, target)
+    progress = f"{_name(target)} is to replace it: {_loading(observed, target)}" if newer else ""
     if refusal := engine_refusal_of(observed, live):
-        message = f"{_refusal(live, refusal)}; the engine that runs is left as it is"
-        return ServingState(_pods_ready(observed), "InvalidSpec", message, stalled=True)
+        message = f"{_refusal(live, refusal)}; {progress or 'the engine that runs is left as it is'}"
+        return ServingState(_pods_ready(observed), "InvalidSpec", message, moving=newer, stalled=not newer)
     if mismatch := template_mismatch(observed, live):
-        newer = target.artifact_digest != live.artifact_digest
-        then = _loading(observed, target) if newer else f"create FineTuneJob `{live.job}` again, under another name"
+        then = progress or f"create FineTuneJob `{live.job}` again, under another name"
         message = f"{_name(live)} cannot answer: {mismatch}; {then}"
         return ServingState(FALSE, "TemplateMismatch", message, moving=newer, stalled=not newer)
     return None
 
 
 def invalid_spec_status(old: IaCModelStatus, generation: int, message: str, now: datetime) -> IaCModelStatus:
-    """Return the status of an object whose spec cannot be used; conditions about versions stay as they are."""
+    """Return the status of an object whose spec, or a record, cannot be used; conditions about versions stay."""
     types = (ConditionType.CANDIDATE_ACCEPTED, ConditionType.SERVING)
-    rows = [(type_, UNKNOWN, "InvalidSpec", "the spec is invalid") for type_ in types]
+    rows = [(type_, UNKNOWN, "InvalidSpec", message) for type_ in types]
     others = [
         (find_condition(old.conditions, unknown.type) or unknown).model_copy(update={"observed_generation": generation})
         for unknown in conditions_of(rows, generation, now)

@@ -1,4 +1,4 @@
-"""A live version whose prompt template the gateways refuse, while a newer one may be on its way."""
+"""A live version that the gateways or the spec's engine cannot serve, while a newer one may be on its way."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from loraform_operator.iacmodel.status import derive_serving
 
 
 @pytest.mark.parametrize(
-    ("newest", "stalled", "words"),
-    [(1, True, "create FineTuneJob `job-1` again"), (2, False, "0 of 1 engine pods are ready to serve it")],
+    ("newest", "second", "stalled", "words"),
+    [
+        (1, "Ready", True, "create FineTuneJob `job-1` again"),
+        (2, "Loading", False, "0 of 1 engine pods are ready"),
+        (2, "NotServable:no parity", True, "create FineTuneJob `job-1` again"),
+    ],
 )
 def test_another_template_waits_for_the_newer_version_or_for_the_user(
-    build, newest: int, stalled: bool, words: str
+    build, newest: int, second: str, stalled: bool, words: str
 ) -> None:
     told = [LoadedAdapter(digest=build.digest(1), state="TemplateMismatch", message="it differs")]
     observed = build.observed(
         versions=tuple(build.version(n) for n in range(newest, 0, -1)),
         route=build.route(1, *range(2, newest + 1)),
-        agents=[build.agent(v1="Ready", v2="Loading")],
+        agents=[build.agent(v1="Ready", v2=second)],
         gateways={"g": Heartbeat(role="gateway", pod="g", adapters=told)},
     )
     state = derive_serving(observed)
@@ -31,3 +35,16 @@ def test_another_template_waits_for_the_newer_version_or_for_the_user(
     )
     assert state.message.startswith("version 1 (job job-1) cannot answer: it differs; ")
     assert words in state.message
+
+
+def test_a_version_that_the_lowered_rank_fits_replaces_the_one_that_it_does_not(build) -> None:
+    observed = build.observed(
+        versions=(build.version(2, rank=8), build.version(1, rank=16)),
+        route=build.route(1, 2),
+        agents=[build.agent(v1="Ready", v2="Loading")],
+        model=build.model(serving={"lora": {"maxRank": 8}}),
+    )
+    state = derive_serving(observed)
+    assert (state.reason, state.stalled, state.moving) == ("InvalidSpec", False, True)
+    assert "version 2 (job job-2) is to replace it: 0 of 1 engine pods are ready to serve it" in state.message
+    assert "is left as it is" not in state.message
