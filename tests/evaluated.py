@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from random import Random
 
 from loraform_api.evaluation import EvaluationReport, LossPoint
-from loraform_api.finetunejob_status import ArmName, BestOfN, Gain, Reflexion, ReflexionRound
+from loraform_api.finetunejob_status import ArmName
+from loraform_api.reflexion import BestOfN, Gain, Reflexion, ReflexionRound
 from loraform_api.run import EvaluateResult, RunConfig
 from loraform_api.verification import Diagnostic, HousePolicy, ProgramVerdict, Stage, StageResult
 from loraform_trainer.evaluate import arms, figures

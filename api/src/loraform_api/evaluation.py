@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from loraform_api.finetunejob_status import ArmName, Forgetting, Reflexion
+from loraform_api.finetunejob_status import ArmName, Forgetting
 from loraform_api.meta import PromptTemplate, Sha256, WireModel
+from loraform_api.reflexion import Reflexion
 from loraform_api.run import CheckpointScore
 
 

@@ -9,9 +9,10 @@ from pydantic import Field
 
 from loraform_api.failures import ExitCode
 from loraform_api.finetunejob import FineTuneJobSpec
-from loraform_api.finetunejob_status import ArmName, Forgetting, Paired, PassAtK, Reflexion
+from loraform_api.finetunejob_status import ArmName, Forgetting, Paired, PassAtK
 from loraform_api.meta import ApiModel, DecimalString, PromptTemplate, RateString, Sha256, WireModel
 from loraform_api.names import TERMINATION_LIMIT, RunStage
+from loraform_api.reflexion import Reflexion
 from loraform_api.training import NumberType
 from loraform_api.verification import HousePolicy
 

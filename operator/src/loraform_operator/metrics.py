@@ -13,9 +13,10 @@ from prometheus_client.registry import Collector
 from pydantic import TypeAdapter, ValidationError
 
 from loraform_api import __version__
-from loraform_api.finetunejob_status import ArmStatus, FineTuneJobStatus, Reflexion
+from loraform_api.finetunejob_status import ArmStatus, FineTuneJobStatus
 from loraform_api.meta import Condition
 from loraform_api.names import Kind
+from loraform_api.reflexion import Reflexion
 from loraform_operator.context import Cache, Key
 from loraform_operator.endpoint.progress_store import ProgressStore
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loraform_api.finetunejob_status import ArmName, BestOfN, Gain, PassAtK, Reflexion, ReflexionRound
+from loraform_api.finetunejob_status import ArmName, PassAtK
+from loraform_api.reflexion import BestOfN, Gain, Reflexion, ReflexionRound
 from loraform_api.run import TERMINATION_LIMIT, CheckpointScore, Counts, EvaluateResult, StageReport
 from loraform_api.verification import GATE, Diagnostic, HousePolicy, ProgramVerdict, Stage, StageResult
 from loraform_trainer.evaluate.arms import (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from loraform_api.finetunejob_status import BestOfN, Gain, Reflexion, ReflexionRound
+from loraform_api.reflexion import BestOfN, Gain, Reflexion, ReflexionRound
 from loraform_api.statistics import Pairs, lower_bound, upper_bound
 from loraform_engine.tasks import run_concurrently
 from loraform_trainer.evaluate.answer_verifier import AnswerVerifier, ProgramCheck, ReportProgress

@@ -18,8 +18,9 @@ from loraform_api.evaluation import (
     PairedFigures,
     StageFigures,
 )
-from loraform_api.finetunejob_status import ArmName, Gain, Reflexion
+from loraform_api.finetunejob_status import ArmName
 from loraform_api.meta import PromptTemplate
+from loraform_api.reflexion import Gain, Reflexion
 from loraform_api.statistics import Pairs, lower_bound
 from loraform_trainer.evaluate import figures
 from loraform_trainer.evaluate.arms import ScoredAnswer
