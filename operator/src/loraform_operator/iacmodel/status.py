@@ -12,7 +12,8 @@ live, pods not ready         False    any                         False     True
 live, scaled to zero         True     any                         False      -            -
 live, not servable by spec   False    any                         as above   -            True
 live, template differs       False    any                         False      -            True
-either, next one loading     False    any                         the same   True         -
+live, no engine can load it  False    any                         False      -            True
+any of these, next loading   False    any                         the same   True         -
 object refused by the API    False    any                         as above   -           True
 """
 
@@ -112,7 +113,7 @@ def _with_live(observed: Observed, live: VersionRecord, target: VersionRecord) -
 
 
 def _live_not_servable(observed: Observed, live: VersionRecord, target: VersionRecord) -> ServingState | None:
-    """Return the state when the spec's engine, or the gateways, cannot serve the live version any more."""
+    """Return the state when engine or gateways cannot serve the live version any more; None when they can."""
     newer = target.artifact_digest != live.artifact_digest and not not_servable(observed, target)
     progress = f"{_name(target)} is to replace it: {_loading(observed, target)}" if newer else ""
     if refusal := engine_refusal_of(observed, live):
@@ -122,6 +123,10 @@ def _live_not_servable(observed: Observed, live: VersionRecord, target: VersionR
         then = progress or f"create FineTuneJob `{live.job}` again, under another name"
         message = f"{_name(live)} cannot answer: {mismatch}; {then}"
         return ServingState(FALSE, "TemplateMismatch", message, moving=newer, stalled=not newer)
+    if not _ready(observed.engine) and (refusal := not_servable(observed, live)):
+        then = progress or "restore base model and profile as they were, or train for another IaCModel"
+        message = f"{_refusal(live, refusal)}; {then}"
+        return ServingState(FALSE, "AdapterNotServable", message, moving=newer, stalled=not newer)
     return None
 
 

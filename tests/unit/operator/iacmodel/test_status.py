@@ -48,3 +48,16 @@ def test_a_version_that_the_lowered_rank_fits_replaces_the_one_that_it_does_not(
     assert (state.reason, state.stalled, state.moving) == ("InvalidSpec", False, True)
     assert "version 2 (job job-2) is to replace it: 0 of 1 engine pods are ready to serve it" in state.message
     assert "is left as it is" not in state.message
+
+
+@pytest.mark.parametrize(("ready", "reason"), [(0, "AdapterNotServable"), (1, "VersionLive")])
+def test_a_live_version_that_no_engine_can_load_any_more_says_why(build, ready: int, reason: str) -> None:
+    observed = build.observed(
+        versions=(build.version(1),),
+        route=build.route(1),
+        agents=[build.agent(v1="NotServable:no parity")],
+        ready=ready,
+    )
+    state = derive_serving(observed)
+    assert (state.reason, state.stalled) == (reason, not ready)
+    assert ("no parity; restore base model and profile" in state.message) is (not ready)
