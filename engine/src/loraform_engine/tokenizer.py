@@ -10,9 +10,12 @@ from itertools import pairwise, takewhile
 
 from tokenizers import AddedToken, Encoding, Tokenizer
 
-_TEXT_TOKEN = re.compile(r"[\w\s]+")
-"""Added tokens that are text unless they are flagged special: words and runs of white space, which some bases have for
-indentation. Anything else is markup (`<|im_start|>`, `[INST]`), flagged or not."""
+_TEXT_TOKEN = re.compile(r"[\w\s\u2581]+|.", re.DOTALL)
+"""Added tokens that are text unless they are flagged special: words, single characters, and runs of white space (which
+SentencePiece writes as U+2581), which some bases have for indentation. Anything else is markup (`<|im_start|>`,
+`[INST]`), flagged or not."""
+_BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
+"""A byte of a character that the vocabulary lacks."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,9 @@ def read_tokenizer(content: str) -> TextEncoder:
     control = {id_: token for id_, token in tokenizer.get_added_tokens_decoder().items() if _is_control(token)}
     tokenizer.add_special_tokens([_flagged(token) for token in control.values()])
     tokenizer.encode_special_tokens = True  # what is flagged special is text from now on
-    return TextEncoder(tokenizer, frozenset(control) - {_unknown(tokenizer, json.loads(content)["model"])})
+    unknown = _unknown(tokenizer, json.loads(content)["model"])
+    harmless = {id_ for id_, token in control.items() if id_ == unknown or _BYTE_TOKEN.fullmatch(token.content)}
+    return TextEncoder(tokenizer, frozenset(control) - harmless)
 
 
 def prefix_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -94,7 +99,7 @@ def _flagged(token: AddedToken) -> AddedToken:
 
 
 def _unknown(tokenizer: Tokenizer, model: dict[str, object]) -> int | None:
-    """Return the id of what the vocabulary lacks: any text may hold that, so it controls nothing."""
+    """Return the id of what the vocabulary lacks: any text may hold that, as it may hold bytes."""
     id_, token = model.get("unk_id"), model.get("unk_token")
     if isinstance(id_, int):
         return id_

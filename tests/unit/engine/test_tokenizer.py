@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, processors
+from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
 
 from loraform_engine.tokenizer import TextEncoder, prefix_ids, read_tokenizer, with_control_tokens
 
@@ -60,6 +60,31 @@ def test_no_mixture_of_pieces_becomes_a_control_token(encoder: TextEncoder, text
 def test_words_and_white_space_that_the_file_adds_stay_tokens() -> None:
     encoder = ENCODERS["byte-level"]
     assert encoder.tokenizer.token_to_id(INDENT) in encoder.ids(f"a\n{INDENT}b")
+
+
+def test_runs_of_spaces_that_sentencepiece_marks_stay_tokens() -> None:
+    """As Gemma has them: added without a flag, and found by the model, which reads a space as U+2581."""
+    model = models.BPE(vocab={"<unk>": 0, "\u2581": 1, "a": 2, "\u2581\u2581": 3}, merges=[("\u2581", "\u2581")])
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.add_tokens([AddedToken("\u2581\u2581", special=False, normalized=False)])
+    assert read_tokenizer(tokenizer.to_str()).ids("a  a") == [2, 3, 2]
+
+
+def test_a_character_that_the_file_adds_without_a_flag_stays_text() -> None:
+    tokenizer = byte_level()
+    tokenizer.add_tokens([AddedToken("~", special=False)])
+    encoder = read_tokenizer(tokenizer.to_str())
+    assert encoder.tokenizer.decode(encoder.ids("a ~> 1")) == "a ~> 1"
+
+
+def test_bytes_that_the_file_flags_as_special_are_kept() -> None:
+    vocabulary = {"<unk>": 0, "a": 1, "<0x0A>": 2}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", byte_fallback=True))
+    tokenizer.add_special_tokens(["<0x0A>"])
+    encoder = read_tokenizer(tokenizer.to_str())
+    assert encoder.ids("a\na") == [1, 2, 1]
+    assert 2 not in encoder.ids("<0x0A>")
 
 
 def test_unknown_characters_are_no_control_token() -> None:
