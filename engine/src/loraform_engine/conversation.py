@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from loraform_engine.fences import Fence, split_fences
-from loraform_engine.program import has_block, joined, program_in
+from loraform_engine.program import MOST_NESTED, has_block, joined, program_in
 
 
 class Role(StrEnum):
@@ -100,7 +100,10 @@ def _program_of(answer: str) -> str:
 
 def _plain(text: str) -> str:
     """Return an input without fences around the whole of it."""
-    while (fenced := split_fences(text)).blocks and not fenced.outside.strip():
+    for _ in range(MOST_NESTED):
+        fenced = split_fences(text)
+        if not fenced.blocks or fenced.outside.strip():
+            break
         text = _files(fenced.blocks)
     return text.strip()
 

@@ -11,6 +11,8 @@ from loraform_engine.fences import Fence, heredoc_lines, split_fences
 THOUGHT, THOUGHT_END = "<think>", "</think>"
 TERRAFORM = frozenset(("hcl", "terraform", "tf", "opentofu", "tofu"))
 """Languages of fences that hold Terraform."""
+MOST_NESTED = 4
+"""Fences around fences that are opened: each is one more scan of the text."""
 _BLOCK = re.compile(
     r"^[ \t]*(?:check|data|ephemeral|import|locals|module|moved|output|provider|removed|resource|terraform|variable)"
     r"(?:[ \t]+[\w.-]+|[ \t]+\"[^\"\n]*\"){0,2}[ \t]*\{",
@@ -65,14 +67,15 @@ def joined(files: Iterable[str]) -> str:
 
 
 def _unfenced(text: str) -> str:
-    fenced = split_fences(text)
-    if fenced.unclosed is None and has_block(fenced.outside):
-        return text
-    files = module_files((*fenced.blocks, *([] if fenced.unclosed is None else [_ended(fenced.unclosed)])))
-    if not files:
-        return text
-    program = joined(file.text for file in files)
-    return program if fenced.unclosed else _unfenced(program)  # a fence may stand around fences
+    for _ in range(MOST_NESTED):  # a fence may stand around fences
+        fenced = split_fences(text)
+        if fenced.unclosed is None and has_block(fenced.outside):
+            return text
+        files = module_files((*fenced.blocks, *([] if fenced.unclosed is None else [_ended(fenced.unclosed)])))
+        if not files:
+            return text
+        text = joined(file.text for file in files)
+    return text
 
 
 def _ended(fence: Fence) -> Fence:
@@ -86,13 +89,19 @@ def _without_thoughts(text: str) -> str | None:
     thinking = False
     for whole, in_heredoc in heredoc_lines(text):
         line = whole
-        if thinking or (not in_heredoc and line.lstrip().startswith(THOUGHT)):
+        if not thinking and not in_heredoc and _ends_thought(line):
+            kept, line = [], line.rpartition(THOUGHT_END)[2]  # the prompt opened the thought
+        while thinking or (not in_heredoc and line.lstrip().startswith(THOUGHT)):
             _, end, line = line.partition(THOUGHT_END)
             thinking = not end
-            if not line.strip():
-                continue
-        elif not in_heredoc and line.rstrip().endswith(THOUGHT_END):
-            kept = []  # the prompt opened the thought that ends here
-            continue
-        kept.append(line)
+            if thinking:
+                break
+        if not thinking and (line.strip() or line == whole):
+            kept.append(line)
     return None if thinking else "\n".join(kept)
+
+
+def _ends_thought(line: str) -> bool:
+    """Return whether a line ends a thought that no line opens; inside a line the mark may be a program's text."""
+    found = line.strip()
+    return not found.startswith(THOUGHT) and (found.startswith(THOUGHT_END) or found.endswith(THOUGHT_END))

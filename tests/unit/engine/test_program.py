@@ -40,6 +40,7 @@ TABLE: dict[str, tuple[str, str]] = {
         BUCKET,
     ),
     "a fence around fences": (f"````md\nSure:\n{fenced(BUCKET)}````\n", BUCKET),
+    "a fence that is not closed around fences": (f"````md\nSure:\n{fenced(BUCKET)}", BUCKET),
     "a fence in a comment of a plain program": (
         f"/*\n```\nmake\n```\n*/\n{BUCKET}",
         f"/*\n```\nmake\n```\n*/\n{BUCKET}",
@@ -59,7 +60,9 @@ TABLE: dict[str, tuple[str, str]] = {
     "an empty thought": (f"<think>\n\n</think>\n\n{BUCKET}", f"\n{BUCKET}"),
     "a thought after a word": (f"Let me see.\n<think>\n{fenced(QUEUE)}</think>\n{fenced(BUCKET)}", BUCKET),
     "two thoughts": (f"<think>a</think>\n<think>{QUEUE}</think>\n{BUCKET}", BUCKET),
+    "two thoughts in one line": (f"<think>a</think> <think>\n{fenced(QUEUE)}</think>\n{fenced(BUCKET)}", BUCKET),
     "a thought that the prompt opened": (f"Maybe:\n{fenced(QUEUE)}So.\n</think>\n{fenced(BUCKET)}", BUCKET),
+    "an answer in the line that ends such a thought": (f"{fenced(QUEUE)}</think>Then:\n{fenced(BUCKET)}", BUCKET),
     "an open fence in a thought that the prompt opened": (f"```hcl\n{QUEUE}</think>\n{fenced(BUCKET)}", BUCKET),
     "a fence in a heredoc": (README, README),
     "a fence in a heredoc of a fence": (f"Here:\n{fenced(README)}", README),
@@ -80,8 +83,9 @@ def test_the_program_in_a_text(text: str, program: str) -> None:
         f"<think>{BUCKET}",
         f"Well.\n<think>\n{BUCKET}",
         f"<think>a</think>\n<think>{BUCKET}",
+        f"<think>a</think><think>\n{fenced(BUCKET)}",
     ],
-    ids=["with a fence", "plain", "after a word", "the second"],
+    ids=["with a fence", "plain", "after a word", "the second", "the second of a line"],
 )
 def test_a_thought_that_is_not_closed_is_truncated(text: str) -> None:
     assert program_in(text) == ProgramInText(text, truncated=True)
@@ -98,7 +102,21 @@ LONG = 200_000
 
 @pytest.mark.parametrize(
     "piece",
-    ["x <<EOT\n", "```a\n", "<think>\n", "</think>", "resource ", "~~~~", "````", "    ", "<<a ", '"', "a", "```a` "],
+    [
+        "x <<EOT\n",
+        "```a\n",
+        "<think>\n",
+        "</think>",
+        "<think></think>",
+        "resource ",
+        "~~~~",
+        "````",
+        "    ",
+        "<<a ",
+        '"',
+        "a",
+        "```a` ",
+    ],
 )
 def test_a_long_text_is_read_in_linear_time(piece: str) -> None:
     """Each takes a tenth of a second; a scan that goes back would take hours."""
@@ -107,3 +125,14 @@ def test_a_long_text_is_read_in_linear_time(piece: str) -> None:
     for text in (repeated, f"```hcl\n{repeated}!", f"```{repeated}`", f"~~~{repeated}`", f"a <<{repeated}!\n"):
         program_in(text)
     assert process_time() - before < 10
+
+
+def test_fences_around_fences_are_read_to_a_limit() -> None:
+    """A text of a request's size has room for a thousand, each of which is one more scan of the whole."""
+    text = BUCKET
+    for length in range(3, 500):
+        for mark in ("~" * length, "`" * length):
+            text = f"{mark}\n{text}{mark}\n"
+    before = process_time()
+    assert program_in(text).text.startswith("````")
+    assert process_time() - before < 1
