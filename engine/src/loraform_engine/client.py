@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, TypeVar
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from loraform_api.names import ENGINE_MODEL
 from loraform_engine.errors import EngineRefused, EngineUnreachable
@@ -22,7 +23,8 @@ LOG = logging.getLogger(__name__)
 SHORT = aiohttp.ClientTimeout(total=10, sock_connect=3)
 LOAD = aiohttp.ClientTimeout(total=120, sock_connect=3)
 GENERATE = aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=900)
-EVENT_LIMIT = 1 << 20
+WHOLE = frozenset(("stop", "length"))
+"""Values of `finish_reason` of an answer that the model ended, or its limit; any other is of an engine that stops."""
 PAUSES = (0.0, 0.2, 1.0)
 """Seconds before each repetition of a request."""
 POLL_SECONDS = 1.0
@@ -118,11 +120,7 @@ class Engine:
 
     async def complete(self, body: Mapping[str, Any], *, request_id: str = "") -> dict[str, Any]:
         """Return the response to a completion request; it is the answer of the model that `body` names."""
-        answer = await self._repeated(lambda: self._post(body, request_id), request_id)
-        if not isinstance(answer, dict) or not answer.get("choices"):
-            raise EngineUnreachable("the engine's response has no `choices`")
-        _check_model(body, answer)
-        return answer
+        return await self._repeated(lambda: self._complete(body, request_id), request_id)
 
     async def stream(self, body: Mapping[str, Any], *, request_id: str = "") -> AsyncIterator[dict[str, Any]]:
         """Yield the events of a streamed completion; the request is repeated only before the first event."""
@@ -150,7 +148,7 @@ class Engine:
                     data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
                     if data == b"[DONE]":
                         return
-                    if data and len(data) <= EVENT_LIMIT:
+                    if data:
                         yield _event(body, data)
         except _ERRORS as error:
             raise _unreachable(error) from error
@@ -169,8 +167,15 @@ class Engine:
     async def _get(self, path: str) -> Any:
         return _checked(*await self._send("GET", path, None, SHORT))
 
-    async def _post(self, body: Mapping[str, Any], request_id: str) -> Any:
-        return _checked(*await self._send("POST", "/v1/completions", body, GENERATE, request_id))
+    async def _complete(self, body: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+        answer: dict[str, Any] = _checked(*await self._send("POST", "/v1/completions", body, GENERATE, request_id))
+        match answer:
+            case {"choices": [{"text": str(), "finish_reason": ended}, *_]}:
+                _check_model(body, answer)
+                _check_ended(ended)
+                return answer
+            case _:
+                raise EngineUnreachable("the engine's response has no text")
 
     async def _send(
         self,
@@ -201,8 +206,8 @@ class Engine:
         return await attempt()
 
 
-_ERRORS = (OSError, aiohttp.ClientError, UnicodeDecodeError)
-"""Errors of transport; TimeoutError is an OSError."""
+_ERRORS = (OSError, aiohttp.ClientError, HttpProcessingError, UnicodeDecodeError)
+"""Errors of transport; TimeoutError is an OSError, and a line of half a MiB is a HttpProcessingError."""
 
 
 def _log_repetition(request_id: str, pause: float, error: EngineUnreachable) -> None:
@@ -235,6 +240,9 @@ def _event(body: Mapping[str, Any], data: bytes) -> dict[str, Any]:
     if not isinstance(event, dict) or "error" in event:
         raise EngineUnreachable(f"the engine ended the stream: {_message(data.decode(errors='replace'))}")
     _check_model(body, event)
+    for choice in event.get("choices") or []:
+        if choice.get("finish_reason") is not None:
+            _check_ended(choice["finish_reason"])
     return event
 
 
@@ -244,6 +252,12 @@ def _check_model(body: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         raise EngineUnreachable(
             f"the engine answered as '{answer.get('model')}' to a request for '{body['model']}'", may_repeat=False
         )
+
+
+def _check_ended(reason: object) -> None:
+    """Raise EngineUnreachable for an answer that the engine aborted: it must not pass for a whole one."""
+    if reason not in WHOLE:
+        raise EngineUnreachable(f"the engine ended the answer with '{reason}'")
 
 
 def _message(text: str) -> str:

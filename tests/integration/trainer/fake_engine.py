@@ -110,7 +110,7 @@ class FakeEngine:
             self.failures -= 1
             return web.json_response({"error": {"message": "busy"}}, status=503)
         if "logprob_token_ids" in body:
-            choices = [{"logprobs": {"top_logprobs": [self.logprobs(body)]}}]
+            choices = [{"text": "", "finish_reason": "length", "logprobs": {"top_logprobs": [self.logprobs(body)]}}]
             return web.json_response({"model": body["model"], "choices": choices})
         self.requests.append(body)
         if self.on_request is not None:

@@ -19,6 +19,7 @@ from loraform_engine.errors import EngineRefused, EngineUnreachable
 
 BODY = completion("adapter-1", [5, 6], max_tokens=7, stops=[1], seed=3)
 EVENTS = [{"model": "adapter-1", "choices": [{"text": text}]} for text in ("one ", "two")]
+CHOICE = {"text": "x", "finish_reason": "stop"}
 
 
 @dataclass
@@ -30,7 +31,7 @@ class LossyEngine:
     status: int = 200
     message: str = ""
     healthy: bool = True
-    answer: dict[str, Any] = field(default_factory=lambda: {"model": "adapter-1", "choices": [{"text": "x"}]})
+    answer: dict[str, Any] = field(default_factory=lambda: {"model": "adapter-1", "choices": [CHOICE]})
     events: list[dict[str, Any]] = field(default_factory=lambda: EVENTS)
     done: bool = True
     """The stream ends with `[DONE]`."""
@@ -111,7 +112,7 @@ async def test_a_completion_whose_connection_is_lost_is_repeated(
     engine: Engine, stub: LossyEngine, sent: bytes
 ) -> None:
     stub.lost, stub.sent = 3, sent
-    assert (await engine.complete(BODY))["choices"] == [{"text": "x"}]
+    assert (await engine.complete(BODY))["choices"] == [CHOICE]
     assert stub.bodies == [BODY] * 4
 
 
@@ -156,6 +157,40 @@ async def test_another_models_answer_is_no_answer(engine: Engine, stub: LossyEng
     with pytest.raises(EngineUnreachable, match="answered as 'base' to a request for 'adapter-1'"):
         await collect(engine)
     assert len(stub.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ([{**CHOICE, "finish_reason": "abort"}], "the engine ended the answer with 'abort'"),
+        ([{**CHOICE, "finish_reason": "error"}], "the engine ended the answer with 'error'"),
+        ([{**CHOICE, "finish_reason": None}], "the engine ended the answer with 'None'"),
+        ([{"finish_reason": "stop"}], "the engine's response has no text"),
+        (["x"], "the engine's response has no text"),
+        ([], "the engine's response has no text"),
+        (None, "the engine's response has no text"),
+    ],
+)
+async def test_a_part_of_an_answer_is_no_answer(
+    engine: Engine, stub: LossyEngine, choices: object, message: str
+) -> None:
+    """An engine that stops aborts what it is at; such a text looks like a whole one."""
+    stub.answer["choices"] = choices
+    with pytest.raises(EngineUnreachable, match=message):
+        await engine.complete(BODY)
+    assert len(stub.requests) == 4
+
+
+async def test_a_stream_that_the_engine_aborts_is_no_answer(engine: Engine, stub: LossyEngine) -> None:
+    stub.events = [EVENTS[0], {**EVENTS[1], "choices": [{"text": "", "finish_reason": "abort"}]}]
+    with pytest.raises(EngineUnreachable, match="the engine ended the answer with 'abort'"):
+        await collect(engine)
+
+
+async def test_an_event_without_end_is_an_error(engine: Engine, stub: LossyEngine) -> None:
+    stub.events = [EVENTS[0], {**EVENTS[1], "choices": [{"text": "x" * (1 << 20)}]}]
+    with pytest.raises(EngineUnreachable, match="the engine does not answer"):
+        await collect(engine)
 
 
 async def test_a_stream_is_repeated_before_its_first_event(engine: Engine, stub: LossyEngine) -> None:
