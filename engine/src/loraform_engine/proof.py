@@ -15,7 +15,7 @@ from loraform_api.artifact import ADAPTER_FILES, PARITY_FILE, adapter_digest
 from loraform_api.heartbeat import adapter_name
 from loraform_api.names import ENGINE_MODEL
 from loraform_engine.client import Engine
-from loraform_engine.errors import EngineRefused, NotServable
+from loraform_engine.errors import EngineRefused, EngineUnreachable, NotServable
 from loraform_engine.parity import ParityFile, ParityResult, compare, read_logprob, requests
 from loraform_engine.tasks import run_concurrently
 from loraform_engine.version import check_version
@@ -91,10 +91,14 @@ async def _logprobs(engine: Engine, model: str, parity: ParityFile) -> list[list
     slots = asyncio.Semaphore(CONCURRENCY)
 
     async def logprob(body: dict[str, Any]) -> float:
-        async with slots:
-            answer = await engine.complete(body)
         try:
+            async with slots:
+                answer = await engine.complete(body)
             return read_logprob(body, answer)
+        except EngineRefused as error:
+            if error.status != 404:
+                raise
+            raise EngineUnreachable(f"the engine lost the adapter while it was checked: {error}") from error
         except ValueError as error:
             raise NotServable(str(error)) from error
 

@@ -29,6 +29,13 @@ SECOND_END = 7
 ADAPTER_LOGPROB, BASE_LOGPROB = -0.25, -4.0
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @dataclass
 class StubEngine:
     """vLLM's paths; serves `text`, and log-probabilities that depend on `applies_adapters`."""
@@ -51,6 +58,10 @@ class StubEngine:
     gate: asyncio.Event | None = None
     """Completions wait for it."""
     entered: asyncio.Event = field(default_factory=asyncio.Event)
+    stalls: bool = False
+    """A stream stops after its first event."""
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """The caller of a completion left before its answer."""
     url: str = ""
     server: TestServer | None = None
 
@@ -96,15 +107,22 @@ class StubEngine:
         return web.Response(text="Success")
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._answer(request)
+        except (asyncio.CancelledError, ConnectionResetError):
+            self.left.set()
+            raise
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.requests.append(body)
         self.request_ids.append(request.headers.get("X-Request-Id"))
-        if body["model"] != "base" and body["model"] not in self.loaded:
-            return web.json_response({"error": {"message": "The model does not exist."}}, status=404)
-        model = self.answers_as or body["model"]
         self.entered.set()
         if self.gate is not None:
             await self.gate.wait()
+        if body["model"] != "base" and body["model"] not in self.loaded:
+            return web.json_response({"error": {"message": "The model does not exist."}}, status=404)
+        model = self.answers_as or body["model"]
         usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": 7, "total_tokens": len(body["prompt"]) + 7}
         if body.get("stream"):
             return await self._stream(request, usage, model)
@@ -122,6 +140,8 @@ class StubEngine:
         events[-1]["choices"][0]["finish_reason"] = self.finish_reason
         for event in [*events, {"choices": [], "usage": usage}]:
             await response.write(f"data: {json.dumps({'model': model, **event})}\n\n".encode())
+            if self.stalls:
+                await asyncio.Event().wait()
         await response.write(b"data: [DONE]\n\n")
         return response
 
@@ -189,6 +209,11 @@ async def operator() -> AsyncIterator[StubOperator]:
     async with TestServer(app) as server:
         stub.url = str(server.make_url("/heartbeat"))
         yield stub
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture

@@ -14,20 +14,8 @@ from loraform_engine.client import Engine
 from loraform_engine.version import LEAST_VERSION
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def change(adapter: RouteAdapter) -> None:
     (Path(adapter.path) / "adapter_model.safetensors").write_bytes(b"other weights")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -100,6 +88,22 @@ async def test_adapters_are_loaded_again_after_an_engine_restart(loader, engine,
     engine.loaded.clear()
     await loader.reconcile(route)
     assert [c.split()[0] for c in engine.calls] == ["load", "load"]
+    assert loader.ready(route)
+
+
+async def test_an_engine_that_restarts_during_the_check_is_no_fault_of_the_adapter(
+    loader, engine, make_adapter, make_route
+) -> None:
+    route = make_route(make_adapter())
+    engine.gate = asyncio.Event()
+    checking = asyncio.create_task(loader.reconcile(route))
+    await engine.entered.wait()
+    engine.loaded.clear()
+    engine.gate.set()
+    await checking
+    assert loader.states()[0].state is AdapterState.LOADING
+    assert "the engine lost the adapter while it was checked" in loader.states()[0].message
+    await loader.reconcile(route)
     assert loader.ready(route)
 
 
