@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from loraform_gateway.verifying import Verify, verify_answer
 
 PROGRAM_LIMIT = 200_000
 """Most characters that the verifier accepts."""
+CONTEXT_SECONDS = 60
+"""Seconds until the engine's context length is asked again: an engine of a changed profile may have another."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,13 @@ class PreparedRequest:
 class Answerer:
     """Answers with the route's live adapter."""
 
-    def __init__(self, engine: Engine, verify: Verify, metrics: Metrics) -> None:
-        self._engine, self._verify, self._metrics = engine, verify, metrics
+    def __init__(
+        self, engine: Engine, verify: Verify, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._engine, self._verify, self._metrics, self._clock = engine, verify, metrics, clock
         self._prompters: dict[str, Prompter] = {}
-        self._context_lengths: dict[str, int] = {}
+        self._context = 0
+        self._context_until = -inf
 
     async def prepare(self, request: AnswerRequest, route: Route | None) -> PreparedRequest:
         """Check `request` and build the engine request; raises ApiError when it cannot be answered."""
@@ -62,7 +69,7 @@ class Answerer:
         body = completion(
             adapter_name(adapter.digest),
             ids,
-            max_tokens=await self._max_tokens(request, len(ids), route.base_path, adapter.max_new_tokens),
+            max_tokens=await self._max_tokens(request, len(ids), adapter.max_new_tokens),
             stops=prompter.ends,
             temperature=request.temperature,
             top_p=request.top_p,
@@ -150,30 +157,33 @@ class Answerer:
             input_from=prepared.request.question.input_from,
         )
 
-    async def _max_tokens(self, request: AnswerRequest, prompt: int, base_path: str, default: int) -> int:
+    async def _max_tokens(self, request: AnswerRequest, prompt: int, default: int) -> int:
         """Return the most tokens of the answer: as requested or the default, within the engine's context."""
-        try:
-            if base_path not in self._context_lengths:
-                self._context_lengths = {base_path: await self._engine.max_length()}
-        except (EngineUnreachable, EngineRefused) as error:
-            raise _engine_error(error) from error
-        context = self._context_lengths[base_path]
+        context = await self._context_length()
         if prompt >= context:
-            raise bad_request(
-                f"the prompt has {prompt} tokens, but the model's context has {context}: shorten it", _param(request)
+            raise ApiError(
+                400,
+                "context_length_exceeded",
+                f"the prompt has {prompt} tokens, but the model's context has {context}: shorten it",
+                param="messages" if request.chat else "prompt",
             )
         if request.max_tokens is not None and prompt + request.max_tokens > context:
             raise bad_request(f"`max_tokens` must be at most {context - prompt} with this prompt", "max_tokens")
         return min(request.max_tokens or default, context - prompt)
 
+    async def _context_length(self) -> int:
+        if self._clock() >= self._context_until:
+            try:
+                self._context = await self._engine.max_length()
+            except (EngineUnreachable, EngineRefused) as error:
+                raise _engine_error(error) from error
+            self._context_until = self._clock() + CONTEXT_SECONDS
+        return self._context
+
     def _usage(self, usage: Mapping[str, Any] | None) -> dict[str, int]:
         tokens = {k: int((usage or {}).get(k) or 0) for k in ("prompt_tokens", "completion_tokens", "total_tokens")}
         self._metrics.count_tokens(tokens["prompt_tokens"], tokens["completion_tokens"])
         return tokens
-
-
-def _param(request: AnswerRequest) -> str:
-    return "messages" if request.chat else "prompt"
 
 
 def _engine_error(error: Exception) -> ApiError:

@@ -19,7 +19,8 @@ from loraform_gateway.request_id import identify, tell
 from loraform_gateway.route import RouteFollower, live_adapter
 from loraform_gateway.streaming import stream_raw, stream_verified
 
-BODY_LIMIT = 512 << 10
+BODY_LIMIT = 2 << 20
+"""Most bytes of a request: the longest instruction and input, also with each character as `\\u…`."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 VerifierUp = Callable[[], Awaitable[bool]]

@@ -16,15 +16,15 @@ from loraform_api.heartbeat import AdapterState, adapter_name
 from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
 from loraform_engine.client import Engine
 from loraform_gateway import streaming
-from loraform_gateway.answering import Answerer
-from loraform_gateway.front import Front
+from loraform_gateway.answering import CONTEXT_SECONDS, Answerer
+from loraform_gateway.front import BODY_LIMIT, Front
 from loraform_gateway.metrics import Metrics
-from loraform_gateway.openai import Verdict
+from loraform_gateway.openai import INPUT_LIMIT, INSTRUCTION_LIMIT, Verdict
 from loraform_gateway.route import Operator, RouteFollower
 from loraform_gateway.verifying import verify_answer
 from loraform_verifier.verify import Verifier
 
-from .conftest import SECOND_END
+from .conftest import SECOND_END, Clock
 
 CHAT = {"model": "house", "messages": [{"role": "user", "content": "a bucket"}]}
 PROMPT = {"model": "house", "prompt": "a bucket"}
@@ -57,12 +57,13 @@ def limit() -> int:
 
 
 @pytest.fixture
-async def world(engine, verifier, session, tmp_path, make_adapter, make_route, loaded, limit):  # noqa: PLR0917
+async def world(engine, verifier, session, tmp_path, make_adapter, make_route, loaded, limit, clock):  # noqa: PLR0917
     adapter, metrics = make_adapter(), Metrics()
     loaded(adapter)
     file = tmp_path / "route.json"
     file.write_text(make_route(adapter).model_dump_json(by_alias=True))
-    front = Front(Answerer(Engine(session, engine.url), verifier.verify, metrics), metrics, verifier.healthy, limit)
+    answerer = Answerer(Engine(session, engine.url), verifier.verify, metrics, clock)
+    front = Front(answerer, metrics, verifier.healthy, limit)
     operator = Operator("http://127.0.0.1:1/", tmp_path / "ca", tmp_path / "token")
     app = front.application(RouteFollower(file, operator, lambda r: front.heartbeat("pod-g", r), period=3600))
     async with TestClient(TestServer(app)) as client:
@@ -289,6 +290,20 @@ async def test_an_answer_by_another_model_is_never_served(
     assert f"the engine answered as 'base' to a request for '{adapter_name(world.adapter.digest)}'" in caplog.text
 
 
+@pytest.mark.parametrize("fields", [{}, {"stream": True}, {"stream": True, "loraform": {"verify": "off"}}])
+async def test_a_caller_that_leaves_ends_the_engines_work(world: World, fields: dict[str, Any]) -> None:
+    world.engine.stalls, world.engine.gate = True, asyncio.Event()
+    raw = "loraform" in fields
+    if raw:
+        world.engine.gate.set()
+    asked = asyncio.create_task(world.client.post("/v1/completions", json={**PROMPT, **fields}))
+    await world.engine.entered.wait()
+    if raw:
+        (await asked).close()
+    asked.cancel()
+    await asyncio.wait_for(world.engine.left.wait(), 5)
+
+
 @pytest.mark.parametrize("limit", [1])
 async def test_too_many_requests_give_429(world: World) -> None:
     world.engine.gate = asyncio.Event()
@@ -333,8 +348,29 @@ async def test_a_prompt_beyond_the_context_is_refused(world: World, fields: dict
     assert message in body["error"]["message"]
 
 
+async def test_a_prompt_beyond_the_context_has_openais_code(world: World) -> None:
+    _, body = await world.post("/v1/completions", {**PROMPT, "prompt": "x" * 100})
+    assert (body["error"]["code"], body["error"]["param"]) == ("context_length_exceeded", "prompt")
+
+
+async def test_an_engine_with_another_context_is_noticed(world: World, clock: Clock) -> None:
+    await world.post("/v1/completions", PROMPT)
+    world.engine.context = 128
+    clock.now += CONTEXT_SECONDS - 1
+    assert (await world.post("/v1/completions", {**PROMPT, "prompt": "x" * 64}))[0] == 400
+    clock.now += 1
+    assert (await world.post("/v1/completions", {**PROMPT, "prompt": "x" * 64}))[0] == 200
+
+
+async def test_texts_within_the_limits_are_accepted_however_they_are_encoded(world: World) -> None:
+    """The longest instruction and input, each character as `\\u00e4`: too long for the engine, not for the gateway."""
+    body = {**PROMPT, "prompt": "\u00e4" * INSTRUCTION_LIMIT, "loraform": {"input": "\u00e4" * INPUT_LIMIT}}
+    status, answer = await world.post("/v1/completions", body)
+    assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
+
+
 async def test_a_large_body_is_refused(world: World) -> None:
-    reply = await world.client.post("/v1/completions", data=b"x" * (600 << 10))
+    reply = await world.client.post("/v1/completions", data=b"x" * (BODY_LIMIT + 1))
     assert reply.status == 413
     assert (await reply.json())["error"]["code"] == "body_too_large"
 
