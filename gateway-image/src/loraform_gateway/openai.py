@@ -20,6 +20,11 @@ INSTRUCTION_LIMIT = 100_000
 INPUT_LIMIT = 200_000
 """Most characters of an input: the longest program that is served can be asked to be changed."""
 
+NAME_LIMIT = 100
+"""Most characters of a field's name that an error repeats."""
+CONTENT_KINDS = ("str", "list[TextPart]")
+"""What pydantic writes into the path of an error in `Message.content`."""
+
 
 class Verify(StrEnum):
     ON = "on"
@@ -58,6 +63,8 @@ class Common(BaseModel):
 
 
 class TextPart(BaseModel):
+    """Lists of them, as of messages, end at the first error: a million errors would take seconds and gigabytes."""
+
     type: Literal["text"]
     text: str
 
@@ -65,7 +72,7 @@ class TextPart(BaseModel):
 class Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
     role: Role
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
     name: str | None = None
 
     @property
@@ -76,7 +83,7 @@ class Message(BaseModel):
 
 
 class ChatRequest(Common):
-    messages: Annotated[list[Message], Field(max_length=1000)]
+    messages: Annotated[list[Message], Field(max_length=1000, fail_fast=True)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -155,8 +162,9 @@ def _parse(kind: type[RequestT], body: bytes) -> RequestT:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]  # the input may be a prompt
-        name = ".".join(str(p) for p in first["loc"])
+        errors = error.errors(include_input=False, include_url=False)  # the input may be a prompt
+        first = max(errors, key=lambda error: len(error["loc"]))  # of a union, the kind that fits best
+        name = ".".join(str(p) for p in first["loc"] if p not in CONTENT_KINDS)[:NAME_LIMIT]
         problem = "is not supported by this gateway" if first["type"] == "extra_forbidden" else first["msg"]
         raise bad_request(f"`{name}`: {problem}" if name else "the body must be a JSON object", name or None) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from time import process_time
 from typing import Any
 
 import pytest
@@ -109,6 +110,17 @@ def test_the_program_of_the_last_answer_is_the_input_of_an_edit() -> None:
             "`loraform.input`: String should have at most 200000 characters",
         ),
         (chat(loraform={"input": ["a"]}), "loraform.input", "`loraform.input`: Input should be a valid string"),
+        (
+            chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]),
+            "messages.0.content.0.type",
+            "`messages.0.content.0.type`: Input should be 'text'",
+        ),
+        (
+            chat(messages=[{"role": "user", "content": None}]),
+            "messages.0.content",
+            "`messages.0.content`: Input should be a valid string",
+        ),
+        (chat(**{"x" * 1000: 1}), "x" * 100, f"`{'x' * 100}`: is not supported by this gateway"),
         (b"{", None, "must be a JSON object"),
         (b"\xff", None, "must be a JSON object"),
     ],
@@ -119,6 +131,17 @@ def test_refusals_name_the_field(body: bytes, param: str | None, message: str) -
     assert caught.value.status == 400
     assert caught.value.param == param
     assert message in caught.value.message
+
+
+def test_a_body_of_many_errors_costs_little() -> None:
+    zeros = [0] * 1000
+    bodies = [chat(messages=[{"role": "user", "content": zeros * 600}]), chat(messages=zeros)]
+    bodies.append(chat(messages=[{"role": "user", "content": zeros}] * 600))
+    before = process_time()
+    for body in bodies:
+        with pytest.raises(ApiError):
+            parse_chat(body)
+    assert process_time() - before < 1
 
 
 def test_an_empty_prompt_is_refused() -> None:
