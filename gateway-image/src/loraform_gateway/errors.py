@@ -70,9 +70,9 @@ async def shape_errors(
         return ApiError(413, "body_too_large", "the body is too large; send a shorter instruction").response()
     except web.HTTPException as error:
         return ApiError(error.status, "not_found" if error.status == 404 else "http_error", error.reason).response()
-    except (ConnectionResetError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        if isinstance(error, ConnectionResetError):
-            raise  # the caller disconnected
+    except ConnectionResetError:
+        raise  # the caller disconnected
+    except (web.RequestPayloadError, json.JSONDecodeError, UnicodeDecodeError):
         return bad_request("the body must be JSON").response()
     except Exception as error:
         words = (request_id.current(), request.method, request.path, type(error).__name__)

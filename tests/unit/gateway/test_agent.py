@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -52,6 +54,21 @@ async def test_streams_are_forwarded(serve, make_adapter, make_route) -> None:
     reply = await client.post("/v1/completions", json=body)
     assert reply.content_type == "text/event-stream"
     assert (await reply.text()).endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_caller_that_leaves_ends_the_engines_work(serve, engine, make_adapter, make_route, stream) -> None:
+    adapter = make_adapter()
+    _, client = await serve(make_route(adapter))
+    engine.entered.clear()
+    engine.stalls, engine.gate = stream, None if stream else asyncio.Event()
+    body = {"model": adapter_name(adapter.digest), "prompt": [1], "stream": stream}
+    asked = asyncio.create_task(client.post("/v1/completions", json=body))
+    await engine.entered.wait()
+    if stream:
+        (await asked).close()
+    asked.cancel()
+    await asyncio.wait_for(engine.left.wait(), 5)
 
 
 @pytest.mark.parametrize("model", ["base", "adapter-0000000000000000", 7, None])

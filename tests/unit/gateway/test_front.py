@@ -375,6 +375,12 @@ async def test_a_large_body_is_refused(world: World) -> None:
     assert (await reply.json())["error"]["code"] == "body_too_large"
 
 
+async def test_a_body_that_cannot_be_decoded_is_the_callers_fault(world: World) -> None:
+    reply = await world.client.post("/v1/completions", data=b"no gzip", headers={"Content-Encoding": "gzip"})
+    assert reply.status == 400
+    assert (await reply.json())["error"]["message"] == "the body must be JSON"
+
+
 async def test_a_version_of_another_template_is_not_served(world: World, make_route) -> None:
     other = world.adapter.model_copy(update={"template_hash": "0" * 64})
     world.front._follower.route = make_route(other)
