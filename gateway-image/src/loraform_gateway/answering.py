@@ -105,7 +105,7 @@ class Answerer:
         except (EngineUnreachable, EngineRefused) as error:
             raise _engine_error(error) from error
         choice = reply["choices"][0]
-        text, finish = str(choice.get("text", "")), str(choice.get("finish_reason") or "stop")
+        text, finish = choice["text"], choice["finish_reason"]
         usage = self._usage(reply.get("usage"))
         if not prepared.request.verify:
             return Answer(text, finish, usage, self.field(prepared, Verdict.UNVERIFIED))
