@@ -147,7 +147,7 @@ def _typography(made: Planted, chance: Random) -> None:
 def _syntax(made: Planted, chance: Random) -> None:
     good = row(chance)
     cut, curly = good["response"].rstrip().removesuffix("}"), good["response"].replace('"', "\u201c")[:-2]
-    for bad in (cut, "Create a bucket, please.", "# nothing\n", "```hcl\n" + good["response"] + "```\n", curly):
+    for bad in (cut, "Create a bucket, please.", "# nothing\n", "```hcl\n" + cut + "```\n", curly):
         made.add({**good, "response": bad}, "SyntaxError")
 
 
