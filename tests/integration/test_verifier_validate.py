@@ -26,8 +26,10 @@ HANG = """locals {
   c = [for x in flatten(local.b) : [for y in flatten(local.b) : x]]
 }
 """
+Case = tuple[str, set[tuple[int | None, str]]]
+"""A program, and the lines and codes of its errors."""
 # Programs whose errors Terraform finds in different phases: while loading, building the graph, judging.
-CASES: dict[str, tuple[str, set[tuple[int | None, str]]]] = {
+CASES: dict[str, Case] = {
     "valid": (VPC, set()),
     "no resource": ("locals {\n}\n", set()),
     "argument": (VPC.replace("cidr_block", "cidr_blok"), {(2, "UnsupportedArgument")}),
@@ -104,14 +106,28 @@ def places(outcome: ValidateOutcome) -> set[tuple[int | None, str]]:
     return {(d.line, d.code) for d in outcome.errors}
 
 
-@pytest.mark.parametrize("kept", [False, True], ids=["own provider", "kept provider"])
-def test_each_program_of_a_batch_gets_its_own_verdict(terraform: Terraform, kept: bool) -> None:
-    with ProviderServers(terraform) as keeper:
-        validator = Validator(terraform, servers=keeper if kept else None)
-        outcomes = validator.validate([program(text) for text, _ in CASES.values()])
-    assert {name: places(o) for name, o in zip(CASES, outcomes, strict=True)} == {
-        name: wanted for name, (_, wanted) in CASES.items()
+def check(cases: dict[str, Case], validator: Validator) -> None:
+    """Validate the cases in one batch, and hold each verdict against what is wanted."""
+    outcomes = validator.validate([program(text) for text, _ in cases.values()])
+    assert {name: places(o) for name, o in zip(cases, outcomes, strict=True)} == {
+        name: wanted for name, (_, wanted) in cases.items()
     }
+
+
+ALONE = {name: case for name, case in CASES.items() if program(case[0]).alone}
+TOGETHER = {name: case for name, case in CASES.items() if name not in ALONE}
+
+
+@pytest.mark.parametrize("cases", [TOGETHER, ALONE], ids=["in a batch", "alone"])
+def test_each_program_gets_its_own_verdict(terraform: Terraform, cases: dict[str, Case]) -> None:
+    with ProviderServers(terraform) as keeper:
+        check(cases, Validator(terraform, servers=keeper))
+
+
+def test_a_provider_of_each_run_gives_the_same_verdicts(terraform: Terraform) -> None:
+    """Each program that is validated alone starts a provider of its own, so two of those stand for all."""
+    alone = {name: ALONE[name] for name in ("sensitive output", "provider's argument")}
+    check(TOGETHER | alone, Validator(terraform))
 
 
 def test_a_program_that_hangs_takes_nobody_with_it(terraform: Terraform) -> None:
