@@ -58,8 +58,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--stages",
         type=read_stages,
         metavar="STAGE,…",
-        help=f"stages to run, of {', '.join(Stage).lower()} (default: parse, validate, plan, "
-        "policy if there is one or a pack, intent if rows have `asked` or `rego`)",
+        help=f"stages to run, of {', '.join(Stage).lower()} (default: parse, validate, plan, policy, "
+        "intent if rows have `asked` or `rego`)",
     )
     command.add_argument(
         "--terraform", metavar="FILE", help=f"terraform or tofu (default: ${TERRAFORM_VARIABLE}, PATH)"
