@@ -63,14 +63,17 @@ class Validator:
         runner = Runner(self._terraform, self._deadlines, self._servers, time.monotonic() + self._deadlines.request)
         outcomes: dict[int, ValidateOutcome] = {}
         together: dict[int, Normalised] = {}
+        alone: dict[int, Normalised] = {}
         for index, program in enumerate(programs):
             if absent := missing_provider(self._terraform, program.providers):
                 outcomes[index] = ValidateOutcome(undecided=absent)
             elif program.alone:
-                outcomes[index] = self._alone(runner, index, program)
+                alone[index] = program
             else:
                 together[index] = program
         outcomes |= in_batches(together, partial(self._together, runner), partial(self._alone, runner))
+        # Last, as each costs a run: many of them must not take the request's time from all others.
+        outcomes |= {index: self._alone(runner, index, program) for index, program in alone.items()}
         return [outcomes[index] for index in range(len(programs))]
 
     def _together(self, runner: Runner, programs: dict[int, Normalised]) -> BatchResult[ValidateOutcome] | None:
