@@ -19,6 +19,8 @@ LOOP = "[for a in range(9) : {}]"
         'terraform {\n  backend "http" {\n  }\n}\n',
         "terraform {\n  cloud {\n  }\n}\n",
         'terraform {\n  provider_meta "aws" {\n  }\n}\n',
+        "terraform {\n  encryption {\n  }\n}\n",
+        'terraform {\n  state_store "x" {\n  }\n}\n',
         'data "external" "x" {\n  program = ["id"]\n}\n',
         'data "http" "x" {\n  url = "http://169.254.169.254/"\n}\n',
         'data "local_file" "x" {\n  filename = "/etc/passwd"\n}\n',

@@ -26,6 +26,8 @@ IN_TERRAFORM = {
     "backend": TOP_LEVEL["backend"],
     "cloud": TOP_LEVEL["cloud"],
     "provider_meta": "`provider_meta` is not verified.",
+    "encryption": "`encryption` names the keys of a state; only OpenTofu has it.",
+    "state_store": "`state_store` names remote state.",
 }
 IN_RESOURCE = {"provisioner": "Provisioners run programs.", "connection": "`connection` opens connections."}
 DATA = {
