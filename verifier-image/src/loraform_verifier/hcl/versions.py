@@ -11,7 +11,7 @@ REGISTRIES = {"Terraform": "registry.terraform.io", "OpenTofu": "registry.opento
 CORE_RELEASES = ">= 0.1, < 2"
 """Holds every release of Terraform and of OpenTofu; in November 2026 neither has a version 2."""
 _PLACES = 3
-_BOUND = re.compile(r"(=|!=|>=|<=|>|<|~>|)\s*(v?)(\d{1,9}(?:\.\d{1,9})*)([-+][0-9A-Za-z.~+-]+)?")
+_BOUND = re.compile(r"(=|!=|>=|<=|>|<|~>|)(\s*)(v?)(\d{1,9}(?:\.\d{1,9})*)([-+][0-9A-Za-z.~+-]+)?")
 
 Version = tuple[int, ...]
 """Three numbers, and a fourth that is 1 for a release and 0 for a pre-release."""
@@ -51,13 +51,16 @@ def order(version: str) -> tuple[int, ...]:
 
 def core_bounds(constraint: str) -> list[Bound] | None:
     """Parse a `required_version`; None if Terraform reads no constraint in it."""
-    bounds = _parse(constraint, prefixed=True)
+    bounds = _parse(constraint, of_core=True)
     return None if bounds is None or any(bound.prerelease for bound in bounds) else bounds
 
 
 def provider_bounds(constraint: str) -> list[Bound] | None:
-    """Parse a provider's version constraint, in which `~> 5` is `~> 5.0`; None if Terraform reads none in it."""
-    bounds = _parse(constraint, prefixed=False)
+    """Parse a provider's version constraint; None if Terraform reads none in it.
+
+    In it `~> 5` is `~> 5.0`, and at most one space follows an operator.
+    """
+    bounds = _parse(constraint, of_core=False)
     if bounds is None:
         return None
     return [replace(b, numbers=(*b.numbers, 0)) if b.operator == "~>" and len(b.numbers) == 1 else b for b in bounds]
@@ -84,12 +87,15 @@ def satisfies(version: str, constraint: str) -> bool:
     return bounds is not None and admits(bounds, version)
 
 
-def _parse(constraint: str, *, prefixed: bool) -> list[Bound] | None:
+def _parse(constraint: str, *, of_core: bool) -> list[Bound] | None:
     bounds = []
     for part in constraint.split(","):
         match = _BOUND.fullmatch(part.strip())
-        numbers = tuple(int(n) for n in match[3].split(".")) if match else ()
-        if match is None or len(numbers) > _PLACES or (match[2] and not prefixed):
+        if match is None:
             return None
-        bounds.append(Bound(match[1], numbers, prerelease=bool(match[4])))
+        operator, gap, prefix, digits, prerelease = match.groups()
+        numbers = tuple(map(int, digits.split(".")))
+        if len(numbers) > _PLACES or (not of_core and (prefix or gap not in ("", " "))):
+            return None
+        bounds.append(Bound(operator, numbers, prerelease=bool(prerelease)))
     return bounds
