@@ -17,8 +17,9 @@ HUNG_SECONDS = 120
 """Seconds without an answer to the health check before a container is restarted."""
 UNREADY_CHECKS = 3
 """Failed checks before a pod gets no more requests."""
-START_PERIOD, LIVE_PERIOD = 5, 30
-"""Seconds between two checks; one by `exec` costs about 30 ms of CPU, and the kubelet's own work."""
+EXEC_START_PERIOD, HTTP_START_PERIOD, LIVE_PERIOD = 5, 1, 30
+"""Seconds between two checks; one by `exec` costs about 30 ms of CPU, and the kubelet's own work. The first request
+waits for the startup check, so the cheap one is made each second."""
 TIMEOUT_SECONDS = 10
 """Longest wait for one answer; starting the program of an `exec` probe takes part of it."""
 LOOPBACK_CHECK = """\
@@ -42,18 +43,20 @@ def loopback_probes(port: int, path: str, *, start_seconds: int) -> Object:
     """
     words = [str(port), path, str(TIMEOUT_SECONDS - 1)]
     check = {"exec": {"command": ["python3", "-I", "-S", "-c", LOOPBACK_CHECK, *words]}}
-    return _probes(check, check, ready_period=10, start_seconds=start_seconds)
+    start = _probe(check, EXEC_START_PERIOD, start_seconds // EXEC_START_PERIOD)
+    return _probes(start, check, check, ready_period=10)
 
 
 def http_probes(*, ready_path: str, live_path: str) -> Object:
     """Return the probes of a container whose port is named `http`."""
     ready, live = ({"httpGet": {"path": path, "port": "http"}} for path in (ready_path, live_path))
-    return _probes(ready, live, ready_period=3, start_seconds=START_SECONDS)
+    start = _probe(live, HTTP_START_PERIOD, START_SECONDS // HTTP_START_PERIOD)
+    return _probes(start, ready, live, ready_period=3)
 
 
-def _probes(ready: Object, live: Object, *, ready_period: int, start_seconds: int) -> Object:
+def _probes(start: Object, ready: Object, live: Object, *, ready_period: int) -> Object:
     return {
-        "startupProbe": _probe(live, START_PERIOD, start_seconds // START_PERIOD),
+        "startupProbe": start,
         "readinessProbe": _probe(ready, ready_period, UNREADY_CHECKS),
         "livenessProbe": _probe(live, LIVE_PERIOD, HUNG_SECONDS // LIVE_PERIOD),
     }
