@@ -68,11 +68,7 @@ def check_files(files: AdapterFiles) -> ParityFile:
     Raises NotServable when the files are not those of the digest, and FileNotFoundError while they are missing:
     a volume may be mounted late.
     """
-    sums = {}
-    for name in ADAPTER_FILES:
-        with (files.folder / name).open("rb") as file:
-            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    digest, path = adapter_digest(sums), files.folder / PARITY_FILE
+    digest, path = adapter_folder_digest(files.folder), files.folder / PARITY_FILE
     if digest != files.digest:
         raise NotServable(
             f"the files in {files.folder} have digest {digest[:16]}, expected {files.digest[:16]}: they were changed"
@@ -84,6 +80,15 @@ def check_files(files: AdapterFiles) -> ParityFile:
     if parity.template_hash != files.template_hash:
         raise NotServable(f"{path} was made with another prompt template than the version")
     return parity
+
+
+def adapter_folder_digest(folder: Path) -> str:
+    """Return the digest of the adapter files in `folder`; raises OSError when one is absent."""
+    sums = {}
+    for name in ADAPTER_FILES:
+        with (folder / name).open("rb") as file:
+            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return adapter_digest(sums)
 
 
 async def _logprobs(engine: Engine, model: str, parity: ParityFile) -> list[list[float]]:

@@ -12,8 +12,9 @@ import pytest
 from loraform_api.artifact import PARITY_FILE
 from loraform_api.evaluation import EvaluationReport
 from loraform_api.failures import ExitCode
+from loraform_engine.proof import adapter_folder_digest
 from loraform_trainer.runtime.errors import StageError
-from loraform_trainer.runtime.files import adapter_folder_digest, write_jsonl
+from loraform_trainer.runtime.files import write_jsonl
 
 from .fake_engine import PLAIN, POLICED, FakeEngine, run
 

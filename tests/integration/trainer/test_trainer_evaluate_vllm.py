@@ -22,10 +22,9 @@ from loraform_api.artifact import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PARITY_FILE
 from loraform_engine.client import Engine, completion, engine_session
 from loraform_engine.errors import EngineRefused, NotServable
 from loraform_engine.parity import ParityFile
-from loraform_engine.proof import AdapterFiles, load_and_prove
+from loraform_engine.proof import AdapterFiles, adapter_folder_digest, load_and_prove
 from loraform_engine.version import check_version
 from loraform_trainer.runtime import tokens
-from loraform_trainer.runtime.files import adapter_folder_digest
 
 VLLM = os.environ.get("LORAFORM_VLLM") or shutil.which("vllm")
 START_SECONDS = 600

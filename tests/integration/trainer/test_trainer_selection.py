@@ -17,11 +17,12 @@ from tokenizers import Tokenizer
 from loraform_api.artifact import PARITY_FILE
 from loraform_api.evaluation import EvaluationReport
 from loraform_api.failures import ExitCode
+from loraform_engine.proof import adapter_folder_digest
 from loraform_trainer.evaluate import selection
 from loraform_trainer.evaluate.checkpoint_choice import losses
 from loraform_trainer.evaluate.write_report import training_log
 from loraform_trainer.runtime.errors import StageError
-from loraform_trainer.runtime.files import adapter_folder_digest, read_jsonl, write_jsonl
+from loraform_trainer.runtime.files import read_jsonl, write_jsonl
 from loraform_trainer.runtime.paths import Paths
 from loraform_verifier.http.service import application
 from loraform_verifier.verify import Verifier

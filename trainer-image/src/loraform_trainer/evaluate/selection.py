@@ -21,6 +21,7 @@ from loraform_api.heartbeat import adapter_name
 from loraform_api.meta import Sha256, WireModel
 from loraform_api.run import CheckpointScore
 from loraform_api.verification import WITHOUT_PLAN
+from loraform_engine.proof import adapter_folder_digest
 from loraform_trainer.evaluate.answer_verifier import AnswerVerifier, ProgramCheck
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow
 from loraform_trainer.evaluate.checkpoint_choice import best, losses
@@ -29,7 +30,7 @@ from loraform_trainer.evaluate.stage_progress import PartialProgress
 from loraform_trainer.evaluate.write_report import training_log
 from loraform_trainer.runtime.context import Context
 from loraform_trainer.runtime.errors import StageError
-from loraform_trainer.runtime.files import adapter_folder_digest, copy_hashed, fsync_folder, read_jsonl, write_atomic
+from loraform_trainer.runtime.files import copy_hashed, fsync_folder, read_jsonl, write_atomic
 from loraform_trainer.runtime.paths import Paths
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from loraform_api.run import EvaluateResult, StageReport
 from loraform_api.statistics import interval_text, lower_bound, upper_bound
 from loraform_api.verification import Toolchain
 from loraform_engine.parity import ParityFile
+from loraform_engine.proof import adapter_folder_digest
 from loraform_trainer.evaluate import arms, baseline, reflexion, selection, write_report
 from loraform_trainer.evaluate.answer_verifier import AnswerVerifier
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer
@@ -23,7 +24,7 @@ from loraform_trainer.evaluate.sidecars import open_engine, open_verifier
 from loraform_trainer.evaluate.stage_progress import PartialProgress
 from loraform_trainer.evaluate.toolchain import describe
 from loraform_trainer.runtime.context import Context
-from loraform_trainer.runtime.files import adapter_folder_digest, sha256_file, write_jsonl
+from loraform_trainer.runtime.files import sha256_file, write_jsonl
 
 log = logging.getLogger(__name__)
 

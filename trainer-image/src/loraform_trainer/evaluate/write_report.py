@@ -6,12 +6,13 @@ from loraform_api.evaluation import LossPoint
 from loraform_api.finetunejob_status import Forgetting
 from loraform_api.names import RunStage
 from loraform_api.run import EvaluateResult
+from loraform_engine.proof import adapter_folder_digest
 from loraform_trainer.evaluate import figures
 from loraform_trainer.evaluate.breakdown import ByArm
 from loraform_trainer.evaluate.html import page
 from loraform_trainer.runtime import stage_report
 from loraform_trainer.runtime.context import Context
-from loraform_trainer.runtime.files import adapter_folder_digest, read_jsonl, write_atomic
+from loraform_trainer.runtime.files import read_jsonl, write_atomic
 from loraform_trainer.runtime.paths import Paths
 
 

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from loraform_api.artifact import ADAPTER_FILES, adapter_digest
-
 CHUNK = 1 << 20
 """Bytes read at a time."""
 READABLE = 0o644
@@ -109,8 +107,3 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as stream:
         for line in stream:
             yield json.loads(line)
-
-
-def adapter_folder_digest(folder: Path) -> str:
-    """Return the digest of the adapter files in `folder`; raises OSError when one is absent."""
-    return adapter_digest({name: sha256_file(folder / name) for name in ADAPTER_FILES})
