@@ -24,6 +24,11 @@ def render(instruction: str, input_text: str = "") -> list[str]:
     return [*segments, RESPONSE_HEADER]
 
 
+def asked_text(instruction: str, input_text: str) -> str:
+    """Return all that a prompt asks, whose literals an answer may repeat."""
+    return f"{instruction}\n{input_text}"
+
+
 def prompt_tokens(encode: Encode, instruction: str, input_text: str = "", *, prefix: Sequence[int] = ()) -> list[int]:
     """Return the prompt's token ids; `prefix` are the ids that begin every text of the base model."""
     ids = list(prefix)

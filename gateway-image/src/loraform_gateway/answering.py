@@ -14,6 +14,7 @@ from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
 from loraform_engine.client import Engine, completion
 from loraform_engine.errors import EngineRefused, EngineUnreachable
 from loraform_engine.program import program_in
+from loraform_engine.prompt import asked_text
 from loraform_engine.prompting import BaseModelUnreadable, Prompter, load_prompter
 from loraform_gateway import request_id
 from loraform_gateway.errors import ApiError, bad_request, unavailable
@@ -115,7 +116,7 @@ class Answerer:
         try:
             with self._metrics.verification.time():
                 question, policy = prepared.request.question, prepared.route.policy
-                prompt = f"{question.instruction}\n{question.input}"
+                prompt = asked_text(question.instruction, question.input)
                 verified = await verify_answer(self._verify, program.text, policy, prompt)
         except (OSError, RuntimeError, ValueError) as error:
             raise unavailable(

@@ -15,6 +15,7 @@ from loraform_api.names import ENGINE_MODEL
 from loraform_api.run import ArmResult, Counts
 from loraform_api.statistics import design_effect
 from loraform_api.verification import DenyRule, HousePolicy, IntentSpec, ProgramVerdict, Stage
+from loraform_engine.prompt import asked_text
 from loraform_verifier.schema.findings import HALLUCINATION_CODES
 
 ALL = "All"
@@ -49,7 +50,7 @@ class EvaluationRow:
     @property
     def prompt(self) -> str:
         """Everything that the row asks, whose literals an answer may repeat."""
-        return f"{self.instruction}\n{self.input}"
+        return asked_text(self.instruction, self.input)
 
     @property
     def cluster_key(self) -> str:
