@@ -83,8 +83,8 @@ def _fence(opened: re.Match[str], lines: list[str]) -> Fence:
 
 
 def _closes(line: str, marks: str) -> bool:
-    found = line.strip()
-    return len(found) >= len(marks) and found == marks[0] * len(found)
+    written = line.strip()
+    return len(written) >= len(marks) and written == marks[0] * len(written)
 
 
 def _dedent(line: str, most: int) -> str:

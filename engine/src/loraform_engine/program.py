@@ -103,5 +103,5 @@ def _without_thoughts(text: str) -> str | None:
 
 def _ends_thought(line: str) -> bool:
     """Return whether a line ends a thought that no line opens; inside a line the mark may be a program's text."""
-    found = line.strip()
-    return not found.startswith(THOUGHT) and (found.startswith(THOUGHT_END) or found.endswith(THOUGHT_END))
+    text = line.strip()
+    return not text.startswith(THOUGHT) and (text.startswith(THOUGHT_END) or text.endswith(THOUGHT_END))

@@ -44,8 +44,8 @@ class TextEncoder:
 
         A single character that is a control token has no inside; it is left out.
         """
-        found = [span for id_, span in zip(encoding.ids, encoding.offsets, strict=True) if id_ in self.control]
-        cuts = sorted({start + 1 for start, end in found if end - start > 1})
+        spans = [span for id_, span in zip(encoding.ids, encoding.offsets, strict=True) if id_ in self.control]
+        cuts = sorted({start + 1 for start, end in spans if end - start > 1})
         if not cuts:
             return [id_ for id_ in encoding.ids if id_ not in self.control]
         return [id_ for start, end in pairwise([0, *cuts, len(text)]) for id_ in self.ids(text[start:end])]

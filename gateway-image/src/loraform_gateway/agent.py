@@ -19,7 +19,7 @@ from loraform_api.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from loraform_engine.adapters import AdapterLoader
 from loraform_engine.client import GENERATE, Engine
 from loraform_gateway.errors import bad_request, shape_errors, unavailable
-from loraform_gateway.request_id import current, identify, tell
+from loraform_gateway.request_id import add_header, current, identify
 from loraform_gateway.route import RouteFollower
 
 LOG = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Agent:
             return web.Response(text="ok\n" if is_ready else "not ready\n", status=200 if is_ready else 503)
 
         app = web.Application(middlewares=[identify, shape_errors], client_max_size=BODY_LIMIT)
-        app.on_response_prepare.append(tell)
+        app.on_response_prepare.append(add_header)
         app.cleanup_ctx.append(loops)
         app.router.add_get("/healthz", healthy)
         app.router.add_get("/readyz", ready)

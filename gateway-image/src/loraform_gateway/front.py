@@ -15,7 +15,7 @@ from loraform_gateway.answering import Answerer
 from loraform_gateway.errors import ApiError, shape_errors
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.openai import Answer, AnswerRequest, BodyWriter, parse_chat, parse_completion
-from loraform_gateway.request_id import identify, tell
+from loraform_gateway.request_id import add_header, identify
 from loraform_gateway.route import RouteFollower, live_adapter
 from loraform_gateway.streaming import stream_raw, stream_verified
 
@@ -55,7 +55,7 @@ class Front:
         """Return the web application, which follows the route while it runs."""
         self._follower = follower
         app = web.Application(middlewares=[identify, self._count, shape_errors], client_max_size=BODY_LIMIT)
-        app.on_response_prepare.append(tell)
+        app.on_response_prepare.append(add_header)
         app.cleanup_ctx.append(self._follow)
         app.router.add_get("/healthz", healthy)
         app.router.add_get("/readyz", self._ready)

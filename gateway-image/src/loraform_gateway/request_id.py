@@ -31,6 +31,6 @@ async def identify(
     return await handler(request)
 
 
-async def tell(request: web.Request, response: web.StreamResponse) -> None:
+async def add_header(request: web.Request, response: web.StreamResponse) -> None:
     """Set the response's header; a callback for `Application.on_response_prepare`."""
     response.headers[REQUEST_ID] = current()

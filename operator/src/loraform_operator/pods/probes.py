@@ -33,7 +33,7 @@ except OSError as error:
     sys.exit(f"no answer from port {port}: {error}")
 sys.exit(0 if answer[1:2] == ["200"] else f"port {port} answered {' '.join(answer[1:]) or 'nothing'}")
 """
-"""Program of `loopback_probes`, for the Python of the container. `http.client` would double its CPU time."""
+"""Program of `loopback_probes`, for the Python of the container."""
 
 
 def loopback_probes(port: int, path: str, *, start_seconds: int) -> Object:

@@ -134,13 +134,13 @@ def settings_errors(configuration: Configuration, modules: Modules) -> list[Diag
 def requirements(configuration: Configuration, modules: Modules) -> list[Requirement]:
     """Return the version constraints of a program and of all modules that it calls."""
     sources = {call.folder: call.source for call in modules.calls if modules.mirror_folder(call.folder) is not None}
-    found: list[Requirement] = []
+    constraints: list[Requirement] = []
     for folder in _folders(modules):
         of_module = requirements_of(modules.documents(configuration, folder).items())
         if folder in sources:
             of_module = (replace(r, file=None, line=None, module=sources[folder]) for r in of_module)
-        found += of_module
-    return found
+        constraints += of_module
+    return constraints
 
 
 def _folders(modules: Modules) -> list[str]:

@@ -39,13 +39,13 @@ class LiteralSecret:
 
 def find_secrets(text: str, prompt: str = "") -> list[LiteralSecret]:
     """Return the secrets of a text in their order, without overlaps; values that `prompt` contains are none."""
-    found: list[LiteralSecret] = []
+    secrets: list[LiteralSecret] = []
     end = -1
     for secret in sorted(_candidates(text), key=lambda secret: (secret.start, -secret.end)):
         if secret.start >= end and not _is_asked(text[secret.start : secret.end], prompt):
-            found.append(secret)
+            secrets.append(secret)
             end = secret.end
-    return found
+    return secrets
 
 
 def secret_diagnostics(text: str, prompt: str) -> list[Diagnostic]:
