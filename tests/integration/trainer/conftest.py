@@ -107,8 +107,10 @@ class Pod:
         return paths_below(self.root)
 
     def write_config(self) -> None:
-        """Put the config where the stages read it."""
-        self.paths.run_config.write_text(json.dumps(self.config), encoding="utf-8")
+        """Put the config where the stages read it, at once: another pod of the run may be reading it."""
+        whole = self.paths.run_config.with_suffix(".whole")
+        whole.write_text(json.dumps(self.config), encoding="utf-8")
+        whole.replace(self.paths.run_config)
 
     def run_config(self) -> RunConfig:
         return RunConfig.model_validate(self.config)
