@@ -137,7 +137,8 @@ MODEL_COLUMNS = [
     _column("Ready", _condition("Ready", "status")),
     _column("Candidate", _condition("CandidateAccepted", "reason")),
     _column("Replicas", ".status.replicas", "integer"),
-    _column("URL", ".status.url"),
+    _column("URL", ".status.endpoint.url"),
+    _column("Authentication", ".status.endpoint.authentication"),
     _column("Message", _condition("Ready", "message"), priority=1),
     _column("Age", ".metadata.creationTimestamp", "date"),
 ]

@@ -29,6 +29,15 @@ class LoadedAdapter(WireModel):
     message: Annotated[str, Field(max_length=512)] = ""
 
 
+class Authentication(StrEnum):
+    """What a gateway demands of its callers."""
+
+    OPEN = "Open"
+    """Nothing."""
+    API_KEY = "ApiKey"
+    """A key of the Secret in `spec.serving.apiKeySecretRef`."""
+
+
 class Heartbeat(WireModel):
     """A message that each agent and gateway pod sends every `HEARTBEAT_SECONDS`."""
 
@@ -40,6 +49,10 @@ class Heartbeat(WireModel):
     """Agents: state of each adapter of the route. Gateways: the live one, while its template does not fit."""
     counters: Annotated[dict[str, int], Field(max_length=64)] = {}
     """Gateways: totals since the pod's start, by `Counter`."""
+    authentication: Authentication | None = None
+    """Gateways: what they demand of callers."""
+    problem: Annotated[str, Field(max_length=512)] = ""
+    """Gateways: why no caller is answered, where only the user can help; empty when nothing is wrong."""
 
 
 class Counter(StrEnum):

@@ -8,7 +8,18 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from loraform_api.finetunejob import PlacementSpec
-from loraform_api.meta import ApiModel, Condition, ObjectMeta, PvcUri, RateString, Sha256, keyed_by
+from loraform_api.heartbeat import Authentication
+from loraform_api.meta import (
+    ApiModel,
+    Condition,
+    LocalReference,
+    ObjectMeta,
+    PvcUri,
+    RateString,
+    Sha256,
+    keyed_by,
+    rule,
+)
 from loraform_api.training import Method, NumberType
 from loraform_api.verification import HousePolicy, Stage
 
@@ -42,6 +53,42 @@ class ServingLoRASpec(ApiModel):
     """Largest adapter rank of the engine, for this model's runs too; the profile's `maxLoraRank` may be lower."""
 
 
+class ServingTLSSpec(ApiModel):
+    secret_ref: LocalReference
+    """Secret of type `kubernetes.io/tls`: its keys `tls.crt` and `tls.key` are read, again when they change."""
+
+
+Origin = Annotated[str, Field(max_length=256, pattern=r"^(\*|[a-z][a-z0-9+.-]*://[a-z0-9.-]+(:[0-9]{1,5})?)$")]
+"""Scheme, host and port, as a browser sends them in `Origin`; `*` for all."""
+
+
+class ServingCORSSpec(ApiModel):
+    allowed_origins: Annotated[
+        list[Origin],
+        Field(
+            min_length=1,
+            max_length=32,
+            json_schema_extra={
+                "x-kubernetes-list-type": "set",
+                "x-kubernetes-validations": [
+                    rule("!('*' in self) || self.size() == 1", "'*' allows all origins: it must be the only entry")
+                ],
+            },
+        ),
+    ]
+    """Origins of the web pages that may ask, for example `https://chat.example.org`; `*` for all."""
+
+
+class ServingLimitsSpec(ApiModel):
+    """Limits of each API key at one gateway; without keys, of all callers together."""
+
+    requests_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 32
+    """Most requests that are answered at the same time; the next one gets 429."""
+    tokens_in_flight: Annotated[int, Field(ge=1, le=2**31 - 1)] = 262_144
+    """Most tokens of these requests: those of their prompts, and the most that their answers may have. A request that
+    is alone is always answered."""
+
+
 class ServingSpec(ApiModel):
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
     """Number of engine pods; absent: 1, or the number that an autoscaler has set."""
@@ -49,6 +96,15 @@ class ServingSpec(ApiModel):
     """Where engine pods run. Runs for this model must name the same profile."""
     lora: ServingLoRASpec = ServingLoRASpec()
     """Adapter settings of the engine."""
+    api_key_secret_ref: LocalReference | None = None
+    """Secret whose key `api-keys` has a line `name:sha256` for each API key; absent: everyone who reaches the Service
+    may ask."""
+    tls: ServingTLSSpec | None = None
+    """Certificate of the endpoint; absent: it speaks plain HTTP."""
+    cors: ServingCORSSpec | None = None
+    """Web pages of other origins that may ask; absent: none."""
+    limits: ServingLimitsSpec = ServingLimitsSpec()
+    """How much one caller may ask at a time."""
 
 
 class IaCModelSpec(ApiModel):
@@ -125,6 +181,13 @@ class VersionRecord(ApiModel):
     """Number of decisions for this model on the same suite rows, this one included."""
 
 
+class EndpointStatus(ApiModel):
+    url: Annotated[str, Field(max_length=512)]
+    """Address of the OpenAI-compatible endpoint inside the cluster."""
+    authentication: Authentication
+    """What it demands of callers: `Open` as long as one gateway pod still does."""
+
+
 class IaCModelStatus(ApiModel):
     observed_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
     conditions: Annotated[
@@ -133,8 +196,8 @@ class IaCModelStatus(ApiModel):
     ] = []
     live_version: Annotated[int, Field(ge=1, le=2**53)] | None = None
     """Version that answers."""
-    url: Annotated[str, Field(max_length=512)] = ""
-    """Address of the OpenAI-compatible endpoint inside the cluster."""
+    endpoint: EndpointStatus | None = None
+    """The OpenAI-compatible endpoint; absent until a version was accepted."""
     replicas: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Number of engine pods."""
     selector: Annotated[str, Field(max_length=512)] = ""

@@ -83,8 +83,8 @@ class Watch(Generic[Resource]):
 def describe(console: Console, resource: FineTuneJob | IaCModel) -> None:
     """Print the result of an object."""
     if isinstance(resource, IaCModel):
-        if resource.status.url:
-            console.print(f"version {resource.status.live_version} answers at {resource.status.url}")
+        if (endpoint := resource.status.endpoint) is not None:
+            console.print(f"version {resource.status.live_version} answers at {endpoint.url}")
         return
     if resource.status.evaluation is not None:
         console.print(arms_table(resource.status.evaluation))

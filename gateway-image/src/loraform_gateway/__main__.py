@@ -7,22 +7,26 @@ import asyncio
 import logging
 import os
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from aiohttp import web
 
 from loraform_api import names
 from loraform_engine.client import Engine, engine_session
+from loraform_gateway.admission import Admission
 from loraform_gateway.agent import Agent
 from loraform_gateway.answering import Answerer
+from loraform_gateway.cors import CrossOrigin
 from loraform_gateway.front import Front
-from loraform_gateway.listening import listening_socket
+from loraform_gateway.keys import Authenticator, KeyFile
+from loraform_gateway.limits import Limits
+from loraform_gateway.listening import listening_socket, serving
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.route import Operator, RouteFollower
+from loraform_gateway.tls import Certificate
 from loraform_verifier.http.client import VerifierClient
 
-SHUTDOWN_SECONDS = 20
-"""Time for requests in flight after SIGTERM."""
 VERIFY_SECONDS = 120
 """Longest verification of one answer, including the verifier's queue."""
 ENVIRONMENT = (names.ENV_HEARTBEAT_URL, names.ENV_HEARTBEAT_CA, names.ENV_HEARTBEAT_TOKEN, names.ENV_POD_NAME)
@@ -44,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"URL of the engine's agent (default: ${names.ENV_ENGINE_URL})",
     )
     front.add_argument("--verifier", default=f"{LOOPBACK}:{names.PORT_VERIFIER}", help="URL of the verifier")
-    front.add_argument("--max-in-flight", type=int, default=32, help="requests in flight before 429 (default: 32)")
+    _add_admission(front)
     agent_role = roles.add_parser("agent", help="protect one engine and load its adapters")
     agent_role.add_argument("--engine", default=f"{LOOPBACK}:{names.PORT_ENGINE}", help="URL of the engine")
     for role, port in ((front, names.PORT_GATEWAY), (agent_role, names.PORT_AGENT)):
@@ -57,6 +61,15 @@ def parser() -> argparse.ArgumentParser:
             help="file with the route at the start (default: %(default)s)",
         )
     return top
+
+
+def _add_admission(front: argparse.ArgumentParser) -> None:
+    add = front.add_argument
+    add("--requests-in-flight", type=int, required=True, help="most requests in flight of one API key")
+    add("--tokens-in-flight", type=int, required=True, help="most tokens in flight of one API key")
+    add("--api-keys", type=Path, help="file with a line `name:sha256` for each API key (default: no key is asked for)")
+    add("--tls", type=Path, help=f"folder with {names.TLS_CERTIFICATE} and {names.TLS_KEY} (default: plain HTTP)")
+    add("--cors-origin", action="append", default=[], help="origin of web pages that may ask; `*` for all")
 
 
 async def agent(args: argparse.Namespace, operator: Operator, pod: str) -> None:
@@ -72,18 +85,28 @@ async def gateway(args: argparse.Namespace, operator: Operator, pod: str) -> Non
     metrics = Metrics()
     async with engine_session() as session, VerifierClient(args.verifier, seconds=VERIFY_SECONDS) as verifier:
         answerer = Answerer(Engine(session, args.engine), verifier.verify, metrics)
-        front = Front(answerer, metrics, verifier.healthy, args.max_in_flight)
+        certificate = Certificate(args.tls) if args.tls else None
+        admission = Admission(
+            authenticator=Authenticator(KeyFile(args.api_keys) if args.api_keys else None),
+            cross_origin=CrossOrigin(args.cors_origin),
+            limits=Limits(requests=args.requests_in_flight, tokens=args.tokens_in_flight),
+            metrics=metrics,
+            certificate=certificate,
+        )
+        front = Front(answerer, metrics, verifier.healthy, admission)
         follower = RouteFollower(args.route, operator, lambda revision: front.heartbeat(pod, revision))
-        await _serve(front.application(follower), args)
+        await _serve(front.application(follower), args, certificate)
 
 
-async def _serve(app: web.Application, args: argparse.Namespace) -> None:
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
-    await web.SockSite(runner, listening_socket(args.host, args.port)).start()
-    logging.getLogger(__name__).info("listening on port %d of %s", args.port, args.host or "all addresses")
-    await _until_stopped()
-    await runner.cleanup()
+async def _serve(app: web.Application, args: argparse.Namespace, certificate: Certificate | None = None) -> None:
+    async with AsyncExitStack() as stack:
+        if certificate is not None:
+            following = asyncio.create_task(certificate.follow())
+            stack.callback(following.cancel)
+        context = certificate.context if certificate else None
+        await stack.enter_async_context(serving(app, listening_socket(args.host, args.port), context))
+        logging.getLogger(__name__).info("listening on port %d of %s", args.port, args.host or "all addresses")
+        await _until_stopped()
 
 
 async def _until_stopped() -> None:

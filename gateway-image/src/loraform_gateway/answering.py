@@ -18,6 +18,7 @@ from loraform_engine.prompt import asked_text
 from loraform_engine.prompting import BaseModelUnreadable, Prompter, load_prompter
 from loraform_gateway import request_id
 from loraform_gateway.errors import ApiError, bad_request, unavailable
+from loraform_gateway.keys import caller
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.openai import Answer, AnswerRequest, LoraformField, Verdict
 from loraform_gateway.route import live_adapter
@@ -37,6 +38,11 @@ class PreparedRequest:
     route: Route
     adapter: RouteAdapter
     body: Mapping[str, Any]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt, and the most that its answers may have."""
+        return len(self.body["prompt"]) + int(self.body["max_tokens"]) * int(self.body.get("n", 1))
 
 
 class Answerer:
@@ -183,7 +189,7 @@ class Answerer:
 
     def _usage(self, usage: Mapping[str, Any] | None) -> dict[str, int]:
         tokens = {k: int((usage or {}).get(k) or 0) for k in ("prompt_tokens", "completion_tokens", "total_tokens")}
-        self._metrics.count_tokens(tokens["prompt_tokens"], tokens["completion_tokens"])
+        self._metrics.count_tokens(caller(), tokens["prompt_tokens"], tokens["completion_tokens"])
         return tokens
 
 

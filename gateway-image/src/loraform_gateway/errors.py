@@ -19,6 +19,10 @@ UPSTREAM = (EngineUnreachable, EngineRefused, VerifierUnavailable, VerifierRefus
 """Errors of servers behind this one; their texts quote no prompt."""
 
 
+KINDS = {401: "authentication_error", 429: "rate_limit_error"}
+"""Types of errors by status, where they are neither `invalid_request_error` nor `server_error`."""
+
+
 class ApiError(Exception):
     """A response other than 200. `message` says what is wrong and what is allowed; it never quotes a prompt."""
 
@@ -30,7 +34,7 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body."""
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        kind = KINDS.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": {**error, "request_id": request_id.current()}}
 
@@ -45,6 +49,8 @@ class ApiError(Exception):
     def response(self) -> web.Response:
         """Return the HTTP response."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
         return web.json_response(self.body(), status=self.status, headers=headers)
 
 

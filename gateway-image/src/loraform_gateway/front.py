@@ -1,26 +1,25 @@
-"""The gateway's HTTP server: OpenAI's paths, health and metrics. It logs no bodies."""
+"""The gateway's HTTP server: OpenAI's paths and health. It logs no bodies."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
 from loraform_api.heartbeat import AdapterState, Heartbeat, LoadedAdapter, Route
+from loraform_gateway.admission import BODY_LIMIT, Admission
 from loraform_gateway.agent import healthy
 from loraform_gateway.answering import Answerer
-from loraform_gateway.errors import ApiError, shape_errors
+from loraform_gateway.errors import shape_errors
+from loraform_gateway.keys import caller
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.openai import Answer, AnswerRequest, BodyWriter, parse_chat, parse_completion
 from loraform_gateway.request_id import add_header, identify
 from loraform_gateway.route import RouteFollower, live_adapter
 from loraform_gateway.streaming import stream_raw, stream_verified
 
-BODY_LIMIT = 2 << 20
-"""Most bytes of a request: the longest instruction and input, also with each character as `\\u…`."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 VerifierUp = Callable[[], Awaitable[bool]]
@@ -29,9 +28,9 @@ VerifierUp = Callable[[], Awaitable[bool]]
 class Front:
     """The web application of one gateway."""
 
-    def __init__(self, answerer: Answerer, metrics: Metrics, verifier_up: VerifierUp, max_in_flight: int) -> None:
+    def __init__(self, answerer: Answerer, metrics: Metrics, verifier_up: VerifierUp, admission: Admission) -> None:
         self._answerer, self._metrics, self._verifier_up = answerer, metrics, verifier_up
-        self._free = max_in_flight
+        self._admission = admission
 
     def heartbeat(self, pod: str, revision: str) -> Heartbeat:
         """Return the heartbeat for the operator."""
@@ -41,6 +40,8 @@ class Front:
             route_revision=revision,
             adapters=self._mismatches(self._follower.route),
             counters=self._metrics.counters(),
+            authentication=self._admission.authentication,
+            problem=self._admission.problem,
         )
 
     def _mismatches(self, route: Route | None) -> list[LoadedAdapter]:
@@ -54,8 +55,10 @@ class Front:
     def application(self, follower: RouteFollower) -> web.Application:
         """Return the web application, which follows the route while it runs."""
         self._follower = follower
-        app = web.Application(middlewares=[identify, self._count, shape_errors], client_max_size=BODY_LIMIT)
-        app.on_response_prepare.append(add_header)
+        app = web.Application(
+            middlewares=[identify, self._count, shape_errors, *self._admission.middlewares], client_max_size=BODY_LIMIT
+        )
+        app.on_response_prepare.extend([add_header, self._admission.cross_origin.add_headers])
         app.cleanup_ctx.append(self._follow)
         app.router.add_get("/healthz", healthy)
         app.router.add_get("/readyz", self._ready)
@@ -78,8 +81,8 @@ class Front:
         return await self._answer(request, parse_completion(await request.read()))
 
     async def _answer(self, request: web.Request, answer_request: AnswerRequest) -> web.StreamResponse:
-        with self._slot():
-            prepared = await self._answerer.prepare(answer_request, self._follower.route)
+        prepared = await self._answerer.prepare(answer_request, self._follower.route)
+        with self._admission.limits.prompt(caller(), prepared.tokens):
             if answer_request.stream:
                 stream = stream_verified if answer_request.verify else stream_raw
                 return await stream(request, self._answerer, prepared, self._count_answer)
@@ -89,19 +92,6 @@ class Front:
 
     def _count_answer(self, answer: Answer) -> None:
         self._metrics.count_answer(answer.loraform)
-
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """Hold one of the slots for requests in flight; raises ApiError 429 when all are taken."""
-        if self._free < 1:
-            raise ApiError(429, "too_many_requests", "the gateway is busy; try again", retry_after=1)
-        self._free -= 1
-        self._metrics.in_flight.inc()
-        try:
-            yield
-        finally:
-            self._free += 1
-            self._metrics.in_flight.dec()
 
     async def _models(self, request: web.Request) -> web.Response:
         """List the model once a version of it is live."""
@@ -118,6 +108,8 @@ class Front:
 
         The engine is not checked: while it restarts, callers get 503 with Retry-After instead of no connection.
         """
+        if problem := self._admission.problem:
+            return web.Response(text=f"{problem}\n", status=503)
         route = self._follower.route
         live = live_adapter(route)
         if route is None or live is None:
@@ -144,4 +136,4 @@ class Front:
             return response
         finally:
             path = request.path if request.match_info.http_exception is None else "other"
-            self._metrics.count_request(path, code, time.monotonic() - began)
+            self._metrics.count_request(path, code, caller(), time.monotonic() - began)

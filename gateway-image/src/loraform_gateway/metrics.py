@@ -22,8 +22,8 @@ class Metrics:
         self._tally: Tally[str] = Tally()
         self.requests = Counter(
             "loraform_gateway_requests_total",
-            "Requests for an answer, by path and HTTP status.",
-            ["path", "code"],
+            "Requests for an answer, by path, HTTP status and name of the API key.",
+            ["path", "code", "key"],
             registry=self._registry,
         )
         self.latency = Histogram(
@@ -40,7 +40,10 @@ class Metrics:
             registry=self._registry,
         )
         self.in_flight = Gauge(
-            "loraform_gateway_requests_in_flight", "Requests being answered.", registry=self._registry
+            "loraform_gateway_requests_in_flight",
+            "Requests being answered, by name of the API key.",
+            ["key"],
+            registry=self._registry,
         )
         self._answers = Counter(
             "loraform_gateway_answers_total",
@@ -50,15 +53,16 @@ class Metrics:
         )
         self._tokens = Counter(
             "loraform_gateway_tokens_total",
-            "Tokens of prompts and answers.",
-            ["kind"],
+            "Tokens of prompts and answers, by name of the API key.",
+            ["kind", "key"],
             registry=self._registry,
         )
         for verdict in Verdict:
             self._answers.labels(verdict.value, "false")
 
-    def count_request(self, path: str, code: int, seconds: float) -> None:
-        self.requests.labels(path, str(code)).inc()
+    def count_request(self, path: str, code: int, key: str, seconds: float) -> None:
+        """Count one request; `key` is the name of its API key, empty for an unknown one."""
+        self.requests.labels(path, str(code), key).inc()
         self.latency.labels(path).observe(seconds)
         self._tally[Name.REQUESTS] += 1
         if code >= 500 or code == 429:
@@ -70,9 +74,9 @@ class Metrics:
         self._tally[Name.VERIFIED_RAW] += loraform.raw_passed
         self._tally[Name.VERIFIED_SERVED if loraform.verified else Name.UNVERIFIED] += 1
 
-    def count_tokens(self, prompt: int, completion: int) -> None:
-        self._tokens.labels("prompt").inc(prompt)
-        self._tokens.labels("completion").inc(completion)
+    def count_tokens(self, key: str, prompt: int, completion: int) -> None:
+        self._tokens.labels("prompt", key).inc(prompt)
+        self._tokens.labels("completion", key).inc(completion)
 
     def counters(self) -> dict[str, int]:
         """Return all totals for the heartbeat."""

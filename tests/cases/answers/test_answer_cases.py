@@ -22,8 +22,12 @@ from tokenizers import Tokenizer
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
 from loraform_engine.client import Engine
 from loraform_engine.prompting import load_prompter
+from loraform_gateway.admission import Admission
 from loraform_gateway.answering import Answerer
+from loraform_gateway.cors import CrossOrigin
 from loraform_gateway.front import Front
+from loraform_gateway.keys import Authenticator
+from loraform_gateway.limits import Limits
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.route import Operator, RouteFollower
 
@@ -54,7 +58,8 @@ async def answer_of(request: dict[str, object], folder: Path) -> tuple[str, str]
     operator = Operator("http://127.0.0.1:1/", folder / "ca", folder / "token")
     async with TestServer(engine.application()) as server, aiohttp.ClientSession() as session:
         answerer = Answerer(Engine(session, str(server.make_url(""))), verifier.verify, metrics)
-        front = Front(answerer, metrics, verifier.healthy, max_in_flight=1)
+        admission = Admission(Authenticator(None), CrossOrigin([]), Limits(requests=1, tokens=1), metrics)
+        front = Front(answerer, metrics, verifier.healthy, admission)
         follower = RouteFollower(folder / "route.json", operator, lambda r: front.heartbeat("pod", r), period=3600)
         async with TestClient(TestServer(front.application(follower))) as client:
             reply = await client.post(str(request["path"]), json=request["body"])

@@ -242,7 +242,7 @@ MODEL_STATUS: Body = {
     "observedGeneration": 1,
     "conditions": JOB_STATUS["conditions"],
     "liveVersion": 2,
-    "url": "http://model.ns.svc",
+    "endpoint": {"url": "http://model.ns.svc", "authentication": "ApiKey"},
     "replicas": 1,
     "selector": "a=b",
     "versions": [

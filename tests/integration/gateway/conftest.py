@@ -105,6 +105,8 @@ class World:
             str(self.gateway_port),
             "--verifier",
             f"http://127.0.0.1:{verifier}",
+            *("--requests-in-flight", "32"),
+            *("--tokens-in-flight", "100000"),
         ]
         self.start_agent()
         self.start("gateway", [sys.executable, "-m", "loraform_gateway", *gateway])

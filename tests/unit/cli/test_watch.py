@@ -33,6 +33,9 @@ class Clock:
         self.now += seconds
 
 
+ENDPOINT = {"url": "http://here", "authentication": "Open"}
+
+
 def reader(*results: FineTuneJob | Exception) -> Callable[[], FineTuneJob]:
     """Return a function that returns each result once, then always the last one."""
     waiting: Iterator[FineTuneJob | Exception] = iter(results[:-1])
@@ -96,7 +99,7 @@ def test_a_terminal_shows_every_stage(make_job: Job) -> None:
 
 def test_a_model_shows_its_versions(make_model: Callable[..., IaCModel]) -> None:
     version = {"version": 1, "job": "lora", "digest": DIGEST, "decision": "Accepted", "message": "better"}
-    ready = make_model(conditions=[condition("Ready", "True")], versions=[version], liveVersion=1, url="http://here")
+    ready = make_model(conditions=[condition("Ready", "True")], versions=[version], liveVersion=1, endpoint=ENDPOINT)
     out = io.StringIO()
     watch = Watch(lambda: ready, Console(file=out, force_terminal=True, no_color=True, highlight=False, width=100))
     assert watch.until_done() is ObjectState.SUCCESS

@@ -7,17 +7,23 @@ import json
 import logging
 import shutil
 import subprocess
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from loraform_api.heartbeat import AdapterState, adapter_name
+from loraform_api.heartbeat import AdapterState, Authentication, adapter_name
 from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
 from loraform_engine.client import Engine
 from loraform_gateway import streaming
+from loraform_gateway.admission import BODY_LIMIT, Admission
 from loraform_gateway.answering import CONTEXT_SECONDS, Answerer
-from loraform_gateway.front import BODY_LIMIT, Front
+from loraform_gateway.cors import CrossOrigin
+from loraform_gateway.front import Front
+from loraform_gateway.keys import Authenticator, KeyFile
+from loraform_gateway.limits import Limits
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.openai import INPUT_LIMIT, INSTRUCTION_LIMIT, Verdict
 from loraform_gateway.route import Operator, RouteFollower
@@ -28,6 +34,9 @@ from .conftest import SECOND_END, Clock
 
 CHAT = {"model": "house", "messages": [{"role": "user", "content": "a bucket"}]}
 PROMPT = {"model": "house", "prompt": "a bucket"}
+PAGE = "https://chat.example.org"
+TOKENS = 100
+"""Most tokens in flight of one key."""
 TAGGED = "# house\n" + 'resource "aws_s3_bucket" "b" {\n  tags = {}\n}\n'
 
 
@@ -57,13 +66,22 @@ def limit() -> int:
 
 
 @pytest.fixture
-async def world(engine, verifier, session, tmp_path, make_adapter, make_route, loaded, limit, clock):  # noqa: PLR0917
+def key_file() -> KeyFile | None:
+    """The API keys; None where none are demanded."""
+    return None
+
+
+@pytest.fixture
+async def world(engine, verifier, session, tmp_path, make_adapter, make_route, loaded, limit, key_file, clock):  # noqa: PLR0917
     adapter, metrics = make_adapter(), Metrics()
     loaded(adapter)
     file = tmp_path / "route.json"
     file.write_text(make_route(adapter).model_dump_json(by_alias=True))
     answerer = Answerer(Engine(session, engine.url), verifier.verify, metrics, clock)
-    front = Front(answerer, metrics, verifier.healthy, limit)
+    admission = Admission(
+        Authenticator(key_file), CrossOrigin([PAGE]), Limits(limit, TOKENS), metrics, body_seconds=0.2
+    )
+    front = Front(answerer, metrics, verifier.healthy, admission)
     operator = Operator("http://127.0.0.1:1/", tmp_path / "ca", tmp_path / "token")
     app = front.application(RouteFollower(file, operator, lambda r: front.heartbeat("pod-g", r), period=3600))
     async with TestClient(TestServer(app)) as client:
@@ -310,10 +328,95 @@ async def test_too_many_requests_give_429(world: World) -> None:
     first = asyncio.create_task(world.post("/v1/completions", PROMPT))
     await world.engine.entered.wait()
     status, body = await world.post("/v1/completions", PROMPT)
-    assert (status, body["error"]["code"]) == (429, "too_many_requests")
+    assert (status, body["error"]["code"]) == (429, "rate_limit_exceeded")
     world.engine.gate.set()
     assert (await first)[0] == 200
     assert (await world.post("/v1/completions", PROMPT))[0] == 200
+
+
+async def test_too_many_tokens_give_429(world: World) -> None:
+    """The stub's engine has a context of 64 tokens, so two requests of all of it are too many."""
+    world.engine.gate = asyncio.Event()
+    first = asyncio.create_task(world.post("/v1/completions", PROMPT))
+    await world.engine.entered.wait()
+    status, body = await world.post("/v1/completions", PROMPT)
+    assert (status, body["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert "tokens in flight" in body["error"]["message"]
+    world.engine.gate.set()
+    assert (await first)[0] == 200
+    assert (await world.post("/v1/completions", PROMPT))[0] == 200
+
+
+async def answer_to(world: World, request: bytes, rest: bytes = b"") -> tuple[int, str, int]:
+    """Send a request over a socket of its own; return status and code of the answer, and how often `rest` was sent.
+
+    `rest` is sent again and again, until the gateway answers or takes no more.
+    """
+    server = world.client.server
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(request)
+
+    async def send() -> int:
+        count = 0
+        with suppress(ConnectionError):
+            while rest and not reader.at_eof():
+                writer.write(rest)
+                await writer.drain()
+                count += 1
+        return count
+
+    sending = asyncio.create_task(send())
+    async with asyncio.timeout(20):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = int(head.lower().split("content-length: ")[1].split("\r")[0])
+        body = json.loads(await reader.readexactly(length))
+        writer.close()
+        sent = await sending
+    return int(head.split()[1]), body["error"]["code"], sent
+
+
+POST = b"POST /v1/completions HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n"
+
+
+async def test_a_body_that_does_not_arrive_is_given_up(world: World) -> None:
+    assert await answer_to(world, POST + b'Content-Length: 99\r\n\r\n{"model": ') == (408, "body_timeout", 0)
+    assert (await world.post("/v1/completions", PROMPT))[0] == 200
+
+
+async def test_a_body_that_is_announced_too_large_is_not_waited_for(world: World) -> None:
+    head = POST + f"Content-Length: {BODY_LIMIT + 1}\r\n\r\n".encode()
+    assert await answer_to(world, head) == (413, "body_too_large", 0)
+
+
+async def test_a_chunked_body_ends_at_the_limit(world: World) -> None:
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    status, code, sent = await answer_to(world, POST + b"Transfer-Encoding: chunked\r\n\r\n", chunk)
+    assert (status, code) == (413, "body_too_large")
+    assert sent * 65536 < 8 * BODY_LIMIT, "no more than sockets hold"
+
+
+@pytest.mark.parametrize("key_file", [KeyFile(Path("/nowhere"))])
+async def test_a_gateway_without_its_keys_answers_nobody_and_says_why(world: World) -> None:
+    status, body = await world.post("/v1/completions", PROMPT)
+    assert (status, body["error"]["code"]) == (503, "api_keys_unreadable")
+    ready = await world.client.get("/readyz")
+    assert ready.status == 503
+    assert "spec.serving.apiKeySecretRef" in await ready.text()
+    assert (await world.client.get("/healthz")).status == 200
+    beat = world.front.heartbeat("pod-g", "r1")
+    assert beat.authentication is Authentication.API_KEY
+    assert "spec.serving.apiKeySecretRef" in beat.problem
+
+
+async def test_a_gateway_without_keys_says_that_it_is_open(world: World) -> None:
+    beat = world.front.heartbeat("pod-g", "r1")
+    assert (beat.authentication, beat.problem) == (Authentication.OPEN, "")
+
+
+async def test_a_page_gets_its_preflight_before_any_key(world: World) -> None:
+    reply = await world.client.options("/v1/chat/completions", headers={"Origin": PAGE})
+    assert (reply.status, reply.headers["Access-Control-Allow-Origin"]) == (204, PAGE)
+    assert "X-Request-Id" in reply.headers
 
 
 async def test_an_unknown_model_is_not_found(world: World) -> None:
@@ -463,14 +566,14 @@ async def test_requests_and_answers_are_counted(world: World) -> None:
     await world.client.post("/v1/nothing")
     reply = await world.client.get("/metrics")
     text = await reply.text()
-    assert 'loraform_gateway_requests_total{code="200",path="/v1/completions"} 1.0' in text
-    assert 'loraform_gateway_requests_total{code="404",path="other"} 1.0' in text
+    assert 'loraform_gateway_requests_total{code="200",key="anonymous",path="/v1/completions"} 1.0' in text
+    assert 'loraform_gateway_requests_total{code="404",key="anonymous",path="other"} 1.0' in text
     assert 'loraform_gateway_answers_total{raw_passed="true",verdict="Passed"} 1.0' in text
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian: prometheus)")
 def test_metrics_pass_promtool() -> None:
     metrics = Metrics()
-    metrics.count_request("/v1/completions", 200, 0.5)
+    metrics.count_request("/v1/completions", 200, "ci", 0.5)
     checked = subprocess.run(["promtool", "check", "metrics"], input=metrics.text(), capture_output=True, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")

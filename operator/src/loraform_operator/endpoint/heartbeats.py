@@ -30,7 +30,7 @@ class HeartbeatStore:
     _beats: dict[ModelKey, dict[str, ReceivedHeartbeat]] = field(default_factory=dict)
 
     def record(self, key: ModelKey, pod_uid: str, heartbeat: Heartbeat, now: datetime) -> bool:
-        """Store a heartbeat; True when the pod is new, or its role, route revision or adapters changed."""
+        """Store a heartbeat; True when the pod is new, or anything but its counters changed."""
         pods = self._beats.setdefault(key, {})
         before = pods.get(pod_uid)
         pods[pod_uid] = ReceivedHeartbeat(heartbeat, now)
@@ -60,4 +60,4 @@ class HeartbeatStore:
 
 
 def _facts(heartbeat: Heartbeat) -> object:
-    return heartbeat.role, heartbeat.route_revision, heartbeat.adapters
+    return heartbeat.model_copy(update={"counters": {}})

@@ -22,6 +22,12 @@ def transitions(old: IaCModelStatus, new: IaCModelStatus) -> list[Note]:
     before, after = (find_condition(s.conditions, ConditionType.SERVING) for s in (old, new))
     if after is not None and (before is None or (before.reason, old.live_version) != (after.reason, new.live_version)):
         worse = before is not None and before.status == "True" and after.status != "True"
-        bad = worse or after.reason in ("AdapterNotServable", "InvalidSpec", "Refused", "TemplateMismatch")
+        bad = worse or after.reason in (
+            "AdapterNotServable",
+            "InvalidSpec",
+            "Refused",
+            "SecretUnusable",
+            "TemplateMismatch",
+        )
         notes.append(Note(after.reason, after.message, "Warning" if bad else "Normal"))
     return notes

@@ -13,6 +13,7 @@ from loraform_api.iacmodel import IaCModel, VersionRecord
 from loraform_api.meta import split_claim_uri
 from loraform_api.names import Kind
 from loraform_operator.context import Endpoint
+from loraform_operator.iacmodel.gateway_options import ServicePort, arguments, mounts, service_port, volumes
 from loraform_operator.iacmodel.observe import Observed, accepted_records, engine_refusal_of
 from loraform_operator.iacmodel.versions import expired, revision_name
 from loraform_operator.kube.apply import Plan
@@ -43,6 +44,7 @@ ENGINE_GRACE_SECONDS = 60
 """Time for open streams after SIGTERM."""
 DRAIN_SECONDS = 5
 """Time for Services to remove a terminating pod before it stops listening."""
+AGENT_PORT = ServicePort("http", names.PORT_AGENT)
 CA_MOUNT = {"name": "ca", "mountPath": names.RUN_DIR, "readOnly": True}
 ROUTE_MOUNT = {"name": "route", "mountPath": names.ROUTE_DIR, "readOnly": True}
 BASE_MOUNT = {"name": "base", "mountPath": names.BASE_MOUNT, "readOnly": True}
@@ -62,8 +64,8 @@ def plan(observed: Observed, settings: Settings, endpoint: Endpoint) -> Plan:
             _account(model),
             _config_map(model, _ca_name(model), {names.CA_FILE: endpoint.ca}),
             *network_policies(model, endpoint),
-            _service(model, names.engine_name(model.metadata.name), ENGINE, names.PORT_AGENT, names.PORT_AGENT),
-            _service(model, model.metadata.name, GATEWAY, 80, names.PORT_GATEWAY),
+            _service(model, names.engine_name(model.metadata.name), ENGINE, AGENT_PORT, names.PORT_AGENT),
+            _service(model, model.metadata.name, GATEWAY, service_port(model.spec.serving), names.PORT_GATEWAY),
             *([] if refused else [engine_deployment(observed, route, settings, endpoint)]),
             gateway_deployment(observed, route, settings, endpoint),
         ],
@@ -91,7 +93,14 @@ def engine_deployment(observed: Observed, route: Route, settings: Settings, endp
         model_path=route.base_path,
         mounts=[BASE_MOUNT, *store_mounts],
     )
-    agent = _container(model, names.CONTAINER_AGENT, names.PORT_AGENT, settings, endpoint, mounts=store_mounts)
+    agent = _container(
+        model,
+        [names.CONTAINER_AGENT],
+        (AGENT_PORT.name, names.PORT_AGENT),
+        settings,
+        endpoint,
+        mounts=store_mounts,
+    )
     pod = {
         **_pod(model, serving.placement, observed, route, (names.CONTAINER_ENGINE, names.CONTAINER_AGENT)),
         "terminationGracePeriodSeconds": ENGINE_GRACE_SECONDS,
@@ -104,24 +113,24 @@ def engine_deployment(observed: Observed, route: Route, settings: Settings, endp
 
 def gateway_deployment(observed: Observed, route: Route, settings: Settings, endpoint: Endpoint) -> Object:
     """Return the gateway with the verifier as a native sidecar."""
-    model, placement = observed.model, observed.model.spec.serving.placement
+    model, serving = observed.model, observed.model.spec.serving
     policy = model.spec.policy
     engine_url = f"http://{names.engine_name(model.metadata.name)}.{model.metadata.namespace}.svc:{names.PORT_AGENT}"
     gateway = _container(
         model,
-        names.CONTAINER_GATEWAY,
-        names.PORT_GATEWAY,
+        [names.CONTAINER_GATEWAY, *arguments(serving)],
+        (service_port(serving).name, names.PORT_GATEWAY),
         settings,
         endpoint,
-        mounts=[BASE_MOUNT],
+        mounts=[BASE_MOUNT, *mounts(serving)],
         env={names.ENV_ENGINE_URL: engine_url},
     )
     pod = {
-        **_pod(model, placement, observed, route, (names.CONTAINER_GATEWAY, names.CONTAINER_VERIFIER)),
+        **_pod(model, serving.placement, observed, route, (names.CONTAINER_GATEWAY, names.CONTAINER_VERIFIER)),
         "initContainers": [{**verifier_container(settings.images.verifier, policy), "restartPolicy": "Always"}],
         "containers": [gateway],
     }
-    pod["volumes"] += pack_volumes(policy, optional=False)
+    pod["volumes"] += [*pack_volumes(policy, optional=False), *volumes(serving)]
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     return _deployment(model, GATEWAY, pod, strategy, 1)
 
@@ -181,14 +190,15 @@ def _first_loaded(observed: Observed, route: Route) -> VersionRecord:
 
 def _container(
     model: IaCModel,
-    role: str,
-    port: int,
+    args: list[str],
+    port: tuple[str, int],
     settings: Settings,
     endpoint: Endpoint,
     *,
     mounts: list[Object],
     env: dict[str, str] | None = None,
 ) -> Object:
+    """Return the container of a role of the gateway's image, which is the first of `args`."""
     heartbeat = {
         names.ENV_HEARTBEAT_URL: endpoint.base_url
         + names.heartbeat_path(model.metadata.namespace, model.metadata.name),
@@ -196,16 +206,16 @@ def _container(
         names.ENV_HEARTBEAT_TOKEN: TOKEN_PATH,
     }
     return {
-        "name": role,
+        "name": args[0],
         "image": settings.images.gateway,
-        "args": [role],
+        "args": args,
         "env": environment(**heartbeat, **(env or {})),
-        "ports": [{"name": "http", "containerPort": port, "protocol": "TCP"}],
-        **http_probes(ready_path="/readyz", live_path="/healthz"),
+        "ports": [{"name": port[0], "containerPort": port[1], "protocol": "TCP"}],
+        **http_probes(port[0], ready_path="/readyz", live_path="/healthz"),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "resources": resources("50m", "128Mi", limit="1Gi"),
         "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [ROUTE_MOUNT, CA_MOUNT, TOKEN_MOUNT, tmp_mount(role), *mounts],
+        "volumeMounts": [ROUTE_MOUNT, CA_MOUNT, TOKEN_MOUNT, tmp_mount(args[0]), *mounts],
     }
 
 
@@ -222,10 +232,10 @@ def _deployment(model: IaCModel, part: str, pod: Object, strategy: Object, repli
     return {**_child(model, "Deployment", _part_name(model, part), part), "spec": spec}
 
 
-def _service(model: IaCModel, name: str, part: str, port: int, target: int) -> Object:
+def _service(model: IaCModel, name: str, part: str, port: ServicePort, target: int) -> Object:
     spec = {
         "selector": _selector(model, part)["matchLabels"],
-        "ports": [{"name": "http", "port": port, "targetPort": target, "protocol": "TCP"}],
+        "ports": [{"name": port.name, "port": port.number, "targetPort": target, "protocol": "TCP"}],
     }
     return {**_child(model, "Service", name, part), "spec": spec}
 

@@ -13,6 +13,8 @@ live, scaled to zero         True     any                         False      -  
 live, not servable by spec   False    any                         as above   -            True
 live, template differs       False    any                         False      -            True
 live, no engine can load it  False    any                         False      -            True
+live, a gateway still open   False    any                         True      True          -
+gateway's Secret unusable    False    any                         as above   -            True
 any of these, next loading   False    any                         the same   True         -
 object refused by the API    False    any                         as above   -           True
 """
@@ -30,6 +32,7 @@ from loraform_api.iacmodel import (
     VersionStatus,
 )
 from loraform_api.meta import Condition, ConditionStatus, find_condition, merge_conditions
+from loraform_operator.iacmodel.gateway_options import endpoint_status, gateway_problem, is_still_open
 from loraform_operator.iacmodel.observe import Observed, engine_refusal_of, not_servable, template_mismatch
 from loraform_operator.iacmodel.plan import engine_selector
 from loraform_operator.iacmodel.pod_problems import pod_problem
@@ -64,7 +67,7 @@ def derive_status(observed: Observed, now: datetime) -> IaCModelStatus:
         observed_generation=model.metadata.generation,
         conditions=merge_conditions(model.status.conditions, _conditions(observed, serving, now)),
         live_version=live.version if live else None,
-        url=f"http://{model.metadata.name}.{model.metadata.namespace}.svc/v1" if observed.route else "",
+        endpoint=endpoint_status(observed) if observed.route else None,
         replicas=engine_status.get("replicas") or 0,
         selector=engine_selector(model),
         versions=[_summary(v) for v in observed.versions[:VERSIONS_SHOWN]],
@@ -83,7 +86,11 @@ def derive_serving(observed: Observed) -> ServingState:
         )
     if live is None:
         return _first_version(observed, target)
-    return _live_not_servable(observed, live, target) or _with_live(observed, live, target)
+    return (
+        _live_not_servable(observed, live, target)
+        or _gateway_not_as_specified(observed, live)
+        or _with_live(observed, live, target)
+    )
 
 
 def _first_version(observed: Observed, target: VersionRecord) -> ServingState:
@@ -91,6 +98,8 @@ def _first_version(observed: Observed, target: VersionRecord) -> ServingState:
     refusal = not_servable(observed, target)
     if refusal:
         return ServingState(FALSE, "AdapterNotServable", _refusal(target, refusal), stalled=True)
+    if problem := gateway_problem(observed):
+        return ServingState(FALSE, "SecretUnusable", problem, stalled=True)
     progress = pod_problem(observed.children) or _loading(observed, target)
     return ServingState(FALSE, "Deploying", f"{_name(target)} was accepted; {progress}", moving=True)
 
@@ -127,6 +136,16 @@ def _live_not_servable(observed: Observed, live: VersionRecord, target: VersionR
         then = progress or "restore base model and profile as they were, or train for another IaCModel"
         message = f"{_refusal(live, refusal)}; {then}"
         return ServingState(FALSE, "AdapterNotServable", message, moving=newer, stalled=not newer)
+    return None
+
+
+def _gateway_not_as_specified(observed: Observed, live: VersionRecord) -> ServingState | None:
+    """Return the state when a gateway lacks its Secret, or one of an earlier spec demands no key; None otherwise."""
+    if problem := gateway_problem(observed):
+        return ServingState(_pods_ready(observed), "SecretUnusable", problem, stalled=True)
+    if is_still_open(observed) and _pods_ready(observed) is TRUE:
+        message = f"{_name(live)} is live; a gateway pod of the earlier spec still answers without a key"
+        return ServingState(TRUE, "Deploying", message, moving=True)
     return None
 
 

@@ -124,6 +124,12 @@ def config_map_volume(volume: str, name: str, key: str, *, optional: bool, path:
     return {"name": volume, "configMap": {"name": name, "optional": optional, "items": items}}
 
 
+def secret_volume(volume: str, name: str, keys: list[str]) -> Object:
+    """Return the volume of fixed keys of a Secret. They are optional: the pod starts, and names what is missing."""
+    items = [{"key": key, "path": key} for key in keys]
+    return {"name": volume, "secret": {"secretName": name, "items": items, "optional": True, "defaultMode": 0o440}}
+
+
 def access_volume(volume: str, access: Access | None) -> Object | None:
     """Return the volume of credentials and CA for a remote URI, None when it needs neither.
 

@@ -47,9 +47,11 @@ def loopback_probes(port: int, path: str, *, start_seconds: int) -> Object:
     return _probes(start, check, check, ready_period=10)
 
 
-def http_probes(*, ready_path: str, live_path: str) -> Object:
-    """Return the probes of a container whose port is named `http`."""
-    ready, live = ({"httpGet": {"path": path, "port": "http"}} for path in (ready_path, live_path))
+def http_probes(port: str, *, ready_path: str, live_path: str) -> Object:
+    """Return the probes of a container's port that is named `http`, or `https`, whose certificate is not checked."""
+    ready, live = (
+        {"httpGet": {"path": path, "port": port, "scheme": port.upper()}} for path in (ready_path, live_path)
+    )
     start = _probe(live, HTTP_START_PERIOD, START_SECONDS // HTTP_START_PERIOD)
     return _probes(start, ready, live, ready_period=3)
 
