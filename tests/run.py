@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("helm", "promtool")
-CLUSTER_TOOLS = (*TOOLS, "kubectl", "tofu", "versitygw", "docker-registry")
+CLUSTER_TOOLS = (*TOOLS, "prometheus", "kubectl", "tofu", "versitygw", "docker-registry")
 MAKE = ["make", "--no-print-directory"]
 PYTEST = [".venv/bin/pytest", "-q", "--durations=10", "--durations-min=0.1"]
 BY_FILE = ["-n", "2", "--no-loadscope-reorder"]

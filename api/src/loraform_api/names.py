@@ -51,6 +51,7 @@ CONTAINER_GATEWAY = "gateway"
 CONTAINER_AGENT = "agent"
 PORT_OPERATOR = 9443
 PORT_METRICS = 8080
+"""Of the operator, of each gateway, and of each agent, which passes on its engine's metrics."""
 PORT_GATEWAY = 8000
 PORT_AGENT = 8001
 PORT_ENGINE = 8100

@@ -85,6 +85,7 @@ TOOLS: tuple[GoProgram | DebianProgram, ...] = (
         "helm", "helm", "helm.sh/helm/v4/cmd/helm", "helm.sh/helm/v4", ("helm.sh/helm/v4/internal/version.version",)
     ),
     DebianProgram("promtool", "prometheus", "usr/bin/promtool"),
+    DebianProgram("prometheus", "prometheus", "usr/bin/prometheus"),
     GoProgram("tofu", "tofu", "github.com/opentofu/opentofu/cmd/tofu", "github.com/opentofu/opentofu"),
     GoProgram(
         "versitygw",

@@ -27,8 +27,8 @@ class TextEncoder:
     """Ids that user text never gets."""
 
     def ids(self, text: str) -> list[int]:
-        """Return the ids of user text, without prefix or end."""
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        """Return the ids of user text, without prefix or end. Other threads run meanwhile."""
+        (encoding,) = self.tokenizer.encode_batch([text], add_special_tokens=False)  # `encode` keeps the interpreter
         return encoding.ids if self.control.isdisjoint(encoding.ids) else self._ids_of_pieces(text, encoding)
 
     def batch(self, texts: Sequence[str]) -> list[list[int]]:

@@ -55,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
         role.add_argument("--host", help="address to listen on (default: all, IPv4 and IPv6)")
         role.add_argument("--port", type=int, default=port, help=f"port to listen on (default: {port})")
         role.add_argument(
+            "--metrics-port", type=int, default=names.PORT_METRICS, help="port of /metrics (default: %(default)s)"
+        )
+        role.add_argument(
             "--route",
             type=Path,
             default=Path(names.ROUTE_DIR) / names.ROUTE_FILE,
@@ -77,7 +80,7 @@ async def agent(args: argparse.Namespace, operator: Operator, pod: str) -> None:
     async with engine_session() as session:
         agent = Agent(session, args.engine)
         follower = RouteFollower(args.route, operator, lambda revision: agent.heartbeat(pod, revision))
-        await _serve(agent.application(follower), args)
+        await _serve(agent.application(follower), agent.metrics_application(), args)
 
 
 async def gateway(args: argparse.Namespace, operator: Operator, pod: str) -> None:
@@ -95,15 +98,18 @@ async def gateway(args: argparse.Namespace, operator: Operator, pod: str) -> Non
         )
         front = Front(answerer, metrics, verifier.healthy, admission)
         follower = RouteFollower(args.route, operator, lambda revision: front.heartbeat(pod, revision))
-        await _serve(front.application(follower), args, certificate)
+        await _serve(front.application(follower), metrics.application(), args, certificate)
 
 
-async def _serve(app: web.Application, args: argparse.Namespace, certificate: Certificate | None = None) -> None:
+async def _serve(
+    app: web.Application, metrics: web.Application, args: argparse.Namespace, certificate: Certificate | None = None
+) -> None:
     async with AsyncExitStack() as stack:
         if certificate is not None:
             following = asyncio.create_task(certificate.follow())
             stack.callback(following.cancel)
         context = certificate.context if certificate else None
+        await stack.enter_async_context(serving(metrics, listening_socket(args.host, args.metrics_port)))
         await stack.enter_async_context(serving(app, listening_socket(args.host, args.port), context))
         logging.getLogger(__name__).info("listening on port %d of %s", args.port, args.host or "all addresses")
         await _until_stopped()

@@ -19,6 +19,7 @@ from loraform_api.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from loraform_engine.adapters import AdapterLoader
 from loraform_engine.client import GENERATE, Engine
 from loraform_gateway.errors import bad_request, shape_errors, unavailable
+from loraform_gateway.metrics import TEXT_TYPE
 from loraform_gateway.request_id import add_header, current, identify
 from loraform_gateway.route import RouteFollower
 
@@ -29,6 +30,10 @@ FORWARDED = frozenset(
 ) | {"stream", "stream_options"}
 """Fields of a completion that are forwarded: those that the gateway sends. Others, such as `prompt_logprobs`, can stop
 the whole engine."""
+METRICS_LIMIT = 8 << 20
+"""Most bytes of the engine's metrics; they have some hundred kilobytes."""
+METRICS_SECONDS = 5
+"""Longest wait for them."""
 RECONCILE_SECONDS = HEARTBEAT_SECONDS
 """Longest time between two reconciles; a restarted engine is noticed within it."""
 
@@ -66,6 +71,23 @@ class Agent:
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/completions", self._completions)
         return app
+
+    def metrics_application(self) -> web.Application:
+        """Return the web application that Prometheus reads: vLLM's own metrics."""
+        app = web.Application()
+        app.router.add_get("/metrics", self._metrics)
+        return app
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        try:
+            async with self._session.get(
+                f"{self._engine_url}/metrics", timeout=aiohttp.ClientTimeout(total=METRICS_SECONDS)
+            ) as reply:
+                content = await _whole(reply.content, METRICS_LIMIT)
+                headers = {"Content-Type": reply.headers.get("Content-Type", TEXT_TYPE)}
+                return web.Response(body=content, status=reply.status, headers=headers)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            return web.Response(text=f"the engine's metrics cannot be read: {type(error).__name__}\n", status=503)
 
     async def _reconcile(self, follower: RouteFollower) -> None:
         while True:
@@ -114,3 +136,13 @@ class Agent:
 async def healthy(request: web.Request) -> web.Response:
     """Return 200: the process runs."""
     return web.Response(text="ok\n")
+
+
+async def _whole(content: aiohttp.StreamReader, limit: int) -> bytes:
+    """Read all of `content`; raises ValueError when it has more than `limit` bytes."""
+    parts = bytearray()
+    async for part in content.iter_any():
+        parts += part
+        if len(parts) > limit:
+            raise ValueError(f"more than {limit} bytes")
+    return bytes(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
 from loraform_engine.client import Engine, completion
+from loraform_engine.conversation import Question
 from loraform_engine.errors import EngineRefused, EngineUnreachable
 from loraform_engine.program import program_in
 from loraform_engine.prompt import asked_text
@@ -26,6 +28,9 @@ from loraform_gateway.verifying import Verify, verify_answer
 
 PROGRAM_LIMIT = 200_000
 """Most characters that the verifier accepts."""
+TOKENISERS = 2
+"""Prompts that are tokenised at the same time; others wait, and one whose caller left is dropped. `tokenizers` lets go
+of the interpreter meanwhile."""
 CONTEXT_SECONDS = 60
 """Seconds until the engine's context length is asked again: an engine of a changed profile may have another."""
 
@@ -53,6 +58,7 @@ class Answerer:
     ) -> None:
         self._engine, self._verify, self._metrics, self._clock = engine, verify, metrics, clock
         self._prompters: dict[str, Prompter] = {}
+        self._tokenisers = ThreadPoolExecutor(TOKENISERS, thread_name_prefix="tokenise")
         self._context = 0
         self._context_until = -inf
 
@@ -72,7 +78,7 @@ class Answerer:
         if adapter is None:
             raise unavailable("no_live_version", f"no version of '{route.model}' is live yet", retry_after=15)
         prompter = await self.prompter(route.base_path, adapter)
-        ids = prompter.tokens(request.question.instruction, request.question.input)
+        ids = await self._tokenise(prompter, request.question)
         body = completion(
             adapter_name(adapter.digest),
             ids,
@@ -83,6 +89,11 @@ class Answerer:
             seed=request.seed,
         )
         return PreparedRequest(request, route, adapter, body)
+
+    async def _tokenise(self, prompter: Prompter, question: Question) -> list[int]:
+        """Return the prompt's ids, made beside the event loop: a long prompt takes tenths of a second."""
+        work = asyncio.get_running_loop().run_in_executor
+        return await work(self._tokenisers, prompter.tokens, question.instruction, question.input)
 
     async def prompter(self, base_path: str, adapter: RouteAdapter) -> Prompter:
         """Return the prompter of the base model; raises ApiError 503 unless `adapter` was trained with its template."""

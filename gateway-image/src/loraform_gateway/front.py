@@ -20,8 +20,6 @@ from loraform_gateway.request_id import add_header, identify
 from loraform_gateway.route import RouteFollower, live_adapter
 from loraform_gateway.streaming import stream_raw, stream_verified
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 VerifierUp = Callable[[], Awaitable[bool]]
 
 
@@ -62,7 +60,6 @@ class Front:
         app.cleanup_ctx.append(self._follow)
         app.router.add_get("/healthz", healthy)
         app.router.add_get("/readyz", self._ready)
-        app.router.add_get("/metrics", self._expose)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._completions)
@@ -118,9 +115,6 @@ class Front:
         if not await self._verifier_up():
             return web.Response(text="the verifier does not answer\n", status=503)
         return web.Response(text="ok\n")
-
-    async def _expose(self, request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.text(), headers={"Content-Type": METRICS_TYPE})
 
     @web.middleware
     async def _count(

@@ -1,9 +1,10 @@
-"""The gateway's metrics for Prometheus, and the totals that each heartbeat reports to the operator."""
+"""The gateway's metrics for Prometheus, on a port of their own, and the totals that each heartbeat reports."""
 
 from __future__ import annotations
 
 from collections import Counter as Tally
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from loraform_api.heartbeat import Counter as Name
@@ -11,6 +12,7 @@ from loraform_gateway.openai import LoraformField, Verdict
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
+TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 
 
@@ -85,3 +87,13 @@ class Metrics:
     def text(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def application(self) -> web.Application:
+        """Return the web application that Prometheus reads."""
+
+        async def expose(request: web.Request) -> web.Response:
+            return web.Response(body=self.text(), headers={"Content-Type": TEXT_TYPE})
+
+        app = web.Application()
+        app.router.add_get("/metrics", expose)
+        return app

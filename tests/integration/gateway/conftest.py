@@ -105,6 +105,7 @@ class World:
             str(self.gateway_port),
             "--verifier",
             f"http://127.0.0.1:{verifier}",
+            *("--metrics-port", str(free_port())),
             *("--requests-in-flight", "32"),
             *("--tokens-in-flight", "100000"),
         ]
@@ -125,7 +126,7 @@ class World:
             )
 
     def start_agent(self) -> None:
-        agent = ["agent", *self.local, "--port", str(self.agent_port)]
+        agent = ["agent", *self.local, "--port", str(self.agent_port), "--metrics-port", str(free_port())]
         engine = ["--engine", f"http://127.0.0.1:{self.engine_port}"]
         self.start("agent", [sys.executable, "-m", "loraform_gateway", *agent, *engine])
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +28,25 @@ def test_truncation_and_padding_of_the_file_are_off() -> None:
     assert len(ids) > 160
     read = read_tokenizer(truncating().to_str()).tokenizer
     assert (read.truncation, read.padding) == (None, None)
+
+
+def test_other_threads_run_while_a_text_is_encoded() -> None:
+    """A gateway tokenises beside its event loop; a call that kept the interpreter would stop the loop all the same."""
+    encoder, text = read_tokenizer(byte_level().to_str()), "Create an S3 bucket. " * 20_000
+    span: list[float] = []
+
+    def encode() -> None:
+        span.append(time.perf_counter())
+        encoder.ids(text)
+        span.append(time.perf_counter())
+
+    thread, seen = threading.Thread(target=encode), []
+    thread.start()
+    while thread.is_alive():
+        seen.append(time.perf_counter())
+    began, ended = span
+    middle = (began + (ended - began) / 4, ended - (ended - began) / 4)
+    assert any(middle[0] < moment < middle[1] for moment in seen)
 
 
 @each_kind

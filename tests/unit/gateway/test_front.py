@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import subprocess
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from loraform_api.heartbeat import AdapterState, Authentication, adapter_name
 from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
 from loraform_engine.client import Engine
+from loraform_engine.prompting import Prompter
 from loraform_gateway import streaming
 from loraform_gateway.admission import BODY_LIMIT, Admission
-from loraform_gateway.answering import CONTEXT_SECONDS, Answerer
+from loraform_gateway.answering import CONTEXT_SECONDS, TOKENISERS, Answerer
 from loraform_gateway.cors import CrossOrigin
 from loraform_gateway.front import Front
 from loraform_gateway.keys import Authenticator, KeyFile
@@ -43,8 +45,9 @@ TAGGED = "# house\n" + 'resource "aws_s3_bucket" "b" {\n  tags = {}\n}\n'
 class World:
     """A gateway with its stubs."""
 
-    def __init__(self, engine, verifier, adapter, front: Front, client: TestClient) -> None:
-        self.engine, self.verifier, self.adapter, self.front, self.client = engine, verifier, adapter, front, client
+    def __init__(self, engine, verifier, adapter, front: Front, metrics: Metrics, client: TestClient) -> None:
+        self.engine, self.verifier, self.adapter = engine, verifier, adapter
+        self.front, self.metrics, self.client = front, metrics, client
 
     async def post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         reply = await self.client.post(path, json=body)
@@ -85,7 +88,7 @@ async def world(engine, verifier, session, tmp_path, make_adapter, make_route, l
     operator = Operator("http://127.0.0.1:1/", tmp_path / "ca", tmp_path / "token")
     app = front.application(RouteFollower(file, operator, lambda r: front.heartbeat("pod-g", r), period=3600))
     async with TestClient(TestServer(app)) as client:
-        yield World(engine, verifier, adapter, front, client)
+        yield World(engine, verifier, adapter, front, metrics, client)
 
 
 async def test_a_chat_is_answered_and_verified(world: World) -> None:
@@ -378,6 +381,26 @@ async def answer_to(world: World, request: bytes, rest: bytes = b"") -> tuple[in
 POST = b"POST /v1/completions HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n"
 
 
+async def test_health_is_answered_while_prompts_are_tokenised(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at a time, beside the event loop; the third waits."""
+    go, entered = threading.Event(), threading.Semaphore(0)
+
+    def tokens(prompter: Prompter, instruction: str, input_text: str) -> list[int]:
+        entered.release()
+        go.wait(20)
+        return [1]
+
+    await world.post("/v1/completions", PROMPT)  # reads the base model
+    monkeypatch.setattr(Prompter, "tokens", tokens)
+    asked = [asyncio.create_task(world.post("/v1/completions", PROMPT)) for _ in range(TOKENISERS + 1)]
+    for _ in range(TOKENISERS):
+        assert await asyncio.to_thread(entered.acquire, timeout=20)
+    assert (await world.client.get("/healthz")).status == 200
+    assert not entered.acquire(blocking=False)
+    go.set()
+    assert {status for status, _ in await asyncio.gather(*asked)} <= {200, 429}
+
+
 async def test_a_body_that_does_not_arrive_is_given_up(world: World) -> None:
     assert await answer_to(world, POST + b'Content-Length: 99\r\n\r\n{"model": ') == (408, "body_timeout", 0)
     assert (await world.post("/v1/completions", PROMPT))[0] == 200
@@ -564,8 +587,8 @@ async def test_no_prompt_is_logged(world: World, caplog: pytest.LogCaptureFixtur
 async def test_requests_and_answers_are_counted(world: World) -> None:
     await world.post("/v1/completions", PROMPT)
     await world.client.post("/v1/nothing")
-    reply = await world.client.get("/metrics")
-    text = await reply.text()
+    assert (await world.client.get("/metrics")).status == 404
+    text = world.metrics.text().decode()
     assert 'loraform_gateway_requests_total{code="200",key="anonymous",path="/v1/completions"} 1.0' in text
     assert 'loraform_gateway_requests_total{code="404",key="anonymous",path="other"} 1.0' in text
     assert 'loraform_gateway_answers_total{raw_passed="true",verdict="Passed"} 1.0' in text

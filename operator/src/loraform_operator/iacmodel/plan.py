@@ -45,6 +45,7 @@ ENGINE_GRACE_SECONDS = 60
 DRAIN_SECONDS = 5
 """Time for Services to remove a terminating pod before it stops listening."""
 AGENT_PORT = ServicePort("http", names.PORT_AGENT)
+METRICS_PORT = ServicePort("metrics", names.PORT_METRICS)
 CA_MOUNT = {"name": "ca", "mountPath": names.RUN_DIR, "readOnly": True}
 ROUTE_MOUNT = {"name": "route", "mountPath": names.ROUTE_DIR, "readOnly": True}
 BASE_MOUNT = {"name": "base", "mountPath": names.BASE_MOUNT, "readOnly": True}
@@ -136,17 +137,19 @@ def gateway_deployment(observed: Observed, route: Route, settings: Settings, end
 
 
 def network_policies(model: IaCModel, endpoint: Endpoint) -> list[Object]:
-    """Return the policies: all pods may reach the gateway, only it the engine, and both the operator."""
+    """Return the policies: all pods may reach the gateway and the metrics, only the gateway the engine, and both the
+    operator."""
     operator = egress_to_operator(endpoint)
     to_engine = {"to": [{"podSelector": _selector(model, ENGINE)}], "ports": [_tcp(names.PORT_AGENT)]}
     dns = {"to": [{"namespaceSelector": {}}], "ports": [{"port": 53, "protocol": "UDP"}, _tcp(53)]}
+    metrics = {"ports": [_tcp(names.PORT_METRICS)]}
     from_gateway = {"from": [{"podSelector": _selector(model, GATEWAY)}], "ports": [_tcp(names.PORT_AGENT)]}
     rules = {
-        ENGINE: network_policy(_selector(model, ENGINE), egress=operator, ingress=[from_gateway]),
+        ENGINE: network_policy(_selector(model, ENGINE), egress=operator, ingress=[from_gateway, metrics]),
         GATEWAY: network_policy(
             _selector(model, GATEWAY),
             egress=[*operator, to_engine, dns],
-            ingress=[{"ports": [_tcp(names.PORT_GATEWAY)]}],
+            ingress=[{"ports": [_tcp(names.PORT_GATEWAY)]}, metrics],
         ),
     }
     return [
@@ -210,7 +213,7 @@ def _container(
         "image": settings.images.gateway,
         "args": args,
         "env": environment(**heartbeat, **(env or {})),
-        "ports": [{"name": port[0], "containerPort": port[1], "protocol": "TCP"}],
+        "ports": [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in (port, METRICS_PORT)],
         **http_probes(port[0], ready_path="/readyz", live_path="/healthz"),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "resources": resources("50m", "128Mi", limit="1Gi"),
@@ -235,7 +238,15 @@ def _deployment(model: IaCModel, part: str, pod: Object, strategy: Object, repli
 def _service(model: IaCModel, name: str, part: str, port: ServicePort, target: int) -> Object:
     spec = {
         "selector": _selector(model, part)["matchLabels"],
-        "ports": [{"name": port.name, "port": port.number, "targetPort": target, "protocol": "TCP"}],
+        "ports": [
+            {"name": port.name, "port": port.number, "targetPort": target, "protocol": "TCP"},
+            {
+                "name": METRICS_PORT.name,
+                "port": METRICS_PORT.number,
+                "targetPort": names.PORT_METRICS,
+                "protocol": "TCP",
+            },
+        ],
     }
     return {**_child(model, "Service", name, part), "spec": spec}
 
