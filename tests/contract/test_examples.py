@@ -11,6 +11,7 @@ import yaml
 from loraform_api.failures import FailureClass
 from loraform_api.finetunejob import FineTuneJobSpec
 from loraform_api.iacmodel import IaCModelSpec
+from loraform_operator.iacmodel.gateway_options import service_port
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SPECS = {"FineTuneJob": FineTuneJobSpec, "IaCModel": IaCModelSpec}
@@ -59,3 +60,15 @@ def test_the_quickstart_is_in_the_namespace_of_its_claim() -> None:
     for path in (EXAMPLES / "quickstart").glob("*.yaml"):
         [example] = documents(path)
         assert example["metadata"]["namespace"] == claim["metadata"]["namespace"] == namespace["metadata"]["name"]
+
+
+def test_ingress_and_route_lead_to_the_models_service() -> None:
+    folder = EXAMPLES / "exposed"
+    ([model], [ingress], [route]) = (
+        documents(folder / f"{name}.yaml") for name in ("iacmodel", "ingress", "httproute")
+    )
+    name, number = service_port(IaCModelSpec.model_validate(model["spec"]).serving)
+    (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
+    assert path["backend"]["service"] == {"name": model["metadata"]["name"], "port": {"name": name}}
+    assert route["spec"]["rules"][0]["backendRefs"] == [{"name": model["metadata"]["name"], "port": number}]
+    assert {d["metadata"]["namespace"] for d in (model, ingress, route)} == {"demo"}

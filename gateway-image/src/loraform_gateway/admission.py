@@ -55,10 +55,15 @@ class Admission:
         with self.limits.request(caller()), self.metrics.in_flight.labels(caller()).track_inprogress():
             if (request.content_length or 0) > BODY_LIMIT:
                 raise web.HTTPRequestEntityTooLarge(BODY_LIMIT)
-            try:
-                async with asyncio.timeout(self.body_seconds):
-                    await request.read()
-            except TimeoutError as error:
-                message = f"the body did not arrive within {self.body_seconds:g} s: send it faster, or a shorter one"
-                raise ApiError(408, "body_timeout", message) from error
+            await read_body(request, self.body_seconds)
             return await handler(request)
+
+
+async def read_body(request: web.Request, seconds: float = BODY_SECONDS) -> bytes:
+    """Return the body, which the request keeps; raises ApiError 408 when it does not arrive in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.read()
+    except TimeoutError as error:
+        message = f"the body did not arrive within {seconds:g} s: send it faster, or a shorter one"
+        raise ApiError(408, "body_timeout", message) from error

@@ -18,6 +18,7 @@ from aiohttp import web
 from loraform_api.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from loraform_engine.adapters import AdapterLoader
 from loraform_engine.client import GENERATE, Engine
+from loraform_gateway.admission import read_body
 from loraform_gateway.errors import bad_request, shape_errors, unavailable
 from loraform_gateway.metrics import TEXT_TYPE
 from loraform_gateway.request_id import add_header, current, identify
@@ -101,7 +102,7 @@ class Agent:
         return await self._forward(request, "GET", "/v1/models", None)
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
+        body = await read_body(request)
         completion = json.loads(body)  # the middleware turns an error into 400
         if not isinstance(completion, dict):
             raise bad_request("the body must be a JSON object")

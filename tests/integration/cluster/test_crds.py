@@ -122,6 +122,26 @@ def test_a_bad_spec_is_refused_in_words_that_help(
 
 
 @pytest.mark.parametrize(
+    ("serving", "words"),
+    [
+        ({"cors": {"allowedOrigins": ["https://a.example", "*"]}}, "'*' allows all origins: it must be the only entry"),
+        ({"cors": {"allowedOrigins": ["https://a.example/chat"]}}, "should match"),
+        ({"cors": {"allowedOrigins": []}}, "should have at least 1 items"),
+        ({"cors": {"allowedOrigins": ["*", "*"]}}, "Duplicate value"),
+        ({"apiKeySecretRef": {"name": "keys", "key": "token"}}, 'unknown field "spec.serving.apiKeySecretRef.key"'),
+        ({"apiKeySecretRef": {}}, "spec.serving.apiKeySecretRef.name: Required value"),
+        ({"tls": {}}, "spec.serving.tls.secretRef: Required value"),
+        ({"limits": {"requestsInFlight": 0}}, "should be greater than or equal to 1"),
+    ],
+)
+def test_bad_serving_is_refused_in_words_that_help(
+    api: client.ApiClient, namespace: str, serving: Body, words: str
+) -> None:
+    model = {**JOB, "kind": "IaCModel", "metadata": {"name": "model"}, "spec": {"serving": serving}}
+    assert words in refusal(api, namespace, model)
+
+
+@pytest.mark.parametrize(
     ("kind", "length", "words"), [("FineTuneJob", 41, "at most 40"), ("IaCModel", 31, "at most 30")]
 )
 def test_names_are_short_enough_for_children(

@@ -16,33 +16,24 @@ from loraform_gateway.tls import Certificate
 from loraform_operator.endpoint.certificates import KeyPair, make_ca, make_leaf
 
 from ..waiting import wait_for
+from .mounted import MountedSecret
 
 NAME = "picloud.demo.svc"
 
 
-class Secret:
-    """A folder with a certificate and its key, as the kubelet mounts it."""
+class Secret(MountedSecret):
+    """Certificates of a CA of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._count, self._ca = folder, 0, make_ca(datetime.now(UTC))
+        super().__init__(folder)
+        self._ca = make_ca(datetime.now(UTC))
         self.trust = ssl.create_default_context(cadata=self._ca.certificate)
 
     def pair(self) -> KeyPair:
         return make_leaf(self._ca, [NAME], datetime.now(UTC))
 
     def mount(self, certificate: str, key: str) -> None:
-        """Write a new folder, and swap the link to it."""
-        self._count += 1
-        data = self.folder / f"..{self._count}"
-        data.mkdir()
-        (data / "tls.crt").write_text(certificate)
-        (data / "tls.key").write_text(key)
-        link = self.folder / "..new"
-        link.symlink_to(data.name)
-        link.replace(self.folder / "..data")
-        for name in ("tls.crt", "tls.key"):
-            if not (self.folder / name).is_symlink():
-                (self.folder / name).symlink_to(f"..data/{name}")
+        self.write({"tls.crt": certificate, "tls.key": key})
 
 
 @pytest.fixture
