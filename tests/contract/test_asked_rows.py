@@ -80,6 +80,7 @@ def asked(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
         path="/mnt/store/a",
         template_hash=load_prompter(BASE).template_hash,
         max_new_tokens=MAX_NEW_TOKENS,
+        created=1_767_225_600,
     )
     route = Route(revision="r1", model="picloud", base_path=str(BASE), live=DIGEST, adapters=[adapter])
 

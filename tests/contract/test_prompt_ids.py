@@ -57,4 +57,6 @@ async def test_the_gateway_refuses_a_version_that_another_reader_made(tmp_path: 
 
 
 def adapter(template_hash: str) -> RouteAdapter:
-    return RouteAdapter(version=1, digest="a" * 64, path="/mnt/store/a", template_hash=template_hash, max_new_tokens=1)
+    return RouteAdapter(
+        version=1, digest="a" * 64, path="/mnt/store/a", template_hash=template_hash, max_new_tokens=1, created=0
+    )

@@ -78,6 +78,8 @@ class RouteAdapter(WireModel):
     template_hash: Sha256
     max_new_tokens: int
     """Most tokens of an answer in the version's evaluation; the default limit of its answers."""
+    created: int
+    """Unix time in seconds at which the version's run ended."""
 
 
 class Route(WireModel):

@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from loraform_api.names import ENGINE_MODEL
 from loraform_engine.errors import EngineRefused, EngineUnreachable
+from loraform_engine.sampling import Sampling
 
 LOG = logging.getLogger(__name__)
 SHORT = aiohttp.ClientTimeout(total=10, sock_connect=3)
@@ -31,6 +32,7 @@ POLL_SECONDS = 1.0
 """Seconds between two health checks."""
 REQUEST_ID = "X-Request-Id"
 """Header with the request id that gateway and agent log."""
+GREEDY = Sampling()
 
 T = TypeVar("T")
 
@@ -50,23 +52,21 @@ def completion(
     *,
     max_tokens: int,
     stops: Sequence[int],
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    seed: int | None = None,
+    sampling: Sampling = GREEDY,
+    n: int = 1,
 ) -> dict[str, Any]:
-    """Return the body of a completion that ends at a token of `stops`; at temperature 0 it is the greedy one.
+    """Return the body of `n` completions, of which each ends at a token of `stops`.
 
-    It sets every sampling parameter, so that the engine's defaults have no effect.
+    It sets every sampling parameter, so that the engine's defaults have no effect. vLLM refuses several greedy ones.
     """
     return {
         "model": model,
         "prompt": list(prompt),
         "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_p": top_p,
+        "n": n,
         "stop_token_ids": list(stops),
         "skip_special_tokens": True,
-        **({} if seed is None else {"seed": seed}),
+        **sampling.model_dump(exclude_none=True),
     }
 
 
@@ -170,12 +170,13 @@ class Engine:
     async def _complete(self, body: Mapping[str, Any], request_id: str) -> dict[str, Any]:
         answer: dict[str, Any] = _checked(*await self._send("POST", "/v1/completions", body, GENERATE, request_id))
         match answer:
-            case {"choices": [{"text": str(), "finish_reason": ended}, *_]}:
+            case {"choices": [*choices]} if len(choices) == body.get("n", 1):
                 _check_model(body, answer)
-                _check_ended(ended)
+                for choice in choices:
+                    _check_choice(choice)
                 return answer
             case _:
-                raise EngineUnreachable("the engine's response has no text")
+                raise EngineUnreachable("the engine's response has no text, or not of each choice")
 
     async def _send(
         self,
@@ -252,6 +253,14 @@ def _check_model(body: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         raise EngineUnreachable(
             f"the engine answered as '{answer.get('model')}' to a request for '{body['model']}'", may_repeat=False
         )
+
+
+def _check_choice(choice: object) -> None:
+    match choice:
+        case {"text": str(), "finish_reason": ended}:
+            _check_ended(ended)
+        case _:
+            raise EngineUnreachable("the engine's response has no text")
 
 
 def _check_ended(reason: object) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncIterator
 
@@ -19,18 +18,14 @@ from loraform_api.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from loraform_engine.adapters import AdapterLoader
 from loraform_engine.client import GENERATE, Engine
 from loraform_gateway.admission import read_body
-from loraform_gateway.errors import bad_request, shape_errors, unavailable
+from loraform_gateway.errors import shape_errors, unavailable
+from loraform_gateway.forwarded import ForwardedCompletion
 from loraform_gateway.metrics import TEXT_TYPE
 from loraform_gateway.request_id import add_header, current, identify
 from loraform_gateway.route import RouteFollower
 
 LOG = logging.getLogger(__name__)
 BODY_LIMIT = 4 << 20
-FORWARDED = frozenset(
-    ("model", "prompt", "max_tokens", "temperature", "top_p", "seed", "stop_token_ids", "skip_special_tokens")
-) | {"stream", "stream_options"}
-"""Fields of a completion that are forwarded: those that the gateway sends. Others, such as `prompt_logprobs`, can stop
-the whole engine."""
 METRICS_LIMIT = 8 << 20
 """Most bytes of the engine's metrics; they have some hundred kilobytes."""
 METRICS_SECONDS = 5
@@ -102,15 +97,10 @@ class Agent:
         return await self._forward(request, "GET", "/v1/models", None)
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
-        body = await read_body(request)
-        completion = json.loads(body)  # the middleware turns an error into 400
-        if not isinstance(completion, dict):
-            raise bad_request("the body must be a JSON object")
-        if other := sorted(set(completion) - FORWARDED):
-            raise bad_request(f"`{other[0][:50]}` is not forwarded to the engine", other[0][:50])
-        if not self.loader.may_answer(str(completion.get("model"))):
+        completion = ForwardedCompletion.of(await read_body(request))
+        if not self.loader.may_answer(completion.model):
             raise unavailable("adapter_not_ready", "the adapter is not loaded, or has not passed parity; try again")
-        return await self._forward(request, "POST", "/v1/completions", body)
+        return await self._forward(request, "POST", "/v1/completions", completion.body())
 
     async def _forward(self, request: web.Request, method: str, path: str, body: bytes | None) -> web.StreamResponse:
         """Stream the engine's response; only method, path and JSON body of the request are forwarded."""

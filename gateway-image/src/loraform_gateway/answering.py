@@ -22,7 +22,7 @@ from loraform_gateway import request_id
 from loraform_gateway.errors import ApiError, bad_request, unavailable
 from loraform_gateway.keys import caller
 from loraform_gateway.metrics import Metrics
-from loraform_gateway.openai import Answer, AnswerRequest, LoraformField, Verdict
+from loraform_gateway.openai import TEXTS, Answer, AnswerRequest, Choice, LoraformField, Verdict
 from loraform_gateway.route import live_adapter
 from loraform_gateway.verifying import Verify, verify_answer
 
@@ -43,6 +43,19 @@ class PreparedRequest:
     route: Route
     adapter: RouteAdapter
     body: Mapping[str, Any]
+    measured_limit: int
+    """Most tokens of the answer in the version's evaluation, with this prompt."""
+
+    @property
+    def copies(self) -> int:
+        """How often each of the engine's texts is given: greedy ones are all the same."""
+        return self.request.n if self.request.sampling.greedy else 1
+
+    def as_measured(self, finish_reason: str, tokens: int) -> bool:
+        """Say whether the evaluation would have given the same text; `tokens` is the length of the only answer."""
+        same_limit = self.body["max_tokens"] == self.measured_limit
+        ended = finish_reason != "length" and tokens <= self.measured_limit
+        return self.request.sampling.as_measured and (same_limit or ended)
 
     @property
     def tokens(self) -> int:
@@ -79,16 +92,16 @@ class Answerer:
             raise unavailable("no_live_version", f"no version of '{route.model}' is live yet", retry_after=15)
         prompter = await self.prompter(route.base_path, adapter)
         ids = await self._tokenise(prompter, request.question)
+        room = await self._room(request, len(ids))
         body = completion(
             adapter_name(adapter.digest),
             ids,
-            max_tokens=await self._max_tokens(request, len(ids), adapter.max_new_tokens),
+            max_tokens=min(request.max_tokens or adapter.max_new_tokens, room),
             stops=prompter.ends,
-            temperature=request.temperature,
-            top_p=request.top_p,
-            seed=request.seed,
+            sampling=request.sampling,
+            n=1 if request.sampling.greedy else request.n,
         )
-        return PreparedRequest(request, route, adapter, body)
+        return PreparedRequest(request, route, adapter, body, min(adapter.max_new_tokens, room))
 
     async def _tokenise(self, prompter: Prompter, question: Question) -> list[int]:
         """Return the prompt's ids, made beside the event loop: a long prompt takes tenths of a second."""
@@ -122,14 +135,19 @@ class Answerer:
             reply = await self._engine.complete(prepared.body, request_id=request_id.current())
         except (EngineUnreachable, EngineRefused) as error:
             raise _engine_error(error) from error
-        choice = reply["choices"][0]
-        text, finish = choice["text"], choice["finish_reason"]
         usage = self._usage(reply.get("usage"))
+        texts = [(str(choice["text"]), str(choice["finish_reason"])) for choice in reply["choices"]]
+        choices = await asyncio.gather(*(self._choice(prepared, *text, usage) for text in texts))
+        return Answer(list(choices) * prepared.copies, usage)
+
+    async def _choice(self, prepared: PreparedRequest, text: str, finish: str, usage: dict[str, int]) -> Choice:
+        """Verify one text; raises ApiError when the verifier does not respond."""
+        as_measured = prepared.as_measured(finish, usage["completion_tokens"])
         if not prepared.request.verify:
-            return Answer(text, finish, usage, self.field(prepared, Verdict.UNVERIFIED))
+            return Choice(text, finish, self.field(prepared, Verdict.UNVERIFIED, as_measured))
         program = program_in(text, truncated=finish == "length")
         if program.truncated or len(program.text) > PROGRAM_LIMIT:
-            return Answer(text, finish, usage, self.field(prepared, Verdict.TRUNCATED))
+            return Choice(text, finish, self.field(prepared, Verdict.TRUNCATED, as_measured))
         try:
             with self._metrics.verification.time():
                 question, policy = prepared.request.question, prepared.route.policy
@@ -139,33 +157,44 @@ class Answerer:
             raise unavailable(
                 "verifier_unavailable", f"the verifier does not answer ({type(error).__name__})"
             ) from error
-        field = self.field(prepared, verified.verdict).model_copy(
+        field = self.field(prepared, verified.verdict, as_measured).model_copy(
             update={
                 "raw_passed": verified.raw_passed,
                 "rewritten": verified.rewritten,
                 "stages": verified.served.stages,
             }
         )
-        return Answer(verified.text, finish, usage, field)
+        return Choice(verified.text, finish, field)
 
-    async def stream(self, prepared: PreparedRequest) -> AsyncIterator[str | Answer]:
-        """Yield raw text as it is generated, then an `Answer` without text. Nothing is verified."""
-        finish: str = "stop"
+    async def stream(self, prepared: PreparedRequest) -> AsyncIterator[tuple[int, str] | Answer]:
+        """Yield raw texts with their choices' numbers as they are generated, then an `Answer` without texts.
+
+        Nothing is verified.
+        """
+        numbers = range(prepared.request.n)
+        finish = dict.fromkeys(numbers, "stop")
         usage: Mapping[str, Any] | None = None
         body = {**prepared.body, "stream_options": {"include_usage": True}}
         try:
             async for event in self._engine.stream(body, request_id=request_id.current()):
                 usage = event.get("usage") or usage
                 for choice in event.get("choices") or []:
-                    finish = choice.get("finish_reason") or finish
-                    if choice.get("text"):
-                        yield str(choice["text"])
+                    index = int(choice.get("index") or 0)
+                    for number in numbers if prepared.copies > 1 else [index]:
+                        finish[number] = choice.get("finish_reason") or finish[number]
+                        if choice.get("text"):
+                            yield number, str(choice["text"])
         except (EngineUnreachable, EngineRefused) as error:
             raise _engine_error(error) from error
-        verdict = Verdict.TRUNCATED if finish == "length" else Verdict.UNVERIFIED
-        yield Answer("", finish, self._usage(usage), self.field(prepared, verdict))
+        tokens = self._usage(usage)
+        yield Answer([self._unverified(prepared, finish[number], tokens) for number in numbers], tokens)
 
-    def field(self, prepared: PreparedRequest, verdict: Verdict) -> LoraformField:
+    def _unverified(self, prepared: PreparedRequest, finish: str, usage: dict[str, int]) -> Choice:
+        verdict = Verdict.TRUNCATED if finish == "length" else Verdict.UNVERIFIED
+        as_measured = prepared.as_measured(finish, usage["completion_tokens"])
+        return Choice("", finish, self.field(prepared, verdict, as_measured))
+
+    def field(self, prepared: PreparedRequest, verdict: Verdict, as_measured: bool) -> LoraformField:
         """Return the answer's `loraform` field, without results of checks."""
         return LoraformField(
             verified=verdict is Verdict.PASSED,
@@ -173,21 +202,20 @@ class Answerer:
             version=prepared.adapter.version,
             adapter_digest=prepared.adapter.digest,
             input_from=prepared.request.question.input_from,
+            as_measured=as_measured,
         )
 
-    async def _max_tokens(self, request: AnswerRequest, prompt: int, default: int) -> int:
-        """Return the most tokens of the answer: as requested or the default, within the engine's context."""
+    async def _room(self, request: AnswerRequest, prompt: int) -> int:
+        """Return the tokens that the engine's context leaves beside a prompt of `prompt` tokens."""
         context = await self._context_length()
         if prompt >= context:
             raise ApiError(
                 400,
                 "context_length_exceeded",
                 f"the prompt has {prompt} tokens, but the model's context has {context}: shorten it",
-                param="messages" if request.chat else "prompt",
+                param=TEXTS[request.api],
             )
-        if request.max_tokens is not None and prompt + request.max_tokens > context:
-            raise bad_request(f"`max_tokens` must be at most {context - prompt} with this prompt", "max_tokens")
-        return min(request.max_tokens or default, context - prompt)
+        return context - prompt
 
     async def _context_length(self) -> int:
         if self._clock() >= self._context_until:

@@ -15,11 +15,13 @@ from loraform_gateway import request_id
 from loraform_verifier.http.blocking import VerifierRefused, VerifierUnavailable
 
 LOG = logging.getLogger(__name__)
+PATH_LIMIT = 200
+"""Most characters of a path that an error repeats."""
 UPSTREAM = (EngineUnreachable, EngineRefused, VerifierUnavailable, VerifierRefused, aiohttp.ClientError)
 """Errors of servers behind this one; their texts quote no prompt."""
 
 
-KINDS = {401: "authentication_error", 429: "rate_limit_error"}
+KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 """Types of errors by status, where they are neither `invalid_request_error` nor `server_error`."""
 
 
@@ -54,8 +56,8 @@ class ApiError(Exception):
         return web.json_response(self.body(), status=self.status, headers=headers)
 
 
-def bad_request(message: str, param: str | None = None) -> ApiError:
-    return ApiError(400, "invalid_request", message, param=param)
+def bad_request(message: str, param: str | None = None, code: str = "invalid_request") -> ApiError:
+    return ApiError(400, code, message, param=param)
 
 
 def unavailable(code: str, message: str, retry_after: int = 5) -> ApiError:
@@ -75,7 +77,9 @@ async def shape_errors(
     except web.HTTPRequestEntityTooLarge:
         return ApiError(413, "body_too_large", "the body is too large; send a shorter instruction").response()
     except web.HTTPException as error:
-        return ApiError(error.status, "not_found" if error.status == 404 else "http_error", error.reason).response()
+        unknown = error.status in (404, 405)
+        message = f"there is no {request.method} {request.path[:PATH_LIMIT]} here" if unknown else error.reason
+        return ApiError(error.status, "unknown_url" if unknown else "http_error", message).response()
     except ConnectionResetError:
         raise  # the caller disconnected
     except (web.RequestPayloadError, json.JSONDecodeError, UnicodeDecodeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -12,10 +13,11 @@ from loraform_api.heartbeat import AdapterState, Heartbeat, LoadedAdapter, Route
 from loraform_gateway.admission import BODY_LIMIT, Admission
 from loraform_gateway.agent import healthy
 from loraform_gateway.answering import Answerer
-from loraform_gateway.errors import shape_errors
+from loraform_gateway.bodies import bodies_for
+from loraform_gateway.errors import ApiError, shape_errors
 from loraform_gateway.keys import caller
 from loraform_gateway.metrics import Metrics
-from loraform_gateway.openai import Answer, AnswerRequest, BodyWriter, parse_chat, parse_completion
+from loraform_gateway.openai import Answer, AnswerRequest, parse_chat, parse_completion, parse_response
 from loraform_gateway.request_id import add_header, identify
 from loraform_gateway.route import RouteFollower, live_adapter
 from loraform_gateway.streaming import stream_raw, stream_verified
@@ -62,7 +64,9 @@ class Front:
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/v1/models/{model:.+}", self._model)
         app.router.add_post("/v1/completions", self._completions)
+        app.router.add_post("/v1/responses", self._responses)
         return app
 
     async def _follow(self, app: web.Application) -> AsyncIterator[None]:
@@ -77,6 +81,9 @@ class Front:
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, parse_completion(await request.read()))
 
+    async def _responses(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, parse_response(await request.read()))
+
     async def _answer(self, request: web.Request, answer_request: AnswerRequest) -> web.StreamResponse:
         prepared = await self._answerer.prepare(answer_request, self._follower.route)
         with self._admission.limits.prompt(caller(), prepared.tokens):
@@ -85,20 +92,31 @@ class Front:
                 return await stream(request, self._answerer, prepared, self._count_answer)
             answer = await self._answerer.answer(prepared)
             self._count_answer(answer)
-            return web.json_response(BodyWriter(answer_request).complete(answer))
+            return web.json_response(bodies_for(answer_request).complete(answer))
 
     def _count_answer(self, answer: Answer) -> None:
-        self._metrics.count_answer(answer.loraform)
+        for choice in answer.choices:
+            self._metrics.count_answer(choice.loraform)
 
     async def _models(self, request: web.Request) -> web.Response:
-        """List the model once a version of it is live."""
+        return web.json_response({"object": "list", "data": self._live_models()})
+
+    async def _model(self, request: web.Request) -> web.Response:
+        models = [model for model in self._live_models() if model["id"] == request.match_info["model"]]
+        if not models:
+            known = ", ".join(f"'{model['id']}'" for model in self._live_models()) or "no model yet"
+            raise ApiError(404, "model_not_found", f"here is {known}", param="model")
+        return web.json_response(models[0])
+
+    def _live_models(self) -> list[dict[str, Any]]:
+        """Return the model, once a version of it is live."""
         route = self._follower.route
         live = live_adapter(route)
-        models = []
-        if route and live:
-            about = {"version": live.version, "adapterDigest": live.digest}
-            models = [{"id": route.model, "object": "model", "created": 0, "owned_by": "loraform", "loraform": about}]
-        return web.json_response({"object": "list", "data": models})
+        if route is None or live is None:
+            return []
+        about = {"version": live.version, "adapterDigest": live.digest}
+        model = {"id": route.model, "object": "model", "created": live.created, "owned_by": "loraform"}
+        return [{**model, "loraform": about}]
 
     async def _ready(self, request: web.Request) -> web.Response:
         """Return 200 when a version is live, its template fits the base model, and the verifier answers.

@@ -1,19 +1,21 @@
-"""OpenAI's API: the accepted fields of requests, and the bodies of responses."""
+"""OpenAI's requests, as the rest of the gateway reads them, and the words of an answer."""
 
 from __future__ import annotations
 
-import time
-import uuid
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import from_json
 
 from loraform_api.meta import Sha256, WireModel
 from loraform_api.verification import StageResult
 from loraform_engine.conversation import InputFrom, Question, Role, Turn, question_of
+from loraform_engine.sampling import Choices, Sampling
 from loraform_gateway.errors import bad_request
+from loraform_gateway.fields import Api, used_fields
 
 INSTRUCTION_LIMIT = 100_000
 """Most characters of an instruction; the engine's context is checked in tokens."""
@@ -22,8 +24,8 @@ INPUT_LIMIT = 200_000
 
 NAME_LIMIT = 100
 """Most characters of a field's name that an error repeats."""
-CONTENT_KINDS = ("str", "list[TextPart]")
-"""What pydantic writes into the path of an error in `Message.content`."""
+UNION_MEMBERS = ("str", "list[TextPart]", "list[ItemPart]", "list[Item]")
+"""What pydantic writes into the path of an error in a field that is a text or a list."""
 
 
 class Verify(StrEnum):
@@ -41,25 +43,29 @@ class LoraformOptions(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    include_usage: bool = False
+    model_config = ConfigDict(extra="forbid")
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    """Texts that hide the lengths of pieces from who listens: the gateway sends none, as a caller may choose."""
 
 
-class Common(BaseModel):
-    """Fields of both kinds of request. Others are refused: ignoring `tools` or `stop` would be wrong."""
+Limit = Annotated[int, Field(ge=1)]
+"""Most tokens of an answer; cut to what the context leaves."""
+
+
+class Common(Sampling):
+    """Fields of every kind of request that its answer depends on; `fields.py` has the others."""
 
     model_config = ConfigDict(extra="forbid")
     model: Annotated[str, Field(max_length=200)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    n: Literal[1] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    user: str | None = None
-    metadata: dict[str, Any] | None = None
-    store: bool | None = None
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
     loraform: LoraformOptions = LoraformOptions()
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _listed(cls, stop: object) -> object:
+        return [stop] if isinstance(stop, str) else stop
 
 
 class TextPart(BaseModel):
@@ -70,25 +76,55 @@ class TextPart(BaseModel):
 
 
 class Message(BaseModel):
+    """A message of a chat. Clients send answers back whole, with fields that this gateway leaves empty."""
+
     model_config = ConfigDict(extra="forbid")
     role: Role
     content: str | Annotated[list[TextPart], Field(fail_fast=True)]
     name: str | None = None
+    refusal: None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: Annotated[list[None], Field(max_length=0)] | None = None
+    annotations: list[Any] | None = None
+    reasoning_content: str | None = None
+    cache_control: Any = None
 
-    @property
-    def turn(self) -> Turn:
-        """The message with its parts as one text."""
-        content = self.content
-        return Turn(self.role, content if isinstance(content, str) else "\n".join(part.text for part in content))
+
+class ItemPart(BaseModel):
+    type: Literal["input_text", "output_text"]
+    text: str
+
+
+class Item(BaseModel):
+    """A message of `/v1/responses`, also as an earlier response had it."""
+
+    model_config = ConfigDict(extra="forbid")
+    type: Literal["message"] = "message"
+    role: Role
+    content: str | Annotated[list[ItemPart], Field(fail_fast=True)]
+    id: str | None = None
+    status: str | None = None
+    phase: str | None = None
 
 
 class ChatRequest(Common):
     messages: Annotated[list[Message], Field(max_length=1000, fail_fast=True)]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    n: Choices = 1
+    max_tokens: Limit | None = None
+    max_completion_tokens: Limit | None = None
 
 
 class CompletionRequest(Common):
     prompt: str
+    n: Choices = 1
+    max_tokens: Limit | None = None
+
+
+class ResponseRequest(Common):
+    input: str | Annotated[list[Item], Field(max_length=1000, fail_fast=True)]
+    instructions: str | None = None
+    max_output_tokens: Limit | None = None
 
 
 RequestT = TypeVar("RequestT", bound=Common)
@@ -96,15 +132,14 @@ RequestT = TypeVar("RequestT", bound=Common)
 
 @dataclass(frozen=True)
 class AnswerRequest:
-    """A chat or completion request, as the rest of the gateway reads it."""
+    """A request for an answer, as the rest of the gateway reads it."""
 
     question: Question
-    chat: bool
+    api: Api
     model: str
     max_tokens: int | None
-    temperature: float
-    top_p: float
-    seed: int | None
+    n: int
+    sampling: Sampling
     stream: bool
     include_usage: bool
     verify: bool
@@ -112,35 +147,51 @@ class AnswerRequest:
 
 def parse_chat(body: bytes) -> AnswerRequest:
     """Parse a body of /v1/chat/completions; raises ApiError 400 that names the field."""
-    request = _parse(ChatRequest, body)
-    turns = [message.turn for message in request.messages]
-    max_tokens = request.max_completion_tokens or request.max_tokens
-    return _to_answer_request(request, turns, "messages", max_tokens, chat=True)
+    request = _parse(ChatRequest, Api.CHAT, body)
+    turns = [_turn(message) for message in request.messages]
+    limit = request.max_completion_tokens or request.max_tokens
+    return _to_answer_request(request, Api.CHAT, turns, limit, request.n)
 
 
 def parse_completion(body: bytes) -> AnswerRequest:
     """Parse a body of /v1/completions, whose prompt is the instruction; raises ApiError 400 that names the field."""
-    request = _parse(CompletionRequest, body)
+    request = _parse(CompletionRequest, Api.COMPLETIONS, body)
     if not request.prompt.strip():
         raise bad_request("`prompt` must not be empty: it is the instruction", "prompt")
-    return _to_answer_request(request, [Turn(Role.USER, request.prompt)], "prompt", request.max_tokens, chat=False)
+    turns = [Turn(Role.USER, request.prompt)]
+    return _to_answer_request(request, Api.COMPLETIONS, turns, request.max_tokens, request.n)
 
 
-def _to_answer_request(
-    request: Common, turns: list[Turn], param: str, max_tokens: int | None, *, chat: bool
-) -> AnswerRequest:
+def parse_response(body: bytes) -> AnswerRequest:
+    """Parse a body of /v1/responses; raises ApiError 400 that names the field."""
+    request = _parse(ResponseRequest, Api.RESPONSES, body)
+    system = [Turn(Role.SYSTEM, request.instructions)] if request.instructions else []
+    asked = [Turn(Role.USER, request.input)] if isinstance(request.input, str) else list(map(_turn, request.input))
+    return _to_answer_request(request, Api.RESPONSES, [*system, *asked], request.max_output_tokens, n=1)
+
+
+TEXTS = {Api.CHAT: "messages", Api.COMPLETIONS: "prompt", Api.RESPONSES: "input"}
+"""Field with the texts of a request."""
+
+
+def _to_answer_request(request: Common, api: Api, turns: list[Turn], limit: int | None, n: int) -> AnswerRequest:
     return AnswerRequest(
-        question=_question(turns, request.loraform.input, param),
-        chat=chat,
+        question=_question(turns, request.loraform.input, TEXTS[api]),
+        api=api,
         model=request.model,
-        max_tokens=max_tokens,
-        temperature=request.temperature or 0.0,
-        top_p=1.0 if request.top_p is None else request.top_p,
-        seed=request.seed,
-        stream=bool(request.stream),
-        include_usage=bool(request.stream_options and request.stream_options.include_usage),
+        max_tokens=limit,
+        n=n,
+        sampling=Sampling(**{name: getattr(request, name) for name in Sampling.model_fields}),
+        stream=request.stream,
+        include_usage=bool(request.stream_options.include_usage),
         verify=request.loraform.verify is Verify.ON,
     )
+
+
+def _turn(message: Message | Item) -> Turn:
+    """Return a message with its parts as one text."""
+    content = message.content
+    return Turn(message.role, content if isinstance(content, str) else "\n".join(part.text for part in content))
 
 
 def _question(turns: list[Turn], field: str | None, param: str) -> Question:
@@ -158,15 +209,27 @@ def _question(turns: list[Turn], field: str | None, param: str) -> Question:
     return question
 
 
-def _parse(kind: type[RequestT], body: bytes) -> RequestT:
+def _parse(kind: type[RequestT], api: Api, body: bytes) -> RequestT:
     try:
-        return kind.model_validate_json(body)
+        fields = from_json(body)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, Mapping):
+        raise bad_request("the body must be a JSON object")
+    try:
+        return kind.model_validate(used_fields(api, fields))
     except ValidationError as error:
         errors = error.errors(include_input=False, include_url=False)  # the input may be a prompt
         first = max(errors, key=lambda error: len(error["loc"]))  # of a union, the kind that fits best
-        name = ".".join(str(p) for p in first["loc"] if p not in CONTENT_KINDS)[:NAME_LIMIT]
-        problem = "is not supported by this gateway" if first["type"] == "extra_forbidden" else first["msg"]
-        raise bad_request(f"`{name}`: {problem}" if name else "the body must be a JSON object", name or None) from None
+        name = ".".join(str(p) for p in first["loc"] if p not in UNION_MEMBERS)[:NAME_LIMIT]
+        problem, code = _PROBLEMS.get(first["type"], (first["msg"], "invalid_value"))
+        raise bad_request(f"`{name}`: {problem}", name, code) from None
+
+
+_PROBLEMS = {
+    "extra_forbidden": ("is not supported by this gateway", "unknown_parameter"),
+    "missing": ("is required", "missing_required_parameter"),
+}
 
 
 class Verdict(StrEnum):
@@ -193,6 +256,9 @@ class LoraformField(WireModel):
     adapter_digest: Sha256
     input_from: InputFrom
     """What the prompt's input was taken from."""
+    as_measured: bool
+    """Whether the evaluation of the version would have given the same text: greedy, without stop words, penalties and a
+    limit of its own that had an effect."""
     raw_passed: bool = False
     """The answer passed every check as the model wrote it."""
     rewritten: bool = False
@@ -202,57 +268,20 @@ class LoraformField(WireModel):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Choice:
+    """One of the answers to a request."""
+
     text: str
     finish_reason: str
-    usage: dict[str, int]
     loraform: LoraformField
 
 
 @dataclass(frozen=True)
-class BodyWriter:
-    """Builds the response bodies of one answer."""
+class Answer:
+    """All answers to a request."""
 
-    request: AnswerRequest
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    created: int = field(default_factory=lambda: int(time.time()))
-
-    def complete(self, answer: Answer) -> dict[str, Any]:
-        """Return the body of a response that is not streamed."""
-        text: dict[str, Any] = {"text": answer.text}
-        if self.request.chat:
-            text = {"message": {"role": "assistant", "content": answer.text}}
-        choice = {"index": 0, **text, "logprobs": None, "finish_reason": answer.finish_reason}
-        return {
-            **self._head("chat.completion"),
-            "choices": [choice],
-            "usage": answer.usage,
-            "loraform": dump(answer.loraform),
-        }
-
-    def piece(self, text: str, *, first: bool = False) -> dict[str, Any]:
-        """Return a chunk of streamed text."""
-        if not self.request.chat:
-            return self._chunk({"text": text}, None)
-        role = {"role": "assistant"} if first else {}
-        return self._chunk({"delta": {**role, "content": text}}, None)
-
-    def last(self, finish_reason: str, loraform: LoraformField) -> dict[str, Any]:
-        """Return the final chunk, which carries the verdict."""
-        end: dict[str, Any] = {"delta": {}} if self.request.chat else {"text": ""}
-        return {**self._chunk(end, finish_reason), "loraform": dump(loraform)}
-
-    def usage(self, usage: dict[str, int]) -> dict[str, Any]:
-        """Return the chunk that `stream_options.include_usage` requests."""
-        return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage}
-
-    def _chunk(self, content: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
-        choice = {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
-        return {**self._head("chat.completion.chunk"), "choices": [choice]}
-
-    def _head(self, chat_object: str) -> dict[str, Any]:
-        prefix, kind = ("chatcmpl", chat_object) if self.request.chat else ("cmpl", "text_completion")
-        return {"id": f"{prefix}-{self.id}", "object": kind, "created": self.created, "model": self.request.model}
+    choices: list[Choice]
+    usage: dict[str, int]
 
 
 def dump(loraform: LoraformField) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def route() -> Route:
         path="/mnt/store/adapter",
         template_hash=load_prompter(BASE).template_hash,
         max_new_tokens=100,
+        created=1_767_225_600,
     )
     return Route(revision="r1", model="picloud", base_path=str(BASE), live=DIGEST, adapters=[adapter], policy=POLICY)
 

@@ -172,7 +172,7 @@ class World:
         digest = adapter_digest(sums) if name != "changed" else adapter_digest({**sums, ADAPTER_FILES[0]: "0"})
         path = str(self.models / name)
         return RouteAdapter(
-            version=version, digest=digest, path=path, template_hash=self.template_hash, max_new_tokens=1024
+            version=version, digest=digest, path=path, template_hash=self.template_hash, max_new_tokens=1024, created=0
         )
 
     def route(self, live: RouteAdapter | None, *others: RouteAdapter) -> None:

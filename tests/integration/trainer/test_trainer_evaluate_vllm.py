@@ -23,6 +23,7 @@ from loraform_engine.client import Engine, completion, engine_session
 from loraform_engine.errors import EngineRefused, NotServable
 from loraform_engine.parity import ParityFile
 from loraform_engine.proof import AdapterFiles, adapter_folder_digest, load_and_prove
+from loraform_engine.sampling import Sampling
 from loraform_engine.version import check_version
 from loraform_trainer.runtime import tokens
 
@@ -108,7 +109,7 @@ async def _parity_holds_also_while_others_generate(engine: Engine, files: Adapte
     await engine.load(files.model, str(files.folder))  # vLLM refuses it, we look first
     rows = ParityFile.model_validate_json((files.folder / PARITY_FILE).read_text()).rows
     bodies = [
-        completion(model, row.prompt_ids, max_tokens=64, stops=[1], seed=1)
+        completion(model, row.prompt_ids, max_tokens=64, stops=[1], sampling=Sampling(seed=1))
         for row in rows
         for model in ("base", files.model)
     ]
@@ -128,7 +129,7 @@ async def _running_answers_are_not_changed_by_loads(engine: Engine, files: Adapt
     other = changed(files.folder, folder / "other", scale=1.5)
     await engine.load("other", str(other))
     rows = ParityFile.model_validate_json((files.folder / PARITY_FILE).read_text()).rows
-    body = completion(files.model, rows[0].prompt_ids, max_tokens=LONG_ANSWER, stops=[], seed=1)
+    body = completion(files.model, rows[0].prompt_ids, max_tokens=LONG_ANSWER, stops=[], sampling=Sampling(seed=1))
     alone = {model: await _streamed(engine, {**body, "model": model}) for model in (files.model, "other")}
     assert alone[files.model] != alone["other"]
     started = [asyncio.Event(), asyncio.Event()]

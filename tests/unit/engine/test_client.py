@@ -16,8 +16,9 @@ from aiohttp.test_utils import TestServer
 from loraform_engine import client
 from loraform_engine.client import Engine, completion, engine_session
 from loraform_engine.errors import EngineRefused, EngineUnreachable
+from loraform_engine.sampling import Sampling
 
-BODY = completion("adapter-1", [5, 6], max_tokens=7, stops=[1], seed=3)
+BODY = completion("adapter-1", [5, 6], max_tokens=7, stops=[1], sampling=Sampling(seed=3))
 EVENTS = [{"model": "adapter-1", "choices": [{"text": text}]} for text in ("one ", "two")]
 CHOICE = {"text": "x", "finish_reason": "stop"}
 

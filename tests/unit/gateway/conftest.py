@@ -41,6 +41,10 @@ class StubEngine:
     """vLLM's paths; serves `text`, and log-probabilities that depend on `applies_adapters`."""
 
     text: str = VALID
+    texts: dict[int, str] = field(default_factory=dict)
+    """Texts of choices that differ from `text`, by number."""
+    tokens: int = 7
+    """Tokens of an answer."""
     finish_reason: str = "stop"
     applies_adapters: bool = True
     version: str = LEAST_VERSION
@@ -123,21 +127,27 @@ class StubEngine:
         if body["model"] != "base" and body["model"] not in self.loaded:
             return web.json_response({"error": {"message": "The model does not exist."}}, status=404)
         model = self.answers_as or body["model"]
-        usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": 7, "total_tokens": len(body["prompt"]) + 7}
+        tokens = len(body["prompt"]), self.tokens
+        usage = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)}
         if body.get("stream"):
-            return await self._stream(request, usage, model)
+            return await self._stream(request, usage, model, body.get("n", 1))
         choice: dict[str, Any] = {"index": 0, "text": self.text, "finish_reason": self.finish_reason}
+        choices = [
+            {**choice, "index": index, "text": self.texts.get(index, self.text)} for index in range(body.get("n", 1))
+        ]
         if "logprob_token_ids" in body:
             value = ADAPTER_LOGPROB if self.applies_adapters else BASE_LOGPROB
-            choice["logprobs"] = {"top_logprobs": [{f"token_id:{i}": value for i in body["logprob_token_ids"]}]}
-        return web.json_response({"model": model, "choices": [choice], "usage": usage})
+            choices[0]["logprobs"] = {"top_logprobs": [{f"token_id:{i}": value for i in body["logprob_token_ids"]}]}
+        return web.json_response({"model": model, "choices": choices, "usage": usage})
 
-    async def _stream(self, request: web.Request, usage: dict[str, int], model: str) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, usage: dict[str, int], model: str, n: int) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        halves = [self.text[:5], self.text[5:]]
-        events = [{"choices": [{"index": 0, "text": half, "finish_reason": None}]} for half in halves]
-        events[-1]["choices"][0]["finish_reason"] = self.finish_reason
+        events: list[dict[str, Any]] = []
+        for half, ended in ((slice(5), None), (slice(5, None), self.finish_reason)):
+            for index in range(n):
+                text = self.texts.get(index, self.text)[half]
+                events.append({"choices": [{"index": index, "text": text, "finish_reason": ended}]})
         for event in [*events, {"choices": [], "usage": usage}]:
             await response.write(f"data: {json.dumps({'model': model, **event})}\n\n".encode())
             if self.stalls:
@@ -269,6 +279,7 @@ def make_adapter(tmp_path: Path, base: Path) -> Callable[..., RouteAdapter]:
             path=str(folder),
             template_hash=hash_,
             max_new_tokens=1024,
+            created=1_767_225_600,
         )
 
     return make

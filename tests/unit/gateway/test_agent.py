@@ -8,6 +8,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from loraform_api.heartbeat import adapter_name
+from loraform_engine.client import completion
+from loraform_engine.sampling import Sampling
 from loraform_gateway.agent import Agent
 from loraform_gateway.route import Operator, RouteFollower
 
@@ -50,7 +52,7 @@ async def test_completions_of_a_ready_adapter_are_forwarded(serve, engine, make_
 async def test_streams_are_forwarded(serve, make_adapter, make_route) -> None:
     adapter = make_adapter()
     _, client = await serve(make_route(adapter))
-    body = {"model": adapter_name(adapter.digest), "prompt": [1], "stream": True}
+    body = {"model": adapter_name(adapter.digest), "prompt": [1], "max_tokens": 5, "stream": True}
     reply = await client.post("/v1/completions", json=body)
     assert reply.content_type == "text/event-stream"
     assert (await reply.text()).endswith("data: [DONE]\n\n")
@@ -62,7 +64,7 @@ async def test_a_caller_that_leaves_ends_the_engines_work(serve, engine, make_ad
     _, client = await serve(make_route(adapter))
     engine.entered.clear()
     engine.stalls, engine.gate = stream, None if stream else asyncio.Event()
-    body = {"model": adapter_name(adapter.digest), "prompt": [1], "stream": stream}
+    body = {"model": adapter_name(adapter.digest), "prompt": [1], "max_tokens": 5, "stream": stream}
     asked = asyncio.create_task(client.post("/v1/completions", json=body))
     await engine.entered.wait()
     if stream:
@@ -71,11 +73,11 @@ async def test_a_caller_that_leaves_ends_the_engines_work(serve, engine, make_ad
     await asyncio.wait_for(engine.left.wait(), 5)
 
 
-@pytest.mark.parametrize("model", ["base", "adapter-0000000000000000", 7, None])
+@pytest.mark.parametrize("model", ["base", "adapter-0000000000000000"])
 async def test_only_ready_adapters_answer(serve, engine, make_adapter, make_route, model) -> None:
     _, client = await serve(make_route(make_adapter()))
     before = len(engine.requests)
-    reply = await client.post("/v1/completions", json={"model": model, "prompt": [1]})
+    reply = await client.post("/v1/completions", json={"model": model, "prompt": [1], "max_tokens": 5})
     assert reply.status == 503
     assert reply.headers["Retry-After"] == "5"
     assert len(engine.requests) == before
@@ -102,15 +104,56 @@ async def test_every_other_path_is_not_found(serve, engine, make_route, method, 
     assert engine.calls == []
 
 
-async def test_other_fields_than_the_gateways_are_refused(serve, engine, make_adapter, make_route) -> None:
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"prompt_logprobs": 0}, "`prompt_logprobs` is not forwarded to the engine"),
+        ({"x" * 100: 0}, f"`{'x' * 50}` is not forwarded to the engine"),
+        ({"stream_options": {"include_usage": True, "x": 1}}, "`stream_options.x` is not forwarded to the engine"),
+        ({"n": 5}, "`n` Input should be less than or equal to 4"),
+        ({"n": "1"}, "`n` Input should be a valid integer"),
+        ({"stop": ["a"] * 5}, "`stop` List should have at most 4 items"),
+        ({"stop": [""]}, "`stop.0` String should have at least 1 character"),
+        ({"stop": ["x" * 201]}, "`stop.0` String should have at most 200 characters"),
+        ({"presence_penalty": 3}, "`presence_penalty` Input should be less than or equal to 2"),
+        ({"repetition_penalty": 0}, "`repetition_penalty` Input should be greater than or equal to 0.1"),
+        ({"top_k": 2**40}, "`top_k` Input should be less than or equal to 1000000"),
+        ({"min_p": 2}, "`min_p` Input should be less than or equal to 1"),
+        ({"seed": 2**63}, "`seed` "),
+        ({"prompt": "text"}, "`prompt` Input should be a valid array"),
+        ({"prompt": [-1]}, "`prompt.0` Input should be greater than or equal to 0"),
+        ({"max_tokens": 0}, "`max_tokens` Input should be greater than or equal to 1"),
+        ({"model": 7}, "`model` Input should be a valid string"),
+    ],
+)
+async def test_what_the_gateway_never_sends_is_refused(
+    serve, engine, make_adapter, make_route, fields, message
+) -> None:
     adapter = make_adapter()
     _, client = await serve(make_route(adapter))
     before = len(engine.requests)
-    body = {"model": adapter_name(adapter.digest), "prompt": [1], "prompt_logprobs": 0}
+    body = {"model": adapter_name(adapter.digest), "prompt": [1], "max_tokens": 5, **fields}
     reply = await client.post("/v1/completions", json=body)
     assert reply.status == 400
-    assert (await reply.json())["error"]["message"] == "`prompt_logprobs` is not forwarded to the engine"
+    assert (await reply.json())["error"]["message"].startswith(message)
     assert len(engine.requests) == before
+
+
+async def test_what_the_gateway_sends_is_forwarded_as_it_is(serve, engine, make_adapter, make_route) -> None:
+    adapter = make_adapter()
+    _, client = await serve(make_route(adapter))
+    sampling = Sampling(temperature=0.7, top_k=40, min_p=0.1, presence_penalty=1, stop=["END"], seed=-(2**63))
+    sent = completion(adapter_name(adapter.digest), [1, 2], max_tokens=5, stops=[1, 7], sampling=sampling, n=4)
+    assert (await client.post("/v1/completions", json=sent)).status == 200
+    assert engine.requests[-1] == sent
+
+
+async def test_a_field_that_is_there_twice_is_forwarded_once(serve, engine, make_adapter, make_route) -> None:
+    adapter = make_adapter()
+    _, client = await serve(make_route(adapter))
+    body = f'{{"model": "{adapter_name(adapter.digest)}", "prompt": [1], "max_tokens": 5, "n": 9, "n": 1}}'
+    assert (await client.post("/v1/completions", data=body.encode())).status == 200
+    assert engine.requests[-1]["n"] == 1
 
 
 async def test_bodies_must_be_json(serve, make_route) -> None:
@@ -135,7 +178,8 @@ async def test_the_reason_of_an_error_is_logged_with_the_request_id(
 ) -> None:
     adapter = make_adapter()
     _, client = await serve(make_route(adapter))
-    body, headers = {"model": adapter_name(adapter.digest), "prompt": [1]}, {"X-Request-Id": "caller-1"}
+    body = {"model": adapter_name(adapter.digest), "prompt": [1], "max_tokens": 5}
+    headers = {"X-Request-Id": "caller-1"}
     engine.loaded.clear()
     reply = await client.post("/v1/completions", json=body, headers=headers)
     assert (reply.status, reply.headers["X-Request-Id"]) == (404, "caller-1")

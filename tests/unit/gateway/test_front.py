@@ -97,7 +97,7 @@ async def test_a_chat_is_answered_and_verified(world: World) -> None:
     assert body["object"] == "chat.completion"
     assert body["model"] == "house"
     (choice,) = body["choices"]
-    assert choice["message"] == {"role": "assistant", "content": world.engine.text}
+    assert choice["message"] == {"role": "assistant", "content": world.engine.text, "refusal": None}
     assert choice["finish_reason"] == "stop"
     assert body["usage"]["completion_tokens"] == 7
     assert body["loraform"] == {
@@ -106,6 +106,7 @@ async def test_a_chat_is_answered_and_verified(world: World) -> None:
         "version": 1,
         "adapterDigest": world.adapter.digest,
         "inputFrom": "None",
+        "asMeasured": True,
         "rawPassed": True,
         "rewritten": False,
         "stages": [
@@ -123,10 +124,17 @@ async def test_the_engine_gets_token_ids_and_explicit_sampling(world: World, bas
     assert {k: v for k, v in request.items() if k != "prompt"} == {
         "model": adapter_name(world.adapter.digest),
         "max_tokens": 3,
-        "temperature": 0.0,
-        "top_p": 1.0,
+        "n": 1,
         "stop_token_ids": [eos, SECOND_END],
         "skip_special_tokens": True,
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": 0.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "repetition_penalty": 1.0,
+        "stop": [],
     }
 
 
@@ -214,8 +222,8 @@ async def test_an_answer_that_was_cut_is_truncated(world: World) -> None:
 
 async def test_streaming_sends_the_verified_text_then_the_verdict(world: World) -> None:
     chunks, _ = await world.events("/v1/chat/completions", {**CHAT, "stream_options": {"include_usage": True}})
-    *pieces, last, usage = chunks
-    assert pieces[0]["choices"][0]["delta"]["role"] == "assistant"
+    first, *pieces, last, usage = chunks
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert "".join(p["choices"][0]["delta"]["content"] for p in pieces) == world.engine.text
     assert len(pieces) == 2
     assert last["choices"][0]["finish_reason"] == "stop"
@@ -449,10 +457,10 @@ async def test_an_unknown_model_is_not_found(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("measured", "asked", "limit_sent"),
-    [(10, None, 10), (10, 12, 12), (10, 5, 5), (1024, None, 64 - 41)],
-    ids=["the evaluation's", "more than the evaluation's", "fewer", "what the context leaves"],
+    [(10, None, 10), (10, 12, 12), (10, 5, 5), (1024, None, 64 - 41), (10, 100_000, 64 - 41)],
+    ids=["the evaluation's", "more than the evaluation's", "fewer", "what the context leaves", "more than that"],
 )
-async def test_an_answers_default_limit_is_that_of_the_evaluation(
+async def test_an_answers_limit_is_that_of_the_request_or_the_evaluation(
     world: World, make_route, measured: int, asked: int | None, limit_sent: int
 ) -> None:
     world.front._follower.route = make_route(world.adapter.model_copy(update={"max_new_tokens": measured}))
@@ -462,21 +470,14 @@ async def test_an_answers_default_limit_is_that_of_the_evaluation(
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"prompt": "x" * 100}, "tokens, but the model's context has 64"),
-        ({"max_tokens": 60}, "`max_tokens` must be at most "),
-    ],
+    ("path", "param"), [("chat/completions", "messages"), ("completions", "prompt"), ("responses", "input")]
 )
-async def test_a_prompt_beyond_the_context_is_refused(world: World, fields: dict[str, Any], message: str) -> None:
-    status, body = await world.post("/v1/completions", {**PROMPT, **fields})
-    assert status == 400
-    assert message in body["error"]["message"]
-
-
-async def test_a_prompt_beyond_the_context_has_openais_code(world: World) -> None:
-    _, body = await world.post("/v1/completions", {**PROMPT, "prompt": "x" * 100})
-    assert (body["error"]["code"], body["error"]["param"]) == ("context_length_exceeded", "prompt")
+async def test_a_prompt_beyond_the_context_is_refused_by_openais_code(world: World, path: str, param: str) -> None:
+    text = "x" * 100
+    texts = {"messages": [{"role": "user", "content": text}], "prompt": text, "input": text}
+    status, body = await world.post(f"/v1/{path}", {"model": "house", param: texts[param]})
+    assert (status, body["error"]["code"], body["error"]["param"]) == (400, "context_length_exceeded", param)
+    assert "tokens, but the model's context has 64" in body["error"]["message"]
 
 
 async def test_an_engine_with_another_context_is_noticed(world: World, clock: Clock) -> None:
@@ -547,7 +548,8 @@ async def test_no_live_version_gives_503(world: World, make_route) -> None:
 
 async def test_the_live_version_is_listed_and_ready(world: World) -> None:
     (model,) = (await (await world.client.get("/v1/models")).json())["data"]
-    assert (model["id"], model["loraform"]["version"]) == ("house", 1)
+    assert (model["id"], model["created"], model["loraform"]["version"]) == ("house", world.adapter.created, 1)
+    assert await (await world.client.get("/v1/models/house")).json() == model
     assert (await world.client.get("/readyz")).status == 200
     assert (await world.client.get("/healthz")).status == 200
     world.verifier.down = True
@@ -557,7 +559,14 @@ async def test_the_live_version_is_listed_and_ready(world: World) -> None:
 async def test_unknown_paths_have_openais_error_shape(world: World) -> None:
     reply = await world.client.get("/v1/embeddings")
     assert reply.status == 404
-    assert (await reply.json())["error"]["code"] == "not_found"
+    assert (await reply.json())["error"]["code"] == "unknown_url"
+
+
+async def test_another_model_is_not_found(world: World) -> None:
+    reply = await world.client.get("/v1/models/org/other")
+    error = (await reply.json())["error"]
+    assert (reply.status, error["type"], error["code"]) == (404, "invalid_request_error", "model_not_found")
+    assert (error["param"], error["message"]) == ("model", "here is 'house'")
 
 
 async def test_heartbeats_report_totals(world: World) -> None:

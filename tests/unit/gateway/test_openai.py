@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from loraform_engine.conversation import InputFrom, Question
+from loraform_engine.sampling import Sampling
 from loraform_gateway.errors import ApiError
 from loraform_gateway.openai import parse_chat, parse_completion
 
@@ -17,10 +18,24 @@ def chat(**fields: Any) -> bytes:
     return json.dumps({"model": "house", "messages": [{"role": "user", "content": "a bucket"}], **fields}).encode()
 
 
+def response(asked: Any, **fields: Any) -> bytes:
+    return json.dumps({"model": "house", "input": asked, **fields}).encode()
+
+
 def completion(prompt: Any, **fields: Any) -> bytes:
     return json.dumps({"model": "house", "prompt": prompt, **fields}).encode()
 
 
+SAMPLING: dict[str, Any] = {
+    "temperature": 0.7,
+    "top_p": 0.9,
+    "top_k": 40,
+    "min_p": 0.05,
+    "presence_penalty": 0.5,
+    "frequency_penalty": -0.5,
+    "repetition_penalty": 1.1,
+    "seed": 3,
+}
 EDIT: list[dict[str, Any]] = [
     {"role": "system", "content": "You are terse."},
     {"role": "user", "content": "a queue"},
@@ -31,26 +46,26 @@ EDIT: list[dict[str, Any]] = [
 def test_a_chat_has_defaults() -> None:
     asked = parse_chat(chat())
     assert asked.question == Question("a bucket", "", InputFrom.NONE)
-    assert (asked.temperature, asked.top_p, asked.stream, asked.verify) == (0.0, 1.0, False, True)
+    assert (asked.sampling, asked.n, asked.stream, asked.verify) == (Sampling(), 1, False, True)
 
 
 def test_every_field_of_a_chat_is_read() -> None:
     asked = parse_chat(
         chat(
             messages=[{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
-            temperature=0.7,
-            top_p=0.9,
-            seed=3,
-            n=1,
+            n=3,
             max_completion_tokens=9,
+            max_tokens=7,
+            stop="END",
             stream=True,
             stream_options={"include_usage": True},
-            user="me",
             loraform={"verify": "off", "input": "name: a"},
+            **SAMPLING,
         )
     )
     assert asked.question == Question("a\nb", "name: a", InputFrom.FIELD)
-    assert (asked.max_tokens, asked.seed) == (9, 3)
+    assert (asked.max_tokens, asked.n) == (9, 3)
+    assert asked.sampling == Sampling(**SAMPLING, stop=["END"])
     assert (asked.stream, asked.include_usage, asked.verify) == (True, True, False)
 
 
@@ -81,8 +96,15 @@ def test_the_program_of_the_last_answer_is_the_input_of_an_edit() -> None:
 @pytest.mark.parametrize(
     ("body", "param", "message"),
     [
-        (chat(tools=[]), "tools", "`tools`: is not supported by this gateway"),
-        (chat(n=2), "n", "`n`: Input should be 1"),
+        (chat(n=5), "n", "`n`: Input should be less than or equal to 4"),
+        (chat(stop=["a"] * 5), "stop", "`stop`: List should have at most 4 items"),
+        (chat(stop=""), "stop.0", "`stop.0`: String should have at least 1 character"),
+        (chat(stop="x" * 201), "stop.0", "`stop.0`: String should have at most 200 characters"),
+        (chat(presence_penalty=-2.5), "presence_penalty", "should be greater than or equal to -2"),
+        (chat(repetition_penalty=0), "repetition_penalty", "should be greater than or equal to 0.1"),
+        (chat(temperature=float("nan")), "temperature", "`temperature`: Input should be"),
+        (chat(top_k=-2), "top_k", "should be greater than or equal to -1"),
+        (chat(stream_options={"x": 1}), "stream_options.x", "is not supported by this gateway"),
         (chat(temperature=3), "temperature", "`temperature`: Input should be less than or equal to 2"),
         (chat(max_tokens=0), "max_tokens", "`max_tokens`: Input should be greater than or equal to 1"),
         (chat(loraform={"verify": "maybe"}), "loraform.verify", "`loraform.verify`: Input should be 'on' or 'off'"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from loraform_api import names
 from loraform_api.heartbeat import AdapterState, Route, RouteAdapter
 from loraform_api.iacmodel import VersionRecord
-from loraform_api.meta import split_claim_uri
+from loraform_api.meta import parse_timestamp, split_claim_uri
 from loraform_operator.iacmodel.observe import Observed, engine_refusal_of
 from loraform_operator.settings import Settings
 
@@ -79,4 +79,5 @@ def _adapter(version: VersionRecord) -> RouteAdapter:
         path=store_path(version.artifact_uri),
         template_hash=version.template_hash,
         max_new_tokens=version.max_new_tokens,
+        created=int(parse_timestamp(version.completion_time).timestamp()),
     )

@@ -133,6 +133,7 @@ def route(live: int | None, *others: int) -> Route:
             "path": f"/mnt/store/store/adapters/job-{n}",
             "templateHash": digest(15),
             "maxNewTokens": 1024,
+            "created": 1767225600 + 60 * n,
         }
         for n in ((live, *others) if live else others)
     ]

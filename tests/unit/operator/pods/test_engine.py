@@ -61,7 +61,7 @@ def serving_pods(model: IaCModel, method: str) -> tuple[dict[str, Any], dict[str
         base_digest=DIGEST, template_hash=DIGEST, artifact_uri="pvc://store/j", artifact_digest=DIGEST, rank=8,
         method=Method(method), engine_dtype="float32", max_new_tokens=64, decision=Decision.ACCEPTED, message="",
     )  # fmt: skip
-    adapter = {"version": 1, "digest": DIGEST, "path": "/p", "templateHash": DIGEST, "maxNewTokens": 64}
+    adapter = {"version": 1, "digest": DIGEST, "path": "/p", "templateHash": DIGEST, "maxNewTokens": 64, "created": 0}
     route = Route.model_validate(
         {"revision": "r", "model": "terraform", "basePath": "/mnt/base/tiny", "adapters": [adapter]}
     )

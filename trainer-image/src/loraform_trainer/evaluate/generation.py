@@ -17,6 +17,7 @@ from loraform_engine.chat import Chat
 from loraform_engine.client import Engine, completion
 from loraform_engine.program import THOUGHT, program_in
 from loraform_engine.proof import AdapterFiles, load_and_prove
+from loraform_engine.sampling import Sampling
 from loraform_engine.tasks import run_concurrently
 from loraform_trainer.evaluate.answers import AnswerJournal, EngineIdentity, GeneratedAnswer, answer_key
 from loraform_trainer.evaluate.arms import Arm, EvaluationRow, ScoredAnswer
@@ -150,9 +151,15 @@ class AnswerGenerator:
         if allowed <= 0:
             return GeneratedAnswer("", truncated=True)
         body = completion(
-            arm.model, prompt, max_tokens=allowed, stops=template.ends, seed=(spec.training.seed + sample) % 2**31,
-            temperature=float(spec.evaluation.temperature) if sample else 0.0,
-        )  # fmt: skip
+            arm.model,
+            prompt,
+            max_tokens=allowed,
+            stops=template.ends,
+            sampling=Sampling(
+                temperature=float(spec.evaluation.temperature) if sample else 0.0,
+                seed=(spec.training.seed + sample) % 2**31,
+            ),
+        )
         generated = await self._complete(arm, body)
         thought = THOUGHT if isinstance(template, Chat) and template.opens_thought else ""
         program = program_in(thought + generated.text, truncated=generated.truncated)
