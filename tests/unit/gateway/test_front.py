@@ -138,6 +138,14 @@ async def test_the_engine_gets_token_ids_and_explicit_sampling(world: World, bas
     }
 
 
+async def test_the_engine_gets_the_requests_sampling(world: World) -> None:
+    fields = {"temperature": 0.7, "top_p": 0.9, "top_k": 40, "min_p": 0.1, "seed": 3, "stop": ["\n\n"]}
+    penalties = {"presence_penalty": 0.5, "frequency_penalty": -0.5, "repetition_penalty": 1.1}
+    await world.post("/v1/chat/completions", {**CHAT, **fields, **penalties})
+    (request,) = world.engine.requests
+    assert {name: request[name] for name in (*fields, *penalties)} == {**fields, **penalties}
+
+
 async def test_the_rewritten_text_is_served(world: World) -> None:
     world.verifier.rewrite = lambda text: TAGGED
     world.verifier.passes = lambda stage, text: stage != "Policy" or "tags" in text

@@ -18,10 +18,6 @@ def chat(**fields: Any) -> bytes:
     return json.dumps({"model": "house", "messages": [{"role": "user", "content": "a bucket"}], **fields}).encode()
 
 
-def response(asked: Any, **fields: Any) -> bytes:
-    return json.dumps({"model": "house", "input": asked, **fields}).encode()
-
-
 def completion(prompt: Any, **fields: Any) -> bytes:
     return json.dumps({"model": "house", "prompt": prompt, **fields}).encode()
 
@@ -164,6 +160,23 @@ def test_a_body_of_many_errors_costs_little() -> None:
         with pytest.raises(ApiError):
             parse_chat(body)
     assert process_time() - before < 1
+
+
+def test_what_clients_add_to_messages_changes_nothing() -> None:
+    part = {"type": "text", "text": "a bucket", "cache_control": {"type": "ephemeral"}}
+    assert parse_chat(chat(messages=[{"role": "user", "content": [part]}])) == parse_chat(chat())
+    earlier = {**EDIT[2], "refusal": None, "annotations": [], "audio": None, "function_call": None, "tool_calls": None}
+    edit = {"role": "user", "content": "Make it FIFO."}
+    whole = parse_chat(chat(messages=[*EDIT[:2], {**earlier, "reasoning_content": ""}, edit]))
+    assert whole == parse_chat(chat(messages=[*EDIT, edit]))
+
+
+def test_a_call_of_a_tool_in_a_message_is_refused() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    with pytest.raises(ApiError) as caught:
+        parse_chat(chat(messages=[{**EDIT[2], "tool_calls": [call]}, {"role": "user", "content": "x"}]))
+    assert caught.value.param is not None
+    assert caught.value.param.startswith("messages.0.tool_calls")
 
 
 def test_an_empty_prompt_is_refused() -> None:
