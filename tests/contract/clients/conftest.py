@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,12 @@ from tokenizers import Tokenizer
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
 from loraform_engine.client import Engine
 from loraform_engine.prompting import load_prompter
+from loraform_gateway.admission import Admission
 from loraform_gateway.answering import Answerer
-from loraform_gateway.errors import ApiError
+from loraform_gateway.cors import CrossOrigin
 from loraform_gateway.front import Front
+from loraform_gateway.keys import Authenticator, KeyFile
+from loraform_gateway.limits import Limits
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.route import Operator, RouteFollower
 
@@ -58,16 +61,6 @@ class NeverAnsweringEngine(StubEngine):
         return await super()._answer(request)
 
 
-@web.middleware
-async def stub_keys(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Stand in for the gateway's API keys."""
-    if request.headers.get("Authorization") != f"Bearer {KEY}":
-        raise ApiError(401, "invalid_api_key", "the API key is not known here")
-    return await handler(request)
-
-
 @asynccontextmanager
 async def gateway(engine: StubEngine) -> AsyncIterator[str]:
     """Run the gateway's application in front of `engine`; yield its address with /v1."""
@@ -88,9 +81,12 @@ async def gateway(engine: StubEngine) -> AsyncIterator[str]:
         operator = Operator("http://127.0.0.1:1/", file, file)
         async with TestServer(engine.application()) as server, aiohttp.ClientSession() as session:
             answerer = Answerer(Engine(session, str(server.make_url(""))), verifier.verify, metrics)
-            front = Front(answerer, metrics, verifier.healthy, max_in_flight=8)
+            keys = Path(folder) / "api-keys"
+            keys.write_text(f"clients:{hashlib.sha256(KEY.encode()).hexdigest()}\n")
+            limits = Limits(requests=8, tokens=100_000)
+            admission = Admission(Authenticator(KeyFile(keys)), CrossOrigin([]), limits, metrics)
+            front = Front(answerer, metrics, verifier.healthy, admission)
             app = front.application(RouteFollower(file, operator, lambda r: front.heartbeat("pod", r), period=3600))
-            app.middlewares.append(stub_keys)
             async with TestServer(app) as served:
                 yield str(served.make_url("/v1"))
 
