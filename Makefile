@@ -63,9 +63,12 @@ cluster-down: setup ## stop it, keep the caches
 images: cluster ## build every image and load it into the cluster
 	$(PY) -m loraform_devcluster load-images
 
-.PHONY: bench-verifier check-suite
+.PHONY: bench-verifier bench-load check-suite
 bench-verifier: setup ## programs validated for a second of CPU, against terraform alone (ten minutes)
 	$(PY) bench/validation.py --output bench/results/validation.json
+
+bench-load: setup ## verified answers of the gateway at 1, 8 and 32 callers, and what each costs (two minutes)
+	$(PY) bench/load.py --output bench/results/load.json --docs docs/benchmarks.md
 
 check-suite: setup ## hold the verifier against IaC-Eval's rows (SUITE=FILE); prints counts by stage and seconds
 	.venv/bin/pytest -q -s tests/integration/test_verifier_dev_suite.py
