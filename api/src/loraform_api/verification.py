@@ -38,8 +38,6 @@ GATE = (*SERVED, Stage.INTENT)
 """Default stages of a suite."""
 WITHOUT_PLAN = (*VALIDITY, Stage.POLICY)
 """Those of `SERVED` that need no plan, which takes seconds."""
-WITHOUT_TERRAFORM = (Stage.PARSE, Stage.POLICY)
-"""Those of `SERVED` that start no Terraform process."""
 ON_PLAN = (Stage.SECURITY,)
 """Stages that can only read a plan."""
 WITH_REFERENCE = (Stage.INTENT,)
@@ -191,6 +189,8 @@ class ProgramVerdict(WireModel):
     """`main.tf` after the house-policy rewrite; only if it was requested and the program parses."""
     rewritten_files: dict[str, str] = {}
     """The other files after the rewrite."""
+    raw_passed: bool | None = None
+    """With `judgeRaw`: whether the program passes every stage as it was written, too."""
 
     def stage_passed(self, stage: Stage) -> bool:
         """Return whether `stage` was reached and passed."""
@@ -214,6 +214,13 @@ class VerifyRequest(WireModel):
     Plan needs Validate; Security, `packs` and Intent with `rego` need Plan."""
     rewrite: bool = False
     """Apply the house policy to the syntax tree first, then verify and return the result (the *served* form)."""
+    judge_raw: bool = False
+    """With `rewrite`: verify the programs as they were written, too, in the same runs."""
+    within: Annotated[float, Field(gt=0, le=3600)] | None = None
+    """Seconds in which the caller needs the answer. The service batches requests that have it, and refuses those that
+    it cannot answer by then."""
+    caller: Annotated[str, Field(max_length=200)] = ""
+    """Who asks, as an opaque name. The service shares verdicts of equal programs within one caller only."""
 
 
 class Toolchain(WireModel):

@@ -23,19 +23,19 @@ from loraform_api.verification import (
     VerifyRequest,
     VerifyResponse,
 )
-from loraform_verifier.hcl.configuration import Configuration, read_program
+from loraform_verifier.hcl.configuration import MAIN_FILE, Configuration, read_program
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.policy.rewrite import rewrite
-from loraform_verifier.sandbox.isolation import IsolationError
+from loraform_verifier.sandbox.isolation import IsolationError, Stopped
 from loraform_verifier.stages.stages import ProgramRow, Stages, result
-from loraform_verifier.terraform.batch import WAYS, parts
+from loraform_verifier.terraform.batch import DEADLINES, WAYS, Deadlines, parts
 from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.terraform.validate import Validator
 
 LOG = logging.getLogger(__name__)
 NO_TERRAFORM = Toolchain(terraform="none")
-MACHINE_ERRORS = (IsolationError, OSError, MemoryError)
+MACHINE_ERRORS = (IsolationError, Stopped, OSError, MemoryError)
 """Errors of the machine, not of a program: they are raised, and no program gets a verdict."""
 WITH_TERRAFORM = (Stage.FORMAT, Stage.VALIDATE, Stage.PLAN)
 
@@ -54,6 +54,7 @@ class Verifier:
         *,
         servers: ProviderServers | None = None,
         packs: Mapping[str, str] | None = None,
+        deadlines: Deadlines = DEADLINES,
     ) -> None:
         """With `servers`, providers keep running between requests. The default `validator` uses `terraform`.
 
@@ -63,7 +64,7 @@ class Verifier:
         digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (packs or {}).items()}
         toolchain = terraform.provenance() if terraform else NO_TERRAFORM
         self.toolchain = toolchain.model_copy(update={"packs": digests})
-        self._stages = Stages(terraform, validator, servers, tuple((packs or {}).values()))
+        self._stages = Stages(terraform, validator, servers, tuple((packs or {}).values()), deadlines)
 
     def verify(
         self, request: VerifyRequest, *, beginning: Callable[[Stage, int], None] = lambda _stage, _programs: None
@@ -73,15 +74,24 @@ class Verifier:
         Raises RequestError for a contradictory request, IsolationError if children cannot be confined.
         """
         started = time.monotonic()
-        for error in self._request_errors(request):
-            raise RequestError(error)
+        self.check(request)
         rows = [_parsed_row(program, request) for program in request.programs]
+        written = _as_written(rows) if request.judge_raw else {}
         for stage in (stage for stage in Stage if stage in request.stages):
-            remaining = [row for row in rows if row.open]
+            remaining = [row for row in (*rows, *written.values()) if row.open]
             beginning(stage, len(remaining))
             self._run(stage, remaining, request)
+        verdicts = [row.verdict() for row in rows]
+        if request.judge_raw:
+            raw = [written.get(index, row).verdict().passed for index, row in enumerate(rows)]
+            verdicts = [v.model_copy(update={"raw_passed": p}) for v, p in zip(verdicts, raw, strict=True)]
         seconds = round(time.monotonic() - started, 3)
-        return VerifyResponse(verdicts=[row.verdict() for row in rows], seconds=seconds, toolchain=self.toolchain)
+        return VerifyResponse(verdicts=verdicts, seconds=seconds, toolchain=self.toolchain)
+
+    def check(self, request: VerifyRequest) -> None:
+        """Raise RequestError if the request contradicts itself or needs a toolchain that is not here."""
+        for error in self._request_errors(request):
+            raise RequestError(error)
 
     def _run(self, stage: Stage, rows: list[ProgramRow], request: VerifyRequest) -> None:
         started = time.monotonic()
@@ -108,6 +118,8 @@ class Verifier:
                 yield f"stages: {stage} needs a terraform binary and a provider mirror; give both or remove the stage"
         if request.policy is None and request.rewrite:
             yield "policy: `rewrite` needs a policy; give one or turn `rewrite` off"
+        if request.judge_raw and not request.rewrite:
+            yield "judgeRaw: without `rewrite` the text is judged as it is written; turn `judgeRaw` off"
         if request.packs and Stage.POLICY not in stages:
             yield "packs: only the Policy stage evaluates packs; add Policy to the stages"
         if Stage.PLAN in stages and Stage.VALIDATE not in stages:
@@ -120,6 +132,17 @@ class Verifier:
             needs_plan += ["Policy with `packs`"] * (Stage.POLICY in stages and bool(request.packs))
             if needs_plan:
                 yield f"stages: {needs_plan[0]} needs a plan; add Plan"
+
+
+def _as_written(rows: Sequence[ProgramRow]) -> dict[int, ProgramRow]:
+    """Return rows of the texts as they were written, by index, where the rewrite changed them."""
+    changed = {}
+    for index, row in enumerate(rows):
+        program = row.program
+        written = {MAIN_FILE: program.text, **program.files}
+        if any(written[name] != text for name, text in row.rewritten.items()):
+            changed[index] = ProgramRow(program, read_program(program))
+    return changed
 
 
 def _parsed_row(program: Program, request: VerifyRequest) -> ProgramRow:

@@ -17,9 +17,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -33,7 +35,14 @@ PYTHON = (Path(sys.prefix), Path(sys.base_prefix))
 PREFIX = "lf-"
 UNLOCKED_SECONDS = 10.0
 """Age up to which an unlocked folder is kept; locking follows its creation much sooner."""
+STOP_SECONDS = 0.05
+"""Longest time until a child that is to be stopped is killed."""
 _PR_SET_DUMPABLE = 4
+_STOP: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
+
+
+class Stopped(RuntimeError):  # noqa: N818 - a state, like CancelledError
+    """Nobody waits for the result any more, so the child was killed or not started."""
 
 
 class IsolationError(RuntimeError):
@@ -156,6 +165,16 @@ class Child:
         self.kill()
 
 
+@contextmanager
+def stoppable(stop: threading.Event) -> Iterator[None]:
+    """Let another thread end the `run` calls of the block: once `stop` is set, they raise Stopped."""
+    token = _STOP.set(stop)
+    try:
+        yield
+    finally:
+        _STOP.reset(token)
+
+
 def run(
     command: Sequence[str],
     *,
@@ -166,16 +185,33 @@ def run(
     limits: Limits = Limits(),
     filtered: bool = True,
 ) -> Finished:
-    """Run `command` for at most `seconds`, then kill its group; see Child for the other parameters."""
+    """Run `command` for at most `seconds`, then kill its group; see Child for the other parameters.
+
+    Raises Stopped in a block of `stoppable`.
+    """
+    stop = _STOP.get()
+    if stop is not None and stop.is_set():
+        raise Stopped
     with tempfile.TemporaryFile(dir=cwd) as out, tempfile.TemporaryFile(dir=cwd) as err:
         with Child(
             command, cwd=cwd, env=env, readable=readable, limits=limits, stdout=out, stderr=err, filtered=filtered
         ) as started:
-            ended = started.wait(seconds)
+            ended = started.wait(seconds) if stop is None else _wait(started, seconds, stop)
             returncode = started.kill()
         stdout, stderr = (_contents(file) for file in (out, err))
     flooded = max(len(stdout), len(stderr)) >= limits.fsize
     return Finished(returncode, stdout, stderr, timed_out=not ended, flooded=flooded)
+
+
+def _wait(child: Child, seconds: float, stop: threading.Event) -> bool:
+    """Wait as `Child.wait`; raises Stopped soon after `stop` is set."""
+    until = time.monotonic() + seconds
+    while not child.wait(min(STOP_SECONDS, max(0.0, until - time.monotonic()))):
+        if stop.is_set():
+            raise Stopped
+        if time.monotonic() >= until:
+            return False
+    return True
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from loraform_verifier.schema.settings import requirements, settings_errors
 from loraform_verifier.security.literal_secrets import secret_diagnostics
 from loraform_verifier.stages.denials import denials
 from loraform_verifier.stages.intent import missing_requirements
+from loraform_verifier.terraform.batch import DEADLINES, Deadlines
 from loraform_verifier.terraform.formatting import FormatError, unformatted
 from loraform_verifier.terraform.plan import Planner
 from loraform_verifier.terraform.plannable import plannable
@@ -91,10 +92,11 @@ class Stages:
         validator: Validator | None,
         servers: ProviderServers | None,
         packs: tuple[str, ...] = (),
+        deadlines: Deadlines = DEADLINES,
     ) -> None:
         self._terraform = terraform
-        self._validator = validator or (Validator(terraform, servers=servers) if terraform else None)
-        self._planner = Planner(terraform, servers=servers) if terraform else None
+        self._validator = validator or (Validator(terraform, deadlines, servers) if terraform else None)
+        self._planner = Planner(terraform, deadlines, servers) if terraform else None
         self._packs = packs
         self._catalogue = Catalogue(
             schema_paths(), {p.source: p.version for p in terraform.providers} if terraform else None

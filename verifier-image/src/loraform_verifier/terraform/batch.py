@@ -3,6 +3,9 @@
 Programs are child modules `r0`, `r1`, … of one root, so the file of an error identifies its program. Some errors end a
 run before terraform has checked all modules. Then the programs that they name run alone, and the rest runs again. If an
 error names no program, the batch is split, down to single programs.
+
+A batch of several callers has one run and no other: a program that needs more is judged apart, later, by whoever made
+the batch.
 """
 
 from __future__ import annotations
@@ -58,9 +61,22 @@ class Deadlines:
     """Wall time of one run, as a multiple of its processor time."""
     request: float = 1800
     """Seconds of wall time of all runs of a request; programs without an outcome by then time out."""
+    shared: bool = False
+    """The programs are of several callers: those that need runs of their own get the outcome `JUDGED_APART`."""
+
+    @property
+    def ways(self) -> int:
+        """Parts into which a batch without a usable run is split."""
+        return BATCH_SIZE if self.shared else WAYS
 
 
 DEADLINES = Deadlines()
+ALONE = Deadlines(run=8, program=0.1, waiting=3, request=30)
+"""Time limits of one caller's program while others wait. A usual run takes 1.5 s of processor time, Plan three such."""
+SHARED = Deadlines(run=3, program=0.05, waiting=3, request=60, shared=True)
+"""Time limits of a batch of several callers. They are short, since one program that hangs delays all others once."""
+JUDGED_APART = Diagnostic(code="JudgedApart", message="This program needs a run of its own.")
+"""No verdict: the program must be judged without programs of others. No caller sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +88,34 @@ class BatchResult(Generic[O]):
 
 
 def in_batches(
-    programs: Mapping[int, P], together: Callable[[dict[int, P]], BatchResult[O] | None], alone: Callable[[int, P], O]
+    programs: Mapping[int, P],
+    together: Callable[[dict[int, P]], BatchResult[O] | None],
+    alone: Callable[[int, P], O],
+    *,
+    ways: int = WAYS,
 ) -> dict[int, O]:
-    """Return the outcome of each program. `together` runs a batch and returns None if the run has no usable result."""
+    """Return the outcome of each program. `together` runs a batch and returns None if the run has no usable result.
+
+    Such a batch is split into `ways` parts.
+    """
     outcomes: dict[int, O] = {}
     for part in parts(list(programs), -(-len(programs) // BATCH_SIZE)):
-        outcomes |= _batch({index: programs[index] for index in part}, together, alone)
+        outcomes |= _batch({index: programs[index] for index in part}, together, alone, ways)
     return outcomes
 
 
 def _batch(
-    rest: dict[int, P], together: Callable[[dict[int, P]], BatchResult[O] | None], alone: Callable[[int, P], O]
+    rest: dict[int, P],
+    together: Callable[[dict[int, P]], BatchResult[O] | None],
+    alone: Callable[[int, P], O],
+    ways: int,
 ) -> dict[int, O]:
     outcomes: dict[int, O] = {}
     while len(rest) > 1:
         batch = together(rest)
         if batch is None or not (batch.decided or batch.blamed):
-            for part in parts(list(rest), WAYS):
-                outcomes |= _batch({index: rest[index] for index in part}, together, alone)
+            for part in parts(list(rest), ways):
+                outcomes |= _batch({index: rest[index] for index in part}, together, alone, ways)
             return outcomes
         outcomes |= batch.decided | {index: alone(index, rest[index]) for index in batch.blamed}
         rest = {index: program for index, program in rest.items() if index not in outcomes}

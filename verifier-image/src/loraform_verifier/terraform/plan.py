@@ -19,6 +19,7 @@ from typing import Any
 from loraform_api.verification import Diagnostic
 from loraform_verifier.terraform.batch import (
     DEADLINES,
+    JUDGED_APART,
     BatchResult,
     Deadlines,
     Runner,
@@ -42,6 +43,7 @@ INSTANCE_ERRORS = {"Invalid count argument", "Invalid for_each argument"}
 _FROM_INPUT = re.compile(r"\b(?:var|local|module|data|each)\.")
 MAX_PLAN = 4 * 1024 * 1024
 """Bytes of one program's plan; 200 virtual machines take a fifth of it. A request's plans are in memory together."""
+RunOf = Callable[[Mapping[int, Plannable]], PlanRun]
 _NO_NETWORK = re.compile(r"\bsocket: operation not permitted\b")
 
 
@@ -86,18 +88,21 @@ class Planner:
             runner = Runner(self._terraform, self._deadlines, servers, until)
             for group in groups.values():
                 settings = next(iter(group.values())).settings
-                outcomes |= _plan_group(PlanRuns(self._terraform, runner, settings), group)
+                outcomes |= self._plan_group(PlanRuns(self._terraform, runner, settings), group)
         return [outcomes[index] for index in range(len(programs))]
 
+    def _plan_group(self, runs: PlanRuns, programs: dict[int, Plannable]) -> dict[int, PlanOutcome]:
+        """Plan programs with equal provider settings."""
+        outcomes = self._in_batches(runs.plan, programs)
+        reading = {i: p for i, p in programs.items() if p.reads and outcomes[i].plan_json is not None}
+        if runs.terraform.product == TERRAFORM:
+            reading = {i: _at_instances(p, outcomes[i].plan or {}) for i, p in reading.items()}
+        read = self._in_batches(runs.test, reading)
+        return outcomes | {index: _merged(outcomes[index], outcome) for index, outcome in read.items()}
 
-def _plan_group(runs: PlanRuns, programs: dict[int, Plannable]) -> dict[int, PlanOutcome]:
-    """Plan programs with equal provider settings."""
-    outcomes = in_batches(programs, partial(_together, runs.plan), partial(_alone, runs.plan))
-    reading = {i: p for i, p in programs.items() if p.reads and outcomes[i].plan_json is not None}
-    if runs.terraform.product == TERRAFORM:
-        reading = {i: _at_instances(p, outcomes[i].plan or {}) for i, p in reading.items()}
-    read = in_batches(reading, partial(_together, runs.test), partial(_alone, runs.test))
-    return outcomes | {index: _merged(outcomes[index], outcome) for index, outcome in read.items()}
+    def _in_batches(self, run_of: RunOf, programs: dict[int, Plannable]) -> dict[int, PlanOutcome]:
+        alone = _judged_apart if self._deadlines.shared else partial(_alone, run_of)
+        return in_batches(programs, partial(_together, run_of), alone, ways=self._deadlines.ways)
 
 
 def _at_instances(program: Plannable, deferred: dict[str, Any]) -> Plannable:
@@ -130,9 +135,7 @@ def _too_large() -> Diagnostic:
     return Diagnostic(code="PlanTooLarge", message=message, hint="Shorten loops and values.")
 
 
-def _together(
-    run_of: Callable[[Mapping[int, Plannable]], PlanRun], programs: dict[int, Plannable]
-) -> BatchResult[PlanOutcome] | None:
+def _together(run_of: RunOf, programs: dict[int, Plannable]) -> BatchResult[PlanOutcome] | None:
     run = run_of(programs)
     if run.errors is None:
         return None
@@ -146,7 +149,11 @@ def _together(
     return BatchResult({index: outcome for index, outcome in outcomes.items() if outcome is not None}, to_run_alone)
 
 
-def _alone(run_of: Callable[[Mapping[int, Plannable]], PlanRun], index: int, program: Plannable) -> PlanOutcome:
+def _judged_apart(_index: int, _program: Plannable) -> PlanOutcome:
+    return PlanOutcome(undecided=JUDGED_APART)
+
+
+def _alone(run_of: RunOf, index: int, program: Plannable) -> PlanOutcome:
     run = run_of({index: program})
     outcome = _outcome(run, index, program, run.errors) if run.errors is not None else None
     return outcome or PlanOutcome(undecided=_too_large() if run.unreadable else failure_diagnostic(run.finished))

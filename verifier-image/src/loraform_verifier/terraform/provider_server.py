@@ -45,6 +45,8 @@ class ProviderServers:
     def __init__(self, terraform: Terraform) -> None:
         self._terraform = terraform
         self._servers: dict[str, _ProviderServer] = {}
+        self._known: set[str] = set()
+        """Local names of the providers that have run."""
 
     def environment(self, local_names: Iterable[str]) -> dict[str, str]:
         """Return the environment by which terraform attaches to the providers; start those that do not run.
@@ -57,8 +59,13 @@ class ProviderServers:
             server = self._running_server(provider) if provider else None
             if provider and server:
                 server.runs += 1
+                self._known.add(name)
                 addresses[f"{self._terraform.registry}/{provider.source}"] = server.address
         return {"TF_REATTACH_PROVIDERS": json.dumps(addresses)} if addresses else {}
+
+    def stopped(self) -> list[str]:
+        """Return the local names of providers that ran and have to be started again."""
+        return [name for name in sorted(self._known) if not self._is_running(name)]
 
     def drop(self) -> None:
         """Stop all providers, for example after a failed run; the next run starts new ones."""
@@ -71,6 +78,11 @@ class ProviderServers:
 
     def __exit__(self, *_: object) -> None:
         self.drop()
+
+    def _is_running(self, name: str) -> bool:
+        provider = self._terraform.provider(name)
+        server = self._servers.get(provider.source) if provider else None
+        return bool(server and server.usable)
 
     def _running_server(self, provider: Provider) -> _ProviderServer | None:
         server = self._servers.get(provider.source)

@@ -19,6 +19,7 @@ from loraform_verifier.hcl.normalise import Normalised
 from loraform_verifier.sandbox import isolation
 from loraform_verifier.terraform.batch import (
     DEADLINES,
+    JUDGED_APART,
     BatchResult,
     Deadlines,
     Runner,
@@ -71,7 +72,9 @@ class Validator:
                 alone[index] = program
             else:
                 together[index] = program
-        outcomes |= in_batches(together, partial(self._together, runner), partial(self._alone, runner))
+        outcomes |= in_batches(
+            together, partial(self._together, runner), partial(self._alone, runner), ways=self._deadlines.ways
+        )
         # Last, as each costs a run: many of them must not take the request's time from all others.
         outcomes |= {index: self._alone(runner, index, program) for index, program in alone.items()}
         return [outcomes[index] for index in range(len(programs))]
@@ -96,6 +99,8 @@ class Validator:
         )
 
     def _alone(self, runner: Runner, index: int, program: Normalised) -> ValidateOutcome:
+        if self._deadlines.shared:
+            return ValidateOutcome(undecided=JUDGED_APART)
         with isolation.private_folder() as root:
             lay_out_alone(root, self._terraform, program)
             finished = _validate(runner, root, {index: program})
