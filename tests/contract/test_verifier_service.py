@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
@@ -25,6 +25,7 @@ from loraform_api.verification import (
 from loraform_verifier.http import blocking, service
 from loraform_verifier.http.blocking import VerifierRefused, VerifierUnavailable
 from loraform_verifier.http.client import VerifierClient
+from loraform_verifier.http.queue import Verifiers
 from loraform_verifier.verify import Verifier
 
 STATIC = [Stage.PARSE, Stage.POLICY, Stage.INTENT]
@@ -35,7 +36,8 @@ BROKEN = Program(id="broken", text='resource "aws_vpc" "main" {\n')
 
 async def serve(verifier: Verifier, lingering: float = 10) -> AsyncIterator[str]:
     """Serve `verifier`; `lingering` is how many seconds the server reads the rest of a refused body."""
-    runner = web.AppRunner(service.application(verifier), lingering_time=lingering)
+    app = service.application(Verifiers(verifier, verifier, verifier))
+    runner = web.AppRunner(app, lingering_time=lingering, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -134,12 +136,14 @@ class _Slow(Verifier):
         self.go_on = threading.Event()
         self.inside = self.most = 0
 
-    def verify(self, request: VerifyRequest) -> VerifyResponse:
+    def verify(
+        self, request: VerifyRequest, *, beginning: Callable[[Stage, int], None] = lambda _stage, _programs: None
+    ) -> VerifyResponse:
         self.inside += 1
         self.most = max(self.most, self.inside)
         self.go_on.wait(30)
         self.inside -= 1
-        return super().verify(request)
+        return super().verify(request, beginning=beginning)
 
 
 async def test_one_request_at_a_time_and_a_bounded_queue(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,9 +204,9 @@ async def test_a_client_that_gives_up_does_not_free_the_turn() -> None:
     slow = _Slow()
     request = VerifyRequest(programs=[BARE], stages=[Stage.PARSE])
     async for address in serve(slow):
-        async with VerifierClient(address) as verifier:
+        async with VerifierClient(address, seconds=0.2) as hasty, VerifierClient(address) as verifier:
             with pytest.raises(VerifierUnavailable, match="TimeoutError"):
-                await verifier.verify(request, seconds=0.2)
+                await hasty.verify(request)
             second = asyncio.create_task(verifier.verify(request))
             slow.go_on.set()
             assert (await second).verdicts[0].passed
@@ -289,3 +293,27 @@ async def test_a_body_that_contradicts_its_headers_is_refused(url: str) -> None:
     ):
         assert answer.status == 400
         assert (await answer.json())["error"]["message"] == "body: it cannot be decoded as its headers specify"
+
+
+async def test_a_request_whose_time_ends_is_refused_with_retry_after() -> None:
+    slow = _Slow()
+    request = VerifyRequest(programs=[BARE], stages=[Stage.PARSE], within=0.1)
+    async for address in serve(slow):
+        async with aiohttp.ClientSession() as session:
+            body = request.model_dump_json(by_alias=True)
+            async with session.post(f"{address}/v1/verify", data=body) as answer:
+                assert answer.status == 503
+                assert int(answer.headers["Retry-After"]) >= 1
+                error = (await answer.json())["error"]
+        slow.go_on.set()
+    assert error["code"] == "TooLate"
+    assert error["message"].startswith("not verified within 0.1 s; ask again in ")
+
+
+async def test_the_service_is_healthy_once_it_is_warm() -> None:
+    warm = threading.Event()
+    app = service.application(Verifiers(*[Verifier()] * 3), lambda: bool(warm.wait(30)) or None)
+    async with TestServer(app) as server, VerifierClient(str(server.make_url(""))) as verifier:
+        assert not await verifier.healthy()
+        warm.set()
+        await verifier.wait_until_healthy(30)

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from loraform_verifier.http import service
+from loraform_verifier.http.queue import Verifiers
 from loraform_verifier.verify import Verifier
 
 from .fuzzing import SCALE, SEED, program
@@ -133,7 +134,7 @@ HEADERS = (
 @asynccontextmanager
 async def serving() -> AsyncIterator[int]:
     """Serve what needs no terraform; yield the port."""
-    runner = web.AppRunner(service.application(Verifier()))
+    runner = web.AppRunner(service.application(Verifiers(*[Verifier()] * 3)))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0][1]

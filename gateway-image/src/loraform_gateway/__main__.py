@@ -27,8 +27,6 @@ from loraform_gateway.route import Operator, RouteFollower
 from loraform_gateway.tls import Certificate
 from loraform_verifier.http.client import VerifierClient
 
-VERIFY_SECONDS = 120
-"""Longest verification of one answer, including the verifier's queue."""
 ENVIRONMENT = (names.ENV_HEARTBEAT_URL, names.ENV_HEARTBEAT_CA, names.ENV_HEARTBEAT_TOKEN, names.ENV_POD_NAME)
 LOOPBACK = "http://127.0.0.1"
 
@@ -86,7 +84,7 @@ async def agent(args: argparse.Namespace, operator: Operator, pod: str) -> None:
 async def gateway(args: argparse.Namespace, operator: Operator, pod: str) -> None:
     """Run the gateway until SIGTERM."""
     metrics = Metrics()
-    async with engine_session() as session, VerifierClient(args.verifier, seconds=VERIFY_SECONDS) as verifier:
+    async with engine_session() as session, VerifierClient(args.verifier) as verifier:
         answerer = Answerer(Engine(session, args.engine), verifier.verify, metrics)
         certificate = Certificate(args.tls) if args.tls else None
         admission = Admission(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +20,14 @@ from loraform_engine.program import program_in
 from loraform_engine.prompt import asked_text
 from loraform_engine.prompting import BaseModelUnreadable, Prompter, load_prompter
 from loraform_gateway import request_id
-from loraform_gateway.errors import ApiError, bad_request, unavailable
+from loraform_gateway.errors import UPSTREAM, ApiError, bad_request, unavailable
 from loraform_gateway.keys import caller
 from loraform_gateway.metrics import Metrics
 from loraform_gateway.openai import TEXTS, Answer, AnswerRequest, Choice, LoraformField, Verdict
 from loraform_gateway.route import live_adapter
-from loraform_gateway.verifying import Verify, verify_answer
+from loraform_gateway.verifying import VerifiedAnswer, Verify, unverified_answer, verify_answer
 
+LOG = logging.getLogger(__name__)
 PROGRAM_LIMIT = 200_000
 """Most characters that the verifier accepts."""
 TOKENISERS = 2
@@ -130,7 +132,7 @@ class Answerer:
         )
 
     async def answer(self, prepared: PreparedRequest) -> Answer:
-        """Generate and verify the answer; raises ApiError when engine or verifier do not respond."""
+        """Generate and verify the answer; raises ApiError when the engine does not respond."""
         try:
             reply = await self._engine.complete(prepared.body, request_id=request_id.current())
         except (EngineUnreachable, EngineRefused) as error:
@@ -141,30 +143,35 @@ class Answerer:
         return Answer(list(choices) * prepared.copies, usage)
 
     async def _choice(self, prepared: PreparedRequest, text: str, finish: str, usage: dict[str, int]) -> Choice:
-        """Verify one text; raises ApiError when the verifier does not respond."""
+        """Return one text with what verifying it found."""
         as_measured = prepared.as_measured(finish, usage["completion_tokens"])
         if not prepared.request.verify:
             return Choice(text, finish, self.field(prepared, Verdict.UNVERIFIED, as_measured))
         program = program_in(text, truncated=finish == "length")
         if program.truncated or len(program.text) > PROGRAM_LIMIT:
             return Choice(text, finish, self.field(prepared, Verdict.TRUNCATED, as_measured))
-        try:
-            with self._metrics.verification.time():
-                question, policy = prepared.request.question, prepared.route.policy
-                prompt = asked_text(question.instruction, question.input)
-                verified = await verify_answer(self._verify, program.text, policy, prompt)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise unavailable(
-                "verifier_unavailable", f"the verifier does not answer ({type(error).__name__})"
-            ) from error
+        verified = await self._verified(prepared, program.text)
         field = self.field(prepared, verified.verdict, as_measured).model_copy(
             update={
                 "raw_passed": verified.raw_passed,
                 "rewritten": verified.rewritten,
-                "stages": verified.served.stages,
+                "stages": verified.stages,
             }
         )
         return Choice(verified.text, finish, field)
+
+    async def _verified(self, prepared: PreparedRequest, text: str) -> VerifiedAnswer:
+        """Verify a text; without a verifier it is still the answer that was generated, and says so."""
+        question, policy = prepared.request.question, prepared.route.policy
+        prompt = asked_text(question.instruction, question.input)
+        try:
+            with self._metrics.verification.time():
+                return await verify_answer(self._verify, text, policy, prompt, caller())
+        except (OSError, RuntimeError, ValueError) as error:
+            said = f": {error}" if isinstance(error, UPSTREAM) else ""  # texts of other errors may quote the answer
+            words = (request_id.current(), type(error).__name__, said)
+            LOG.warning("request %s: the answer was not verified: %s%s", *words)
+            return unverified_answer(text, "the verifier does not answer in time")
 
     async def stream(self, prepared: PreparedRequest) -> AsyncIterator[tuple[int, str] | Answer]:
         """Yield raw texts with their choices' numbers as they are generated, then an `Answer` without texts.

@@ -9,17 +9,22 @@ from loraform_api.verification import (
     EMPTY,
     SERVED,
     WITHOUT_PLAN,
-    WITHOUT_TERRAFORM,
+    Diagnostic,
     HousePolicy,
     Program,
     ProgramVerdict,
     Stage,
+    StageResult,
     VerifyRequest,
     VerifyResponse,
 )
 from loraform_gateway.openai import Verdict
 
 Verify = Callable[[VerifyRequest], Awaitable[VerifyResponse]]
+VERIFY_SECONDS = 60.0
+"""Longest verification of one answer, including the verifier's queue."""
+UNAVAILABLE = "VerificationUnavailable"
+"""Code of the finding on an answer that could not be verified; the text is as the model wrote it."""
 
 
 @dataclass(frozen=True)
@@ -29,36 +34,39 @@ class VerifiedAnswer:
     verdict: Verdict
     raw_passed: bool
     rewritten: bool
-    served: ProgramVerdict
+    stages: list[StageResult]
+    """Results of the stages on the served text."""
 
 
-async def verify_answer(verify: Verify, text: str, policy: HousePolicy | None, prompt: str) -> VerifiedAnswer:
-    """Rewrite `text` to the policy and verify the result; also verify the raw text if the rewrite changed it.
+async def verify_answer(
+    verify: Verify, text: str, policy: HousePolicy | None, prompt: str, caller: str = ""
+) -> VerifiedAnswer:
+    """Rewrite `text` to the policy and verify the result, and the text as it was written if the rewrite changed it.
 
-    A literal of the caller's `prompt` is no secret.
+    A literal of the caller's `prompt` is no secret. Raises what `verify` raises.
     """
-    program, stages = Program(id="answer", text=text, prompt=prompt), _stages(policy)
-    served = await _verdict(verify, program, stages, policy, rewrite=policy is not None)
+    rewrites = policy is not None
+    request = VerifyRequest(
+        programs=[Program(id="answer", text=text, prompt=prompt)],
+        stages=list(SERVED if policy is not None and policy.packs else WITHOUT_PLAN),
+        policy=policy,
+        rewrite=rewrites,
+        judge_raw=rewrites,
+        within=VERIFY_SECONDS,
+        caller=caller,
+    )
+    (served,) = (await verify(request)).verdicts
     rewritten = served.rewritten is not None and served.rewritten != text
-    if not rewritten:
-        raw_passed = served.passed
-    else:
-        # A text that needed the rewrite mostly fails Policy: run Terraform again only when it does not.
-        raw_passed = (await _verdict(verify, program, WITHOUT_TERRAFORM, policy)).passed and (
-            await _verdict(verify, program, stages, policy)
-        ).passed
-    return VerifiedAnswer(served.rewritten or text, _word(served), raw_passed, rewritten, served)
+    raw_passed = bool(served.raw_passed) if rewrites else served.passed
+    return VerifiedAnswer(served.rewritten or text, _word(served), raw_passed, rewritten, served.stages)
 
 
-def _stages(policy: HousePolicy | None) -> tuple[Stage, ...]:
-    return SERVED if policy is not None and policy.packs else WITHOUT_PLAN
-
-
-async def _verdict(
-    verify: Verify, program: Program, stages: tuple[Stage, ...], policy: HousePolicy | None, rewrite: bool = False
-) -> ProgramVerdict:
-    request = VerifyRequest(programs=[program], stages=list(stages), policy=policy, rewrite=rewrite)
-    return (await verify(request)).verdicts[0]
+def unverified_answer(text: str, reason: str) -> VerifiedAnswer:
+    """Return the answer for a text that could not be verified, with the reason in words."""
+    hint = "Ask again, or check the text yourself."
+    finding = Diagnostic(code=UNAVAILABLE, message=f"The text was not verified: {reason}.", hint=hint)
+    stage = StageResult(stage=Stage.PARSE, passed=False, inconclusive=True, diagnostics=[finding])
+    return VerifiedAnswer(text, Verdict.INCONCLUSIVE, raw_passed=False, rewritten=False, stages=[stage])
 
 
 def _word(verdict: ProgramVerdict) -> Verdict:

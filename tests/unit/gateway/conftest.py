@@ -163,12 +163,15 @@ class StubVerifier:
     passes: Callable[[str, str], bool] = lambda stage, text: True
     rewrite: Callable[[str], str] = lambda text: text
     requests: list[VerifyRequest] = field(default_factory=list)
+    error: Exception | None = None
+    """What `verify` raises."""
     down: bool = False
+    """It is not healthy."""
 
     async def verify(self, request: VerifyRequest) -> VerifyResponse:
         self.requests.append(request)
-        if self.down:
-            raise ConnectionRefusedError
+        if self.error is not None:
+            raise self.error
         verdicts = []
         for program in request.programs:
             text = self.rewrite(program.text) if request.rewrite else program.text
@@ -177,9 +180,11 @@ class StubVerifier:
                 stages.append(StageResult(stage=stage, passed=self.passes(stage, text)))
                 if not stages[-1].passed:
                     break
-            passed = all(s.passed for s in stages)
-            rewritten = text if request.rewrite else None
-            verdicts.append(ProgramVerdict(id=program.id, passed=passed, stages=stages, rewritten=rewritten))
+            verdict = ProgramVerdict(id=program.id, passed=all(s.passed for s in stages), stages=stages)
+            if request.rewrite:
+                raw_passed = all(self.passes(stage, program.text) for stage in request.stages)
+                verdict = verdict.model_copy(update={"rewritten": text, "raw_passed": raw_passed})
+            verdicts.append(verdict)
         return VerifyResponse(verdicts=verdicts, seconds=0.0, toolchain=Toolchain(terraform="terraform 1.11.4"))
 
     async def healthy(self) -> bool:

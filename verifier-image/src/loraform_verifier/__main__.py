@@ -6,14 +6,17 @@ import argparse
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
+from loraform_verifier.http.queue import Verifiers
 from loraform_verifier.http.service import application
 from loraform_verifier.rego.evaluate import check_engine
 from loraform_verifier.sandbox.isolation import IsolationError, make_undumpable, remove_leftovers
 from loraform_verifier.schema.compact import SchemaError
+from loraform_verifier.terraform.batch import ALONE, SHARED
 from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import (
     MIRROR_VARIABLE,
@@ -22,6 +25,7 @@ from loraform_verifier.terraform.toolchain import (
     ToolchainError,
     discover,
 )
+from loraform_verifier.terraform.warm_up import WarmUp
 from loraform_verifier.verify import Verifier
 
 
@@ -35,9 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
         terraform = discover(options.terraform, options.mirror, options.modules)
         check_engine()
         with ProviderServers(terraform) as servers:
-            app = application(Verifier(terraform, servers=servers, packs=read_packs(options.packs)))
+            new = partial(Verifier, terraform, servers=servers, packs=read_packs(options.packs))
+            verifiers = Verifiers(new(), new(deadlines=ALONE), new(deadlines=SHARED))
+            app = application(verifiers, WarmUp(terraform, servers))
             logging.getLogger(__name__).info("toolchain %s, pid %d", terraform.provenance().model_dump(), os.getpid())
-            web.run_app(app, host=options.host, port=options.port, print=None, access_log=None)
+            web.run_app(
+                app, host=options.host, port=options.port, print=None, access_log=None, handler_cancellation=True
+            )
     except (ToolchainError, SchemaError, PackError, IsolationError, OSError) as error:
         sys.stderr.write(f"loraform_verifier: {error}\n")
         return 2

@@ -20,14 +20,17 @@ from loraform_verifier.http.blocking import (
     parse_response,
 )
 
+REFUSAL_SECONDS = 2.0
+"""Seconds that the service has to refuse a request whose time is over."""
+
 
 class VerifierClient:
     """A client of one verifier; an async context manager. Each request has a connection of its own."""
 
     def __init__(self, url: str, *, seconds: float = 1800) -> None:
-        """`url` is the service's root, for example `http://127.0.0.1:8085`; `seconds` bounds one request."""
-        self._url = url.rstrip("/")
-        self._timeout = aiohttp.ClientTimeout(total=seconds, connect=5)
+        """`url` is the service's root, for example `http://127.0.0.1:8085`; `seconds` bounds each request."""
+        self._url, self._seconds = url.rstrip("/"), seconds
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=5)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -42,26 +45,33 @@ class VerifierClient:
             await self._session.close()
             self._session = None
 
-    async def verify(self, request: VerifyRequest, *, seconds: float | None = None) -> VerifyResponse:
-        """Verify programs, in at most `seconds` if given. Raises VerifierUnavailable or VerifierRefused.
+    async def verify(self, request: VerifyRequest) -> VerifyResponse:
+        """Verify programs; raises VerifierUnavailable or VerifierRefused.
 
-        A request whose connection is lost is repeated.
+        A request whose connection is lost is repeated, in all within the time of the request or of the client.
         """
         body = request.model_dump_json(by_alias=True)
+        seconds = self._seconds if request.within is None else request.within + REFUSAL_SECONDS
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._repeated(body)
+        except TimeoutError as error:
+            raise no_response(self._url, error) from error
+
+    async def _repeated(self, body: str) -> VerifyResponse:
         for pause in PAUSES:
             try:
-                return await self._verify(body, seconds)
+                return await self._verify(body)
             except VerifierUnavailable as error:
                 if not error.may_repeat:
                     raise
             await asyncio.sleep(pause)
-        return await self._verify(body, seconds)
+        return await self._verify(body)
 
-    async def _verify(self, body: str, seconds: float | None) -> VerifyResponse:
-        timeout = self._timeout if seconds is None else aiohttp.ClientTimeout(total=seconds)
+    async def _verify(self, body: str) -> VerifyResponse:
         try:
             async with self._connected().post(
-                f"{self._url}/v1/verify", data=body, headers={"Content-Type": "application/json"}, timeout=timeout
+                f"{self._url}/v1/verify", data=body, headers={"Content-Type": "application/json"}
             ) as response:
                 status, answer = response.status, await response.read()
         except (aiohttp.ClientError, OSError) as error:

@@ -1,60 +1,88 @@
 """The verifier as an HTTP service: `POST /v1/verify` and `GET /healthz`.
 
-It verifies one request at a time, since a terraform run uses all processors; other requests wait. Requests and
-responses are models of `loraform_api.verification` in JSON; errors are `{"error": {"code", "message"}}`.
+There is one run at a time, since a terraform run uses all processors; requests that wait share the next one (`queue`).
+Requests and responses are models of `loraform_api.verification` in JSON; errors are `{"error": {"code", "message"}}`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 from aiohttp import web
 from pydantic import ValidationError
 
 from loraform_api.verification import VerifyRequest, VerifyResponse
+from loraform_verifier.http.cache import CachingQueue, VerdictCache
+from loraform_verifier.http.queue import Queue, TooLate, Verifiers
 from loraform_verifier.verify import RequestError, Verifier
 
 LOG = logging.getLogger(__name__)
 MAX_BODY = 32 * 1024 * 1024
 MAX_WAITING = 64
 """Requests in progress or waiting; further ones get status 503."""
-RETRY_SECONDS = 10
+BUSY_SECONDS = 10
+"""`Retry-After` when the queue is full: what takes so long is not known."""
 READ_SECONDS = 60
 """Time limit for a request body, so that slow clients do not fill the queue."""
 MAX_NAME = 60
 """Characters of an unknown field's name that an error message repeats."""
 
 _VERIFIER = web.AppKey("verifier", Verifier)
-_TURN = web.AppKey("turn", asyncio.Lock)
+_QUEUE = web.AppKey("queue", Queue)
+_CACHE = web.AppKey("cache", CachingQueue)
 _PENDING: web.AppKey[set[object]] = web.AppKey("pending", set)
 
 
-def application(verifier: Verifier) -> web.Application:
-    """Return the application that serves one verifier."""
+def application(verifiers: Verifiers, warm_up: Callable[[], None] = lambda: None) -> web.Application:
+    """Return the application that serves one verifier; it is healthy once `warm_up` has run."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_error_response])
-    app[_VERIFIER], app[_TURN], app[_PENDING] = verifier, asyncio.Lock(), set()
+    queue = Queue(verifiers, warm_up)
+    app[_VERIFIER], app[_QUEUE], app[_PENDING] = verifiers.large, queue, set()
+    app[_CACHE] = CachingQueue(queue, verifiers.large.toolchain, VerdictCache())
+    app.cleanup_ctx.append(_run_queue)
     app.router.add_post("/v1/verify", _verify)
     app.router.add_get("/healthz", _healthz)
     return app
 
 
+async def _run_queue(app: web.Application) -> AsyncIterator[None]:
+    task = asyncio.create_task(app[_QUEUE].run())
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
 async def _verify(http: web.Request) -> web.Response:
     pending, ticket = http.app[_PENDING], object()
     if len(pending) >= MAX_WAITING:
-        busy = _refusal(503, "Busy", f"{MAX_WAITING} requests are waiting; try again later")
-        busy.headers["Retry-After"] = str(RETRY_SECONDS)
-        return busy
+        return _busy("Busy", f"{MAX_WAITING} requests are waiting; try again later", BUSY_SECONDS)
     pending.add(ticket)
     try:
         request = await _read(http)
-        # Shielded: after a client disconnects, its run keeps the lock until its terraform has ended.
-        response = await asyncio.shield(_in_turn(http.app, request))
+        http.app[_VERIFIER].check(request)
+        response = await _answer(http.app, request)
+    except TooLate as error:
+        return _busy("TooLate", str(error), error.retry_after)
     finally:
         pending.discard(ticket)
     LOG.info("verified programs=%d passed=%d seconds=%.2f", *_figures(response))
     return web.Response(text=response.model_dump_json(by_alias=True), content_type="application/json")
+
+
+async def _answer(app: web.Application, request: VerifyRequest) -> VerifyResponse:
+    """Return the response, or raise TooLate: at once if it is not expected in the request's time, or at its end."""
+    try:
+        async with asyncio.timeout(request.within):
+            return await app[_CACHE].submit(request)
+    except TimeoutError as error:
+        if request.within is None:
+            raise
+        wait = app[_QUEUE].retry_after(request)
+        raise TooLate(f"not verified within {request.within:g} s; ask again in {wait} s", wait) from error
 
 
 async def _read(http: web.Request) -> VerifyRequest:
@@ -67,13 +95,11 @@ async def _read(http: web.Request) -> VerifyRequest:
     return VerifyRequest.model_validate_json(body, extra="forbid")
 
 
-async def _in_turn(app: web.Application, request: VerifyRequest) -> VerifyResponse:
-    async with app[_TURN]:
-        return await asyncio.to_thread(app[_VERIFIER].verify, request)
-
-
 async def _healthz(http: web.Request) -> web.Response:
-    return web.json_response({"status": "ok", "toolchain": http.app[_VERIFIER].toolchain.model_dump(by_alias=True)})
+    """Return 200 once the verifier can answer at its usual speed."""
+    status = {"status": "ok" if http.app[_QUEUE].ready else "starting"}
+    about = {**status, "toolchain": http.app[_VERIFIER].toolchain.model_dump(by_alias=True)}
+    return web.json_response(about, status=200 if http.app[_QUEUE].ready else 503)
 
 
 @web.middleware
@@ -104,6 +130,12 @@ def _first_error(error: ValidationError) -> str:
 
 def _refusal(status: int, code: str, message: str) -> web.Response:
     return web.json_response({"error": {"code": code, "message": message}}, status=status)
+
+
+def _busy(code: str, message: str, retry_after: int) -> web.Response:
+    refusal = _refusal(503, code, message)
+    refusal.headers["Retry-After"] = str(retry_after)
+    return refusal
 
 
 def _figures(response: VerifyResponse) -> tuple[int, int, float]:
