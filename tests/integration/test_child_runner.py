@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import select
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from loraform_verifier.sandbox import launcher
-from loraform_verifier.sandbox.isolation import PYTHON, Child, IsolationError, Limits, run
+from loraform_verifier.sandbox.isolation import PYTHON, Child, IsolationError, Limits, Stopped, run, stoppable
+
+from .waiting import wait_for
+
+PATH = {"PATH": "/usr/bin:/bin"}
 
 SOCKETS = """
 import socket
@@ -121,3 +126,27 @@ def test_without_a_filter_nothing_runs(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(IsolationError, match="no system call table"):
         Child(["/usr/bin/touch", str(tmp_path / "ran")], cwd=tmp_path, env={})
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_child_that_nobody_waits_for_is_killed_and_no_other_starts(tmp_path: Path) -> None:
+    stop, pids = threading.Event(), tmp_path / "pids"
+
+    def leave() -> None:
+        wait_for("the child", lambda: pids.exists() and pids.read_text().endswith("\n"))
+        stop.set()
+
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    with stoppable(stop):
+        for _ in range(2):
+            with pytest.raises(Stopped):
+                run(["/bin/sh", "-c", "echo $$ >> pids; exec sleep 1000"], cwd=tmp_path, env=PATH, seconds=1000)
+    leaving.join()
+    (pid,) = pids.read_text().split()
+    assert not Path("/proc", pid).exists()
+
+
+def test_a_run_that_can_be_stopped_ends_by_itself_or_by_its_deadline(tmp_path: Path) -> None:
+    with stoppable(threading.Event()):
+        assert run(["/bin/true"], cwd=tmp_path, env={}, seconds=60).returncode == 0
+        assert run(["/bin/sleep", "1000"], cwd=tmp_path, env={}, seconds=0.2).timed_out

@@ -21,7 +21,7 @@ from loraform_api.verification import (
 from loraform_gateway.openai import Verdict
 
 Verify = Callable[[VerifyRequest], Awaitable[VerifyResponse]]
-VERIFY_SECONDS = 60.0
+VERIFY_SECONDS = 120.0
 """Longest verification of one answer, including the verifier's queue."""
 UNAVAILABLE = "VerificationUnavailable"
 """Code of the finding on an answer that could not be verified; the text is as the model wrote it."""

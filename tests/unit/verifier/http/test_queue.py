@@ -262,10 +262,26 @@ async def test_what_a_run_needs_is_prepared_before_the_first_and_after_each() ->
     async with asyncio.timeout(WAIT):
         for text in "ab":
             await place.ask(text)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
     assert prepared[:2] == [0, 1]
     assert place.queue.ready
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert not place.queue.ready
+
+
+async def test_a_preparation_that_fails_is_logged_and_requests_run(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise OSError("no space left")
+
+    place = World()
+    place.queue = Queue(Verifiers(place.large, place.alone, place.shared), fail, quiet=0.01)
+    task = asyncio.create_task(place.queue.run())
+    async with asyncio.timeout(WAIT):
+        assert (await place.ask("a")).verdicts[0].passed
+    assert not place.queue.ready
+    assert "the providers could not be prepared" in caplog.text
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_queue_that_ends_stops_its_run() -> None:

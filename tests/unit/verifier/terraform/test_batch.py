@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
+from loraform_verifier.sandbox import isolation
 from loraform_verifier.sandbox.isolation import Finished
 from loraform_verifier.terraform.batch import (
     BATCH_SIZE,
+    SHARED,
     BatchResult,
+    Deadlines,
+    Runner,
     blamed,
     by_program,
     failure_diagnostic,
@@ -16,6 +24,7 @@ from loraform_verifier.terraform.batch import (
     missing_provider,
     parts,
 )
+from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Provider, Terraform
 
 
@@ -119,3 +128,49 @@ def test_parts_are_of_nearly_equal_size_and_never_empty() -> None:
     assert list(parts([1, 2, 3, 4, 5], 2)) == [[1, 2, 3], [4, 5]]
     assert list(parts([1], 8)) == [[1]]
     assert list(parts([], 0)) == []
+
+
+class CountingServers(ProviderServers):
+    """Counts how often all providers are stopped; starts none."""
+
+    def __init__(self) -> None:
+        self.drops = 0
+
+    def environment(self, local_names: Iterable[str]) -> dict[str, str]:
+        return {}
+
+    def drop(self) -> None:
+        self.drops += 1
+
+
+@pytest.mark.parametrize(
+    ("finished", "drops"),
+    [
+        pytest.param(Finished(0, b"", b""), 0, id="usable"),
+        pytest.param(Finished(-signal.SIGXCPU, b"", b""), 0, id="terraform beyond its processor time"),
+        pytest.param(Finished(2, b"", b"fatal error: out of memory"), 0, id="terraform beyond its memory"),
+        pytest.param(Finished(-signal.SIGKILL, b"", b"", timed_out=True), 1, id="it waited, perhaps for a provider"),
+        pytest.param(Finished(1, b"", b""), 1, id="a provider crashed"),
+    ],
+)
+def test_providers_are_stopped_after_a_run_that_they_may_have_spoiled(
+    finished: Finished, drops: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation, "run", lambda *_, **__: finished)
+    servers = CountingServers()
+    terraform = Terraform(tmp_path / "terraform", "Terraform", "1.11.4", ())
+    runner = Runner(terraform, Deadlines(), servers, time.monotonic() + 60)
+    runner.run(tmp_path, ("validate",), (), lambda f: f.returncode == 0, programs=2)
+    assert servers.drops == drops
+
+
+def test_programs_of_several_callers_get_one_run_and_no_other() -> None:
+    runs = 0
+
+    def together(programs: dict[int, str]) -> None:
+        nonlocal runs
+        runs += 1
+
+    programs = {index: f"p{index}" for index in range(40)}
+    outcomes = in_batches(programs, together, lambda _index, _program: "apart", ways=SHARED.ways)
+    assert (runs, set(outcomes.values()), len(outcomes)) == (1, {"apart"}, 40)

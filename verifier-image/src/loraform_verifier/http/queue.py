@@ -107,7 +107,7 @@ class Queue:
     ) -> None:
         """`warm_up` is called before the first run and after each: it prepares what the next one needs."""
         self.ready = False
-        """True once the first `warm_up` is over."""
+        """True while it runs, once the first `warm_up` is over."""
         self._verifiers, self._warm_up, self._clock, self._quiet = verifiers, warm_up, clock, quiet
         self._fresh: list[Ticket] = []
         self._apart: deque[list[Ticket]] = deque()
@@ -154,18 +154,19 @@ class Queue:
 
     async def run(self) -> None:
         """Run what comes, until cancelled."""
-        while True:
-            await self._prepare()
-            self._new.clear()
-            await self._gather()
-            self._run = self._next_run()
-            if self._run is None:
-                await self._new.wait()
-                continue
-            try:
+        try:
+            while True:
+                await self._prepare()
+                self._new.clear()
+                await self._gather()
+                self._run = self._next_run()
+                if self._run is None:
+                    await self._new.wait()
+                    continue
                 await self._judge(self._run)
-            finally:
                 self._run = None
+        finally:
+            self.ready, self._run = False, None
 
     def _check_time(self, ticket: Ticket) -> None:
         seconds = self._expected_seconds(ticket.group)

@@ -156,8 +156,10 @@ class Runner:
             finished = isolation.run(command, cwd=root, env=attached, seconds=wall, readable=readable, limits=limits)
             if usable(finished):
                 return finished
-            self._servers.drop()  # one of them may hang or have crashed
-            if was_stopped(finished):
+            stopped = was_stopped(finished)
+            if finished.timed_out or not stopped:  # otherwise terraform itself went beyond its limits
+                self._servers.drop()  # one of them may hang or have crashed
+            if stopped:
                 return finished
         return isolation.run(command, cwd=root, env=env, seconds=wall, readable=readable, limits=limits)
 
