@@ -46,6 +46,9 @@ def verifiers(terraform: Terraform) -> Iterator[tuple[Verifiers, WarmUp]]:
 async def queue(verifiers: tuple[Verifiers, WarmUp]) -> AsyncIterator[Queue]:
     made = Queue(*verifiers)
     task = asyncio.create_task(made.run())
+    async with asyncio.timeout(SECONDS):
+        while not made.ready:  # noqa: ASYNC110 - it says nothing when it is
+            await asyncio.sleep(0.05)
     yield made
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
