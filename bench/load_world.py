@@ -92,7 +92,8 @@ def world(folder: Path, engine: Engine) -> Iterator[World]:
     (folder / "token").write_text("token")
     verifier = [sys.executable, __file__, str(starts), "serve", "--port", str(verifier_port)]
     gateway = [sys.executable, "-m", "loraform_gateway", "gateway", "--engine", f"http://127.0.0.1:{engine.port}"]
-    gateway += ["--verifier", f"http://127.0.0.1:{verifier_port}", "--max-in-flight", "200"]
+    gateway += ["--verifier", f"http://127.0.0.1:{verifier_port}", "--requests-in-flight", "200"]
+    gateway += ["--tokens-in-flight", "1000000", "--metrics-port", str(_free_port())]
     gateway += ["--host", "127.0.0.1", "--port", str(gateway_port), "--route", str(route)]
     processes = []
     try:

@@ -164,6 +164,7 @@ async def test_the_verifier_gets_the_prompt_whose_literals_are_no_secrets(world:
     world.verifier.rewrite = lambda text: TAGGED
     await world.post("/v1/chat/completions", CHAT)
     assert [[p.prompt for p in r.programs] for r in world.verifier.requests] == [["a bucket\n"]]
+    assert [r.caller for r in world.verifier.requests] == ["anonymous"], "verdicts are kept by caller"
 
 
 @pytest.mark.parametrize("prompt", ["", "A topic whose password is hunter2hunter2."])
