@@ -111,7 +111,7 @@ async def test_a_late_error_ends_a_stream_as_a_failed_response(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(streaming, "PATIENCE_SECONDS", 0.0)
-    world.verifier.down = True
+    world.engine.loaded.clear()
     *_, last = await events_of(world, ASKED)
     assert (last["type"], last["response"]["status"]) == ("response.failed", "failed")
-    assert last["response"]["error"]["code"] == "verifier_unavailable"
+    assert last["response"]["error"]["code"] == "engine_unreachable"
