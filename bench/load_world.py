@@ -140,7 +140,9 @@ def _write_route(folder: Path) -> Path:
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "config.json").write_text(json.dumps({"eos_token_id": tokenizer.token_to_id("<eos>")}))
     hash_ = load_prompter(folder).template_hash
-    adapter = RouteAdapter(version=1, digest=DIGEST, path="/nowhere", template_hash=hash_, max_new_tokens=1024)
+    adapter = RouteAdapter(
+        version=1, created=0, digest=DIGEST, path="/nowhere", template_hash=hash_, max_new_tokens=1024
+    )
     route = Route(revision="r1", model=MODEL, base_path=str(folder), live=DIGEST, adapters=[adapter], policy=POLICY)
     file = folder / "route.json"
     file.write_text(route.model_dump_json(by_alias=True))
