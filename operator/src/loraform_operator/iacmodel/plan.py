@@ -19,6 +19,7 @@ from loraform_operator.iacmodel.versions import expired, revision_name
 from loraform_operator.kube.apply import Plan
 from loraform_operator.kube.children import child, child_labels
 from loraform_operator.kube.objects import Object
+from loraform_operator.pods.draining import after_end_of
 from loraform_operator.pods.engine import decide_engine, engine_container
 from loraform_operator.pods.networkpolicy import egress_to_operator, network_policy
 from loraform_operator.pods.parts import (
@@ -42,6 +43,8 @@ from loraform_operator.settings import Settings
 ENGINE, GATEWAY = "engine", "gateway"
 ENGINE_GRACE_SECONDS = 60
 """Time for open streams after SIGTERM."""
+ENGINE_STOP_SECONDS = 10
+"""Of that, what is left to the engine itself."""
 DRAIN_SECONDS = 5
 """Time for Services to remove a terminating pod before it stops listening."""
 AGENT_PORT = ServicePort("http", names.PORT_AGENT)
@@ -94,6 +97,8 @@ def engine_deployment(observed: Observed, route: Route, settings: Settings, endp
         model_path=route.base_path,
         mounts=[BASE_MOUNT, *store_mounts],
     )
+    # the agent stops to serve metrics last, when the answers that it passed on have ended
+    engine |= after_end_of(names.PORT_METRICS, seconds=ENGINE_GRACE_SECONDS - ENGINE_STOP_SECONDS)
     agent = _container(
         model,
         [names.CONTAINER_AGENT],

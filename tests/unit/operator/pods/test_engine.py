@@ -31,8 +31,8 @@ CASES = Path(__file__).parents[3] / "cases" / "finetunejob"
 SETTINGS = load_settings(CASES / "settings.yaml")
 ENDPOINT = Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7",), "loraform-system")
 DIGEST = "a" * 64
-PLACES = {"volumeMounts", "resources", "restartPolicy", "command"}
-"""What may differ; of `command` only the folder of the base model."""
+PLACES = {"volumeMounts", "resources", "restartPolicy", "lifecycle", "command"}
+"""What may differ; of `command` only the folder of the base model. The sidecar of a run has no agent to wait for."""
 
 
 def serving(profile: str, max_rank: int) -> IaCModel:
