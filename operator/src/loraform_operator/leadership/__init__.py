@@ -1,0 +1,1 @@
+"""Which of several operators writes: a Lease, its rules, and how long a holder may still write."""
