@@ -15,7 +15,7 @@ from loraform_operator.context import Cache
 from loraform_operator.endpoint.heartbeats import HeartbeatStore
 from loraform_operator.endpoint.progress_store import ProgressStore
 from loraform_operator.iacmodel.metrics import ModelCollector
-from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
+from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info, add_leadership
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("docs", "charts", "examples")
@@ -58,6 +58,7 @@ def operators_metrics() -> set[str]:
     QueueMetrics(registry)
     RequestMetrics(registry)
     add_build_info(registry)
+    add_leadership(registry, "lease", lambda: 0.0)
     own = {family.name + ("_total" if family.type == "counter" else "") for family in registry.collect()}
     models = ModelCollector(cache, HeartbeatStore(timedelta()), lambda: datetime.now(UTC))
     collectors = (ResourceCollector(cache, ProgressStore()), models)

@@ -5,22 +5,42 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ipaddress
+import logging
 import os
+import re
+import socket
 import sys
+import uuid
 from pathlib import Path
 
 import kopf
 
-from loraform_api.names import PORT_METRICS, PORT_OPERATOR
+from loraform_api.names import PORT_METRICS, PORT_OPERATOR, SERVICE_OPERATOR
 from loraform_operator import handlers, logs
 from loraform_operator.app import App, Options
+from loraform_operator.leadership.lease import SHORTEST_SECONDS
 from loraform_operator.settings import SettingsError, load_settings
 
+NAME = "[a-z]([-a-z0-9]{0,56}[a-z0-9])?"
+"""Names of the operator's objects; `-tls` is appended to it."""
 OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 def _ip(text: str) -> str:
     return str(ipaddress.ip_address(text))
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(NAME, text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a DNS label of at most 58 characters")
+    return text
+
+
+def _lease_seconds(text: str) -> int:
+    seconds = int(text)
+    if seconds < SHORTEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{seconds} must be at least {SHORTEST_SECONDS}")
+    return seconds
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,7 +54,20 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--operator-namespace",
         metavar="NAME",
-        help="namespace of the operator's Service and Secret (default: the pod's)",
+        help="namespace of the operator's Lease, Service and Secret (default: the pod's)",
+    )
+    add(
+        "--name",
+        type=_name,
+        default=SERVICE_OPERATOR,
+        help="name of the Lease and the Service; operators that share it replace each other (default: %(default)s)",
+    )
+    add(
+        "--lease-seconds",
+        type=_lease_seconds,
+        default=15,
+        metavar="N",
+        help="another operator takes over after so many seconds without a sign of the leader (default: %(default)s)",
     )
     add(
         "--advertise-address",
@@ -58,6 +91,9 @@ def _options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Optio
     return Options(
         operator_namespace=namespace,
         advertise_address=_ip(address),
+        name=args.name,
+        identity=f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}",
+        lease_seconds=args.lease_seconds,
         namespaces=tuple(args.namespace),
         kubeconfig=args.kubeconfig or os.environ.get("KUBECONFIG"),
         endpoint_port=args.endpoint_port,
@@ -76,6 +112,12 @@ async def run(app: App) -> None:
     )
 
 
+def end_now() -> None:
+    """End the process without clean-up: another one leads, and whatever still runs here must not write."""
+    logging.shutdown()
+    os._exit(1)
+
+
 def main() -> None:
     parser = _parser()
     args = parser.parse_args()
@@ -88,7 +130,7 @@ def main() -> None:
     if options.kubeconfig:
         os.environ["KUBECONFIG"] = options.kubeconfig  # kopf reads it from there
     assert handlers  # noqa: S101 (imported for its decorators)
-    asyncio.run(run(App(options, settings)))
+    asyncio.run(run(App(options, settings, end_now)))
 
 
 if __name__ == "__main__":

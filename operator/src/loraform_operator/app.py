@@ -1,4 +1,8 @@
-"""The running operator: wiring, start, stop, and its two web servers."""
+"""The running operator: wiring, start, stop, and its two web servers.
+
+Each process watches and serves its health. The one that holds the lease also publishes the endpoint and reconciles;
+when it loses the lease, it ends at once.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from loraform_api.names import PORT_METRICS, PORT_OPERATOR, Kind
+from loraform_api.names import PORT_METRICS, PORT_OPERATOR, SERVICE_OPERATOR, Kind
 from loraform_operator.context import Cache, Context, Key
 from loraform_operator.endpoint import publication, server
 from loraform_operator.endpoint.heartbeats import HeartbeatStore, RouteStore
@@ -25,11 +29,13 @@ from loraform_operator.finetunejob.reconcile import reconcile as reconcile_job
 from loraform_operator.iacmodel.metrics import ModelCollector
 from loraform_operator.iacmodel.reconcile import reconcile as reconcile_model
 from loraform_operator.kube.backoffs import Backoffs
-from loraform_operator.kube.cluster import Cluster
+from loraform_operator.kube.cluster import Cluster, without_limit
 from loraform_operator.kube.errors import ClusterError
-from loraform_operator.kube.events import Recorder
+from loraform_operator.kube.events import Note, Recorder
 from loraform_operator.kube.objects import path_of
-from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
+from loraform_operator.leadership.elector import Elector
+from loraform_operator.leadership.lease import Terms
+from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info, add_leadership
 from loraform_operator.queue import Queue
 from loraform_operator.settings import Settings
 from loraform_operator.sweep import sweep
@@ -53,6 +59,11 @@ class Options:
     operator_namespace: str
     advertise_address: str
     """IP address at which pods reach this process."""
+    name: str = SERVICE_OPERATOR
+    """Name of the Lease and of the Service; operators that share it replace each other."""
+    identity: str = "operator"
+    """This process, as holder of the lease."""
+    lease_seconds: int = 15
     namespaces: tuple[str, ...] = ()
     """Namespaces to watch; empty means all."""
     kubeconfig: str | None = None
@@ -65,11 +76,15 @@ def now() -> datetime:
 
 
 class App:
-    """Holds the parts of the operator; kopf calls `start` after its login and `stop` at the end."""
+    """Holds the parts of the operator; kopf calls `start` after its login and `stop` at the end.
 
-    def __init__(self, options: Options, settings: Settings) -> None:
+    `end` ends the process at once: nothing that runs in it may write any more.
+    """
+
+    def __init__(self, options: Options, settings: Settings, end: Callable[[], None]) -> None:
         self.options = options
         self.settings = settings
+        self._end = end
         self.namespaced = bool(options.namespaces)
         self.registry = CollectorRegistry()
         self.requests = RequestMetrics(self.registry)
@@ -80,64 +95,108 @@ class App:
             concurrency=settings.concurrency,
             resync=settings.resync_seconds,
         )
-        self.ready = False
+        self.elector: Elector | None = None
+        self._indexed = self._leads = self._stopping = False
         self._ticked = self._last_event = time.monotonic()
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._runners: list[web.AppRunner] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._leading: asyncio.Task[None] | None = None
 
     async def start(self, cache: Cache) -> None:
-        """Connect, publish the endpoint, start servers and workers."""
+        """Connect, serve health, and stand for election; kopf fills the indexes afterwards."""
         await self._serve(self._observability(), self.options.metrics_port, None)
         options = self.options
-        self.cluster = await Cluster.connect(options.kubeconfig, self.requests)
+        self._election = await Cluster.connect(options.kubeconfig, self.requests, without_limit)
+        lease, terms = (options.operator_namespace, options.name), Terms(options.lease_seconds)
+        self.elector = Elector(self._election, lease, options.identity, terms, wall=now)
+        self.cluster = await Cluster.connect(options.kubeconfig, self.requests, self.elector.seconds_left)
+        add_leadership(self.registry, options.name, self.elector.seconds_left)
         await self._retry(self._check_definitions)
+        competing = asyncio.create_task(self._compete(self.elector, cache))
+        competing.add_done_callback(self._end_on_error)
+        self._tasks += [competing, asyncio.create_task(self._tick())]
+
+    async def stop(self) -> None:
+        """Start no new reconcile, finish the running ones, close all connections, and give the lease up."""
+        self._stopping = True
+        self.queue.stop()
+        if self._leading:
+            await asyncio.wait([self._leading], timeout=STOP_SECONDS if self._leads else 0)
+            self._leading.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self.elector:
+            await self.cluster.close()
+            await self.elector.release()
+            await self._election.close()
+        for runner in self._runners:
+            await runner.cleanup()
+
+    def seen(self, key: Key | None) -> None:
+        """Record the time of a watch event, and wake its key if this process leads."""
+        self._last_event = time.monotonic()
+        self._indexed = True  # kopf reports no event before every index is filled
+        if key is not None and self._leads:
+            self.queue.wake(key)
+
+    async def _compete(self, elector: Elector, cache: Cache) -> None:
+        """Lead once the lease is acquired, until it is lost: then the process ends."""
+        await elector.acquire()
+        self._leading = asyncio.create_task(self._lead(elector, cache))
+        self._leading.add_done_callback(self._end_on_error)
+        await elector.hold()
+        self._end()
+
+    async def _lead(self, elector: Elector, cache: Cache) -> None:
+        """Publish the endpoint, serve it, and reconcile every object."""
         published = await self._retry(self._publish)
-        timeout = timedelta(seconds=self.settings.heartbeat_timeout_seconds)
-        self.context = Context(
+        self.context = self._context(cache, published)
+        self.registry.register(ResourceCollector(cache, self.context.progress))
+        self.registry.register(ModelCollector(cache, self.context.heartbeats, now))
+        await self._serve(server.application(self._receiver()), self.options.endpoint_port, self._tls)
+        self._tasks.append(asyncio.create_task(self._upkeep()))
+        self._leads = True
+        if self._indexed:  # else each object's first event wakes it
+            for key in list(cache.objects):
+                self.queue.wake(key)
+        log.info("ready: the endpoint for pods is %s", published.endpoint.base_url)
+        if elector.lease:
+            await self.context.events.record(elector.lease, Note("LeaderElection", f"{elector.identity} became leader"))
+        await self.queue.run()
+
+    def _end_on_error(self, task: asyncio.Task[None]) -> None:
+        """End the process when election or leading failed, for example because a port is in use."""
+        if not task.cancelled() and (error := task.exception()):
+            log.critical("cannot lead: %s", error, exc_info=error)
+            self._end()
+
+    def _context(self, cache: Cache, published: publication.PublishedEndpoint) -> Context:
+        return Context(
             settings=self.settings,
             cluster=self.cluster,
             cache=cache,
             endpoint=published.endpoint,
             events=Recorder(self.cluster, now),
             progress=ProgressStore(),
-            heartbeats=HeartbeatStore(timeout),
+            heartbeats=HeartbeatStore(timedelta(seconds=self.settings.heartbeat_timeout_seconds)),
             routes=RouteStore(),
             clock=now,
         )
-        self.registry.register(ResourceCollector(cache, self.context.progress))
-        self.registry.register(ModelCollector(cache, self.context.heartbeats, now))
-        await self._serve(server.application(self._receiver()), options.endpoint_port, self._tls)
-        for task in (self.queue.run(), self._upkeep(), self._tick()):
-            self._tasks.append(asyncio.create_task(task))
-        self.ready = True
-        log.info("ready: the endpoint for pods is %s", published.endpoint.base_url)
 
-    async def stop(self) -> None:
-        """Start no new reconcile, finish the running ones, close all connections."""
-        self.ready = False
-        self.queue.stop()
-        if self._tasks:
-            await asyncio.wait(self._tasks[:1], timeout=STOP_SECONDS)
-            for task in self._tasks:
-                task.cancel()
-            await self.cluster.close()
-        for runner in self._runners:
-            await runner.cleanup()
-
-    def seen(self, key: Key | None) -> None:
-        """Record the time of a watch event, and wake its key."""
-        self._last_event = time.monotonic()
-        if key is not None:
-            self.queue.wake(key)
+    @property
+    def ready(self) -> bool:
+        """Say whether the endpoint is published, or another process leads and this one can replace it."""
+        return not self._stopping and (self._leads or (self.elector is not None and self.elector.stands_by()))
 
     async def _reconcile(self, key: Key) -> float | None:
         return await RECONCILERS[key.kind](self.context, key)
 
     async def _publish(self) -> publication.PublishedEndpoint:
         options = self.options
+        place = publication.Place(options.operator_namespace, options.name)
         published = await publication.publish(
-            self.cluster, options.operator_namespace, options.advertise_address, options.endpoint_port, now()
+            self.cluster, place, options.advertise_address, options.endpoint_port, now()
         )
         publication.load_into(self._tls, published.leaf)
         return published
@@ -172,7 +231,7 @@ class App:
         )
 
     async def _upkeep(self) -> None:
-        """Renew Service, EndpointSlice and certificates, and sweep the indexes, at an interval."""
+        """Repair Service, EndpointSlice and certificates, and sweep the indexes, at an interval."""
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
             try:
@@ -205,7 +264,8 @@ class App:
         return web.json_response(body, status=503 if ended or lag > MAX_LAG_SECONDS else 200)
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return web.json_response({"ready": self.ready}, status=200 if self.ready else 503)
+        body = {"ready": self.ready, "leads": self._leads}
+        return web.json_response(body, status=200 if self.ready else 503)
 
     async def _serve(self, app: web.Application, port: int, tls: ssl.SSLContext | None) -> None:
         runner = web.AppRunner(app, access_log=None)

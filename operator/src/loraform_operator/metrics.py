@@ -240,6 +240,14 @@ class ResourceCollector(Collector):
                 return
 
 
+def add_leadership(registry: CollectorRegistry, name: str, seconds_left: Callable[[], float]) -> None:
+    """Add whether this process leads, under controller-runtime's name; `name` is the lease's."""
+    status = Gauge(
+        "leader_election_master_status", "1 while this process holds the lease, else 0.", ["name"], registry=registry
+    )
+    status.labels(name).set_function(lambda: float(seconds_left() > 0))
+
+
 def add_build_info(registry: CollectorRegistry) -> None:
     """Add the version of the operator as a metric."""
     info = Gauge("loraform_build_info", "Version of the operator; always 1.", ["version"], registry=registry)

@@ -13,7 +13,7 @@ from loraform_api.names import Kind
 from loraform_api.run import TrainerStatus
 from loraform_operator.context import Cache, Key
 from loraform_operator.endpoint.progress_store import ProgressReport, ProgressStore
-from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info
+from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info, add_leadership
 
 RUN = Key(Kind.FINE_TUNE_JOB, "ns", "job")
 CONDITION = {
@@ -66,6 +66,7 @@ def text_of(objects: dict[Key, list[dict[str, Any]]], progress: ProgressStore) -
     queue.observe_running(lambda: [1.0, 2.0])
     RequestMetrics(registry)("GET", "https://10.0.0.1:443", 200)
     add_build_info(registry)
+    add_leadership(registry, "loraform-operator", lambda: 1.5)
     registry.register(ResourceCollector(Cache(objects, {}), progress))
     return generate_latest(registry).decode()
 
@@ -76,6 +77,10 @@ def progress() -> ProgressStore:
     status = TrainerStatus(progress_percentage=42, metrics=[{"name": "loss", "value": "0.31"}])
     store.record(("ns", "job"), ProgressReport(status, "pod-1", datetime(2026, 11, 24, tzinfo=UTC)))
     return store
+
+
+def test_who_holds_the_lease_leads(progress: ProgressStore) -> None:
+    assert 'leader_election_master_status{name="loraform-operator"} 1.0' in text_of({}, progress)
 
 
 def test_metrics_of_a_run(progress: ProgressStore) -> None:

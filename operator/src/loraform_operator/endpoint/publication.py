@@ -14,13 +14,24 @@ from pathlib import Path
 from loraform_api import names
 from loraform_operator.context import Endpoint
 from loraform_operator.endpoint.certificates import KeyPair, ca_is_good, leaf_is_good, make_ca, make_leaf
+from loraform_operator.kube.apply import ensure
 from loraform_operator.kube.cluster import Cluster
 from loraform_operator.kube.objects import Object
 
 log = logging.getLogger(__name__)
 
-SECRET = "loraform-operator-tls"  # noqa: S105 (an object's name)
+SECRET_SUFFIX = "-tls"  # noqa: S105 (part of an object's name)
+SLICE_SUFFIX = "-1"
 LABELS = {names.LABEL_NAME: "loraform-operator", names.LABEL_MANAGED_BY: names.MANAGER}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Namespace of the operator's own objects, and the name from which theirs are made."""
+
+    namespace: str
+    name: str
+    """Name of the operator's Service, and of its Lease."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +42,22 @@ class PublishedEndpoint:
     leaf: KeyPair
 
 
-async def publish(cluster: Cluster, namespace: str, address: str, port: int, now: datetime) -> PublishedEndpoint:
-    """Create or update Service, EndpointSlice and certificates; called at start and at an interval.
+async def publish(cluster: Cluster, place: Place, address: str, port: int, now: datetime) -> PublishedEndpoint:
+    """Create or update Service, EndpointSlice and certificates; called when this process leads, and at an interval.
 
     `address` is the IP at which pods reach this process, `port` the port that it listens on.
     """
-    service = await _service(cluster, namespace)
+    service = await _service(cluster, place)
     service_port = service["spec"]["ports"][0]
     addresses = tuple(a for a in (service["spec"].get("clusterIP"), address) if a and a != "None")
-    await cluster.apply(_slice(namespace, service_port.get("name", ""), address, port))
-    hosts = [
-        *addresses,
-        *(f"{names.SERVICE_OPERATOR}.{namespace}{suffix}" for suffix in ("", ".svc", ".svc.cluster.local")),
-    ]
-    ca, leaf = await _certificates(cluster, namespace, hosts, now)
+    endpoints = _slice(place, service_port.get("name", ""), address, port)
+    observed = await cluster.get("EndpointSlice", place.namespace, endpoints["metadata"]["name"])
+    await ensure(cluster, endpoints, observed)
+    domain = f"{place.name}.{place.namespace}"
+    hosts = [*addresses, *(f"{domain}{suffix}" for suffix in ("", ".svc", ".svc.cluster.local"))]
+    ca, leaf = await _certificates(cluster, place, hosts, now)
     host = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
-    endpoint = Endpoint(f"https://{host}:{service_port['port']}", ca.certificate, addresses, namespace)
+    endpoint = Endpoint(f"https://{host}:{service_port['port']}", ca.certificate, addresses, place.namespace)
     return PublishedEndpoint(endpoint, leaf)
 
 
@@ -59,34 +70,35 @@ def load_into(context: ssl.SSLContext, leaf: KeyPair) -> None:
         context.load_cert_chain(path)
 
 
-async def _service(cluster: Cluster, namespace: str) -> Object:
-    existing = await cluster.get("Service", namespace, names.SERVICE_OPERATOR)
+async def _service(cluster: Cluster, place: Place) -> Object:
+    existing = await cluster.get("Service", place.namespace, place.name)
     if existing is not None:
         return existing
     ports = [{"name": "https", "port": names.PORT_OPERATOR, "protocol": "TCP"}]
-    meta = {"name": names.SERVICE_OPERATOR, "namespace": namespace, "labels": LABELS}
-    return await cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": ports}})
+    meta = {"name": place.name, "namespace": place.namespace, "labels": LABELS}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": ports}}
+    return await ensure(cluster, service, None)
 
 
-def _slice(namespace: str, port_name: str, address: str, port: int) -> Object:
+def _slice(place: Place, port_name: str, address: str, port: int) -> Object:
     labels = {
         **LABELS,
-        "kubernetes.io/service-name": names.SERVICE_OPERATOR,
+        "kubernetes.io/service-name": place.name,
         "endpointslice.kubernetes.io/managed-by": names.MANAGER,
     }
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": {"name": f"{names.SERVICE_OPERATOR}-1", "namespace": namespace, "labels": labels},
+        "metadata": {"name": place.name + SLICE_SUFFIX, "namespace": place.namespace, "labels": labels},
         "addressType": f"IPv{ipaddress.ip_address(address).version}",
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
         "ports": [{"name": port_name, "port": port, "protocol": "TCP"}],
     }
 
 
-async def _certificates(cluster: Cluster, namespace: str, hosts: list[str], now: datetime) -> tuple[KeyPair, KeyPair]:
+async def _certificates(cluster: Cluster, place: Place, hosts: list[str], now: datetime) -> tuple[KeyPair, KeyPair]:
     """Return CA and leaf from the Secret; creates or renews them when needed."""
-    secret = await cluster.get("Secret", namespace, SECRET)
+    secret = await cluster.get("Secret", place.namespace, place.name + SECRET_SUFFIX)
     ca, leaf = (
         (_key_pair(secret, "ca.crt", "ca.key"), _key_pair(secret, "tls.crt", "tls.key")) if secret else (None, None)
     )
@@ -98,20 +110,18 @@ async def _certificates(cluster: Cluster, namespace: str, hosts: list[str], now:
     leaf = make_leaf(ca, hosts, now)
     await _store(
         cluster,
-        namespace,
+        place,
         secret,
         {"ca.crt": ca.certificate, "ca.key": ca.key, "tls.crt": leaf.certificate, "tls.key": leaf.key},
     )
     return ca, leaf
 
 
-async def _store(cluster: Cluster, namespace: str, existing: Object | None, data: dict[str, str]) -> None:
-    meta: Object = {"name": SECRET, "namespace": namespace, "labels": LABELS}
-    if existing is not None:
-        meta["resourceVersion"] = existing["metadata"]["resourceVersion"]
+async def _store(cluster: Cluster, place: Place, existing: Object | None, data: dict[str, str]) -> None:
+    meta: Object = {"name": place.name + SECRET_SUFFIX, "namespace": place.namespace, "labels": LABELS}
     encoded = {k: base64.b64encode(v.encode()).decode() for k, v in data.items()}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "kubernetes.io/tls", "data": encoded}
-    await cluster.apply(secret)
+    await cluster.apply(secret, existing)
 
 
 def _key_pair(secret: Object, certificate: str, key: str) -> KeyPair | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from loraform_operator.kube import errors
 from loraform_operator.kube.cluster import Cluster
 from loraform_operator.kube.objects import Object
 
@@ -26,11 +27,7 @@ async def carry_out(cluster: Cluster, plan: Plan, existing: Iterable[Object]) ->
     """Make the changes that `existing`, the observed children, do not have yet; raises `ClusterError`."""
     known = {(o["kind"], o["metadata"]["name"]): o for o in existing}
     for obj in plan.apply:
-        observed = known.get((obj["kind"], obj["metadata"]["name"]))
-        if observed is None:
-            await cluster.check_owner(obj)  # apply would take over an object of another owner
-        if not covers(observed, obj):
-            await cluster.apply(obj)
+        await ensure(cluster, obj, known.get((obj["kind"], obj["metadata"]["name"])))
     for obj in plan.create:
         if (obj["kind"], obj["metadata"]["name"]) not in known:
             await cluster.create(obj)
@@ -38,6 +35,22 @@ async def carry_out(cluster: Cluster, plan: Plan, existing: Iterable[Object]) ->
         meta = obj["metadata"]
         if "deletionTimestamp" not in meta:
             await cluster.delete(obj["kind"], meta["namespace"], meta["name"], meta["uid"])
+
+
+async def ensure(cluster: Cluster, obj: Object, observed: Object | None) -> Object:
+    """Apply `obj` unless `observed`, the object as last read, has its values; returns the object as it is then.
+
+    Raises `Conflict` when it changed meanwhile, `ForeignObject` when it has another owner.
+    """
+    if observed is not None and covers(observed, obj):
+        return observed
+    try:
+        return await cluster.apply(obj, observed)
+    except errors.Conflict:
+        existing = await cluster.check_owner(obj)
+        if existing is not None and covers(existing, obj):
+            return existing  # the index was behind the operator's own write
+        raise
 
 
 def covers(existing: Any, desired: Any) -> bool:

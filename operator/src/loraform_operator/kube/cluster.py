@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +22,7 @@ from loraform_operator.kube.objects import Object, api_version, path_of
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
+TIMEOUT_SECONDS, CONNECT_SECONDS = 30.0, 10.0
 ATTEMPTS = 5
 LONGEST_PAUSE = 30.0
 """Upper bound in seconds for a `Retry-After`."""
@@ -33,29 +34,49 @@ ERRORS: dict[int, type[errors.ClusterError]] = {
     422: errors.Invalid,
 }
 APPLY = "application/apply-patch+yaml"
+ABSENT = "1"
+"""A resourceVersion that no object has: etcd's first revision is its empty store. An apply with it only creates."""
 CountRequest = Callable[[str, str, int], None]
 """Called after each request with method, host and HTTP status (0 without a response)."""
+SecondsLeft = Callable[[], float]
+"""Returns for how many seconds this process may still write, 0 for not at all."""
+
+
+def without_limit() -> float:
+    """Let a client write that no lease binds: the elector's own."""
+    return math.inf
 
 
 class Cluster:
-    """An authenticated client; requests raise `ClusterError` or a subclass."""
+    """An authenticated client; requests raise `ClusterError` or a subclass.
 
-    def __init__(self, api: client.ApiClient, count: CountRequest, sleep: Callable[[float], Any] = asyncio.sleep):
+    It sends no write when `seconds_left` is 0, and gives one up when they are over. A write that was sent before, and
+    arrives late, changes nothing: each names the resourceVersion or uid of what was read.
+    """
+
+    def __init__(
+        self,
+        api: client.ApiClient,
+        count: CountRequest,
+        seconds_left: SecondsLeft,
+        sleep: Callable[[float], Any] = asyncio.sleep,
+    ) -> None:
         self._api = api
         self._count = count
+        self._seconds_left = seconds_left
         self._sleep = sleep
         self.host: str = api.configuration.host
         api.user_agent = MANAGER
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None, count: CountRequest) -> Cluster:
+    async def connect(cls, kubeconfig: str | None, count: CountRequest, seconds_left: SecondsLeft) -> Cluster:
         """Log in with a kubeconfig file, or as the pod's service account, whose token is reloaded every minute."""
         settings = client.Configuration()
         if kubeconfig:
             await config.load_kube_config(kubeconfig, client_configuration=settings)
         else:
             config.load_incluster_config(settings)
-        return cls(client.ApiClient(settings), count)
+        return cls(client.ApiClient(settings), count, seconds_left)
 
     async def close(self) -> None:
         await self._api.close()
@@ -91,18 +112,24 @@ class Cluster:
         _check_same_owner(existing, obj)
         return existing
 
-    async def check_owner(self, obj: Object) -> None:
-        """Raise `ForeignObject` when an object of that name has another owner."""
+    async def check_owner(self, obj: Object) -> Object | None:
+        """Return the object of that name, None without one; raises `ForeignObject` when it has another owner."""
         existing = await self.get(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
         if existing is not None:
             _check_same_owner(existing, obj)
+        return existing
 
-    async def apply(self, obj: Object) -> Object:
-        """Apply the object server-side as the operator's field manager, with `force`."""
+    async def apply(self, obj: Object, observed: Object | None) -> Object:
+        """Apply the object server-side as the operator's field manager, with `force`.
+
+        Raises `Conflict` when it changed since `observed` was read, or exists although `observed` is None.
+        """
         meta = obj["metadata"]
+        version = observed["metadata"]["resourceVersion"] if observed else ABSENT
+        body = {**obj, "metadata": {**meta, "resourceVersion": version}}
         query = {"fieldManager": MANAGER, "force": "true"}
-        path = path_of(obj["kind"], meta.get("namespace"), meta["name"])
-        return await self.request("PATCH", path, obj, query=query, content_type=APPLY)
+        path = path_of(obj["kind"], meta["namespace"], meta["name"])
+        return await self.request("PATCH", path, body, query=query, content_type=APPLY)
 
     async def write_status(self, obj: Object, status: Object) -> Object:
         """Write the whole status of a custom resource; raises `Conflict` when it changed since `obj` was read."""
@@ -117,11 +144,12 @@ class Cluster:
         path = path_of(obj["kind"], meta["namespace"], meta["name"], "status")
         return await self.request("PATCH", path, body, query=query, content_type=APPLY)
 
-    async def patch_merge(self, kind: str, namespace: str, name: str, body: Object) -> Object:
-        """Send a JSON merge patch; for Events, whose count increases."""
-        return await self.request(
-            "PATCH", path_of(kind, namespace, name), body, content_type="application/merge-patch+json"
-        )
+    async def patch_merge(self, observed: Object, body: Object) -> Object:
+        """Send a JSON merge patch, for Events, whose count increases; raises `Conflict` when `observed` is outdated."""
+        meta = observed["metadata"]
+        body = {**body, "metadata": {"resourceVersion": meta["resourceVersion"]}}
+        path = path_of(observed["kind"], meta["namespace"], meta["name"])
+        return await self.request("PATCH", path, body, content_type="application/merge-patch+json")
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
         """Delete the object with this uid, its children in the background; does nothing when it no longer exists."""
@@ -144,6 +172,8 @@ class Cluster:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await self._once(method, path, body, query or {}, content_type)
+            except errors.NotLeading:
+                raise
             except errors.ClusterError as error:
                 throttled = error.status == 429  # not processed: safe to repeat for every verb
                 transient = error.status in RETRIED or error.status == 0
@@ -161,9 +191,13 @@ class Cluster:
         call = await self._api.param_serialize(
             method, path, {}, list(query.items()), headers, body, auth_settings=["BearerToken"]
         )
+        seconds = TIMEOUT_SECONDS if method == "GET" else min(TIMEOUT_SECONDS, self._seconds_left())
+        if seconds <= 0:
+            raise errors.NotLeading(f"{method} {path}: not sent, this process does not hold the lease")
+        timeout = aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS)
         status = 0
         try:
-            response = await self._api.call_api(*call, _request_timeout=TIMEOUT)
+            response = await self._api.call_api(*call, _request_timeout=timeout)
             status = response.status
             raw: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

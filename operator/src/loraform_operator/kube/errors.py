@@ -39,6 +39,10 @@ class Conflict(ClusterError):
     """The object changed since it was read (409): reconcile again."""
 
 
+class NotLeading(ClusterError):
+    """The request was not sent: it would change something, and this process does not hold the lease (any more)."""
+
+
 class NotFound(ClusterError):
     """The object or its kind does not exist (404)."""
 

@@ -50,11 +50,8 @@ class MemoryCluster:
     async def list(self, kind: str, namespace: str, **_: Any) -> list[dict[str, Any]]:
         return [o for (k, _), o in self.objects.items() if k == kind]
 
-    async def apply(self, obj: dict[str, Any]) -> None:
+    async def apply(self, obj: dict[str, Any], observed: dict[str, Any] | None) -> None:
         await self.create(obj)
-
-    async def check_owner(self, obj: dict[str, Any]) -> None:
-        return None
 
     async def create(self, obj: dict[str, Any]) -> None:
         if obj["kind"] in self.refused:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,7 +14,7 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from loraform_operator.kube import errors
-from loraform_operator.kube.cluster import ATTEMPTS, Cluster
+from loraform_operator.kube.cluster import ATTEMPTS, Cluster, without_limit
 
 MAP = {
     "apiVersion": "v1",
@@ -27,6 +29,12 @@ class ApiServer:
     def __init__(self) -> None:
         self.answers: list[tuple[int, Any, dict[str, str]]] = []
         self.requests: list[tuple[str, str, str, Any]] = []
+        self.hangs = False
+        self.seconds_left = [math.inf]
+        """What the lease says to each check; the last for good."""
+
+    def lease(self) -> float:
+        return self.seconds_left.pop(0) if len(self.seconds_left) > 1 else self.seconds_left[0]
 
     def respond(self, status: int, body: Any = None, **headers: str) -> None:
         self.answers.append((status, body or {}, {k.replace("_", "-"): v for k, v in headers.items()}))
@@ -35,6 +43,8 @@ class ApiServer:
         text = await request.text()
         body = json.loads(text) if text else None
         self.requests.append((request.method, request.path_qs, request.content_type, body))
+        if self.hangs:
+            await asyncio.Event().wait()
         status, answer, headers = self.answers.pop(0) if self.answers else (200, {}, {})
         return web.json_response(answer, status=status, headers=headers)
 
@@ -49,14 +59,14 @@ async def server() -> AsyncIterator[tuple[ApiServer, Cluster, Sleeps, Counter[in
     api = ApiServer()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", api.handle)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
     settings = client.Configuration(host=f"http://{host}:{port}")
     sleeps, codes = Sleeps(), Counter[int]()
-    cluster = Cluster(client.ApiClient(settings), lambda method, host, code: codes.update([code]), sleeps)
+    cluster = Cluster(client.ApiClient(settings), lambda _, __, code: codes.update([code]), api.lease, sleeps)
     yield api, cluster, sleeps, codes
     await cluster.close()
     await runner.cleanup()
@@ -77,7 +87,7 @@ async def test_server_errors_are_retried_except_for_create(server: Server) -> No
     api, cluster, sleeps, _ = server
     api.respond(503)
     api.respond(500)
-    await cluster.apply(MAP)
+    await cluster.apply(MAP, None)
     assert len(sleeps) == 2
     api.respond(500, {"message": "etcd is away"})
     with pytest.raises(errors.ClusterError, match="etcd is away"):
@@ -101,7 +111,7 @@ async def test_a_refusal_has_the_message_of_the_server(server: Server, status: i
     api, cluster, sleeps, _ = server
     api.respond(status, {"message": "quota exceeded"})
     with pytest.raises(error, match="quota exceeded"):
-        await cluster.apply(MAP)
+        await cluster.apply(MAP, None)
     assert sleeps == []
 
 
@@ -140,6 +150,61 @@ async def test_the_whole_status_is_written_for_the_read_version(server: Server) 
     assert body["metadata"] == {"name": "j", "namespace": "ns", "resourceVersion": "7"}
 
 
+@pytest.mark.parametrize(("observed", "version"), [({"metadata": {"resourceVersion": "7"}}, "7"), (None, "1")])
+async def test_an_apply_names_the_version_that_was_read(server: Server, observed: Any, version: str) -> None:
+    api, cluster, _, _ = server
+    await cluster.apply(MAP, observed)
+    assert api.requests[0][3] == {**MAP, "metadata": {**MAP["metadata"], "resourceVersion": version}}  # type: ignore[dict-item]
+
+
+async def test_a_merge_patch_names_the_version_that_was_read(server: Server) -> None:
+    api, cluster, _, _ = server
+    event = {"kind": "Event", "metadata": {"name": "e", "namespace": "ns", "resourceVersion": "7"}, "count": 1}
+    await cluster.patch_merge(event, {"count": 2})
+    assert api.requests[0] == (
+        "PATCH",
+        "/api/v1/namespaces/ns/events/e",
+        "application/merge-patch+json",
+        {"count": 2, "metadata": {"resourceVersion": "7"}},
+    )
+
+
+async def test_without_the_lease_nothing_is_written_and_everything_read(server: Server) -> None:
+    api, cluster, sleeps, codes = server
+    api.seconds_left = [0.0]
+    status = {"apiVersion": "v1", "kind": "FineTuneJob", "metadata": {"name": "j", "namespace": "n"}}
+    status["metadata"]["resourceVersion"] = "7"  # type: ignore[index]
+    for write in (
+        cluster.create(MAP),
+        cluster.apply(MAP, None),
+        cluster.write_status(status, {}),
+        cluster.delete("Job", "ns", "j", "uid-1"),
+        cluster.patch_merge({**status, "kind": "Event"}, {}),
+    ):
+        with pytest.raises(errors.NotLeading, match="does not hold the lease"):
+            await write
+    assert (api.requests, sleeps, codes) == ([], [], {})
+    await cluster.get("Job", "ns", "j")
+    assert [method for method, *_ in api.requests] == ["GET"]
+
+
+async def test_each_try_of_a_write_is_checked(server: Server) -> None:
+    api, cluster, _, _ = server
+    api.seconds_left = [5.0, 0.0]
+    api.respond(503)
+    with pytest.raises(errors.NotLeading):
+        await cluster.apply(MAP, None)
+    assert len(api.requests) == 1
+
+
+async def test_a_write_is_given_up_when_the_lease_ends(server: Server) -> None:
+    api, cluster, _, _ = server
+    api.seconds_left, api.hangs = [0.1, 0.0], True
+    with pytest.raises(errors.NotLeading):
+        await cluster.apply(MAP, None)
+    assert len(api.requests) == 1
+
+
 async def test_delete_has_the_uid_as_precondition_and_ignores_a_deleted_object(server: Server) -> None:
     api, cluster, _, _ = server
     api.respond(404)
@@ -160,7 +225,7 @@ async def test_listed_items_have_their_kind(server: Server) -> None:
 async def test_requests_without_a_response_are_counted_and_retried(unused_tcp_port: int = 1) -> None:
     codes, sleeps = Counter[int](), Sleeps()
     settings = client.Configuration(host=f"http://127.0.0.1:{unused_tcp_port}")
-    cluster = Cluster(client.ApiClient(settings), lambda method, host, code: codes.update([code]), sleeps)
+    cluster = Cluster(client.ApiClient(settings), lambda _, __, code: codes.update([code]), without_limit, sleeps)
     with pytest.raises(errors.ClusterError) as caught:
         await cluster.get("Job", "ns", "j")
     await cluster.close()

@@ -14,22 +14,49 @@ OBJ = {
 
 
 class FakeCluster:
-    """A fake API client that records its calls, and raises `error` if it is set."""
+    """The API server's events in memory; raises `error` once if it is set."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.calls: list[str] = []
+        self.events: dict[str, dict[str, Any]] = {}
+        self.version = 0
         self.error: Exception | None = None
 
-    async def request(self, method: str, path: str, body: dict[str, Any]) -> None:
-        await self._take(method, body)
+    async def request(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        self._take(method)
+        assert path == "/api/v1/namespaces/ns/events"
+        if body["metadata"]["name"] in self.events:
+            raise errors.Conflict("exists", 409)
+        return self._store(body)
 
-    async def patch_merge(self, kind: str, namespace: str, name: str, body: dict[str, Any]) -> None:
-        await self._take("PATCH", body)
+    async def list(self, kind: str, namespace: str, *, fields: str) -> list[dict[str, Any]]:
+        found = self.events.get(fields.removeprefix("metadata.name="))
+        return [found] if found else []
 
-    async def _take(self, method: str, body: dict[str, Any]) -> None:
-        self.calls.append((method, body))
+    async def patch_merge(self, observed: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+        self._take("PATCH")
+        stored = self.events.get(observed["metadata"]["name"])
+        if stored is None:
+            raise errors.NotFound("expired", 404)
+        if stored["metadata"]["resourceVersion"] != observed["metadata"]["resourceVersion"]:
+            raise errors.Conflict("changed", 409)
+        return self._store({**stored, **body})
+
+    def _store(self, event: dict[str, Any]) -> dict[str, Any]:
+        self.version += 1
+        event = {**event, "metadata": {**event["metadata"], "resourceVersion": str(self.version)}}
+        self.events[event["metadata"]["name"]] = event
+        return event
+
+    def _take(self, method: str) -> None:
+        self.calls.append(method)
         if self.error is not None:
-            raise self.error
+            error, self.error = self.error, None
+            raise error
+
+    @property
+    def counts(self) -> list[int]:
+        return [e["count"] for e in self.events.values()]
 
 
 def recorder(cluster: FakeCluster) -> Recorder:
@@ -39,21 +66,30 @@ def recorder(cluster: FakeCluster) -> Recorder:
 async def test_a_repeated_event_increases_the_count() -> None:
     cluster = FakeCluster()
     events = recorder(cluster)
-    for message in ("a", "a", "b"):
+    for message in ("a", "a", "a", "b"):
         await events.record(OBJ, Note("Unschedulable", message, "Warning"))
-    assert [m for m, _ in cluster.calls] == ["POST", "PATCH", "POST"]
-    assert cluster.calls[1][1]["count"] == 2
-    assert cluster.calls[0][1]["involvedObject"]["uid"] == "u"
+    assert cluster.calls == ["POST", "PATCH", "PATCH", "POST"]
+    assert cluster.counts == [3, 1]
+    assert next(iter(cluster.events.values()))["involvedObject"]["uid"] == "u"
 
 
-async def test_an_event_from_before_a_restart_is_counted_the_next_time() -> None:
+async def test_an_event_from_before_a_restart_is_counted_on() -> None:
     cluster = FakeCluster()
-    events = recorder(cluster)
-    cluster.error = errors.Conflict("exists", 409)
-    await events.record(OBJ, Note("Training", "m"))
-    cluster.error = None
-    await events.record(OBJ, Note("Training", "m"))
-    assert [m for m, _ in cluster.calls] == ["POST", "PATCH"]
+    for _ in range(3):
+        await recorder(cluster).record(OBJ, Note("Training", "m"))
+    assert cluster.counts == [3]
+
+
+async def test_who_counts_from_an_old_version_changes_nothing() -> None:
+    """Two processes: the second one counts while the first is away, the first one is refused and reads again."""
+    cluster = FakeCluster()
+    first, second = recorder(cluster), recorder(cluster)
+    await first.record(OBJ, Note("Training", "m"))
+    await second.record(OBJ, Note("Training", "m"))
+    await first.record(OBJ, Note("Training", "m"))
+    assert cluster.counts == [2]
+    await first.record(OBJ, Note("Training", "m"))
+    assert cluster.counts == [3]
 
 
 async def test_failures_are_ignored_and_an_expired_event_is_posted_again() -> None:
@@ -61,10 +97,9 @@ async def test_failures_are_ignored_and_an_expired_event_is_posted_again() -> No
     events = recorder(cluster)
     cluster.error = errors.Forbidden("no", 403)
     await events.record(OBJ, Note("Training", "m"))
-    cluster.error = None
     await events.record(OBJ, Note("Training", "m"))
-    cluster.error = errors.NotFound("expired", 404)
+    cluster.events.clear()
     await events.record(OBJ, Note("Training", "m"))
-    cluster.error = None
     await events.record(OBJ, Note("Training", "m"))
-    assert [m for m, _ in cluster.calls] == ["POST", "POST", "PATCH", "POST"]
+    assert cluster.calls == ["POST", "POST", "PATCH", "POST"]
+    assert cluster.counts == [1]
