@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tomllib
@@ -19,7 +20,8 @@ from loraform_api import __version__, names
 from loraform_devcluster.binaries import Binaries
 from loraform_devcluster.layout import CHECKOUT, DEFAULT_STATE, Layout, default_cache
 from loraform_devcluster.progress import Progress
-from loraform_operator.endpoint.publication import SECRET
+from loraform_operator.__main__ import NAME
+from loraform_operator.endpoint.publication import SECRET_SUFFIX, SLICE_SUFFIX
 from loraform_operator.pods.networkpolicy import OPERATOR_NAME
 from loraform_operator.settings import ImageSettings, Profile, Settings
 
@@ -34,18 +36,16 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(binary), *arguments], capture_output=True, text=True, check=False)
 
 
-def render(*arguments: str) -> str:
+def render(*arguments: str, release: str = "loraform") -> str:
     """Return the rendered chart; fails with Helm's message."""
-    result = helm(
-        "template", "loraform", str(CHART), "--namespace=loraform-system", "--kube-version=1.33.0", *arguments
-    )
+    result = helm("template", release, str(CHART), "--namespace=loraform-system", "--kube-version=1.33.0", *arguments)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
-def objects(*arguments: str) -> list[dict[str, Any]]:
+def objects(*arguments: str, release: str = "loraform") -> list[dict[str, Any]]:
     """Return the rendered objects."""
-    return [document for document in yaml.safe_load_all(render(*arguments)) if document]
+    return [document for document in yaml.safe_load_all(render(*arguments, release=release)) if document]
 
 
 def one(kind: str, rendered: list[dict[str, Any]], name: str = "loraform-operator") -> dict[str, Any]:
@@ -88,8 +88,6 @@ def test_the_operators_pod_is_restricted(values: Path) -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
-    assert deployment["spec"]["replicas"] == 1
 
 
 @pytest.mark.parametrize(
@@ -103,6 +101,8 @@ def test_the_operators_pod_is_restricted(values: Path) -> None:
         "settings.threads=4",
         "logLevel=verbose",
         "crds.install=true",
+        "replicas=0",
+        "leaseSeconds=2",
     ],
 )
 def test_a_wrong_value_is_refused(wrong: str) -> None:
@@ -174,7 +174,48 @@ def test_secrets_are_read_in_the_operators_namespace_only() -> None:
     rendered = objects("--set=crds.enabled=false")
     assert not [rule for rule in rules(rendered, "ClusterRole") if "secrets" in rule["resources"]]
     [own] = [rule for rule in rules(rendered, "Role") if "secrets" in rule["resources"]]
-    assert own["resourceNames"] == [SECRET]
+    assert own["resourceNames"] == [f"loraform-operator{SECRET_SUFFIX}"]
+
+
+def test_the_lease_and_the_endpoint_are_written_by_name() -> None:
+    rendered = objects("--set=crds.enabled=false")
+    for resource, name in (("leases", "loraform-operator"), ("endpointslices", f"loraform-operator{SLICE_SUFFIX}")):
+        [rule] = [rule for rule in rules(rendered, "Role", "ClusterRole") if resource in rule["resources"]]
+        assert (rule["resourceNames"], rule["verbs"]) == ([name], ["get", "create", "patch"])
+
+
+def test_two_pods_share_a_lease_and_one_is_always_left() -> None:
+    rendered = objects("--set=crds.enabled=false")
+    deployment, budget = one("Deployment", rendered), one("PodDisruptionBudget", rendered)
+    pod = deployment["spec"]["template"]["spec"]
+    assert deployment["spec"]["replicas"] == 2
+    assert budget["spec"] == {"maxUnavailable": 1, "selector": deployment["spec"]["selector"]}
+    assert {"--name=loraform-operator", "--lease-seconds=15"} <= set(pod["containers"][0]["args"])
+    [spread] = pod["topologySpreadConstraints"]
+    assert spread["whenUnsatisfiable"] == "ScheduleAnyway", "one node is enough"
+    assert spread["labelSelector"] == deployment["spec"]["selector"]
+
+
+def test_one_pod_has_no_budget_that_would_block_drains() -> None:
+    kinds = {o["kind"] for o in objects("--set=crds.enabled=false,replicas=1")}
+    assert "PodDisruptionBudget" not in kinds
+
+
+def test_two_releases_stand_side_by_side() -> None:
+    once = "--set=crds.enabled=false,userRoles.create=false"
+    pairs = [objects(once, f"--set=watchNamespaces={{{team}}}", release=team) for team in ("team-a", "team-b")]
+    first, second = ({(o["kind"], o["metadata"]["name"]) for o in rendered} for rendered in pairs)
+    assert first & second == set()
+    assert len(first) == len(second)
+
+
+@pytest.mark.parametrize("release", ["a", "x" * 53, "y" * 45 + "-" + "z" * 7])
+def test_a_release_of_any_length_has_names_that_fit(release: str) -> None:
+    rendered = objects("--set=crds.enabled=false,userRoles.create=false", release=release)
+    assert all(len(o["metadata"]["name"]) <= 63 for o in rendered if o["kind"] == "Service")
+    [deployment] = [o for o in rendered if o["kind"] == "Deployment"]
+    [argument] = [a for a in deployment["spec"]["template"]["spec"]["containers"][0]["args"] if "--name=" in a]
+    assert re.fullmatch(NAME, argument.removeprefix("--name="))
 
 
 def test_claims_are_never_changed_or_deleted() -> None:

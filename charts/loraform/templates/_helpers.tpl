@@ -1,8 +1,11 @@
-{{/* Names are fixed: pods of users' namespaces find the operator by them, and one namespace holds one operator. */}}
-{{- define "loraform.name" -}}loraform-operator{{- end }}
+{{/* Names carry the release, so that releases with disjoint watchNamespaces stand side by side, also in one namespace.
+The longest name made of this one is that of the Service for metrics, which may have 63 characters. */}}
+{{- define "loraform.name" -}}{{ .Release.Name | trunc 46 | trimSuffix "-" }}-operator{{- end }}
 
-{{/* Cluster-wide objects carry the namespace, so that two operators with disjoint watchNamespaces can stand side by side. */}}
-{{- define "loraform.clusterName" -}}loraform-operator-{{ .Release.Namespace }}{{- end }}
+{{- define "loraform.accountName" -}}{{ .Values.serviceAccount.name | default (include "loraform.name" .) }}{{- end }}
+
+{{/* Cluster-wide objects carry the namespace too. */}}
+{{- define "loraform.clusterName" -}}{{ include "loraform.name" . }}-{{ .Release.Namespace }}{{- end }}
 
 {{- define "loraform.selector" -}}
 app.kubernetes.io/name: loraform-operator

@@ -11,7 +11,7 @@ from loraform_demo.run_cluster import OPERATOR_NAMESPACE
 from loraform_demo.run_kube import DemoError, Kube
 from loraform_demo.run_store import DATA, NAMESPACE
 
-METRICS_SERVICE, METRICS_PORT = "loraform-operator-metrics", 8080
+LEASE, METRICS_PORT = "loraform-operator", 8080
 SHOWN_METRICS = ("loraform_", "workqueue_", "controller_runtime_reconcile_total")
 
 
@@ -58,13 +58,19 @@ def answers(kube: Kube, model: str, count: int) -> list[dict[str, Any]]:
 
 
 def metrics(kube: Kube) -> str:
-    """Return the operator's metrics page, read through its Service."""
+    """Return the metrics page of the operator's pod that leads: it alone has the series of custom resources."""
     with (
-        kube.forwarded(METRICS_SERVICE, OPERATOR_NAMESPACE, METRICS_PORT) as url,
+        kube.forwarded(f"pod/{leader(kube)}", OPERATOR_NAMESPACE, METRICS_PORT) as url,
         urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer,  # noqa: S310
     ):
         page: str = answer.read().decode()
         return page
+
+
+def leader(kube: Kube) -> str:
+    """Return the name of the operator's pod that leads, as its lease says."""
+    words = ("get", "lease", LEASE, f"--namespace={OPERATOR_NAMESPACE}", "--output=jsonpath={.spec.holderIdentity}")
+    return kube.run(*words).partition("_")[0]
 
 
 def excerpt(page: str) -> list[str]:

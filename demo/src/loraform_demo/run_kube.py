@@ -90,10 +90,11 @@ class Kube:
 
     @contextmanager
     def forwarded(self, service: str, namespace: str, port: int) -> Iterator[str]:
-        """Yield an address of this machine that leads to a Service's port."""
+        """Yield an address of this machine that leads to a port of a Service, or of what `kind/name` says."""
+        target = service if "/" in service else f"service/{service}"
         arguments = (
             "port-forward",
-            f"service/{service}",
+            target,
             f":{port}",
             f"--namespace={namespace}",
             "--address=127.0.0.1",
@@ -105,7 +106,7 @@ class Kube:
             line = process.stdout.readline() if process.stdout else ""
             address = line.partition("Forwarding from ")[2].partition(" ")[0]
             if not address:
-                raise DemoError(f"cannot reach Service {namespace}/{service} by port-forward: {line.strip()}")
+                raise DemoError(f"cannot reach {target} in {namespace} by port-forward: {line.strip()}")
             yield f"http://{address}"
         finally:
             process.terminate()

@@ -28,6 +28,8 @@ MAY = [
     ("list", "", "events", ""),
     ("get", "", "secrets", "loraform-operator-tls"),
     ("patch", "discovery.k8s.io", "endpointslices", "loraform-operator-1"),
+    ("create", "coordination.k8s.io", "leases", "loraform-operator"),
+    ("patch", "coordination.k8s.io", "leases", "loraform-operator"),
 ]
 MAY_NOT = [
     ("get", "", "secrets", "somebody-elses"),
@@ -43,6 +45,9 @@ MAY_NOT = [
     ("patch", "loraform.dev", "iacmodels", ""),
     ("delete", "loraform.dev", "finetunejobs", ""),
     ("patch", "discovery.k8s.io", "endpointslices", "somebody-elses"),
+    ("patch", "coordination.k8s.io", "leases", "somebody-elses"),
+    ("delete", "coordination.k8s.io", "leases", "loraform-operator"),
+    ("list", "coordination.k8s.io", "leases", ""),
     ("create", "", "serviceaccounts/token", ""),
     ("create", "rbac.authorization.k8s.io", "rolebindings", ""),
     ("bind", "rbac.authorization.k8s.io", "clusterroles", ""),
