@@ -39,20 +39,20 @@ def installed_operator_away(kubeconfig: Path, config: pytest.Config) -> Iterator
         command = ["kubectl", f"--kubeconfig={kubeconfig}", *arguments]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
-    where = "jsonpath={range .items[*]}{.metadata.namespace}{' '}{.metadata.name}{'\\n'}{end}"
+    where = "jsonpath={range .items[*]}{.metadata.namespace}{' '}{.metadata.name}{' '}{.spec.replicas}{'\\n'}{end}"
     listed = kubectl("get", "deployments", "--all-namespaces", selector, f"--output={where}")
     deployments = [line.split() for line in listed.splitlines()]
     try:
-        for namespace, name in deployments:
+        for namespace, name, _ in deployments:
             print_line(config, f"{namespace}/{name} is scaled to zero while the cluster's tests run")
             kubectl("scale", f"deployment/{name}", f"--namespace={namespace}", "--replicas=0")
         if deployments:
             kubectl("wait", "pods", "--all-namespaces", selector, "--for=delete", "--timeout=60s")
         yield
     finally:
-        for namespace, name in deployments:
-            kubectl("scale", f"deployment/{name}", f"--namespace={namespace}", "--replicas=1")
-            print_line(config, f"{namespace}/{name} is scaled to one again")
+        for namespace, name, replicas in deployments:
+            kubectl("scale", f"deployment/{name}", f"--namespace={namespace}", f"--replicas={replicas}")
+            print_line(config, f"{namespace}/{name} is scaled to {replicas} again")
 
 
 def print_line(config: pytest.Config, line: str) -> None:

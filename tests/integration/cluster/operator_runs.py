@@ -23,6 +23,8 @@ from ..waiting import free_port, wait_for
 
 GROUP = (names.GROUP, names.VERSION)
 JOBS = "finetunejobs"
+LEASE_SECONDS = 6
+"""After a kill the next process leads so much later; on a busy machine a shorter lease would be lost."""
 PREPARED: dict[str, Any] = {
     "stage": "prepare",
     "message": "100 rows",
@@ -66,9 +68,21 @@ EVALUATED: dict[str, Any] = {
 
 
 class Operator:
-    """The operator as a process on this host; it watches some namespaces, and the first is also its own."""
+    """The operator as a process on this host; it watches some namespaces, and the first is also its own.
 
-    def __init__(self, kubeconfig: Path, namespaces: list[str], address: str, folder: Path) -> None:
+    `program` starts Python on it; `extra` are further options by name.
+    """
+
+    def __init__(
+        self,
+        kubeconfig: Path,
+        namespaces: list[str],
+        address: str,
+        folder: Path,
+        *,
+        program: tuple[str, ...] = ("-m", "loraform_operator"),
+        extra: dict[str, object] | None = None,
+    ) -> None:
         self.namespace, self._free = namespaces[0], list(namespaces)
         self.endpoint_port, self.metrics_port = free_port(), free_port()
         config = folder / "config.yaml"
@@ -82,17 +96,28 @@ class Operator:
             "advertise-address": address,
             "endpoint-port": self.endpoint_port,
             "metrics-port": self.metrics_port,
+            "lease-seconds": LEASE_SECONDS,
+            **(extra or {}),
         }
         flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
         flags += [f"--namespace={name}" for name in namespaces]
-        self.command = [sys.executable, "-m", "loraform_operator", *flags]
+        self.command = [sys.executable, *program, *flags]
         self.log = folder / "operator.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        self.spawn()
+        wait_for("the operator leads", lambda: self.leads)
+
+    def spawn(self) -> None:
+        """Start the process, and do not wait for it."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command, stderr=log)
-        wait_for("the operator's readiness", lambda: self.fetch("/readyz"))
+
+    @property
+    def leads(self) -> bool:
+        """Whether the process says that it leads; a frozen one says nothing."""
+        return bool(json.loads(self.fetch("/readyz", 1) or "{}").get("leads"))
 
     @property
     def running(self) -> bool:
@@ -109,9 +134,9 @@ class Operator:
         self.process.send_signal(sign)
         return self.process.wait(30)
 
-    def fetch(self, path: str) -> str | None:
+    def fetch(self, path: str, seconds: float = 5) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=seconds) as answer:
                 return str(answer.read().decode())
         except OSError:
             return None
