@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from loraform_api.meta import ApiModel, Name, ObjectName, WireModel, keyed_by
@@ -51,7 +51,16 @@ FILE_NAME_RULE = (
     "{name} cannot be a file's path: it may have 4 folders like modules/network/main.tf, no space, 200 characters, "
     "and ASCII letters and digits, `_`, `-`, dots in its last part, ending in .tf"
 )
-ProgramText = Annotated[str, Field(max_length=200_000)]
+MAX_TEXT = 200_000
+"""Characters of one text: a file of a program, a Rego module, an answer, the input of a prompt."""
+MAX_FILES = 100
+"""Files of a program beside its `text`."""
+MAX_PROGRAM_BYTES = 1_000_000
+"""Bytes of all files of a program in UTF-8. Their syntax trees are in memory together, up to 540 times as large."""
+MAX_PROGRAMS = 5000
+MAX_REQUEST_BYTES = 16_000_000
+"""Bytes of all files of all programs of a request in UTF-8."""
+ProgramText = Annotated[str, Field(max_length=MAX_TEXT)]
 TagKey = Annotated[str, Field(min_length=1, max_length=128)]
 TagValue = Annotated[str, Field(max_length=256)]
 
@@ -136,11 +145,11 @@ class Program(WireModel):
     id: Annotated[str, Field(min_length=1, max_length=200)]
     text: ProgramText = ""
     """Text of `main.tf`."""
-    files: Annotated[dict[str, ProgramText], Field(max_length=100)] = {}
+    files: Annotated[dict[str, ProgramText], Field(max_length=MAX_FILES)] = {}
     """More files by path, for example `variables.tf` or `modules/network/main.tf`."""
     asked: IntentSpec | None = None
     """Contents that stage Intent requires."""
-    rego: Annotated[str, Field(max_length=200_000)] | None = None
+    rego: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
     """Rego policy that stage Intent checks on the plan, in the form of IaC-Eval: no rule may be false."""
     prompt: Annotated[str, Field(max_length=500_000)] = ""
     """What the caller asked, with its input: stage Policy takes no value that stands in it for a secret."""
@@ -154,6 +163,19 @@ class Program(WireModel):
         if "main.tf" in files and info.data.get("text"):
             raise PydanticCustomError("file_twice", "'main.tf' is given twice: here and as `text`")
         return files
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files in UTF-8."""
+        return sum(len(text.encode("utf-8", errors="surrogatepass")) for text in (self.text, *self.files.values()))
+
+    @model_validator(mode="after")
+    def _is_not_too_large(self) -> Self:
+        if (size := self.size) > MAX_PROGRAM_BYTES:
+            limits = {"size": size, "limit": MAX_PROGRAM_BYTES}
+            message = "`text` and `files` have {size} bytes in all, allowed are {limit}: split the program"
+            raise PydanticCustomError("program_size", message, limits)
+        return self
 
 
 class Diagnostic(WireModel):
@@ -204,9 +226,9 @@ def _default_stages(request: dict[str, Any]) -> list[Stage]:
 
 
 class VerifyRequest(WireModel):
-    programs: Annotated[list[Program], Field(max_length=5000)]
+    programs: Annotated[list[Program], Field(max_length=MAX_PROGRAMS)]
     policy: HousePolicy | None = None
-    packs: Annotated[list[Annotated[str, Field(max_length=200_000)]], Field(max_length=20)] = []
+    packs: Annotated[list[Annotated[str, Field(max_length=MAX_TEXT)]], Field(max_length=20)] = []
     """Rego modules that stage Policy checks on the plan: each result of `deny` or `violation` violates the policy."""
     stages: Annotated[list[Stage], Field(min_length=1)] = Field(default_factory=_default_stages)
     """Stages to run, in the order of `Stage`; by default those of the gate that the request has data for. Policy
@@ -221,6 +243,15 @@ class VerifyRequest(WireModel):
     it cannot answer by then."""
     caller: Annotated[str, Field(max_length=200)] = ""
     """Who asks, as an opaque name. The service shares verdicts of equal programs within one caller only."""
+
+    @field_validator("programs")
+    @classmethod
+    def _are_not_too_large(cls, programs: list[Program]) -> list[Program]:
+        if (size := sum(program.size for program in programs)) > MAX_REQUEST_BYTES:
+            limits = {"size": size, "limit": MAX_REQUEST_BYTES}
+            message = "their files have {size} bytes in all, allowed are {limit}: send fewer programs at a time"
+            raise PydanticCustomError("request_size", message, limits)
+        return programs
 
 
 class Toolchain(WireModel):

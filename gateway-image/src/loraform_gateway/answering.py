@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
+from loraform_api.verification import MAX_TEXT
 from loraform_engine.client import Engine, completion
 from loraform_engine.conversation import Question
 from loraform_engine.errors import EngineRefused, EngineUnreachable
@@ -28,8 +29,6 @@ from loraform_gateway.route import live_adapter
 from loraform_gateway.verifying import VerifiedAnswer, Verify, unverified_answer, verify_answer
 
 LOG = logging.getLogger(__name__)
-PROGRAM_LIMIT = 200_000
-"""Most characters that the verifier accepts."""
 TOKENISERS = 2
 """Prompts that are tokenised at the same time; others wait, and one whose caller left is dropped. `tokenizers` lets go
 of the interpreter meanwhile."""
@@ -148,7 +147,7 @@ class Answerer:
         if not prepared.request.verify:
             return Choice(text, finish, self.field(prepared, Verdict.UNVERIFIED, as_measured))
         program = program_in(text, truncated=finish == "length")
-        if program.truncated or len(program.text) > PROGRAM_LIMIT:
+        if program.truncated or len(program.text) > MAX_TEXT:
             return Choice(text, finish, self.field(prepared, Verdict.TRUNCATED, as_measured))
         verified = await self._verified(prepared, program.text)
         field = self.field(prepared, verified.verdict, as_measured).model_copy(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import from_json
 
 from loraform_api.meta import Sha256, WireModel
-from loraform_api.verification import StageResult
+from loraform_api.verification import MAX_TEXT, StageResult
 from loraform_engine.conversation import InputFrom, Question, Role, Turn, question_of
 from loraform_engine.sampling import Choices, Sampling
 from loraform_gateway.errors import bad_request
@@ -19,7 +19,7 @@ from loraform_gateway.fields import Api, used_fields
 
 INSTRUCTION_LIMIT = 100_000
 """Most characters of an instruction; the engine's context is checked in tokens."""
-INPUT_LIMIT = 200_000
+INPUT_LIMIT = MAX_TEXT
 """Most characters of an input: the longest program that is served can be asked to be changed."""
 
 NAME_LIMIT = 100

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from loraform_api.dataset import Columns, RowFormat
+from loraform_api.verification import MAX_TEXT
 from loraform_trainer.prepare.dataset.formats import UnusableError, columns_read, row_of
-from loraform_trainer.prepare.dataset.rows import MAX_TEXT, TrainingRow
+from loraform_trainer.prepare.dataset.rows import TrainingRow
 
 
 def turn(role: Any, content: Any = "text") -> dict[str, Any]:

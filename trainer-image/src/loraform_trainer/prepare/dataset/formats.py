@@ -10,10 +10,11 @@ from typing import Any
 from pydantic_core import from_json
 
 from loraform_api.dataset import Columns, RowFormat
+from loraform_api.verification import MAX_TEXT
 from loraform_engine.conversation import Question, row_question
 from loraform_engine.program import THOUGHT, program_in
 from loraform_trainer.prepare.dataset.readers import Record
-from loraform_trainer.prepare.dataset.rows import MAX_TEXT, TrainingRow
+from loraform_trainer.prepare.dataset.rows import TrainingRow
 
 COLUMNS_BY_FORMAT = {
     RowFormat.INSTRUCTION: ("instruction", "input", "response"),

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 
 MAX_LINE_BYTES = 1 << 20
 """Bytes of one row in a file."""
-MAX_TEXT = 200_000
-"""Characters of one text; the verifier has the same limit."""
 MAX_ROWS = 10_000_000
 """Rows of all sources together."""
 

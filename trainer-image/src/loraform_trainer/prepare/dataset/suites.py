@@ -12,13 +12,12 @@ from pydantic_core import from_json
 
 from loraform_api.finetunejob import SuiteSpec
 from loraform_api.sources import FileFormat
-from loraform_api.verification import HousePolicy, IntentSpec, Stage
+from loraform_api.verification import MAX_TEXT, HousePolicy, IntentSpec, Stage
 from loraform_engine.conversation import row_question
 from loraform_engine.program import program_in
 from loraform_trainer.prepare.dataset.canonical import normal_form, normal_prompt, tree_of
 from loraform_trainer.prepare.dataset.decontaminate import HeldOut
 from loraform_trainer.prepare.dataset.readers import BadRow, Record, format_of, read
-from loraform_trainer.prepare.dataset.rows import MAX_TEXT
 from loraform_trainer.runtime.errors import DatasetInvalidError
 from loraform_verifier.hcl.parse import parse
 from loraform_verifier.policy.rewrite import rewrite

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from random import Random
 
-from loraform_api.verification import WITHOUT_PLAN, HousePolicy, Program, ProgramVerdict, VerifyRequest
+from loraform_api.verification import MAX_TEXT, WITHOUT_PLAN, HousePolicy, Program, ProgramVerdict, VerifyRequest
 from loraform_trainer.prepare.dataset.repair import mistakes
 from loraform_trainer.prepare.dataset.repair.edits import Mistake
-from loraform_trainer.prepare.dataset.rows import MAX_TEXT, TrainingRow
+from loraform_trainer.prepare.dataset.rows import TrainingRow
 from loraform_trainer.prepare.dataset.validity import CHUNK, CHUNK_CHARACTERS, Verify
 from loraform_verifier.hcl.parse import Document, parse
 from loraform_verifier.policy.house_policy import check_house_policy
