@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraform_verifier.hcl.versions import admits, can_be_met, core_bounds, order, provider_bounds, satisfies
+from loraform_verifier.hcl.versions import VersionRange, admits, core_bounds, order, provider_bounds, satisfies
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_versions_sort_by_number() -> None:
 def test_whether_any_version_can_be_within_a_constraint(constraint: str, possible: bool) -> None:
     bounds = provider_bounds(constraint)
     assert bounds is not None
-    assert can_be_met(bounds) is possible
+    assert VersionRange().narrow(bounds) is possible
 
 
 NUMBERS = st.tuples(*[st.integers(0, 3)] * 3)
@@ -66,7 +66,23 @@ def test_a_constraint_can_be_met_where_some_version_meets_it(parts: list[tuple[s
     bounds = provider_bounds(text)
     assert bounds is not None
     grid = (f"{a}.{b}.{c}" for a in range(6) for b in range(6) for c in range(9))
-    assert can_be_met(bounds) is any(admits(bounds, version) for version in grid)
+    assert VersionRange().narrow(bounds) is any(admits(bounds, version) for version in grid)
+
+
+@given(st.lists(PARTS, min_size=1, max_size=4))
+def test_bounds_one_by_one_leave_what_they_leave_together(parts: list[tuple[str, tuple[int, int, int]]]) -> None:
+    bounds = [
+        bound
+        for operator, numbers in parts
+        for bound in provider_bounds(f"{operator} {'.'.join(map(str, numbers))}") or []
+    ]
+    versions, taken = VersionRange(), []
+    for bound in bounds:
+        if versions.narrow([bound]):
+            taken.append(bound)
+        else:
+            assert not VersionRange().narrow([*taken, bound])
+    assert VersionRange().narrow(taken)
 
 
 @pytest.mark.parametrize(

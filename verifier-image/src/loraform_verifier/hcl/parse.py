@@ -22,6 +22,8 @@ class Attribute:
     name: str
     line: int
     value: Node
+    key: Node
+    """The name in the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +96,27 @@ def _block(node: Node) -> HclBlock:
 
 
 def _attribute(node: Node) -> Attribute:
-    return Attribute(text_of(node.children[0]), line_of(node), node.children[-1])
+    key, value = node.children[0], node.children[-1]
+    return Attribute(text_of(key), line_of(node), value, key)
 
 
 def _comments(source: bytes, nodes: Nodes) -> dict[int, tuple[int, str]]:
-    lines = source.split(b"\n")
+    code = [_extent(line) for line in source.removeprefix(BYTE_ORDER_MARK).split(b"\n")]
+    mark = len(BYTE_ORDER_MARK) if source.startswith(BYTE_ORDER_MARK) else 0
     comments = {}
     for node in nodes.of("comment"):
-        before = lines[node.start_point.row][: node.start_point.column].removeprefix(BYTE_ORDER_MARK)
-        if not before.strip():
+        row, column = node.start_point.row, node.start_point.column - (mark if node.start_point.row == 0 else 0)
+        if column <= code[row][0]:
             # The nodes of some comments include the newline, so take the last line from the text.
             text = text_of(node).rstrip()
             first = line_of(node)
             last = first + text.count("\n")
-            after = lines[last - 1][node.end_point.column :] if node.end_point.row == last - 1 else b""
-            if not after.strip():
+            end = node.end_point.column - (mark if last == 1 else 0)
+            if node.end_point.row != last - 1 or end >= code[last - 1][1]:
                 comments[last] = (first, text)
     return comments
+
+
+def _extent(line: bytes) -> tuple[int, int]:
+    """Return the offsets of a line's first byte that is no white space, and behind the last one."""
+    return len(line) - len(line.lstrip()), len(line.rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ from loraform_verifier.hcl.tree import line_of
 from loraform_verifier.hcl.versions import (
     CORE_RELEASES,
     Bound,
+    VersionRange,
     admits,
-    can_be_met,
     core_bounds,
     provider_bounds,
 )
@@ -81,7 +82,8 @@ def _constraints(blocks: Sequence[HclBlock], sources: dict[str, str]) -> Iterato
 
 def impossible(requirements: Iterable[Requirement]) -> Iterator[Diagnostic]:
     """Yield an error for each constraint that no release meets, by itself or together with those before it."""
-    before: dict[str, list[Bound]] = {CORE: core_bounds(CORE_RELEASES) or []}
+    ranges: defaultdict[str, VersionRange] = defaultdict(VersionRange)
+    ranges[CORE].narrow(core_bounds(CORE_RELEASES) or [])
     for requirement in requirements:
         if requirement.bounds is None:
             message = (
@@ -91,10 +93,7 @@ def impossible(requirements: Iterable[Requirement]) -> Iterator[Diagnostic]:
             )
             yield requirement.finding(INVALID, message, EXAMPLE)
             continue
-        bounds = [*before.get(requirement.subject, ()), *requirement.bounds]
-        if can_be_met(bounds):
-            before[requirement.subject] = bounds
-        else:
+        if not ranges[requirement.subject].narrow(requirement.bounds):
             yield _unmet_by_all(requirement)
 
 

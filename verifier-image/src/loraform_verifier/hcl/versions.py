@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 
 REGISTRIES = {"Terraform": "registry.terraform.io", "OpenTofu": "registry.opentofu.org"}
 """Host of the public registry by product."""
@@ -15,6 +16,10 @@ _BOUND = re.compile(r"(=|!=|>=|<=|>|<|~>|)(\s*)(v?)(\d{1,9}(?:\.\d{1,9})*)([-+][
 
 Version = tuple[int, ...]
 """Three numbers, and a fourth that is 1 for a release and 0 for a pre-release."""
+
+_FIRST: Version = (0, 0, 0, 0)
+_BEYOND: Version = (10**10, 0, 0, 0)
+"""Above all versions: their numbers have at most nine digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,22 @@ class Bound:
     @property
     def version(self) -> Version:
         return (*self.numbers, *(0,) * (_PLACES - len(self.numbers)), 0 if self.prerelease else 1)
+
+    @property
+    def lowest(self) -> tuple[Version, bool]:
+        """Where the bound begins, and True if that version is outside."""
+        begins = self.operator not in ("!=", "<", "<=")
+        return (self.version, self.operator == ">") if begins else (_FIRST, False)
+
+    @property
+    def highest(self) -> tuple[Version, bool]:
+        """Where the bound ends, and True if that version is inside."""
+        if self.operator == "~>" and len(self.numbers) > 1:
+            *head, last = self.numbers[:-1]
+            after = (*head, last + 1)
+            return (*after, *(0,) * (_PLACES + 1 - len(after))), False
+        ends = self.operator not in ("!=", ">", ">=", "~>")
+        return (self.version, self.operator != "<") if ends else (_BEYOND, False)
 
     def admits(self, version: Version) -> bool:
         """Return whether a version is within the bound."""
@@ -71,14 +92,36 @@ def admits(bounds: Iterable[Bound], version: str) -> bool:
     return all(bound.admits((*order(version), 1)) for bound in bounds)
 
 
-def can_be_met(bounds: Iterable[Bound]) -> bool:
-    """Return whether any version can be within all bounds, whether or not it has been released."""
-    bounds = list(bounds)
-    # The lowest version within the bounds is 0.0.0, a bound, or a few patches above one: `>` and `!=` move it by one.
-    starts = [(0, 0, 0, 1), *(bound.version for bound in bounds)]
-    patches = range(len(bounds) + 1)
-    candidates = [*starts, *((major, minor, patch + n, 1) for major, minor, patch, _ in starts for n in patches)]
-    return any(all(bound.admits(version) for bound in bounds) for version in candidates)
+class VersionRange:
+    """What bounds leave of all versions, whether or not these have been released."""
+
+    def __init__(self) -> None:
+        self._lowest, self._highest = (_FIRST, False), (_BEYOND, False)
+        self._excluded: set[Version] = set()
+        self._prereleases: list[Version] = []
+        self._left: Version = (*_FIRST[:_PLACES], 1)
+        """One version that is left."""
+
+    def narrow(self, bounds: Iterable[Bound]) -> bool:
+        """Take away what is not within all bounds, and return True. If nothing would be left, return False instead."""
+        bounds = list(bounds)
+        lowest = max([self._lowest, *(bound.lowest for bound in bounds)])
+        highest = min([self._highest, *(bound.highest for bound in bounds)])
+        excluded = {bound.version for bound in bounds if bound.operator == "!="}
+        prereleases = [bound.version for bound in bounds if bound.prerelease]
+        # The lowest release within bounds is a bound, or a few patches above one: `>` and `!=` move it by one. Those
+        # below the one that was left are outside already.
+        (major, minor, patch, _) = self._left if self._left[-1] and lowest <= (self._left, False) else lowest[0]
+        steps = range(len(self._excluded) + len(excluded) + 2)
+        releases = ((major, minor, patch + step, 1) for step in steps)
+        for version in chain([self._left], releases, self._prereleases, prereleases):
+            inside = lowest <= (version, False) and (version, True) <= highest
+            if inside and version not in excluded and version not in self._excluded:
+                self._lowest, self._highest, self._left = lowest, highest, version
+                self._excluded |= excluded
+                self._prereleases += prereleases
+                return True
+        return False
 
 
 def satisfies(version: str, constraint: str) -> bool:

@@ -24,9 +24,9 @@ def check_program(
     default_tags = {key: (value,) for key, value in settings.default_tags.items()}
     defaults = ResourceTags(default_tags, not settings.incomplete)
     findings = PolicyFindings()
+    planned = {folder: resources.below(_prefixes(modules, folder)) for folder in configuration.folders}
     for file, document in configuration.documents.items():
-        planned = resources.below(_prefixes(modules, folder_of(file)))
-        _add(findings, file, check_house_policy(document, policy, planned, defaults))
+        _add(findings, file, check_house_policy(document, policy, planned[folder_of(file)], defaults))
     for file, resource in _mirrored_resources(configuration, modules, resources):
         _add(findings, file, check_resource(resource, policy, resources, defaults))
     return findings

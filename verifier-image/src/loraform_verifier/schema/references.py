@@ -24,6 +24,8 @@ Address = tuple[str, str, str]
 UNSUPPORTED = "Unsupported attribute"
 MAX_SUSPECTS = 500
 """References looked up in the tree, a bound for text that only looks like references."""
+MAX_STEPS = 100
+"""Names of a reference that are looked up; no schema nests as deep."""
 _NAME = r"[A-Za-z_][\w-]*"
 _REFERENCE = re.compile(
     rf"(?<![\w.-])(?:(data|ephemeral|resource)\.)?({_NAME})\.({_NAME})(\[[^\[\]]*\])?\.({_NAME})".encode()
@@ -97,7 +99,7 @@ def _evaluated(variable: Node, document: Document) -> bool:
 
 
 def _check_steps(variable: Node, declared: Mapping[Address, BlockSchema], findings: SchemaFindings) -> None:
-    names = list(_steps(variable))
+    names = list(islice(_steps(variable), MAX_STEPS))
     kind = names.pop(0) if names[0] in ("data", "ephemeral", "resource") else "resource"
     type_, name, *steps = names
     schema = declared.get((str(kind), str(type_), str(name)))
@@ -135,10 +137,12 @@ def _unsupported(address: str, name: str, schema: BlockSchema, node: Node, findi
 def _steps(variable: Node) -> Iterator[str | int]:
     """Yield the names of a reference, with 0 for a literal index, up to the first index that must be evaluated."""
     yield text_of(variable)
-    part = variable.next_named_sibling
-    while part is not None and (part.type == "get_attr" or (part.type == "index" and _is_literal(part))):
+    # The siblings as a list: to ask each part for the next one is quadratic in a long chain.
+    siblings = variable.parent.named_children if variable.parent is not None else []
+    for part in (part for part in siblings if part.start_byte >= variable.end_byte):
+        if part.type != "get_attr" and not (part.type == "index" and _is_literal(part)):
+            return
         yield text_of(part).lstrip(".").strip() if part.type == "get_attr" else 0
-        part = part.next_named_sibling
 
 
 def _is_literal(index: Node) -> bool:

@@ -116,4 +116,14 @@ def _may_be_secret(value: str, *, quoted: bool) -> bool:
 def _is_asked(value: str, prompt: str) -> bool:
     """Return whether `prompt` contains a value exactly, and not only as a part of a longer word."""
     plain = value.replace('\\"', '"').replace("\\\\", "\\").replace("$${", "${")
-    return any(re.search(rf"(?<!\w){re.escape(v)}(?!\w)", prompt) for v in {value, plain}) if prompt else False
+    return any(_holds_word(prompt, word) for word in {value, plain})
+
+
+def _holds_word(text: str, word: str) -> bool:
+    start = text.find(word)  # many times as fast as a regular expression
+    while start >= 0:
+        around = text[max(0, start - 1) : start], text[start + len(word) : start + len(word) + 1]
+        if not any(character.isalnum() or character == "_" for character in around):
+            return True
+        start = text.find(word, start + 1)
+    return False

@@ -64,9 +64,10 @@ def with_changes(plan: Json, changes: list[Json]) -> Json:
     """Return a program's plan with other changes and the planned values that follow from them."""
     versions = dict(_schema_versions(plan["configuration"]["root_module"], ""))
     root: Json = {}
+    modules = {"": root}
     for change in sorted(changes, key=_output_order):
         if change["change"].get("after") is not None:
-            folder = _child(root, change.get("module_address", ""))
+            folder = _module_at(change.get("module_address", ""), modules)
             folder.setdefault("resources", []).append(_planned(change, versions))
     without = {name: value for name, value in plan.items() if name != "prior_state"}
     return without | {"planned_values": {"root_module": root}, "resource_changes": changes}
@@ -173,14 +174,13 @@ def _planned(change: Json, versions: Mapping[str, int]) -> Json:
     return resource | ({"values": after} if after else {}) | {"sensitive_values": sensitive or {}}
 
 
-def _child(module: Json, address: str) -> Json:
-    """Return the descendant of `module` at `address`; create it and its parents if they are missing."""
-    ends = [match.end() for match in re.finditer(r'module\.[\w-]+(?:\["(?:[^"\\]|\\.)*"\]|\[\d+\])?', address)]
-    for end in ends:
-        children = module.setdefault("child_modules", [])
-        child = next((c for c in children if c["address"] == address[:end]), None)
-        if child is None:
-            child = {"address": address[:end]}
-            children.append(child)
-        module = child
-    return module
+def _module_at(address: str, modules: dict[str, Json]) -> Json:
+    """Return the module at `address` of those in `modules`; create it and its parents if they are missing."""
+    parent = ""
+    for match in re.finditer(r'module\.[\w-]+(?:\["(?:[^"\\]|\\.)*"\]|\[\d+\])?', address):
+        own = address[: match.end()]
+        if own not in modules:
+            modules[own] = {"address": own}
+            modules[parent].setdefault("child_modules", []).append(modules[own])
+        parent = own
+    return modules[parent]

@@ -6,7 +6,7 @@ As in Validate, its provider block has no effect; only its region and default ta
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from tree_sitter import Node
@@ -91,26 +91,47 @@ def settings_of(configuration: Configuration) -> ProviderSettings:
     """Return the settings of the root module's default AWS provider block."""
     for block in configuration.blocks():
         if block.type == "provider" and block.labels == ("aws",) and block.attribute("alias") is None:
-            return _settings(block, dict(_definitions(configuration.blocks())))
+            return _settings(block, _Definitions(configuration.blocks()))
     return ProviderSettings()
 
 
-def _settings(provider: HclBlock, definitions: Mapping[str, Node]) -> ProviderSettings:
+def _settings(provider: HclBlock, definitions: _Definitions) -> ProviderSettings:
     tags: dict[str, str] = {}
     argument = provider.attribute("region")
-    region = literal(_resolve(argument.value, definitions)) if argument else None
+    region = literal(definitions.resolve(argument.value)) if argument else None
     incomplete = any(b.type == "dynamic" and b.labels == ("default_tags",) for b in provider.blocks)
     for argument in (a for b in provider.blocks if b.type == "default_tags" for a in b.attributes if a.name == "tags"):
-        elements = object_elements(_resolve(argument.value, definitions))
+        elements = object_elements(definitions.resolve(argument.value))
         incomplete = incomplete or elements is None
         for element in elements or ():
-            value = as_string(literal(_resolve(element.value, definitions)))
+            value = as_string(literal(definitions.resolve(element.value)))
             if element.key is None or value is None:
                 incomplete = True
             else:
                 tags[element.key] = value
     usable = isinstance(region, str) and _REGION.match(region)
     return ProviderSettings(str(region) if usable else DEFAULT_REGION, tags, incomplete)
+
+
+class _Definitions:
+    """The expressions of a module's local values and of its variables' defaults."""
+
+    def __init__(self, blocks: Iterable[HclBlock]) -> None:
+        self._expressions = dict(_definitions(blocks))
+        self._ends: dict[str, Node] = {}
+        """Reference to where it leads in the end, so that each is followed once."""
+
+    def resolve(self, value: Node) -> Node:
+        """Follow references to local values and variable defaults; a circular one leads to a reference."""
+        followed: dict[str, None] = {}
+        while (name := text_of(inner(value))) in self._expressions and name not in followed:
+            if name in self._ends:
+                value = self._ends[name]
+                break
+            followed[name] = None
+            value = self._expressions[name]
+        self._ends |= dict.fromkeys(followed, value)
+        return value
 
 
 def _definitions(blocks: Iterable[HclBlock]) -> Iterator[tuple[str, Node]]:
@@ -120,15 +141,6 @@ def _definitions(blocks: Iterable[HclBlock]) -> Iterator[tuple[str, Node]]:
             yield from ((f"local.{a.name}", a.value) for a in block.attributes)
         elif block.type == "variable" and block.labels and (default := block.attribute("default")):
             yield f"var.{block.labels[0]}", default.value
-
-
-def _resolve(value: Node, definitions: Mapping[str, Node]) -> Node:
-    """Follow references to local values and variable defaults."""
-    for _ in definitions:  # bounds circular definitions
-        if (definition := definitions.get(text_of(inner(value)))) is None:
-            break
-        value = definition
-    return value
 
 
 def prefix_of(call: ModuleCall) -> str:
