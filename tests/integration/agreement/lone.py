@@ -53,7 +53,7 @@ def ready(program: Program, terraform: Terraform) -> Normalised:
     modules = modules_of(configuration, terraform.registry, None)
     if configuration.problems or settings_errors(configuration, modules):
         texts = {name: document.source for name, document in configuration.documents.items()}
-        return Normalised(texts, frozenset(), calls=tuple(modules.calls))
+        return Normalised(texts, frozenset(), calls=tuple(call.entry for call in modules.calls))
     return normalise(configuration, modules)
 
 

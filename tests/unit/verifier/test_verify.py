@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import pytest
 
-from loraform_api.verification import HousePolicy, Program, Stage, VerifyRequest
-from loraform_verifier import verify
-from loraform_verifier.hcl.configuration import Configuration, read_program
+from loraform_api.verification import HousePolicy, IntentSpec, Program, Stage, VerifyRequest
 from loraform_verifier.hcl.normalise import Normalised
-from loraform_verifier.sandbox.isolation import IsolationError
+from loraform_verifier.sandbox.isolation import MIB, IsolationError
+from loraform_verifier.sandbox.worker import Worker, WorkFailedError, WorkLimits
+from loraform_verifier.stages import own_checks
+from loraform_verifier.stages.own_checks import Sources
+from loraform_verifier.stages.results import MAX_FINDINGS, MAX_MESSAGE
 from loraform_verifier.terraform.validate import ValidateOutcome, Validator
 from loraform_verifier.verify import RequestError, Verifier
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def test_each_stage_is_announced_with_the_number_of_its_programs() -> None:
@@ -126,15 +134,81 @@ def test_errors_of_the_machine_are_raised(error: Exception) -> None:
         Verifier(validator=_Fragile(error)).verify(_with_poison(0, 2))
 
 
-def test_a_program_that_crashes_the_parser_does_not_affect_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fragile(program: Program) -> Configuration:
-        if "poison" in program.text:
-            raise RecursionError
-        return read_program(program)
+class _FailsOnPoison(Worker):
+    """A worker of this process, in which a check fails on programs with `crash`."""
 
-    monkeypatch.setattr(verify, "read_program", fragile)
-    good, poison = Verifier(validator=_Fragile(KeyError())).verify(_with_poison(1, 2)).verdicts
+    def __init__(self, check: Callable[..., object]) -> None:
+        super().__init__()
+        self._check = check
+
+    def call(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        sources = arguments[0]
+        if function is self._check and isinstance(sources, Sources) and "crash" in sources.files[0][1]:
+            raise WorkFailedError("the traceback")
+        return function(*arguments, **named)
+
+
+CHECKS = {
+    Stage.PARSE: own_checks.read,
+    Stage.SCHEMA: own_checks.check_schema,
+    Stage.VALIDATE: own_checks.prepare,
+    Stage.POLICY: own_checks.check_policy,
+    Stage.INTENT: own_checks.check_intent,
+}
+
+
+@pytest.mark.parametrize("stage", CHECKS)
+def test_a_program_that_fails_in_a_check_does_not_affect_others(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    texts = ("locals {\n}\n", "# crash\nlocals {\n}\n", "locals {\n}\n")
+    programs = [Program(id=str(n), text=text, asked=IntentSpec()) for n, text in enumerate(texts)]
+    request = VerifyRequest(programs=programs, stages=list(CHECKS))
+    verifier = Verifier(validator=_Fragile(KeyError()), worker=_FailsOnPoison(CHECKS[stage]))
+    good, poison, also_good = verifier.verify(request).verdicts
     assert good.passed
-    assert [(r.stage, r.inconclusive, r.diagnostics[0].code) for r in poison.stages] == [
-        (Stage.PARSE, True, "InternalError")
-    ]
+    assert also_good.passed
+    failed = [(r.stage, r.inconclusive, r.diagnostics[0].code) for r in poison.stages if not r.passed]
+    assert failed[0] == (stage, True, "InternalError")
+    assert "the traceback" in caplog.text
+
+
+DENSE = "locals {\n  x = [" + "1," * 98_000 + "]\n}\n"
+BOUNDED = [
+    (WorkLimits(seconds=0.15), "it took more than 0.15 s of processor time"),
+    (WorkLimits(memory=96 * MIB), "it took more than 96 MiB of memory"),
+]
+
+
+@pytest.mark.parametrize(("limits", "words"), BOUNDED)
+def test_a_program_beyond_the_limits_is_undecided_and_its_neighbours_keep_their_verdicts(
+    limits: WorkLimits, words: str
+) -> None:
+    programs = [Program(id=str(n), text=DENSE if n == 1 else "locals {\n}\n") for n in range(3)]
+    worker = Worker(limits, modules=(own_checks.__name__,))
+    try:
+        response = Verifier(worker=worker).verify(VerifyRequest(programs=programs, stages=[Stage.PARSE, Stage.POLICY]))
+    finally:
+        worker.close()
+    good, dense, also_good = response.verdicts
+    assert good.passed
+    assert also_good.passed
+    assert [(r.stage, r.inconclusive, r.diagnostics[0].code) for r in dense.stages] == [(Stage.PARSE, True, "Timeout")]
+    assert words in dense.stages[0].diagnostics[0].message
+
+
+def test_a_policy_finds_thousands_and_shows_some() -> None:
+    text = "".join(f'resource "aws_vpc" "{"x" * 90}{n}" {{\n}}\n' for n in range(1500))
+    request = VerifyRequest(
+        programs=[Program(id="a", text=text)], stages=[Stage.POLICY], policy=HousePolicy(tags={"a": "b"})
+    )
+    (verdict,) = Verifier().verify(request).verdicts
+    assert len(verdict.stages[0].diagnostics) == MAX_FINDINGS
+
+
+def test_no_message_is_as_long_as_a_name() -> None:
+    text = f'resource "aws_vpc" "{"x" * 100_000}" {{\n}}\n'
+    request = VerifyRequest(
+        programs=[Program(id="a", text=text)], stages=[Stage.POLICY], policy=HousePolicy(tags={"a": "b"})
+    )
+    (verdict,) = Verifier().verify(request).verdicts
+    (finding,) = verdict.stages[0].diagnostics
+    assert len(finding.message) == MAX_MESSAGE

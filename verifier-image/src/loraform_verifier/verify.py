@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from loraform_api.verification import (
     ON_PLAN,
-    Diagnostic,
-    HousePolicy,
     Program,
     Stage,
     StageResult,
@@ -23,11 +21,13 @@ from loraform_api.verification import (
     VerifyRequest,
     VerifyResponse,
 )
-from loraform_verifier.hcl.configuration import MAIN_FILE, Configuration, read_program
-from loraform_verifier.hcl.parse import parse
-from loraform_verifier.policy.rewrite import rewrite
+from loraform_verifier.hcl.configuration import MAIN_FILE
 from loraform_verifier.sandbox.isolation import IsolationError, Stopped
-from loraform_verifier.stages.stages import ProgramRow, Stages, result
+from loraform_verifier.sandbox.worker import Worker
+from loraform_verifier.stages.bounded import internal_error
+from loraform_verifier.stages.results import result
+from loraform_verifier.stages.rows import ProgramRow
+from loraform_verifier.stages.stages import Stages
 from loraform_verifier.terraform.batch import DEADLINES, WAYS, Deadlines, parts
 from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
@@ -55,16 +55,18 @@ class Verifier:
         servers: ProviderServers | None = None,
         packs: Mapping[str, str] | None = None,
         deadlines: Deadlines = DEADLINES,
+        worker: Worker | None = None,
     ) -> None:
         """With `servers`, providers keep running between requests. The default `validator` uses `terraform`.
 
-        `packs` are Rego modules by name, which Policy evaluates on every plan beside those of the request.
+        `packs` are Rego modules by name, which Policy evaluates on every plan beside those of the request. `worker`
+        makes the verifier's own checks within its limits, by default one that all verifiers of this process share.
         Raises SchemaError for an unusable schema file in the environment.
         """
         digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (packs or {}).items()}
         toolchain = terraform.provenance() if terraform else NO_TERRAFORM
         self.toolchain = toolchain.model_copy(update={"packs": digests})
-        self._stages = Stages(terraform, validator, servers, tuple((packs or {}).values()), deadlines)
+        self._stages = Stages(terraform, validator, servers, tuple((packs or {}).values()), deadlines, worker)
 
     def verify(
         self, request: VerifyRequest, *, beginning: Callable[[Stage, int], None] = lambda _stage, _programs: None
@@ -75,8 +77,9 @@ class Verifier:
         """
         started = time.monotonic()
         self.check(request)
-        rows = [_parsed_row(program, request) for program in request.programs]
-        written = _as_written(rows) if request.judge_raw else {}
+        policy = request.policy if request.rewrite else None
+        rows = [self._stages.row(program, policy) for program in request.programs]
+        written = {i: self._stages.row(rows[i].program) for i in _changed(rows)} if request.judge_raw else {}
         for stage in (stage for stage in Stage if stage in request.stages):
             remaining = [row for row in (*rows, *written.values()) if row.open]
             beginning(stage, len(remaining))
@@ -134,41 +137,15 @@ class Verifier:
                 yield f"stages: {needs_plan[0]} needs a plan; add Plan"
 
 
-def _as_written(rows: Sequence[ProgramRow]) -> dict[int, ProgramRow]:
-    """Return rows of the texts as they were written, by index, where the rewrite changed them."""
-    changed = {}
+def _changed(rows: Sequence[ProgramRow]) -> Iterator[int]:
+    """Yield the indices of the programs that the rewrite changed."""
     for index, row in enumerate(rows):
-        program = row.program
-        written = {MAIN_FILE: program.text, **program.files}
+        written = {MAIN_FILE: row.program.text, **row.program.files}
         if any(written[name] != text for name, text in row.rewritten.items()):
-            changed[index] = ProgramRow(program, read_program(program))
-    return changed
-
-
-def _parsed_row(program: Program, request: VerifyRequest) -> ProgramRow:
-    try:
-        return _row(program, request)
-    except MACHINE_ERRORS:
-        raise
-    except Exception:
-        first = next(stage for stage in Stage if stage in request.stages)
-        return ProgramRow(program, Configuration({}), results=[_internal_error(first, program)])
+            yield index
 
 
 def _internal_error(stage: Stage, program: Program) -> StageResult:
     """Log the current exception and return the result of the program that caused it in the verifier's own code."""
     LOG.exception("the verifier failed in %s on program %r", stage, program.id)
-    message = "The verifier failed on this program with an internal error; its log has the traceback."
-    return result(stage, [], Diagnostic(code="InternalError", message=message))
-
-
-def _row(program: Program, request: VerifyRequest) -> ProgramRow:
-    configuration = read_program(program)
-    if not request.rewrite or request.policy is None or configuration.problems:
-        return ProgramRow(program, configuration)
-    rewritten = _rewritten(configuration, request.policy)
-    return ProgramRow(program, Configuration({name: parse(text) for name, text in rewritten.items()}), rewritten)
-
-
-def _rewritten(configuration: Configuration, policy: HousePolicy) -> dict[str, str]:
-    return {name: rewrite(document, policy) for name, document in configuration.documents.items()}
+    return result(stage, [], internal_error())

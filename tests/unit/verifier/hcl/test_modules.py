@@ -61,7 +61,10 @@ def test_a_program_calls_the_modules_among_its_files() -> None:
     files = {"net/main.tf": 'module "sub" {\n  source = "../sub"\n}\n', "sub/main.tf": "locals {\n}\n"}
     modules = modules_of(read_program(Program(id="p", text=call("./net"), files=files)), HOST, None)
     assert modules.refused == []
-    assert [(c.key, c.source, c.folder) for c in modules.calls] == [("m", "./net", "net"), ("m.sub", "../sub", "sub")]
+    assert [(c.key, c.entry.source, c.folder) for c in modules.calls] == [
+        ("m", "./net", "net"),
+        ("m.sub", "../sub", "sub"),
+    ]
 
 
 def test_recursive_module_calls_are_bounded() -> None:
@@ -73,7 +76,7 @@ def test_recursive_module_calls_are_bounded() -> None:
 def test_a_mirrored_module_is_linked_in_the_newest_matching_version(mirror: Path) -> None:
     modules = modules_of(read_program(Program(id="p", text=call("acme/vpc/aws", "~> 5.1"))), HOST, mirror)
     folder = f".mirrored/{HOST}/acme/vpc/aws/5.10.0"
-    assert [(c.key, c.source, c.folder, c.version) for c in modules.calls] == [
+    assert [(c.key, c.entry.source, c.folder, c.entry.version) for c in modules.calls] == [
         ("m", f"{HOST}/acme/vpc/aws", folder, "5.10.0"),
         ("m.inner", "./modules/inner", f"{folder}/modules/inner", None),
     ]

@@ -61,10 +61,15 @@ class Configuration:
         return sorted({folder_of(name) for name in self.documents})
 
 
-def read_program(program: Program) -> Configuration:
-    """Parse the files of a program. An empty `main.tf` is left out if there are other files."""
+def files_of(program: Program) -> dict[str, str]:
+    """Return the texts of a program by path, sorted. An empty `main.tf` is left out if there are other files."""
     texts = {MAIN_FILE: program.text} if program.text or not program.files else {}
-    return Configuration({name: parse(text) for name, text in sorted((texts | program.files).items())})
+    return dict(sorted((texts | program.files).items()))
+
+
+def read_program(program: Program) -> Configuration:
+    """Parse the files of a program."""
+    return Configuration({name: parse(text) for name, text in files_of(program).items()})
 
 
 def single_file(text: str) -> Configuration:

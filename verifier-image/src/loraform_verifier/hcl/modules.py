@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from loraform_api.verification import Diagnostic
@@ -22,13 +23,15 @@ MIRRORED = ".mirrored"
 """Folder of a program in which mirrored modules are linked; no file of a program can begin with a dot."""
 LOCAL = ("./", "../")
 MAX_CALLS = 100
+MAX_REFUSED = 10
+"""Refused calls after which no further ones are followed."""
 MAX_DEPTH = 6
 _REGISTRY_SOURCE = re.compile(r"^(?:([a-z0-9.-]+\.[a-z]+)/)?([\w-]+)/([\w-]+)/([a-z0-9]+)(?://([\w./-]+))?$")
 
 
 @dataclass(frozen=True, slots=True)
-class ModuleCall:
-    """A resolved `module` block: an entry of terraform's module manifest."""
+class ManifestEntry:
+    """A module call in terraform's module manifest."""
 
     key: str
     """The names of the calls from the root module to this one, joined by dots."""
@@ -36,10 +39,27 @@ class ModuleCall:
     """As in the manifest: a registry address includes its host."""
     folder: str
     """Folder of the module, relative to the program's root."""
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleCall:
+    """A resolved `module` block."""
+
+    entry: ManifestEntry
     block: HclBlock
     file: str
     """File of the block; for a block of a mirrored module, the file name only."""
-    version: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The names of the calls from the root module to this one, joined by dots."""
+        return self.entry.key
+
+    @property
+    def folder(self) -> str:
+        """Folder of the module, relative to the program's root."""
+        return self.entry.folder
 
 
 @dataclass(slots=True)
@@ -52,6 +72,11 @@ class Modules:
     refused: list[Diagnostic] = field(default_factory=list)
     _mirrored_documents: dict[str, dict[str, Document]] = field(default_factory=dict)
     """Cache of parsed mirror modules by folder."""
+
+    @property
+    def mirrored_bytes(self) -> int:
+        """Bytes of the files of mirrored modules that have been parsed."""
+        return sum(len(d.source) for documents in self._mirrored_documents.values() for d in documents.values())
 
     def mirror_folder(self, folder: str) -> Path | None:
         """Return the mirror folder that a folder of the program is linked to; None if it is not linked."""
@@ -108,6 +133,8 @@ class _Walk:
 
 def _follow(walk: _Walk, folder: str, prefix: str, depth: int) -> None:
     for file, block in walk.calls_in(folder):
+        if len(walk.modules.refused) >= MAX_REFUSED:
+            return
         if depth >= MAX_DEPTH or len(walk.modules.calls) >= MAX_CALLS:
             limits = f"Modules may nest {MAX_DEPTH} deep, {MAX_CALLS} calls in all."
             walk.modules.refused += with_file(file, [_refusal(block, limits)])
@@ -134,7 +161,7 @@ def _call(walk: _Walk, folder: str, prefix: str, file: str, block: HclBlock) -> 
         inside = local_folder(folder, block)
         if inside is None or not walk.exists(folder, inside):
             return _refusal(block, f"Module source {source[:100]!r} is not among the files of its own module.")
-        return ModuleCall(key, source, inside, block, file)
+        return ModuleCall(ManifestEntry(key, source, inside), block, file)
     return _mirrored(walk, key, source, file, block)
 
 
@@ -176,11 +203,15 @@ def _mirrored(walk: _Walk, key: str, source: str, file: str, block: HclBlock) ->
     link = f"{MIRRORED}/{address}/{matching[-1]}"
     walk.modules.links[link] = module
     below = f"//{inside}" if inside else ""
-    return ModuleCall(key, address + below, link + below[1:], block, file, matching[-1])
+    return ModuleCall(ManifestEntry(key, address + below, link + below[1:], matching[-1]), block, file)
 
 
+@lru_cache(maxsize=1024)
 def _leads_out(module: Path, mirror: Path) -> Path | None:
-    """Return the first path of a mirrored module that is outside it, relative to the mirror; None if none is."""
+    """Return the first path of a mirrored module that is outside it, relative to the mirror; None if none is.
+
+    Each module is walked once: a mirror does not change while it is used.
+    """
     home = module.resolve()
     if not _lies_in(mirror, module):
         return module.relative_to(mirror)

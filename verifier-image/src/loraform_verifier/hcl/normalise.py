@@ -23,7 +23,7 @@ from tree_sitter import Node
 from loraform_verifier.hcl.configuration import Configuration, folder_of
 from loraform_verifier.hcl.edits import Edit, apply_edits
 from loraform_verifier.hcl.literals import inner, literal, object_elements
-from loraform_verifier.hcl.modules import ModuleCall, Modules
+from loraform_verifier.hcl.modules import ManifestEntry, Modules
 from loraform_verifier.hcl.parse import Attribute, Document, HclBlock
 from loraform_verifier.hcl.plain_providers import is_plain
 from loraform_verifier.hcl.provider_blocks import (
@@ -65,7 +65,7 @@ class Normalised:
     or has provider blocks that terraform must judge."""
     written: dict[str, bytes] = field(default_factory=dict)
     """Text by path of the files that differ in a validation alone: they have the program's own provider blocks."""
-    calls: Sequence[ModuleCall] = ()
+    calls: Sequence[ManifestEntry] = ()
     """The modules that it calls."""
     links: dict[str, Path] = field(default_factory=dict)
     """Links to create: path in the program to folder in the module mirror."""
@@ -96,7 +96,7 @@ def normalise(configuration: Configuration, modules: Modules | None = None) -> N
         alone=_root_only(configuration.module().values())
         or not all(is_plain(list(configuration.blocks(folder))) for folder in called),
         written=_written(configuration),
-        calls=tuple(modules.calls),
+        calls=tuple(call.entry for call in modules.calls),
         links=dict(modules.links),
         inner_aliases={folder: aliases for folder, aliases in expected.items() if aliases},
     )
@@ -104,10 +104,11 @@ def normalise(configuration: Configuration, modules: Modules | None = None) -> N
 
 def _files(configuration: Configuration, modules: Modules) -> dict[str, bytes]:
     used, names = used_references(configuration, modules), _free_names(configuration)
+    declared = {folder: set(map(declared_reference, configuration.blocks(folder))) for folder in configuration.folders}
     files = {}
     for name, document in configuration.documents.items():
         folder = folder_of(name)
-        own = {declared_reference(block) for block in configuration.blocks(folder)} if folder else set()
+        own = declared[folder] if folder else set()
         edits = [e for b in document.blocks for e in _in_block(b, folder, used.get(folder, set()), own, names)]
         files[name] = apply_edits(document.source, [*edits, *_paths(document, folder)])
     return files
@@ -156,8 +157,8 @@ def _as_local(provider: HclBlock, name: str) -> Iterator[Edit]:
 
 def _as_object(block: HclBlock) -> Iterator[Edit]:
     yield from (_blank(label) for label in block.node.children[1:] if label.type in ("identifier", "string_lit"))
-    for name in (a.value.parent.children[0] for a in block.attributes if a.value.parent):
-        yield Edit(name.start_byte, name.end_byte, f'"{text_of(name)}"')
+    for attribute in block.attributes:
+        yield Edit(attribute.key.start_byte, attribute.key.end_byte, f'"{attribute.name}"')
     for nested in block.blocks:
         kind = nested.node.children[0]
         if nested.type == "dynamic":  # its iterator is defined inside it only

@@ -5,8 +5,10 @@ Programs are hostile, so parsing time is bounded and no function recurses.
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import tree_sitter_hcl
 from tree_sitter import Language, Node, Parser
@@ -14,6 +16,10 @@ from tree_sitter import Language, Node, Parser
 LANGUAGE = Language(tree_sitter_hcl.language())
 MAX_SECONDS = 2
 """Processor time to parse one file; 200,000 characters without errors take a twentieth of a second."""
+NODE_BYTES = 300
+"""Memory of a node with its Python object, and its place in a list."""
+FEW_NODES = 10_000
+STATM = Path("/proc/self/statm")
 SHORT = 4096
 """Bytes that parse within a tenth of a second whatever they hold; most programs are not longer."""
 
@@ -22,14 +28,25 @@ def tree_of(source: bytes, parser_source: bytes) -> Node | None:
     """Return the root of the syntax tree, or None if parsing exceeds MAX_SECONDS because of errors.
 
     The grammar parses `parser_source`, which has the same length as `source` and stand-ins for the text that the
-    grammar cannot parse. The nodes return the text of `source`.
+    grammar cannot parse. The nodes return the text of `source`. Raises MemoryError for a tree without room.
     """
     if len(parser_source) > SHORT and not _parses_in_time(parser_source):
         return None
     text = bytearray(parser_source)
     root = Parser(LANGUAGE).parse(text).root_node
+    _check_memory(root.descendant_count)
     text[:] = source  # nodes read their text from this buffer on each access
     return root
+
+
+def _check_memory(nodes: int) -> None:
+    """Raise MemoryError if so many nodes exceed the process's limit: the grammar's binding would crash instead."""
+    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    if nodes < FEW_NODES or limit == resource.RLIM_INFINITY or not STATM.exists():
+        return
+    held = int(STATM.read_text().split()[5]) * resource.getpagesize()
+    if held + nodes * NODE_BYTES > limit:
+        raise MemoryError
 
 
 def empty_tree() -> Node:

@@ -165,6 +165,13 @@ class Child:
         self.kill()
 
 
+def raise_if_stopped() -> None:
+    """Raise Stopped in a block of `stoppable` that is to end."""
+    stop = _STOP.get()
+    if stop is not None and stop.is_set():
+        raise Stopped
+
+
 @contextmanager
 def stoppable(stop: threading.Event) -> Iterator[None]:
     """Let another thread end the `run` calls of the block: once `stop` is set, they raise Stopped."""
@@ -189,9 +196,8 @@ def run(
 
     Raises Stopped in a block of `stoppable`.
     """
+    raise_if_stopped()
     stop = _STOP.get()
-    if stop is not None and stop.is_set():
-        raise Stopped
     with tempfile.TemporaryFile(dir=cwd) as out, tempfile.TemporaryFile(dir=cwd) as err:
         with Child(
             command, cwd=cwd, env=env, readable=readable, limits=limits, stdout=out, stderr=err, filtered=filtered

@@ -133,7 +133,9 @@ def settings_errors(configuration: Configuration, modules: Modules) -> list[Diag
 
 def requirements(configuration: Configuration, modules: Modules) -> list[Requirement]:
     """Return the version constraints of a program and of all modules that it calls."""
-    sources = {call.folder: call.source for call in modules.calls if modules.mirror_folder(call.folder) is not None}
+    sources = {
+        call.folder: call.entry.source for call in modules.calls if modules.mirror_folder(call.folder) is not None
+    }
     constraints: list[Requirement] = []
     for folder in _folders(modules):
         of_module = requirements_of(modules.documents(configuration, folder).items())
