@@ -9,8 +9,23 @@ from pathlib import Path
 import pytest
 import yaml
 
-from loraform_api.verification import GATE, HousePolicy, Stage
+from loraform_api.verification import (
+    GATE,
+    MAX_FILES,
+    MAX_PROGRAM_BYTES,
+    MAX_PROGRAMS,
+    MAX_REQUEST_BYTES,
+    MAX_TEXT,
+    HousePolicy,
+    Stage,
+)
 from loraform_cli.__main__ import parser
+from loraform_verifier.hcl.syntax import MAX_DEPTH
+from loraform_verifier.sandbox.isolation import MIB
+from loraform_verifier.sandbox.worker import WorkLimits
+from loraform_verifier.stages.results import MAX_FINDINGS, MAX_MESSAGE
+from loraform_verifier.terraform.batch import DEADLINES
+from loraform_verifier.terraform.plan import MAX_PLAN
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "verifier.md").read_text()
@@ -36,6 +51,22 @@ def test_the_documented_policy_shows_every_field() -> None:
 
 def test_every_stage_is_explained() -> None:
     assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == list(Stage)
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    [table] = re.findall(r"^\| Of \| Limit .*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    limits = [row.split(" | ")[1] for row in table.strip().splitlines()[2:]]
+    work = WorkLimits()
+    assert limits == [
+        f"{MAX_TEXT:,} characters",
+        f"{MAX_PROGRAM_BYTES:,} bytes in all its files, {MAX_FILES} files beside `main.tf`",
+        f"{MAX_REQUEST_BYTES:,} bytes in all programs' files, {MAX_PROGRAMS} programs",
+        f"{MAX_DEPTH} levels",
+        f"{MAX_PLAN // MIB} MiB; 200 virtual machines make a fifth of it",
+        f"{work.seconds:g} s of processor time, {work.memory // MIB} MiB of memory",
+        f"{DEADLINES.request / 60:g} minutes each",
+        f"{MAX_FINDINGS}, of {MAX_MESSAGE} characters each",
+    ]
 
 
 def test_the_glossary_lists_every_stage_and_the_spec_page_those_of_the_gate() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -167,7 +168,7 @@ class Program(WireModel):
     @property
     def size(self) -> int:
         """Bytes of all files in UTF-8."""
-        return sum(len(text.encode("utf-8", errors="surrogatepass")) for text in (self.text, *self.files.values()))
+        return sum(len(text.encode()) for text in (self.text, *self.files.values()))
 
     @model_validator(mode="after")
     def _is_not_too_large(self) -> Self:
@@ -176,6 +177,18 @@ class Program(WireModel):
             message = "`text` and `files` have {size} bytes in all, allowed are {limit}: split the program"
             raise PydanticCustomError("program_size", message, limits)
         return self
+
+
+def requests_of(programs: Sequence[Program], most: int) -> Iterator[Sequence[Program]]:
+    """Yield programs in their order, in parts that fit into a request: at most `most`, and not too many bytes."""
+    start, size = 0, 0
+    for end, program in enumerate(programs):
+        if end - start == most or size + program.size > MAX_REQUEST_BYTES:
+            yield programs[start:end]
+            start, size = end, 0
+        size += program.size
+    if start < len(programs):
+        yield programs[start:]
 
 
 class Diagnostic(WireModel):

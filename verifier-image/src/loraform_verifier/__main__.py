@@ -16,6 +16,7 @@ from loraform_verifier.http.service import application
 from loraform_verifier.rego.evaluate import check_engine
 from loraform_verifier.sandbox.isolation import IsolationError, make_undumpable, remove_leftovers
 from loraform_verifier.schema.compact import SchemaError
+from loraform_verifier.stages.bounded import shared_worker
 from loraform_verifier.terraform.batch import ALONE, SHARED
 from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import (
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         remove_leftovers()
         terraform = discover(options.terraform, options.mirror, options.modules)
         check_engine()
+        shared_worker().start()
         with ProviderServers(terraform) as servers:
             new = partial(Verifier, terraform, servers=servers, packs=read_packs(options.packs))
             verifiers = Verifiers(new(), new(deadlines=ALONE), new(deadlines=SHARED))

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from loraform_api.verification import HousePolicy, IntentSpec, Program, ProgramVerdict, Stage, Toolchain, VerifyRequest
+from loraform_api.verification import (
+    HousePolicy,
+    IntentSpec,
+    Program,
+    ProgramVerdict,
+    Stage,
+    Toolchain,
+    VerifyRequest,
+    requests_of,
+)
 from loraform_trainer.evaluate.arms import EvaluationRow, ScoredAnswer
 from loraform_trainer.evaluate.toolchain import unmet_requirement
 from loraform_trainer.runtime.context import Context
@@ -87,16 +96,18 @@ class AnswerVerifier:
         verdicts: dict[ProgramCheck, ProgramVerdict] = {}
         for stages in dict.fromkeys(check.stages for check in distinct):
             with_stages = [check for check in distinct if check.stages == stages]
-            for start in range(0, len(with_stages), VERIFY_CHUNK):
-                chunk = with_stages[start : start + VERIFY_CHUNK]
-                verdicts.update(zip(chunk, await self._verify(chunk, stages, rewrite), strict=True))
+            programs = [check.program(str(number)) for number, check in enumerate(with_stages)]
+            for part in requests_of(programs, VERIFY_CHUNK):
+                checks = [with_stages[int(program.id)] for program in part]
+                verdicts.update(zip(checks, await self._verify(part, stages, rewrite), strict=True))
                 report_progress(len(verdicts) / len(distinct))
         return verdicts
 
-    async def _verify(self, checks: list[ProgramCheck], stages: Sequence[Stage], rewrite: bool) -> list[ProgramVerdict]:
-        programs = [check.program(str(i)) for i, check in enumerate(checks)]
+    async def _verify(
+        self, programs: Sequence[Program], stages: Sequence[Stage], rewrite: bool
+    ) -> list[ProgramVerdict]:
         policy = self._context.config.policy or HousePolicy()  # an empty policy lets every program pass stage Policy
-        request = VerifyRequest(programs=programs, stages=list(stages), policy=policy, rewrite=rewrite)
+        request = VerifyRequest(programs=list(programs), stages=list(stages), policy=policy, rewrite=rewrite)
         response = await self._verifier.verify(request)
         self.toolchain = response.toolchain
         by_id = {verdict.id: verdict for verdict in response.verdicts}

@@ -33,7 +33,7 @@ class WorkLimits:
     """What one call may take; generous, since they guard against hostile programs, not slow ones."""
 
     seconds: float = 20
-    """Processor time. The largest program takes a third of it for its slowest stage."""
+    """Processor time. The slowest check of the largest program takes about half of it, with a rewrite."""
     memory: int = 1024 * MIB
     """Bytes of private writable memory. The syntax trees of the largest program take up to 540 MB."""
     waiting: float = 20

@@ -32,8 +32,9 @@ from loraform_verifier.stages.intent import missing_requirements
 from loraform_verifier.stages.results import MAX_FINDINGS, result
 from loraform_verifier.terraform.plannable import Plannable, plannable
 
-KEPT_BYTES = 128_000
-"""Bytes of the programs whose syntax trees are kept between stages; a tree is up to 540 times as large."""
+KEPT_BYTES = 256_000
+"""Bytes of the programs whose syntax trees are kept between stages: the largest file, or a batch of common answers. A
+tree is up to 540 times as large."""
 MAX_REASONS = 10
 Versions = tuple[tuple[str, str], ...]
 """Source address and version of each provider."""
