@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from loraform_api.verification import DefaultTags, DenyRule, HousePolicy, Program, Stage, StageResult, VerifyRequest
-from loraform_verifier.hcl.configuration import read_program
-from loraform_verifier.stages.stages import ProgramRow, Stages
+from loraform_verifier.stages.stages import Stages
 from loraform_verifier.terraform.plan_json import as_json
 
 Plan = Mapping[str, Any]
@@ -102,11 +102,8 @@ def judged(programs: Sequence[Program], plans: Sequence[Plan]) -> list[dict[str,
     """Return of each program with its plan, by stage, how it ends, what is found where, and a digest of the words."""
     asking = [program.model_copy(update={"rego": INTENT}) for program in programs]
     request = VerifyRequest(programs=asking, stages=list(STAGES), policy=POLICY, packs=[PACK])
-    rows = [
-        ProgramRow(program, read_program(program), plan=as_json(plan))
-        for program, plan in zip(asking, plans, strict=True)
-    ]
     stages = Stages(None, None, None)
+    rows = [replace(stages.row(program), plan=as_json(plan)) for program, plan in zip(asking, plans, strict=True)]
     results = [stages.run(stage, rows, request) for stage in STAGES]
     return [{str(r.stage).lower(): _told(r) for r in of_row} for of_row in zip(*results, strict=True)]
 
