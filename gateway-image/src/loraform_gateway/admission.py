@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from loraform_api.heartbeat import Authentication
@@ -55,6 +55,8 @@ class Admission:
         with self.limits.request(caller()), self.metrics.in_flight.labels(caller()).track_inprogress():
             if (request.content_length or 0) > BODY_LIMIT:
                 raise web.HTTPRequestEntityTooLarge(BODY_LIMIT)
+            if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+                raise ApiError(415, "unsupported_encoding", "packed bodies are not read: leave out `Content-Encoding`")
             await read_body(request, self.body_seconds)
             return await handler(request)
 

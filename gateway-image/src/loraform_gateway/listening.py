@@ -1,7 +1,8 @@
-"""Listening of gateway and agent: the socket, and how long a connection may be silent."""
+"""Listening of gateway and agent: the socket, how long a connection may be silent, and what of it is logged."""
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -12,8 +13,25 @@ from aiohttp import web
 IDLE_SECONDS = 75.0
 """Longest time without a request: before the first one, until the headers of one are whole, and between two. Proxies
 close idle connections after a minute, and should be the first to do so."""
+STALLED_SECONDS = 60.0
+"""Longest time in which a caller takes nothing of what is sent. Without it, one that does not read would keep its place
+for ever."""
 SHUTDOWN_SECONDS = 20
 """Time for requests in flight after SIGTERM."""
+LOG = logging.getLogger(__name__)
+
+
+class _TypesOnly(logging.Filter):
+    """Leaves the texts of errors out: they quote the line that is no HTTP, and that may be a key or a prompt."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[0]:
+            record.msg, record.args = f"{record.getMessage()}: {record.exc_info[0].__name__}", None
+            record.exc_info = None
+        return True
+
+
+LOG.addFilter(_TypesOnly())
 
 
 @asynccontextmanager
@@ -23,11 +41,16 @@ async def serving(
     context: ssl.SSLContext | None = None,
     *,
     idle_seconds: float = IDLE_SECONDS,
+    stalled_seconds: float = STALLED_SECONDS,
 ) -> AsyncIterator[None]:
-    """Serve `app` on `sock`, with TLS if there is a context."""
+    """Serve `app` on `sock`, with TLS if there is a context; packed bodies stay packed."""
+    # the kernel hands it on to each connection, and ends one whose window stays shut
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stalled_seconds * 1000))
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=LOG,
+        auto_decompress=False,
         handler_cancellation=True,
         shutdown_timeout=SHUTDOWN_SECONDS,
         keepalive_timeout=idle_seconds,

@@ -212,8 +212,8 @@ def _question(turns: list[Turn], field: str | None, param: str) -> Question:
 def _parse(kind: type[RequestT], api: Api, body: bytes) -> RequestT:
     try:
         fields = from_json(body)
-    except ValueError:
-        fields = None
+    except ValueError as error:  # its text names the place and quotes nothing
+        raise bad_request(f"the body must be a JSON object: {error}") from None
     if not isinstance(fields, Mapping):
         raise bad_request("the body must be a JSON object")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import shutil
@@ -550,10 +551,25 @@ async def test_a_large_body_is_refused(world: World) -> None:
     assert (await reply.json())["error"]["code"] == "body_too_large"
 
 
-async def test_a_body_that_cannot_be_decoded_is_the_callers_fault(world: World) -> None:
-    reply = await world.client.post("/v1/completions", data=b"no gzip", headers={"Content-Encoding": "gzip"})
+@pytest.mark.parametrize(("encoding", "status"), [("gzip", 415), ("identity", 200)])
+async def test_a_packed_body_is_refused(world: World, encoding: str, status: int) -> None:
+    body = json.dumps(PROMPT).encode()
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    reply = await world.client.post(
+        "/v1/completions", data=gzip.compress(body) if encoding == "gzip" else body, headers=headers
+    )
+    assert reply.status == status
+    if status != 200:
+        error = (await reply.json())["error"]
+        assert (error["type"], error["code"]) == ("invalid_request_error", "unsupported_encoding")
+
+
+async def test_a_body_that_is_no_json_is_the_callers_fault_and_says_where(world: World) -> None:
+    reply = await world.client.post("/v1/completions", data=b'{"model": "house",}')
     assert reply.status == 400
-    assert (await reply.json())["error"]["message"] == "the body must be JSON"
+    assert (await reply.json())["error"]["message"] == (
+        "the body must be a JSON object: trailing comma at line 1 column 19"
+    )
 
 
 async def test_a_version_of_another_template_is_not_served(world: World, make_route) -> None:
