@@ -10,12 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
 from loraform_api.verification import MAX_TEXT
 from loraform_engine.client import Engine, completion
-from loraform_engine.conversation import Question
 from loraform_engine.errors import EngineRefused, EngineUnreachable
 from loraform_engine.program import program_in
 from loraform_engine.prompt import asked_text
@@ -29,9 +28,10 @@ from loraform_gateway.route import live_adapter
 from loraform_gateway.verifying import VerifiedAnswer, Verify, unverified_answer, verify_answer
 
 LOG = logging.getLogger(__name__)
-TOKENISERS = 2
-"""Prompts that are tokenised at the same time; others wait, and one whose caller left is dropped. `tokenizers` lets go
-of the interpreter meanwhile."""
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+AT_A_TIME = 2
+"""Long texts that are parsed or tokenised at the same time; others wait, and one whose caller left is dropped."""
 CONTEXT_SECONDS = 60
 """Seconds until the engine's context length is asked again: an engine of a changed profile may have another."""
 
@@ -72,7 +72,7 @@ class Answerer:
     ) -> None:
         self._engine, self._verify, self._metrics, self._clock = engine, verify, metrics, clock
         self._prompters: dict[str, Prompter] = {}
-        self._tokenisers = ThreadPoolExecutor(TOKENISERS, thread_name_prefix="tokenise")
+        self._beside = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="texts")
         self._context = 0
         self._context_until = -inf
 
@@ -92,7 +92,7 @@ class Answerer:
         if adapter is None:
             raise unavailable("no_live_version", f"no version of '{route.model}' is live yet", retry_after=15)
         prompter = await self.prompter(route.base_path, adapter)
-        ids = await self._tokenise(prompter, request.question)
+        ids = await self.beside(prompter.tokens, request.question.instruction, request.question.input)
         room = await self._room(request, len(ids))
         body = completion(
             adapter_name(adapter.digest),
@@ -104,10 +104,9 @@ class Answerer:
         )
         return PreparedRequest(request, route, adapter, body, min(adapter.max_new_tokens, room))
 
-    async def _tokenise(self, prompter: Prompter, question: Question) -> list[int]:
-        """Return the prompt's ids, made beside the event loop: a long prompt takes tenths of a second."""
-        work = asyncio.get_running_loop().run_in_executor
-        return await work(self._tokenisers, prompter.tokens, question.instruction, question.input)
+    async def beside(self, work: Callable[[*Args], T], *args: *Args) -> T:
+        """Return the result of `work`, done beside the event loop: a long text takes tenths of a second."""
+        return await asyncio.get_running_loop().run_in_executor(self._beside, work, *args)
 
     async def prompter(self, base_path: str, adapter: RouteAdapter) -> Prompter:
         """Return the prompter of the base model; raises ApiError 503 unless `adapter` was trained with its template."""

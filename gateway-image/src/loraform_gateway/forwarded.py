@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from loraform_engine.sampling import Choices, Sampling
+from loraform_gateway.closed import Closed
 from loraform_gateway.errors import bad_request
 
 MOST_ENDS = 64
@@ -19,15 +20,15 @@ MOST_TOKENS = 2**31 - 1
 Token = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
 
 
-class _StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _StreamOptions(Closed):
+    model_config = ConfigDict(strict=True)
     include_usage: bool
 
 
-class ForwardedCompletion(Sampling):
+class ForwardedCompletion(Closed, Sampling):
     """The body of a forwarded completion; types and bounds are checked here too, whoever sends it."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
     model: str
     prompt: Annotated[list[Token], Field(min_length=1, fail_fast=True)]
     max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)]

@@ -22,6 +22,9 @@ from loraform_gateway.request_id import add_header, identify
 from loraform_gateway.route import RouteFollower, live_adapter
 from loraform_gateway.streaming import stream_raw, stream_verified
 
+SMALL_BODY = 32 << 10
+"""Most bytes that are parsed on the event loop: it takes a few milliseconds, whatever they are."""
+
 VerifierUp = Callable[[], Awaitable[bool]]
 
 
@@ -76,15 +79,17 @@ class Front:
         await asyncio.gather(task, return_exceptions=True)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, parse_chat(await request.read()))
+        return await self._answer(request, parse_chat)
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, parse_completion(await request.read()))
+        return await self._answer(request, parse_completion)
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, parse_response(await request.read()))
+        return await self._answer(request, parse_response)
 
-    async def _answer(self, request: web.Request, answer_request: AnswerRequest) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, parse: Callable[[bytes], AnswerRequest]) -> web.StreamResponse:
+        body = await request.read()
+        answer_request = parse(body) if len(body) <= SMALL_BODY else await self._answerer.beside(parse, body)
         prepared = await self._answerer.prepare(answer_request, self._follower.route)
         with self._admission.limits.prompt(caller(), prepared.tokens):
             if answer_request.stream:

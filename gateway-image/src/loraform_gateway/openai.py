@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic_core import from_json
 
 from loraform_api.meta import Sha256, WireModel
 from loraform_api.verification import MAX_TEXT, StageResult
 from loraform_engine.conversation import InputFrom, Question, Role, Turn, question_of
 from loraform_engine.sampling import Choices, Sampling
+from loraform_gateway.closed import Closed
 from loraform_gateway.errors import bad_request
 from loraform_gateway.fields import Api, used_fields
 
@@ -21,6 +22,8 @@ INSTRUCTION_LIMIT = 100_000
 """Most characters of an instruction; the engine's context is checked in tokens."""
 INPUT_LIMIT = MAX_TEXT
 """Most characters of an input: the longest program that is served can be asked to be changed."""
+MESSAGE_LIMIT = INSTRUCTION_LIMIT + INPUT_LIMIT
+"""Most characters of one message, checked before it is divided."""
 
 NAME_LIMIT = 100
 """Most characters of a field's name that an error repeats."""
@@ -33,17 +36,15 @@ class Verify(StrEnum):
     OFF = "off"
 
 
-class LoraformOptions(BaseModel):
+class LoraformOptions(Closed):
     """The request field `loraform`."""
 
-    model_config = ConfigDict(extra="forbid")
     verify: Verify = Verify.ON
     input: Annotated[str, Field(max_length=INPUT_LIMIT)] | None = None
     """What the instruction refers to; empty for none. Absent: it is looked for in the conversation."""
 
 
-class StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class StreamOptions(Closed):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
     """Texts that hide the lengths of pieces from who listens: the gateway sends none, as a caller may choose."""
@@ -53,10 +54,9 @@ Limit = Annotated[int, Field(ge=1)]
 """Most tokens of an answer; cut to what the context leaves."""
 
 
-class Common(Sampling):
+class Common(Closed, Sampling):
     """Fields of every kind of request that its answer depends on; `fields.py` has the others."""
 
-    model_config = ConfigDict(extra="forbid")
     model: Annotated[str, Field(max_length=200)]
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
@@ -75,10 +75,9 @@ class TextPart(BaseModel):
     text: str
 
 
-class Message(BaseModel):
+class Message(Closed):
     """A message of a chat. Clients send answers back whole, with fields that this gateway leaves empty."""
 
-    model_config = ConfigDict(extra="forbid")
     role: Role
     content: str | Annotated[list[TextPart], Field(fail_fast=True)]
     name: str | None = None
@@ -96,10 +95,9 @@ class ItemPart(BaseModel):
     text: str
 
 
-class Item(BaseModel):
+class Item(Closed):
     """A message of `/v1/responses`, also as an earlier response had it."""
 
-    model_config = ConfigDict(extra="forbid")
     type: Literal["message"] = "message"
     role: Role
     content: str | Annotated[list[ItemPart], Field(fail_fast=True)]
@@ -195,6 +193,10 @@ def _turn(message: Message | Item) -> Turn:
 
 
 def _question(turns: list[Turn], field: str | None, param: str) -> Question:
+    longest = max((len(turn.text) for turn in turns), default=0)
+    if longest > MESSAGE_LIMIT:
+        message = f"`{param}`: a message has {longest} characters, allowed are at most {MESSAGE_LIMIT}: shorten it"
+        raise bad_request(message, param)
     try:
         question = question_of(turns, field)
     except ValueError as error:
@@ -227,6 +229,7 @@ def _parse(kind: type[RequestT], api: Api, body: bytes) -> RequestT:
 
 
 _PROBLEMS = {
+    "model_type": ("must be an object", "invalid_value"),
     "extra_forbidden": ("is not supported by this gateway", "unknown_parameter"),
     "missing": ("is required", "missing_required_parameter"),
 }

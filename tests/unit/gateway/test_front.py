@@ -20,11 +20,11 @@ from loraform_api.heartbeat import AdapterState, Authentication, adapter_name
 from loraform_api.verification import Stage, VerifyRequest, VerifyResponse
 from loraform_engine.client import Engine
 from loraform_engine.prompting import Prompter
-from loraform_gateway import streaming
+from loraform_gateway import front, streaming
 from loraform_gateway.admission import BODY_LIMIT, Admission
-from loraform_gateway.answering import CONTEXT_SECONDS, TOKENISERS, Answerer
+from loraform_gateway.answering import AT_A_TIME, CONTEXT_SECONDS, Answerer
 from loraform_gateway.cors import CrossOrigin
-from loraform_gateway.front import Front
+from loraform_gateway.front import SMALL_BODY, Front
 from loraform_gateway.keys import Authenticator, KeyFile
 from loraform_gateway.limits import Limits
 from loraform_gateway.metrics import Metrics
@@ -438,23 +438,41 @@ async def answer_to(world: World, request: bytes, rest: bytes = b"") -> tuple[in
 POST = b"POST /v1/completions HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\n"
 
 
-async def test_health_is_answered_while_prompts_are_tokenised(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+class Held:
+    """Work that waits in its thread until it may go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self._go, self._entered, self._work = threading.Event(), threading.Semaphore(0), getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args: self._held(*args))  # noqa: PLW0108 - binds the owner of a method
+
+    def _held(self, *args: Any) -> Any:
+        self._entered.release()
+        self._go.wait(20)
+        return self._work(*args)
+
+    async def entered(self, count: int) -> None:
+        for _ in range(count):
+            assert await asyncio.to_thread(self._entered.acquire, timeout=20)
+
+    def release(self) -> bool:
+        """Let all go on; return whether more than were waited for had entered."""
+        more = self._entered.acquire(blocking=False)
+        self._go.set()
+        return more
+
+
+@pytest.mark.parametrize(("limit", "work"), [(8, "tokenised"), (8, "parsed")])
+async def test_health_is_answered_while_long_texts_are_worked_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
     """Two at a time, beside the event loop; the third waits."""
-    go, entered = threading.Event(), threading.Semaphore(0)
-
-    def tokens(prompter: Prompter, instruction: str, input_text: str) -> list[int]:
-        entered.release()
-        go.wait(20)
-        return [1]
-
     await world.post("/v1/completions", PROMPT)  # reads the base model
-    monkeypatch.setattr(Prompter, "tokens", tokens)
-    asked = [asyncio.create_task(world.post("/v1/completions", PROMPT)) for _ in range(TOKENISERS + 1)]
-    for _ in range(TOKENISERS):
-        assert await asyncio.to_thread(entered.acquire, timeout=20)
+    held = Held(monkeypatch, *((Prompter, "tokens") if work == "tokenised" else (front, "parse_completion")))
+    body = PROMPT if work == "tokenised" else {**PROMPT, "metadata": "x" * SMALL_BODY}
+    asked = [asyncio.create_task(world.post("/v1/completions", body)) for _ in range(AT_A_TIME + 1)]
+    await held.entered(AT_A_TIME)
     assert (await world.client.get("/healthz")).status == 200
-    assert not entered.acquire(blocking=False)
-    go.set()
+    assert not held.release()
     assert {status for status, _ in await asyncio.gather(*asked)} <= {200, 429}
 
 

@@ -162,6 +162,28 @@ def test_a_body_of_many_errors_costs_little() -> None:
     assert process_time() - before < 1
 
 
+@pytest.mark.parametrize("place", ["", "messages", "loraform", "stream_options"])
+def test_of_many_unknown_fields_the_first_is_named_at_little_cost(place: str) -> None:
+    many = {str(number): 1 for number in range(100_000)}
+    message = {"role": "user", "content": "x"}
+    fields: dict[str, Any] = {"messages": [{**message, **many}]} if place == "messages" else {place: many}
+    before = process_time()
+    with pytest.raises(ApiError) as caught:
+        parse_chat(chat(**(fields if place else many)))
+    assert process_time() - before < 0.35, "an error for each costs two thirds of a second"
+    expected = {"": "0", "messages": "messages.0.0"}.get(place, f"{place}.0")
+    assert (caught.value.param, caught.value.code) == (expected, "unknown_parameter")
+
+
+def test_a_message_is_not_divided_before_its_length_is_known() -> None:
+    before = process_time()
+    with pytest.raises(ApiError, match="`messages`: a message has 2000000 characters, allowed are at most 300000"):
+        parse_chat(
+            chat(messages=[{"role": "assistant", "content": "```a\n" * 400_000}, {"role": "user", "content": "x"}])
+        )
+    assert process_time() - before < 0.35
+
+
 def test_what_clients_add_to_messages_changes_nothing() -> None:
     part = {"type": "text", "text": "a bucket", "cache_control": {"type": "ephemeral"}}
     assert parse_chat(chat(messages=[{"role": "user", "content": [part]}])) == parse_chat(chat())
