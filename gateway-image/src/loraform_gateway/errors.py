@@ -64,11 +64,18 @@ def unavailable(code: str, message: str, retry_after: int = 5) -> ApiError:
     return ApiError(503, code, message, retry_after=retry_after)
 
 
+def internal_error(request: web.Request, error: Exception) -> ApiError:
+    """Return the error for a fault of ours, and log it by its type only, as its text may quote a prompt."""
+    path = request.rel_url.raw_path[:PATH_LIMIT]  # with `%0A` for a line end, which could forge a log line
+    LOG.error("request %s: %s %s failed: %s", request_id.current(), request.method, path, type(error).__name__)
+    return ApiError(500, "internal_error", "the gateway failed; its log names the type of the error")
+
+
 @web.middleware
 async def shape_errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Return every error in OpenAI's format; log unknown ones by type only, as their text may quote a prompt."""
+    """Return every error before a response began in OpenAI's format."""
     try:
         return await handler(request)
     except ApiError as error:
@@ -85,6 +92,4 @@ async def shape_errors(
     except (web.RequestPayloadError, json.JSONDecodeError, UnicodeDecodeError):
         return bad_request("the body must be JSON").response()
     except Exception as error:
-        words = (request_id.current(), request.method, request.path, type(error).__name__)
-        LOG.error("request %s: %s %s failed: %s", *words)
-        return ApiError(500, "internal_error", "the gateway failed; its log names the type of the error").response()
+        return internal_error(request, error).response()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 
 from loraform_gateway.answering import Answerer, PreparedRequest
 from loraform_gateway.bodies import Bodies, Body, bodies_for
-from loraform_gateway.errors import ApiError
+from loraform_gateway.errors import ApiError, internal_error
 from loraform_gateway.openai import Answer
 
 PATIENCE_SECONDS = 1.0
@@ -28,13 +29,7 @@ async def stream_verified(
     """Stream the verified text; no part of it is sent before the verdict is known."""
     task = asyncio.create_task(answerer.answer(prepared))
     try:
-        await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
-        if task.done():
-            task.result()  # an error becomes a status
-        events = await _Events.start(request, bodies_for(prepared.request))
-        while not task.done():
-            await events.comment("keep-alive")
-            await asyncio.wait({task}, timeout=KEEP_ALIVE_SECONDS)
+        events = await _Events.start(request, bodies_for(prepared.request), task)
         return await events.finish(_send_text(events, task, on_answer))
     finally:
         task.cancel()
@@ -45,18 +40,21 @@ async def stream_raw(
 ) -> web.StreamResponse:
     """Stream the model's text as it is generated; the last chunk marks it unverified."""
     parts = answerer.stream(prepared)
-    first = await anext(parts)  # an error becomes a status
-    events = await _Events.start(request, bodies_for(prepared.request))
+    first = asyncio.ensure_future(anext(parts))
 
-    async def rest() -> None:
-        part = first
+    async def send(events: _Events) -> None:
+        part = await first
         while not isinstance(part, Answer):
             await events.send(events.bodies.piece(*part))
             part = await anext(parts)
         await events.send(events.bodies.end(part))
         on_answer(part)
 
-    return await events.finish(rest())
+    try:
+        events = await _Events.start(request, bodies_for(prepared.request), first)
+        return await events.finish(send(events))
+    finally:
+        first.cancel()
 
 
 async def _send_text(events: _Events, task: asyncio.Task[Answer], on_answer: OnAnswer) -> None:
@@ -71,16 +69,23 @@ async def _send_text(events: _Events, task: asyncio.Task[Answer], on_answer: OnA
 class _Events:
     """A started event stream; its status is 200 even if an error follows."""
 
-    def __init__(self, response: web.StreamResponse, bodies: Bodies) -> None:
-        self._response, self.bodies = response, bodies
+    def __init__(self, request: web.Request, response: web.StreamResponse, bodies: Bodies) -> None:
+        self._request, self._response, self.bodies = request, response, bodies
 
     @classmethod
-    async def start(cls, request: web.Request, bodies: Bodies) -> _Events:
+    async def start(cls, request: web.Request, bodies: Bodies, text: asyncio.Future[Any]) -> _Events:
+        """Return the stream once there is `text`; raises its error if that comes early enough to be a status."""
+        await asyncio.wait({text}, timeout=PATIENCE_SECONDS)
+        if text.done():
+            text.result()
         response = web.StreamResponse(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         response.content_type, response.charset = "text/event-stream", "utf-8"
         await response.prepare(request)
-        events = cls(response, bodies)
+        events = cls(request, response, bodies)
         await events.send(bodies.begin())
+        while not text.done():
+            await events.comment("keep-alive")
+            await asyncio.wait({text}, timeout=KEEP_ALIVE_SECONDS)
         return events
 
     async def comment(self, text: str) -> None:
@@ -93,12 +98,16 @@ class _Events:
             await self._response.write(f"{name}data: {json.dumps(body)}\n\n".encode())
 
     async def finish(self, work: Awaitable[None]) -> web.StreamResponse:
-        """Run `work`, send its ApiError inside the stream, and close the stream."""
+        """Run `work`, send its error inside the stream, and close the stream."""
         try:
             await work
+        except ConnectionResetError:
+            raise  # the caller disconnected
         except ApiError as error:
             error.log_reason()
             await self.send(self.bodies.failed(error))
+        except Exception as error:
+            await self.send(self.bodies.failed(internal_error(self._request, error)))
         if self.bodies.ends_with_done:
             await self._response.write(b"data: [DONE]\n\n")
         await self._response.write_eof()

@@ -234,11 +234,14 @@ async def test_streaming_sends_the_verified_text_then_the_verdict(world: World) 
     assert len({c["id"] for c in chunks}) == 1
 
 
-async def test_streaming_keeps_the_connection_alive(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fields", [{}, {"loraform": {"verify": "off"}}], ids=["verified", "raw"])
+async def test_streaming_keeps_the_connection_alive(
+    world: World, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
     monkeypatch.setattr(streaming, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.01)
     world.engine.gate = asyncio.Event()
-    reply = await world.client.post("/v1/completions", json={**PROMPT, "stream": True})
+    reply = await asyncio.wait_for(world.client.post("/v1/completions", json={**PROMPT, **fields, "stream": True}), 10)
     assert await reply.content.readline() == b": keep-alive\n"
     world.engine.gate.set()
     assert (await reply.text()).rstrip().endswith("data: [DONE]")
@@ -311,6 +314,24 @@ async def test_a_late_error_is_sent_in_the_stream(world: World, monkeypatch: pyt
     chunks, _ = await world.events("/v1/completions", PROMPT)
     assert chunks == [{"error": chunks[0]["error"]}]
     assert chunks[0]["error"]["code"] == "engine_unreachable"
+
+
+@pytest.mark.parametrize("fields", [{"stream": True}, {"stream": True, "loraform": {"verify": "off"}}])
+@pytest.mark.parametrize("path", ["completions", "responses"])
+async def test_a_fault_of_ours_is_sent_in_the_stream_and_quotes_nothing(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], path: str
+) -> None:
+    def fault(loraform: object) -> None:
+        raise KeyError("hunter2")
+
+    monkeypatch.setattr(world.metrics, "count_answer", fault)
+    body = {"model": "house", "input" if path == "responses" else "prompt": "hunter2", **fields}
+    text = await (await world.client.post(f"/v1/{path}", json=body)).text()
+    assert "HTTP/1.1" not in text, "no second response inside the first"
+    assert '"code": "internal_error"' in text
+    assert text.endswith("data: [DONE]\n\n") is (path == "completions")
+    assert "KeyError" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 async def test_an_engine_without_the_adapter_gives_503(world: World) -> None:
