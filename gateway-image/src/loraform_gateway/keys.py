@@ -101,7 +101,7 @@ class KeyFile:
             return
         self._seen = seen
         try:
-            self._keys = parse_keys(self._path.read_text(encoding="utf-8"))
+            self._keys = parse_keys(self._path.read_text(encoding="utf-8-sig"))  # Windows writes a mark first
         except OSError:
             self._fail("cannot be read; write a line `name:sha256` there for each API key")
         except ValueError as error:  # not UTF-8 among them, whose message would quote a byte

@@ -91,6 +91,14 @@ def test_a_file_that_becomes_invalid_leaves_the_last_keys(
         assert keys.name_of("one") is None, "an empty file is valid: it withdraws all keys"
 
 
+def test_a_file_of_windows_is_read(tmp_path: Path, clock: Clock) -> None:
+    """It has a byte order mark and other line ends."""
+    file = tmp_path / "api-keys"
+    file.write_bytes(f"\ufeff{line('ci', 'one')}{line('ci', 'two')}".replace("\n", "\r\n").encode())
+    keys = KeyFile(file, clock)
+    assert (keys.name_of("one"), keys.name_of("two")) == ("ci", "ci")
+
+
 def test_a_file_that_disappears_leaves_the_last_keys(tmp_path: Path, clock: Clock) -> None:
     file = tmp_path / "api-keys"
     file.write_text(line("ci", "one"))
