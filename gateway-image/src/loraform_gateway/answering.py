@@ -32,6 +32,8 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 AT_A_TIME = 2
 """Long texts that are parsed or tokenised at the same time; others wait, and one whose caller left is dropped."""
+SHORT_TEXT = 4096
+"""Most characters that are parsed or tokenised on the event loop: a few milliseconds, and a thread costs as much."""
 CONTEXT_SECONDS = 60
 """Seconds until the engine's context length is asked again: an engine of a changed profile may have another."""
 
@@ -92,7 +94,8 @@ class Answerer:
         if adapter is None:
             raise unavailable("no_live_version", f"no version of '{route.model}' is live yet", retry_after=15)
         prompter = await self.prompter(route.base_path, adapter)
-        ids = await self.beside(prompter.tokens, request.question.instruction, request.question.input)
+        texts = (request.question.instruction, request.question.input)
+        ids = await self.on_text(sum(map(len, texts)), prompter.tokens, *texts)
         room = await self._room(request, len(ids))
         body = completion(
             adapter_name(adapter.digest),
@@ -104,8 +107,10 @@ class Answerer:
         )
         return PreparedRequest(request, route, adapter, body, min(adapter.max_new_tokens, room))
 
-    async def beside(self, work: Callable[[*Args], T], *args: *Args) -> T:
-        """Return the result of `work`, done beside the event loop: a long text takes tenths of a second."""
+    async def on_text(self, size: int, work: Callable[[*Args], T], *args: *Args) -> T:
+        """Return the result of `work` on a text of `size` characters, done beside the event loop if it is long."""
+        if size <= SHORT_TEXT:
+            return work(*args)
         return await asyncio.get_running_loop().run_in_executor(self._beside, work, *args)
 
     async def prompter(self, base_path: str, adapter: RouteAdapter) -> Prompter:

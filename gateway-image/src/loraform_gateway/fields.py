@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Flag, auto
+from functools import cache
 from typing import Any
 
 from loraform_engine.sampling import MOST_CHOICES, MOST_PENALTY, MOST_STOPS, MOST_TOP_K, STOP_LENGTH
@@ -162,6 +163,7 @@ RULES = (
 )
 
 
+@cache
 def rules_of(api: Api) -> dict[str, FieldRule]:
     """Return the rules of one path by the field's name."""
     return {rule.name: rule for rule in RULES if api in rule.apis}

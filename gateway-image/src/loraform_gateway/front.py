@@ -22,9 +22,6 @@ from loraform_gateway.request_id import add_header, identify
 from loraform_gateway.route import RouteFollower, live_adapter
 from loraform_gateway.streaming import stream_raw, stream_verified
 
-SMALL_BODY = 32 << 10
-"""Most bytes that are parsed on the event loop: it takes a few milliseconds, whatever they are."""
-
 VerifierUp = Callable[[], Awaitable[bool]]
 
 
@@ -89,7 +86,7 @@ class Front:
 
     async def _answer(self, request: web.Request, parse: Callable[[bytes], AnswerRequest]) -> web.StreamResponse:
         body = await request.read()
-        answer_request = parse(body) if len(body) <= SMALL_BODY else await self._answerer.beside(parse, body)
+        answer_request = await self._answerer.on_text(len(body), parse, body)
         prepared = await self._answerer.prepare(answer_request, self._follower.route)
         with self._admission.limits.prompt(caller(), prepared.tokens):
             if answer_request.stream:

@@ -22,9 +22,9 @@ from loraform_engine.client import Engine
 from loraform_engine.prompting import Prompter
 from loraform_gateway import front, streaming
 from loraform_gateway.admission import BODY_LIMIT, Admission
-from loraform_gateway.answering import AT_A_TIME, CONTEXT_SECONDS, Answerer
+from loraform_gateway.answering import AT_A_TIME, CONTEXT_SECONDS, SHORT_TEXT, Answerer
 from loraform_gateway.cors import CrossOrigin
-from loraform_gateway.front import SMALL_BODY, Front
+from loraform_gateway.front import Front
 from loraform_gateway.keys import Authenticator, KeyFile
 from loraform_gateway.limits import Limits
 from loraform_gateway.metrics import Metrics
@@ -487,9 +487,11 @@ async def test_health_is_answered_while_long_texts_are_worked_on(
     world: World, monkeypatch: pytest.MonkeyPatch, work: str
 ) -> None:
     """Two at a time, beside the event loop; the third waits."""
+    world.engine.context = 2 * SHORT_TEXT
     await world.post("/v1/completions", PROMPT)  # reads the base model
     held = Held(monkeypatch, *((Prompter, "tokens") if work == "tokenised" else (front, "parse_completion")))
-    body = PROMPT if work == "tokenised" else {**PROMPT, "metadata": "x" * SMALL_BODY}
+    long = "x" * (SHORT_TEXT + 1)
+    body = {**PROMPT, "prompt": long} if work == "tokenised" else {**PROMPT, "metadata": long}
     asked = [asyncio.create_task(world.post("/v1/completions", body)) for _ in range(AT_A_TIME + 1)]
     await held.entered(AT_A_TIME)
     assert (await world.client.get("/healthz")).status == 200
