@@ -9,7 +9,7 @@ import pytest
 
 from loraform_engine.conversation import InputFrom
 from loraform_engine.prompt import render
-from loraform_gateway.openai import INPUT_LIMIT, INSTRUCTION_LIMIT, parse_chat
+from loraform_gateway.openai import INPUT_LIMIT, INSTRUCTION_LIMIT, MESSAGE_LIMIT, parse_chat
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "asking.md").read_text()
 EXAMPLES = re.findall(r"^### `(\w+)`\n.*?^```json\n(.*?)^```.*?^```text\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -28,4 +28,5 @@ def test_every_rule_is_in_the_table_and_has_an_example() -> None:
 
 
 def test_the_limits_are_those_of_the_gateway() -> None:
-    assert f"at most {INSTRUCTION_LIMIT:,} characters, inputs {INPUT_LIMIT:,};" in PAGE
+    limits = f"at most {INSTRUCTION_LIMIT:,} characters, inputs {INPUT_LIMIT:,}, and each message {MESSAGE_LIMIT:,};"
+    assert limits in PAGE
