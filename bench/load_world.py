@@ -87,8 +87,8 @@ def world(folder: Path, engine: Engine) -> Iterator[World]:
     route, starts = _write_route(folder), folder / "starts"
     starts.touch()
     gateway_port, verifier_port = _free_port(), _free_port()
-    environment = {**os.environ, names.ENV_POD_NAME: "pod", names.ENV_HEARTBEAT_URL: "http://127.0.0.1:1/"}
-    environment |= {names.ENV_HEARTBEAT_CA: "/nowhere", names.ENV_HEARTBEAT_TOKEN: str(folder / "token")}
+    environment = {**os.environ, names.ENV_POD_NAME: "pod"}
+    environment |= {names.ENV_ENDPOINT: "/nowhere", names.ENV_TOKEN: str(folder / "token")}
     (folder / "token").write_text("token")
     verifier = [sys.executable, __file__, str(starts), "serve", "--port", str(verifier_port)]
     gateway = [sys.executable, "-m", "loraform_gateway", "gateway", "--engine", f"http://127.0.0.1:{engine.port}"]

@@ -66,8 +66,11 @@ SERVICE_OPERATOR = "loraform-operator"
 # Files inside pods.
 RUN_DIR = "/etc/loraform/run"
 RUN_CONFIG_FILE = "run.json"
+ENDPOINT_DIR = "/etc/loraform/endpoint"
+ENDPOINT_FILE = "endpoint.json"
+"""The operator's address and CA (`OperatorEndpoint`)."""
 CA_FILE = "ca.crt"
-"""The operator's CA, beside the run config."""
+"""Key of a user's ConfigMap with the CA of a remote place, and name of its file."""
 TOKEN_DIR = "/var/run/secrets/loraform"  # noqa: S105 (a path)
 TOKEN_FILE = "token"  # noqa: S105 (a file name)
 WORKSPACE_DIR = "/workspace"
@@ -105,14 +108,12 @@ TERMINATION_LOG = "/dev/termination-log"
 TERMINATION_LIMIT = 3500
 """Most bytes of an encoded termination message; Kubernetes keeps 4096."""
 
-# Environment of pods. The first three are defined by Kubeflow KEP-2779; transformers' callback reads them too.
-ENV_SERVER_URL = "KUBEFLOW_TRAINER_SERVER_URL"
-ENV_SERVER_CA = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
-ENV_SERVER_TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 (a variable name)
+# Environment of pods.
+ENV_ENDPOINT = "LORAFORM_ENDPOINT"
+"""Path of `ENDPOINT_FILE`."""
+ENV_TOKEN = "LORAFORM_TOKEN"  # noqa: S105 (a variable name)
+"""Path of `TOKEN_FILE`."""
 ENV_POD_NAME = "LORAFORM_POD_NAME"
-ENV_HEARTBEAT_URL = "LORAFORM_SERVER_URL"
-ENV_HEARTBEAT_CA = "LORAFORM_SERVER_CA"
-ENV_HEARTBEAT_TOKEN = "LORAFORM_SERVER_TOKEN"  # noqa: S105 (a variable name)
 ENV_NODES = "LORAFORM_NODES"
 """Number of train pods of the run; Kubernetes sets the pod's index in `JOB_COMPLETION_INDEX`."""
 ENV_PROCESSES = "LORAFORM_PROCESSES"

@@ -27,7 +27,7 @@ from loraform_gateway.route import Operator, RouteFollower
 from loraform_gateway.tls import Certificate
 from loraform_verifier.http.client import VerifierClient
 
-ENVIRONMENT = (names.ENV_HEARTBEAT_URL, names.ENV_HEARTBEAT_CA, names.ENV_HEARTBEAT_TOKEN, names.ENV_POD_NAME)
+ENVIRONMENT = (names.ENV_ENDPOINT, names.ENV_TOKEN, names.ENV_POD_NAME)
 LOOPBACK = "http://127.0.0.1"
 
 

@@ -18,6 +18,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from loraform_api import names
+from loraform_api.endpoint import OperatorEndpoint
 from loraform_api.heartbeat import HEARTBEAT_SECONDS, Heartbeat, Route, RouteAdapter
 
 LOG = logging.getLogger(__name__)
@@ -31,30 +32,37 @@ MakeHeartbeat = Callable[[str], Heartbeat]
 
 @dataclass(frozen=True)
 class Operator:
-    """Endpoint for heartbeats. Token and CA are read for each request, as both are rotated while the pod runs."""
+    """Endpoint for heartbeats. Both files are read for each request: they change while the pod runs."""
 
-    url: str
-    ca_file: Path
+    endpoint_file: Path
     token_file: Path
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Operator:
-        """Read the three environment variables; raises KeyError that names a missing one."""
-        return cls(
-            url=environment[names.ENV_HEARTBEAT_URL],
-            ca_file=Path(environment[names.ENV_HEARTBEAT_CA]),
-            token_file=Path(environment[names.ENV_HEARTBEAT_TOKEN]),
-        )
+        """Read the two environment variables; raises KeyError that names a missing one."""
+        return cls(Path(environment[names.ENV_ENDPOINT]), Path(environment[names.ENV_TOKEN]))
 
     async def send(self, session: aiohttp.ClientSession, heartbeat: Heartbeat) -> Route:
         """Post `heartbeat` and return the route; raises OSError, aiohttp.ClientError or ValueError."""
-        trust = ssl.create_default_context(cafile=str(self.ca_file)) if self.url.startswith("https:") else False
-        headers = {"Authorization": f"Bearer {self.token_file.read_text(encoding='utf-8').strip()}"}
-        body = heartbeat.model_dump(mode="json", by_alias=True)
-        async with session.post(self.url, json=body, headers=headers, ssl=trust, timeout=TIMEOUT) as reply:
+        endpoint = self._endpoint()
+        async with session.post(
+            endpoint.url,
+            json=heartbeat.model_dump(mode="json", by_alias=True),
+            headers={"Authorization": f"Bearer {self.token_file.read_text(encoding='utf-8').strip()}"},
+            ssl=ssl.create_default_context(cadata=endpoint.ca),
+            server_hostname=endpoint.server_name,
+            allow_redirects=False,
+            timeout=TIMEOUT,
+        ) as reply:
             if reply.status != 200:
                 raise ValueError(f"the operator answered {reply.status}")
             return Route.model_validate_json(await reply.content.read(ROUTE_LIMIT))
+
+    def _endpoint(self) -> OperatorEndpoint:
+        try:
+            return OperatorEndpoint.model_validate_json(self.endpoint_file.read_bytes())
+        except ValidationError as error:
+            raise ValueError(f"{self.endpoint_file} does not name the operator's endpoint") from error
 
 
 class RouteFollower:

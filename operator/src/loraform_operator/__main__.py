@@ -91,6 +91,7 @@ def _options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Optio
     return Options(
         operator_namespace=namespace,
         advertise_address=_ip(address),
+        in_pod=args.advertise_address is None,
         name=args.name,
         identity=f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}",
         lease_seconds=args.lease_seconds,

@@ -59,6 +59,8 @@ class Options:
     operator_namespace: str
     advertise_address: str
     """IP address at which pods reach this process."""
+    in_pod: bool = True
+    """Whether this process runs in a pod of the operator's Deployment."""
     name: str = SERVICE_OPERATOR
     """Name of the Lease and of the Service; operators that share it replace each other."""
     identity: str = "operator"
@@ -195,9 +197,8 @@ class App:
     async def _publish(self) -> publication.PublishedEndpoint:
         options = self.options
         place = publication.Place(options.operator_namespace, options.name)
-        published = await publication.publish(
-            self.cluster, place, options.advertise_address, options.endpoint_port, now()
-        )
+        process = publication.Process(options.advertise_address, options.endpoint_port, options.in_pod)
+        published = await publication.publish(self.cluster, place, process, now())
         publication.load_into(self._tls, published.leaf)
         return published
 
@@ -231,15 +232,21 @@ class App:
         )
 
     async def _upkeep(self) -> None:
-        """Repair Service, EndpointSlice and certificates, and sweep the indexes, at an interval."""
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
             try:
-                self.context.endpoint = (await self._publish()).endpoint
-                for key in await sweep(self.cluster, self.context.cache, self.options.namespaces):
-                    self.queue.wake(key)
+                await self.maintain()
             except ClusterError as error:
                 log.warning("upkeep failed: %s", error)
+
+    async def maintain(self) -> None:
+        """Repair Service, EndpointSlice and certificates, and sweep the indexes; raises `ClusterError`."""
+        endpoint, cache = (await self._publish()).endpoint, self.context.cache
+        moved, self.context.endpoint = endpoint != self.context.endpoint, endpoint
+        for key in list(cache.objects) if moved else ():  # each has a ConfigMap with the address
+            self.queue.wake(key)
+        for key in await sweep(self.cluster, cache, self.options.namespaces):
+            self.queue.wake(key)
 
     async def _tick(self) -> None:
         while True:

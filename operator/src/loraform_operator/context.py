@@ -26,14 +26,20 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Address and CA of the operator's HTTPS endpoint."""
+    """Address and CA of the operator's HTTPS endpoint.
+
+    Data for ConfigMaps and network policies only: a pod template with a part of it would change when the Service is
+    made anew, and its pods with it.
+    """
 
     base_url: str
     """For example `https://10.96.7.7:9443`."""
+    server_name: str
+    """DNS name of the Service, for which the certificate is made."""
     ca: str
     """PEM of the operator's own CA."""
-    peers: tuple[str, ...]
-    """IP addresses that egress rules must allow, the Service's first."""
+    addresses: tuple[str, ...]
+    """IP addresses that egress rules must allow beside the operator's pods, the Service's first."""
     namespace: str
     """Namespace of the operator."""
 
@@ -90,7 +96,7 @@ class Context:
     cluster: Cluster
     cache: Cache
     endpoint: Endpoint
-    """Replaced when the CA is renewed."""
+    """Replaced when the Service has another address, or the CA is renewed."""
     events: Recorder
     progress: ProgressStore
     heartbeats: HeartbeatStore

@@ -56,7 +56,7 @@ async def answer_of(request: dict[str, object], folder: Path) -> tuple[str, str]
     (folder / "route.json").write_text(route().model_dump_json(by_alias=True))
     engine, verifier, metrics = StubEngine(context=512), StubVerifier(), Metrics()
     engine.loaded[adapter_name(DIGEST)] = "/mnt/store/adapter"
-    operator = Operator("http://127.0.0.1:1/", folder / "ca", folder / "token")
+    operator = Operator(folder / "endpoint", folder / "token")
     async with TestServer(engine.application()) as server, aiohttp.ClientSession() as session:
         answerer = Answerer(Engine(session, str(server.make_url(""))), verifier.verify, metrics)
         admission = Admission(Authenticator(None), CrossOrigin([]), Limits(requests=1, tokens=1), metrics)

@@ -7,6 +7,7 @@ the diff: `python tests/cases/finetunejob/test_finetunejob_cases.py`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,15 @@ from loraform_operator.settings import Settings, load_settings
 
 HERE = Path(__file__).parent
 CASES = sorted(p.parent.name for p in HERE.glob("*/input.yaml"))
-ENDPOINT = Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7", "10.88.0.9"), "loraform-system")
+ENDPOINT = Endpoint(
+    base_url="https://10.96.7.7:9443",
+    server_name="loraform-operator.loraform-system.svc",
+    ca="CA\n",
+    addresses=("10.96.7.7",),
+    namespace="loraform-system",
+)
+MOVED = replace(ENDPOINT, base_url="https://10.96.8.8:9443", addresses=("10.96.8.8",))
+"""The same after the operator's Service was made anew."""
 
 
 def observed_of(folder: Path, settings: Settings, now: datetime) -> Observed:
@@ -57,14 +66,14 @@ def observed_of(folder: Path, settings: Settings, now: datetime) -> Observed:
     return Observed(**{**observed.__dict__, "run": render(observed, settings)})
 
 
-def outcome(name: str) -> tuple[Any, Any]:
+def outcome(name: str, endpoint: Endpoint = ENDPOINT) -> tuple[Any, Any]:
     """Return the status and the objects of a case."""
     folder = HERE / name
     settings = load_settings(HERE / "settings.yaml")
     now = parse_timestamp((folder / "now").read_text().strip())
     observed = observed_of(folder, settings, now)
     status = derive_status(observed, settings, now)
-    planned = plan(observed, status, settings, ENDPOINT, now)
+    planned = plan(observed, status, settings, endpoint, now)
     return status.model_dump(mode="json", by_alias=True, exclude_none=True), _objects(planned)
 
 
@@ -101,6 +110,15 @@ def test_nothing_changes_when_the_outcome_is_observed_again(name: str) -> None:
         }
     )
     assert derive_status(again, settings, now) == status
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_another_address_of_the_operator_changes_config_maps_and_network_policies_alone(name: str) -> None:
+    (_, before), (_, after) = outcome(name), outcome(name, MOVED)
+    assert {k: before[k] for k in ("create", "delete")} == {k: after[k] for k in ("create", "delete")}
+    pairs = zip(before["apply"], after["apply"], strict=True)
+    changed = {old["kind"] for old, new in pairs if old != new}
+    assert changed == ({"ConfigMap", "NetworkPolicy"} if before["apply"] else set())
 
 
 class Dumper(yaml.SafeDumper):

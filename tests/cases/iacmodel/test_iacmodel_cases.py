@@ -32,7 +32,15 @@ from loraform_operator.settings import load_settings
 
 HERE = Path(__file__).parent
 CASES = sorted(p.parent.name for p in HERE.glob("*/input.yaml"))
-ENDPOINT = Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7", "10.88.0.9"), "loraform-system")
+ENDPOINT = Endpoint(
+    base_url="https://10.96.7.7:9443",
+    server_name="loraform-operator.loraform-system.svc",
+    ca="CA\n",
+    addresses=("10.96.7.7",),
+    namespace="loraform-system",
+)
+MOVED = replace(ENDPOINT, base_url="https://10.96.8.8:9443", addresses=("10.96.8.8",))
+"""The same after the operator's Service was made anew."""
 SETTINGS = load_settings(HERE.parent / "finetunejob" / "settings.yaml")
 FILES = ("status.yaml", "objects.yaml", "events.yaml")
 
@@ -68,12 +76,14 @@ def observed_of(model: IaCModel, facts: dict[str, Any]) -> Observed:
     )
 
 
-def reconciled(observed: Observed, now: datetime) -> tuple[Observed, IaCModelStatus, dict[str, Any]]:
+def reconciled(
+    observed: Observed, now: datetime, endpoint: Endpoint = ENDPOINT
+) -> tuple[Observed, IaCModelStatus, dict[str, Any]]:
     """Do the pure part of a reconcile: decide, route, plan, derive the status."""
     new = new_versions(observed.model, observed.candidates, observed.versions, observed.live)
     observed = replace(observed, versions=(*reversed(new), *observed.versions), candidates=())
     observed = replace(observed, route=derive_route(observed))
-    planned = plan(observed, SETTINGS, ENDPOINT)
+    planned = plan(observed, SETTINGS, endpoint)
     routes = [route_config_map(observed.model, observed.route)] if observed.route else []
     objects = {
         "create": [revision(observed.model, v) for v in new],
@@ -131,6 +141,17 @@ def test_nothing_changes_when_the_outcome_is_observed_again(name: str) -> None:
     assert objects_again["apply"] == objects["apply"]
     expected = status if not objects["delete"] else status.model_copy(update={"versions": status_again.versions})
     assert status_again == expected
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_another_address_of_the_operator_changes_config_maps_and_network_policies_alone(name: str) -> None:
+    model, facts, now = read(name)
+    observed = observed_of(model, facts)
+    before, after = (reconciled(observed, now, endpoint)[2] for endpoint in (ENDPOINT, MOVED))
+    assert {k: before[k] for k in ("create", "delete")} == {k: after[k] for k in ("create", "delete")}
+    pairs = zip(before["apply"], after["apply"], strict=True)
+    changed = {old["kind"] for old, new in pairs if old != new}
+    assert changed == ({"ConfigMap", "NetworkPolicy"} if before["apply"] else set())
 
 
 class Dumper(yaml.SafeDumper):

@@ -78,7 +78,7 @@ async def gateway(engine: StubEngine) -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "route.json"
         file.write_text(route.model_dump_json(by_alias=True))
-        operator = Operator("http://127.0.0.1:1/", file, file)
+        operator = Operator(file, file)
         async with TestServer(engine.application()) as server, aiohttp.ClientSession() as session:
             answerer = Answerer(Engine(session, str(server.make_url(""))), verifier.verify, metrics)
             keys = Path(folder) / "api-keys"

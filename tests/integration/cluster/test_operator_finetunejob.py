@@ -6,21 +6,16 @@ status that a kubelet would have written.
 
 from __future__ import annotations
 
-import json
 import signal
-import socket
-import ssl
-import urllib.error
-import urllib.request
-from contextlib import suppress
 
 import pytest
 from kubernetes import client
 
 from loraform_api import names
+from loraform_api.endpoint import OperatorEndpoint
 
 from ..waiting import wait_for
-from .operator_runs import EVALUATED, GROUP, JOBS, PREPARED, TRAINED, Operator, Run
+from .operator_runs import EVALUATED, GROUP, JOBS, PREPARED, TRAINED, Operator, Run, post
 
 
 @pytest.fixture
@@ -94,10 +89,11 @@ def test_progress_needs_a_token_of_the_runs_own_pod(operator: Operator, run: Run
     run.create()
     pod = run.pod("prepare")
     meta = run.get()["metadata"]
-    config = run.core.read_namespaced_config_map(f"{names.run_prefix('style', meta['uid'])}-run", run.namespace)
-    context = ssl.create_default_context(cadata=config.data["ca.crt"])
+    config = run.core.read_namespaced_config_map(f"{names.run_prefix('style', meta['uid'])}-endpoint", run.namespace)
+    endpoint = OperatorEndpoint.model_validate_json(config.data[names.ENDPOINT_FILE])
     service = run.core.read_namespaced_service(names.SERVICE_OPERATOR, operator.namespace)
-    url = f"https://{service.spec.cluster_ip}:9443{names.progress_path(run.namespace, 'style')}"
+    path = names.progress_path(run.namespace, "style")
+    assert endpoint.url == f"https://{service.spec.cluster_ip}:9443{path}"
 
     def token(audience: str) -> str:
         reference = {"kind": "Pod", "apiVersion": "v1", "name": pod.metadata.name, "uid": pod.metadata.uid}
@@ -106,27 +102,16 @@ def test_progress_needs_a_token_of_the_runs_own_pod(operator: Operator, run: Run
         made = run.core.create_namespaced_service_account_token(account, run.namespace, {"spec": spec})
         return str(made.status.token)
 
-    def post(bearer: str, percentage: int) -> int:
+    def report(bearer: str, percentage: int) -> int:
         told = {"trainerStatus": {"progressPercentage": percentage, "metrics": [{"name": "loss", "value": "0.5"}]}}
-        request = urllib.request.Request(url, json.dumps(told).encode(), {"Authorization": f"Bearer {bearer}"})
-        try:
-            with urllib.request.urlopen(request, timeout=5, context=context) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
+        return post(endpoint, bearer, told)[0]
 
-    def reachable() -> bool:
-        with suppress(OSError):
-            socket.create_connection((service.spec.cluster_ip, 9443), timeout=1).close()
-            return True
-        return False
-
-    wait_for("kube-proxy to know the Service", reachable)
+    wait_for("kube-proxy to know the Service", lambda: report("none", 0))
     good = token(names.audience(run.namespace, "style", meta["uid"]))
-    assert post(token("https://kubernetes.default.svc"), 1) == 401
-    assert post(good[:-4] + "AAAA", 1) == 401
-    assert post(good, 42) == 200
-    assert post(good, 43) == 429
+    assert report(token("https://kubernetes.default.svc"), 1) == 401
+    assert report(good[:-4] + "AAAA", 1) == 401
+    assert report(good, 42) == 200
+    assert report(good, 43) == 429
     wait_for("progress in status", lambda: run.status["progress"]["percentage"] == 42)
     assert "loraform_finetunejob_progress_ratio" in (operator.fetch("/metrics") or "")
 

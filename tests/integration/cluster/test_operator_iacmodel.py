@@ -6,21 +6,17 @@ written, and speaks for the agent in an engine pod, with a real token of that po
 
 from __future__ import annotations
 
-import json
-import socket
-import ssl
-import urllib.request
-from contextlib import suppress
 from typing import Any
 
 import pytest
 from kubernetes import client
 
 from loraform_api import names
+from loraform_api.endpoint import OperatorEndpoint
 from loraform_api.heartbeat import Route
 
 from ..waiting import wait_for
-from .operator_runs import Operator
+from .operator_runs import Operator, post
 
 GROUP = (names.GROUP, names.VERSION)
 MODELS, JOBS = "iacmodels", "finetunejobs"
@@ -138,38 +134,27 @@ class Agent:
     def __init__(self, model: Model, operator: Operator, api: client.ApiClient) -> None:
         self.model, self.core = model, client.CoreV1Api(api)
         pod = wait_for("an engine pod", lambda: model.pod("engine"))
-        ca = self.core.read_namespaced_config_map("house-ca", model.namespace).data["ca.crt"]
+        self.endpoint = OperatorEndpoint.model_validate_json(read(model))
         service = self.core.read_namespaced_service(names.SERVICE_OPERATOR, operator.namespace)
-        env = {e.name: e.value for e in pod.spec.containers[1].env}
-        self.url = env[names.ENV_HEARTBEAT_URL]
-        assert service.spec.cluster_ip in self.url
+        assert service.spec.cluster_ip in self.endpoint.url
+        assert service.spec.cluster_ip not in str(pod.spec), "a new address must not change the template"
         reference = {"kind": "Pod", "apiVersion": "v1", "name": pod.metadata.name, "uid": pod.metadata.uid}
         (token,) = (v.projected for v in pod.spec.volumes if v.name == "token")
         wanted = {"audiences": [token.sources[0].service_account_token.audience], "boundObjectRef": reference}
         account = pod.spec.service_account_name
         made = self.core.create_namespaced_service_account_token(account, model.namespace, {"spec": wanted})
-        self.token, self.context, self.pod = made.status.token, ssl.create_default_context(cadata=ca), pod.metadata.name
-        wait_for("kube-proxy to know the Service", lambda: self._reachable(service.spec.cluster_ip))
+        self.token, self.pod = made.status.token, pod.metadata.name
 
     def beat(self, **states: str) -> Route:
         """Report adapters, `v2="Ready"`, and return the route that comes back."""
         told = [{"digest": digest(int(k[1:])), "state": v, "message": f"it is {v}"} for k, v in states.items()]
-        body = json.dumps({"role": "agent", "pod": self.pod, "adapters": told}).encode()
+        body = {"role": "agent", "pod": self.pod, "adapters": told}
 
-        def post() -> bytes | None:
-            request = urllib.request.Request(self.url, body, {"Authorization": f"Bearer {self.token}"})
-            with suppress(OSError), urllib.request.urlopen(request, timeout=5, context=self.context) as answer:
-                return bytes(answer.read())
-            return None
+        def answer() -> bytes | None:
+            status, text = post(self.endpoint, self.token, body)
+            return text if status == 200 else None
 
-        return Route.model_validate_json(wait_for("an answer to the heartbeat", post))
-
-    @staticmethod
-    def _reachable(address: str) -> bool:
-        with suppress(OSError):
-            socket.create_connection((address, 9443), timeout=1).close()
-            return True
-        return False
+        return Route.model_validate_json(wait_for("an answer to the heartbeat", answer))
 
 
 @pytest.fixture
@@ -241,8 +226,10 @@ def test_a_pass_that_finds_everything_in_place_writes_nothing(lone_operator: Ope
     agent.beat(v1="Ready")
     model.make_ready("gateway")
     model.await_condition("Ready", "True", "VersionLive")
-    model.core.patch_namespaced_config_map("house-ca", model.namespace, {"data": {"ca.crt": "someone's"}})
-    wait_for("the CA to be put back", lambda: "BEGIN" in read(model))
+    model.core.patch_namespaced_config_map(
+        "house-endpoint", model.namespace, {"data": {names.ENDPOINT_FILE: "someone's"}}
+    )
+    wait_for("the address to be put back", lambda: "BEGIN" in read(model))
 
     wait_for("a first pass that tells nothing", lambda: agent.beat(v1="Ready", v9="Loading") and counts(operator)[0])
     passes, reads, writes = counts(operator)
@@ -266,7 +253,7 @@ def counts(operator: Operator) -> tuple[float, float, float]:
 
 
 def read(model: Model) -> str:
-    return str(model.core.read_namespaced_config_map("house-ca", model.namespace).data["ca.crt"])
+    return str(model.core.read_namespaced_config_map("house-endpoint", model.namespace).data[names.ENDPOINT_FILE])
 
 
 def test_the_number_of_engines_is_the_autoscalers_until_the_spec_says_one(operator: Operator, model: Model) -> None:

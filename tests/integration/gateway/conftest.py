@@ -25,6 +25,7 @@ from aiohttp import web
 
 from loraform_api import names
 from loraform_api.artifact import ADAPTER_FILES, adapter_digest
+from loraform_api.endpoint import OperatorEndpoint
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.heartbeat import Heartbeat, Route, RouteAdapter
 from loraform_api.training import Method
@@ -38,6 +39,8 @@ from ..waiting import free_port, wait_for
 
 VLLM = os.environ.get("LORAFORM_VLLM") or shutil.which("vllm")
 POLICY = HousePolicy(comment="# This resource is generated using PiCloud tool", tags={"created_by": "PiCloud"})
+SERVICE = "loraform-operator.loraform-system.svc"
+"""The only name of the operator's certificate: pods connect to an address that it does not have."""
 LONG, SHORT = 900.0, 60.0
 """Seconds to wait for an engine, and for anything else."""
 
@@ -47,15 +50,15 @@ class StubOperator:
 
     def __init__(self, folder: Path) -> None:
         ca = make_ca(datetime.now(UTC))
-        leaf = make_leaf(ca, ["127.0.0.1"], datetime.now(UTC))
-        (folder / "ca.crt").write_text(ca.certificate)
+        leaf = make_leaf(ca, [SERVICE], datetime.now(UTC))
         (folder / "leaf.pem").write_text(leaf.certificate + leaf.key)
         (folder / "token").write_text("the-token")
         self.route: Route | None = None
         self.beats: dict[str, Heartbeat] = {}
         self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._tls.load_cert_chain(folder / "leaf.pem")
-        self.port = free_port()
+        self.port, self._ca = free_port(), ca.certificate
+        self.mount(folder)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -68,6 +71,12 @@ class StubOperator:
     def stop(self) -> None:
         assert self._runner is not None
         asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+
+    def mount(self, folder: Path, server_name: str = SERVICE) -> None:
+        """Write the file that names this operator, as the kubelet mounts it."""
+        url = f"https://127.0.0.1:{self.port}/heartbeat"
+        endpoint = OperatorEndpoint(url=url, server_name=server_name, ca=self._ca)
+        (folder / "endpoint.json").write_text(endpoint.model_dump_json(by_alias=True))
 
     async def _start(self) -> None:
         app = web.Application()
@@ -114,9 +123,8 @@ class World:
 
     def start(self, name: str, command: list[str], **environment: str) -> None:
         told = {
-            names.ENV_HEARTBEAT_URL: f"https://127.0.0.1:{self.operator.port}/heartbeat",
-            names.ENV_HEARTBEAT_CA: str(self.folder / "ca.crt"),
-            names.ENV_HEARTBEAT_TOKEN: str(self.folder / "token"),
+            names.ENV_ENDPOINT: str(self.folder / "endpoint.json"),
+            names.ENV_TOKEN: str(self.folder / "token"),
             names.ENV_POD_NAME: f"{name}-pod",
             names.ENV_ENGINE_URL: f"http://127.0.0.1:{self.agent_port}",
         }

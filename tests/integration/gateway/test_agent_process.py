@@ -69,8 +69,8 @@ def test_the_engine_is_stopped_after_the_answer_in_progress(engine: SlowEngine, 
     (tmp_path / "route.json").write_text("")
     words = ["agent", "--engine", f"http://127.0.0.1:{engine.server.server_port}", "--host", "127.0.0.1"]
     words += ["--port", str(port), "--metrics-port", str(metrics), "--route", str(tmp_path / "route.json")]
-    operator = dict.fromkeys((names.ENV_HEARTBEAT_CA, names.ENV_HEARTBEAT_TOKEN, names.ENV_POD_NAME), "none")
-    environment = {**os.environ, **operator, names.ENV_HEARTBEAT_URL: "http://127.0.0.1:1/heartbeat"}
+    operator = dict.fromkeys((names.ENV_ENDPOINT, names.ENV_TOKEN, names.ENV_POD_NAME), "none")
+    environment = {**os.environ, **operator}
     before_stop = after_end_of(metrics, seconds=60)["lifecycle"]["preStop"]["exec"]["command"]
     with (
         subprocess.Popen([sys.executable, "-m", "loraform_gateway", *words], env=environment) as agent,

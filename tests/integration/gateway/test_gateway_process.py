@@ -44,9 +44,8 @@ class Gateway:
         here = ["--host", "127.0.0.1", "--route", str(folder / "route.json")]
         ports = ["--port", str(self.port), "--metrics-port", str(self.metrics_port)]
         environment = {
-            names.ENV_HEARTBEAT_URL: "http://127.0.0.1:1/heartbeat",
-            names.ENV_HEARTBEAT_CA: str(folder / "ca"),
-            names.ENV_HEARTBEAT_TOKEN: str(folder / "token"),
+            names.ENV_ENDPOINT: str(folder / "endpoint"),
+            names.ENV_TOKEN: str(folder / "token"),
             names.ENV_POD_NAME: "pod",
             names.ENV_ENGINE_URL: "http://127.0.0.1:1",
         }

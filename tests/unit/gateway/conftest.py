@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,20 @@ from aiohttp.test_utils import TestServer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from loraform_api.artifact import ADAPTER_FILES, adapter_digest
+from loraform_api.endpoint import OperatorEndpoint
 from loraform_api.heartbeat import Route, RouteAdapter, adapter_name
 from loraform_api.verification import HousePolicy, ProgramVerdict, StageResult, Toolchain, VerifyRequest, VerifyResponse
 from loraform_engine.parity import ParityFile, ParityRow
 from loraform_engine.prompting import load_prompter
 from loraform_engine.version import LEAST_VERSION
+from loraform_operator.endpoint.certificates import make_ca, make_leaf
+from loraform_operator.endpoint.publication import load_into
 
 POLICY = HousePolicy(comment="# house", tags={"created_by": "PiCloud"})
 VALID = 'resource "aws_s3_bucket" "b" {\n}\n'
 SECOND_END = 7
+SERVICE = "loraform-operator.loraform-system.svc"
+"""The only name of the operator's certificate: pods connect to an address that it does not have."""
 ADAPTER_LOGPROB, BASE_LOGPROB = -0.25, -4.0
 
 
@@ -199,6 +206,13 @@ class StubOperator:
     beats: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     url: str = ""
+    ca: str = ""
+
+    def mount(self, folder: Path) -> Path:
+        """Write the file that names this operator, as the kubelet mounts it, and return its path."""
+        endpoint = OperatorEndpoint(url=self.url, server_name=SERVICE, ca=self.ca)
+        (folder / "endpoint.json").write_text(endpoint.model_dump_json(by_alias=True))
+        return folder / "endpoint.json"
 
     async def heartbeat(self, request: web.Request) -> web.Response:
         self.beats.append(await request.json())
@@ -217,13 +231,17 @@ async def engine() -> AsyncIterator[StubEngine]:
 
 
 @pytest.fixture
-async def operator() -> AsyncIterator[StubOperator]:
-    stub = StubOperator()
+async def operator(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StubOperator]:
+    ca = make_ca(datetime.now(UTC))
+    stub, tls = StubOperator(ca=ca.certificate), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    load_into(tls, make_leaf(ca, [SERVICE], datetime.now(UTC)))
     app = web.Application()
     app.router.add_post("/heartbeat", stub.heartbeat)
-    async with TestServer(app) as server:
-        stub.url = str(server.make_url("/heartbeat"))
-        yield stub
+    server = TestServer(app, scheme="https")
+    await server.start_server(ssl=tls)
+    stub.url = str(server.make_url("/heartbeat"))
+    yield stub
+    await server.close()
 
 
 @pytest.fixture

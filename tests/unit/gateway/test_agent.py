@@ -23,7 +23,7 @@ async def serve(engine, operator, session, tmp_path):
     async def start(route) -> tuple[Agent, TestClient]:
         operator.route = route
         agent = Agent(session, engine.url)
-        where = Operator(operator.url, tmp_path / "ca", tmp_path / "token")
+        where = Operator(operator.mount(tmp_path), tmp_path / "token")
         follower = RouteFollower(tmp_path / "none", where, lambda r: agent.heartbeat("pod-a", r), period=3600)
         app = agent.application(follower)
         app.cleanup_ctx.clear()

@@ -87,7 +87,7 @@ async def world(engine, verifier, session, tmp_path, make_adapter, make_route, l
         Authenticator(key_file), CrossOrigin([PAGE]), Limits(limit, TOKENS), metrics, body_seconds=0.2
     )
     front = Front(answerer, metrics, verifier.healthy, admission)
-    operator = Operator("http://127.0.0.1:1/", tmp_path / "ca", tmp_path / "token")
+    operator = Operator(tmp_path / "endpoint", tmp_path / "token")
     app = front.application(RouteFollower(file, operator, lambda r: front.heartbeat("pod-g", r), period=3600))
     async with TestClient(TestServer(app)) as client:
         yield World(engine, verifier, adapter, front, metrics, client)

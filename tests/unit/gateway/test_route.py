@@ -17,7 +17,7 @@ def files(tmp_path):
 @pytest.fixture
 def follower(files, operator):
     def make() -> RouteFollower:
-        where = Operator(operator.url, files / "ca.crt", files / "token")
+        where = Operator(operator.mount(files), files / "token")
         return RouteFollower(
             files / "route.json", where, lambda r: Heartbeat(role="agent", pod="pod-a", route_revision=r)
         )
@@ -66,16 +66,21 @@ async def test_the_token_is_read_each_time(files, follower, operator, session, m
     assert operator.tokens == ["Bearer first", "Bearer second"]
 
 
-async def test_the_route_stays_without_token_or_ca(files, follower, operator, session) -> None:
+async def test_nothing_is_sent_without_a_token(files, follower, operator, session) -> None:
     me = follower()
     (files / "token").unlink()
     await me.beat(session)
-    assert operator.beats == []
-    broken = Operator("https://127.0.0.1:1/", files / "ca.crt", files / "token")
-    (files / "token").write_text("x")
-    me = RouteFollower(files / "route.json", broken, lambda r: Heartbeat(role="agent", pod="p"))
+    assert (operator.beats, me.route) == ([], None)
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"url": "https://127.0.0.1:1/", "serverName": "x", "ca": ""}'])
+async def test_nothing_is_sent_without_a_complete_endpoint(files, follower, operator, session, content) -> None:
+    me = follower()
+    (files / "endpoint.json").unlink()
+    if content is not None:
+        (files / "endpoint.json").write_text(content)
     await me.beat(session)
-    assert me.route is None
+    assert (operator.beats, me.route) == ([], None)
 
 
 def test_the_live_adapter_is_found_by_its_digest(make_adapter, make_route) -> None:

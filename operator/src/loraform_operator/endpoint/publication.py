@@ -35,6 +35,18 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Process:
+    """Where this process is reached."""
+
+    address: str
+    """IP address at which pods reach it."""
+    port: int
+    """Port that it listens on."""
+    in_pod: bool
+    """Whether it runs in a pod of the operator, which network policies select by its labels."""
+
+
+@dataclass(frozen=True)
 class PublishedEndpoint:
     """The endpoint and its serving certificate."""
 
@@ -42,22 +54,28 @@ class PublishedEndpoint:
     leaf: KeyPair
 
 
-async def publish(cluster: Cluster, place: Place, address: str, port: int, now: datetime) -> PublishedEndpoint:
+async def publish(cluster: Cluster, place: Place, process: Process, now: datetime) -> PublishedEndpoint:
     """Create or update Service, EndpointSlice and certificates; called when this process leads, and at an interval.
 
-    `address` is the IP at which pods reach this process, `port` the port that it listens on.
+    The certificate is for the Service's names, so neither another address nor another leader needs a new one.
     """
     service = await _service(cluster, place)
     service_port = service["spec"]["ports"][0]
-    addresses = tuple(a for a in (service["spec"].get("clusterIP"), address) if a and a != "None")
-    endpoints = _slice(place, service_port.get("name", ""), address, port)
+    address = service["spec"]["clusterIP"]
+    endpoints = _slice(place, service_port.get("name", ""), process)
     observed = await cluster.get("EndpointSlice", place.namespace, endpoints["metadata"]["name"])
     await ensure(cluster, endpoints, observed)
     domain = f"{place.name}.{place.namespace}"
-    hosts = [*addresses, *(f"{domain}{suffix}" for suffix in ("", ".svc", ".svc.cluster.local"))]
+    hosts = [f"{domain}{suffix}" for suffix in (".svc", "", ".svc.cluster.local")]
     ca, leaf = await _certificates(cluster, place, hosts, now)
-    host = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
-    endpoint = Endpoint(f"https://{host}:{service_port['port']}", ca.certificate, addresses, place.namespace)
+    host = f"[{address}]" if ":" in address else address
+    endpoint = Endpoint(
+        base_url=f"https://{host}:{service_port['port']}",
+        server_name=hosts[0],
+        ca=ca.certificate,
+        addresses=(address, *([] if process.in_pod else [process.address])),
+        namespace=place.namespace,
+    )
     return PublishedEndpoint(endpoint, leaf)
 
 
@@ -80,7 +98,7 @@ async def _service(cluster: Cluster, place: Place) -> Object:
     return await ensure(cluster, service, None)
 
 
-def _slice(place: Place, port_name: str, address: str, port: int) -> Object:
+def _slice(place: Place, port_name: str, process: Process) -> Object:
     labels = {
         **LABELS,
         "kubernetes.io/service-name": place.name,
@@ -90,9 +108,9 @@ def _slice(place: Place, port_name: str, address: str, port: int) -> Object:
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {"name": place.name + SLICE_SUFFIX, "namespace": place.namespace, "labels": labels},
-        "addressType": f"IPv{ipaddress.ip_address(address).version}",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
-        "ports": [{"name": port_name, "port": port, "protocol": "TCP"}],
+        "addressType": f"IPv{ipaddress.ip_address(process.address).version}",
+        "endpoints": [{"addresses": [process.address], "conditions": {"ready": True}}],
+        "ports": [{"name": port_name, "port": process.port, "protocol": "TCP"}],
     }
 
 

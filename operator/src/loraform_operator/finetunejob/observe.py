@@ -107,6 +107,11 @@ def run_config_name(job: FineTuneJob) -> str:
     return f"{run_prefix(job.metadata.name, job.metadata.uid)}-run"
 
 
+def endpoint_name(job: FineTuneJob) -> str:
+    """Return the name of the ConfigMap with the operator's address."""
+    return f"{run_prefix(job.metadata.name, job.metadata.uid)}-endpoint"
+
+
 def workspace_name(job: FineTuneJob) -> str:
     """Return the name of the claim that all stages share."""
     return f"{run_prefix(job.metadata.name, job.metadata.uid)}-workspace"

@@ -17,6 +17,7 @@ from loraform_operator.finetunejob.observe import (
     Observed,
     OperatorFacts,
     Run,
+    endpoint_name,
     live_adapter,
     retry_of,
     run_config_name,
@@ -30,6 +31,7 @@ from loraform_operator.kube.children import child
 from loraform_operator.kube.objects import Object
 from loraform_operator.pods.engine import decide_engine
 from loraform_operator.pods.networkpolicy import egress_to_operator, egress_to_world, network_policy
+from loraform_operator.pods.parts import endpoint_data
 from loraform_operator.pods.status import phase
 from loraform_operator.settings import Settings
 
@@ -52,7 +54,7 @@ def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endp
     if first_block(observed, settings, now) and observed.stage_job is None:
         return Plan(delete=obsolete)
     job = observed.job
-    create = [] if observed.run else [run_config_map(job, render(observed, settings), endpoint)]
+    create = [] if observed.run else [run_config_map(job, render(observed, settings))]
     create.append(workspace(job))
     if job.spec.placement.nodes > 1:
         service = _child(job, "Service", names.rendezvous_name(job.metadata.name, job.metadata.uid))
@@ -60,8 +62,9 @@ def plan(observed: Observed, status: FineTuneJobStatus, settings: Settings, endp
     stage = job.spec.next_stage(status)
     if observed.run and stage:
         retry = retry_of(status, stage)
-        create.append(stage_jobs.stage_job(job, stage, retry, observed.run, endpoint))
-    return Plan(apply=[service_account(job), *network_policies(job, endpoint)], create=create, delete=obsolete)
+        create.append(stage_jobs.stage_job(job, stage, retry, observed.run))
+    applied = [service_account(job), endpoint_config_map(job, endpoint), *network_policies(job, endpoint)]
+    return Plan(apply=applied, create=create, delete=obsolete)
 
 
 def render(observed: Observed, settings: Settings) -> Run:
@@ -89,14 +92,19 @@ def render(observed: Observed, settings: Settings) -> Run:
     return Run(config=config, facts=OperatorFacts(engine=engine, live_claim=claim))
 
 
-def run_config_map(job: FineTuneJob, run: Run, endpoint: Endpoint) -> Object:
-    """Return the immutable ConfigMap with RunConfig, operator facts and the operator's CA."""
+def run_config_map(job: FineTuneJob, run: Run) -> Object:
+    """Return the immutable ConfigMap with RunConfig and operator facts."""
     data = {
         names.RUN_CONFIG_FILE: run.config.model_dump_json(by_alias=True, exclude_none=True),
         OPERATOR_FILE: run.facts.model_dump_json(by_alias=True, exclude_none=True),
-        names.CA_FILE: endpoint.ca,
     }
     return {**_child(job, "ConfigMap", run_config_name(job)), "immutable": True, "data": data}
+
+
+def endpoint_config_map(job: FineTuneJob, endpoint: Endpoint) -> Object:
+    """Return the ConfigMap with the operator's address. It follows the operator while the run's pods run."""
+    path = names.progress_path(job.metadata.namespace, job.metadata.name)
+    return {**_child(job, "ConfigMap", endpoint_name(job)), "data": endpoint_data(endpoint, path)}
 
 
 def workspace(job: FineTuneJob) -> Object:

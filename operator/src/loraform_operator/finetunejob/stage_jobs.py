@@ -7,19 +7,20 @@ from loraform_api.dataset import DatasetSpec, OnFinding
 from loraform_api.failures import PERMANENT, UNCOUNTED
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.names import Kind, RunStage
-from loraform_operator.context import Endpoint
 from loraform_operator.finetunejob import nodes
-from loraform_operator.finetunejob.observe import Run, run_config_name, workspace_name
+from loraform_operator.finetunejob.observe import Run, endpoint_name, run_config_name, workspace_name
 from loraform_operator.finetunejob.volumes import volumes_of
 from loraform_operator.kube.children import child
 from loraform_operator.kube.objects import Object
 from loraform_operator.pods.engine import engine_container, gpu_limits
 from loraform_operator.pods.parts import (
-    CA_PATH,
     CONTAINER_SECURITY,
+    ENDPOINT_FILES,
+    ENDPOINT_MOUNT,
     TOKEN_MOUNT,
-    TOKEN_PATH,
     claim_volume,
+    config_map_volume,
+    endpoint_volume,
     environment,
     pod_base,
     resources,
@@ -38,7 +39,7 @@ LIGHT = {RunStage.PREPARE: ("100m", "512Mi", "4Gi"), RunStage.EVALUATE: ("100m",
 SMALL = ("100m", "256Mi", "1Gi")
 
 
-def stage_job(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoint: Endpoint) -> Object:
+def stage_job(job: FineTuneJob, stage: RunStage, retry: int, run: Run) -> Object:
     """Return the Job of a stage; `retry` counts the earlier Jobs whose report was lost."""
     meta = job.metadata
     name = names.stage_job_name(meta.name, meta.uid, stage, retry)
@@ -52,7 +53,7 @@ def stage_job(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoint:
             **(nodes.parallelism(job) if stage is RunStage.TRAIN else {"completions": 1, "parallelism": 1}),
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _failure_rules(stage)},
-            "template": {"metadata": {"labels": labels}, "spec": _pod(job, stage, retry, run, endpoint)},
+            "template": {"metadata": {"labels": labels}, "spec": _pod(job, stage, retry, run)},
         },
     }
 
@@ -68,18 +69,18 @@ def _failure_rules(stage: RunStage) -> list[Object]:
     ]
 
 
-def _pod(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoint: Endpoint) -> Object:
+def _pod(job: FineTuneJob, stage: RunStage, retry: int, run: Run) -> Object:
     meta = job.metadata
     volumes, mounts = volumes_of(job, stage, run)
     sidecars = _sidecars(job, stage, run)
-    files = [{"key": k, "path": k} for k in (names.RUN_CONFIG_FILE, names.CA_FILE)]
     pod: Object = {
         **pod_base(names.run_prefix(meta.name, meta.uid), job.spec.placement),
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS.get(stage, 30),
-        "containers": [_container(job, stage, run, _environment(job, stage, retry, run, endpoint), mounts)],
+        "containers": [_container(job, stage, run, _environment(job, stage, retry, run), mounts)],
         "volumes": [
-            {"name": "run", "configMap": {"name": run_config_name(job), "items": files}},
+            config_map_volume("run", run_config_name(job), names.RUN_CONFIG_FILE, optional=False),
+            endpoint_volume(endpoint_name(job)),
             claim_volume("workspace", workspace_name(job), read_only=False),
             token_volume(meta),
             *(v for c in [stage.value, *(s["name"] for s in sidecars)] for v in scratch_volumes(c)),
@@ -109,20 +110,14 @@ def _container(job: FineTuneJob, stage: RunStage, run: Run, env: list[Object], m
         "resources": requirements,
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePath": names.TERMINATION_LOG,
-        "volumeMounts": [RUN_MOUNT, WORKSPACE_MOUNT, TOKEN_MOUNT, tmp_mount(stage.value), *mounts],
+        "volumeMounts": [RUN_MOUNT, WORKSPACE_MOUNT, ENDPOINT_MOUNT, TOKEN_MOUNT, tmp_mount(stage.value), *mounts],
     }
 
 
-def _environment(job: FineTuneJob, stage: RunStage, retry: int, run: Run, endpoint: Endpoint) -> list[Object]:
+def _environment(job: FineTuneJob, stage: RunStage, retry: int, run: Run) -> list[Object]:
     """Return the environment: where to report progress, and for train pods the rendezvous."""
-    meta = job.metadata
-    progress = {
-        names.ENV_SERVER_URL: endpoint.base_url + names.progress_path(meta.namespace, meta.name),
-        names.ENV_SERVER_CA: CA_PATH,
-        names.ENV_SERVER_TOKEN: TOKEN_PATH,
-    }
     rendezvous = nodes.environment(job, run.facts.engine, retry) if stage is RunStage.TRAIN else {}
-    return environment(**progress, **rendezvous)
+    return environment(**ENDPOINT_FILES, **rendezvous)
 
 
 def _sidecars(job: FineTuneJob, stage: RunStage, run: Run) -> list[Object]:

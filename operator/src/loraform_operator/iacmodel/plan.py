@@ -1,7 +1,7 @@
 """Plans the objects that serve a model. Pure.
 
 Pod templates depend on the base, the claims of accepted versions, profile and placement, but not on the live adapter: a
-new version is loaded into running engines, and only the route changes.
+new version is loaded into running engines, and only the route changes. Nor do they depend on the operator's address.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from loraform_operator.pods.draining import after_end_of
 from loraform_operator.pods.engine import decide_engine, engine_container
 from loraform_operator.pods.networkpolicy import egress_to_operator, network_policy
 from loraform_operator.pods.parts import (
-    CA_PATH,
     CONTAINER_SECURITY,
+    ENDPOINT_FILES,
+    ENDPOINT_MOUNT,
     TOKEN_MOUNT,
-    TOKEN_PATH,
     claim_volume,
+    endpoint_data,
+    endpoint_volume,
     environment,
     pack_volumes,
     pod_base,
@@ -49,7 +51,6 @@ DRAIN_SECONDS = 5
 """Time for Services to remove a terminating pod before it stops listening."""
 AGENT_PORT = ServicePort("http", names.PORT_AGENT)
 METRICS_PORT = ServicePort("metrics", names.PORT_METRICS)
-CA_MOUNT = {"name": "ca", "mountPath": names.RUN_DIR, "readOnly": True}
 ROUTE_MOUNT = {"name": "route", "mountPath": names.ROUTE_DIR, "readOnly": True}
 BASE_MOUNT = {"name": "base", "mountPath": names.BASE_MOUNT, "readOnly": True}
 
@@ -66,12 +67,12 @@ def plan(observed: Observed, settings: Settings, endpoint: Endpoint) -> Plan:
     return Plan(
         apply=[
             _account(model),
-            _config_map(model, _ca_name(model), {names.CA_FILE: endpoint.ca}),
+            endpoint_config_map(model, endpoint),
             *network_policies(model, endpoint),
             _service(model, names.engine_name(model.metadata.name), ENGINE, AGENT_PORT, names.PORT_AGENT),
             _service(model, model.metadata.name, GATEWAY, service_port(model.spec.serving), names.PORT_GATEWAY),
-            *([] if refused else [engine_deployment(observed, route, settings, endpoint)]),
-            gateway_deployment(observed, route, settings, endpoint),
+            *([] if refused else [engine_deployment(observed, route, settings)]),
+            gateway_deployment(observed, route, settings),
         ],
         delete=_expired(observed, route),
     )
@@ -83,7 +84,13 @@ def route_config_map(model: IaCModel, route: Route) -> Object:
     return _config_map(model, names.route_name(model.metadata.name), data)
 
 
-def engine_deployment(observed: Observed, route: Route, settings: Settings, endpoint: Endpoint) -> Object:
+def endpoint_config_map(model: IaCModel, endpoint: Endpoint) -> Object:
+    """Return the ConfigMap with the operator's address, which serving pods read before each heartbeat."""
+    path = names.heartbeat_path(model.metadata.namespace, model.metadata.name)
+    return _config_map(model, _endpoint_name(model), endpoint_data(endpoint, path))
+
+
+def engine_deployment(observed: Observed, route: Route, settings: Settings) -> Object:
     """Return the engine with its agent. A pod ends before its successor starts, which needs its GPU or RWO claim."""
     model, serving = observed.model, observed.model.spec.serving
     stores = sorted({split_claim_uri(v.artifact_uri)[0] for v in accepted_records(observed)})
@@ -104,7 +111,6 @@ def engine_deployment(observed: Observed, route: Route, settings: Settings, endp
         [names.CONTAINER_AGENT],
         (AGENT_PORT.name, names.PORT_AGENT),
         settings,
-        endpoint,
         mounts=store_mounts,
     )
     pod = {
@@ -117,7 +123,7 @@ def engine_deployment(observed: Observed, route: Route, settings: Settings, endp
     return _deployment(model, ENGINE, pod, strategy, serving.replicas)
 
 
-def gateway_deployment(observed: Observed, route: Route, settings: Settings, endpoint: Endpoint) -> Object:
+def gateway_deployment(observed: Observed, route: Route, settings: Settings) -> Object:
     """Return the gateway with the verifier as a native sidecar."""
     model, serving = observed.model, observed.model.spec.serving
     policy = model.spec.policy
@@ -127,7 +133,6 @@ def gateway_deployment(observed: Observed, route: Route, settings: Settings, end
         [names.CONTAINER_GATEWAY, *arguments(serving)],
         (service_port(serving).name, names.PORT_GATEWAY),
         settings,
-        endpoint,
         mounts=[BASE_MOUNT, *mounts(serving)],
         env={names.ENV_ENGINE_URL: engine_url},
     )
@@ -177,14 +182,14 @@ def _expired(observed: Observed, route: Route | None) -> list[Object]:
 def _pod(
     model: IaCModel, placement: PlacementSpec, observed: Observed, route: Route, containers: tuple[str, ...]
 ) -> Object:
-    """Return what both pods share: account, placement, base, route, CA, token and scratch volumes."""
+    """Return what both pods share: account, placement, base, route, endpoint, token and scratch volumes."""
     claim, _ = split_claim_uri(_first_loaded(observed, route).base_model_uri)
     return {
         **pod_base(_account_name(model), placement),
         "volumes": [
             claim_volume("base", claim, read_only=True),
             {"name": "route", "configMap": {"name": names.route_name(model.metadata.name)}},
-            {"name": "ca", "configMap": {"name": _ca_name(model)}},
+            endpoint_volume(_endpoint_name(model)),
             token_volume(model.metadata),
             *(v for c in containers for v in scratch_volumes(c)),
         ],
@@ -201,29 +206,22 @@ def _container(
     args: list[str],
     port: tuple[str, int],
     settings: Settings,
-    endpoint: Endpoint,
     *,
     mounts: list[Object],
     env: dict[str, str] | None = None,
 ) -> Object:
     """Return the container of a role of the gateway's image, which is the first of `args`."""
-    heartbeat = {
-        names.ENV_HEARTBEAT_URL: endpoint.base_url
-        + names.heartbeat_path(model.metadata.namespace, model.metadata.name),
-        names.ENV_HEARTBEAT_CA: CA_PATH,
-        names.ENV_HEARTBEAT_TOKEN: TOKEN_PATH,
-    }
     return {
         "name": args[0],
         "image": settings.images.gateway,
         "args": args,
-        "env": environment(**heartbeat, **(env or {})),
+        "env": environment(**ENDPOINT_FILES, **(env or {})),
         "ports": [{"name": name, "containerPort": number, "protocol": "TCP"} for name, number in (port, METRICS_PORT)],
         **http_probes(port[0], ready_path="/readyz", live_path="/healthz"),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "resources": resources("50m", "128Mi", limit="1Gi"),
         "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [ROUTE_MOUNT, CA_MOUNT, TOKEN_MOUNT, tmp_mount(args[0]), *mounts],
+        "volumeMounts": [ROUTE_MOUNT, ENDPOINT_MOUNT, TOKEN_MOUNT, tmp_mount(args[0]), *mounts],
     }
 
 
@@ -279,8 +277,8 @@ def _account_name(model: IaCModel) -> str:
     return f"{model.metadata.name}-serving"
 
 
-def _ca_name(model: IaCModel) -> str:
-    return f"{model.metadata.name}-ca"
+def _endpoint_name(model: IaCModel) -> str:
+    return f"{model.metadata.name}-endpoint"
 
 
 def _selector(model: IaCModel, part: str) -> Object:

@@ -30,7 +30,7 @@ def egress_to_operator(endpoint: Endpoint) -> list[Object]:
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": endpoint.namespace}},
         "podSelector": {"matchLabels": {LABEL_NAME: OPERATOR_NAME}},
     }
-    addresses = [{"ipBlock": {"cidr": _host(a)}} for a in endpoint.peers]
+    addresses = [{"ipBlock": {"cidr": _host(a)}} for a in endpoint.addresses]
     return [{"to": [operator, *addresses], "ports": [{"port": PORT_OPERATOR, "protocol": "TCP"}]}]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from loraform_api import names
+from loraform_api.endpoint import OperatorEndpoint
 from loraform_api.finetunejob import PlacementSpec
 from loraform_api.meta import ObjectMeta
 from loraform_api.sources import Access
 from loraform_api.verification import HousePolicy
+from loraform_operator.context import Endpoint
 from loraform_operator.kube.objects import Object
 from loraform_operator.pods.probes import START_SECONDS, loopback_probes
 
@@ -88,8 +90,23 @@ def token_volume(owner: ObjectMeta) -> Object:
 
 
 TOKEN_MOUNT = {"name": "token", "mountPath": names.TOKEN_DIR, "readOnly": True}
-TOKEN_PATH = f"{names.TOKEN_DIR}/{names.TOKEN_FILE}"
-CA_PATH = f"{names.RUN_DIR}/{names.CA_FILE}"
+ENDPOINT_MOUNT = {"name": "endpoint", "mountPath": names.ENDPOINT_DIR, "readOnly": True}
+ENDPOINT_FILES = {
+    names.ENV_ENDPOINT: f"{names.ENDPOINT_DIR}/{names.ENDPOINT_FILE}",
+    names.ENV_TOKEN: f"{names.TOKEN_DIR}/{names.TOKEN_FILE}",
+}
+"""Environment of a container that sends to the operator."""
+
+
+def endpoint_volume(config_map: str) -> Object:
+    """Return the volume of the operator's address; the whole ConfigMap, so that the kubelet follows its changes."""
+    return {"name": "endpoint", "configMap": {"name": config_map}}
+
+
+def endpoint_data(endpoint: Endpoint, path: str) -> dict[str, str]:
+    """Return the data of that ConfigMap for pods that send to this path of the operator."""
+    described = OperatorEndpoint(url=endpoint.base_url + path, server_name=endpoint.server_name, ca=endpoint.ca)
+    return {names.ENDPOINT_FILE: described.model_dump_json(by_alias=True)}
 
 
 def claim_volume(name: str, claim: str, *, read_only: bool) -> Object:

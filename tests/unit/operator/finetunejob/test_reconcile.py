@@ -97,7 +97,7 @@ class World:
                 {KEY: copy.deepcopy(self.indexed), **{key: [model] for key, model in self.models.items()}},
                 {KEY: children, **{key: _owned(model) for key, model in self.models.items()}},
             ),
-            endpoint=Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7",), "loraform-system"),
+            endpoint=Endpoint("https://10.96.7.7:9443", "loraform.system.svc", "CA\n", ("10.96.7.7",), "system"),
             events=self.cluster,  # type: ignore[arg-type]
             progress=ProgressStore(),
             heartbeats=HeartbeatStore(timedelta(seconds=15)),
@@ -129,7 +129,15 @@ def world() -> World:
 async def test_reconciling_settles_with_each_object_created_once(world: World) -> None:
     writes = await world.settle()
     created = sorted(w for w in writes if w != "status")
-    expected = ["ConfigMap", "Job", "NetworkPolicy", "NetworkPolicy", "PersistentVolumeClaim", "ServiceAccount"]
+    expected = [
+        "ConfigMap",
+        "ConfigMap",
+        "Job",
+        "NetworkPolicy",
+        "NetworkPolicy",
+        "PersistentVolumeClaim",
+        "ServiceAccount",
+    ]
     assert created == expected
     assert world.cluster.events == ["Pending"]
 
@@ -220,7 +228,7 @@ async def test_an_object_created_again_with_the_same_name_gets_its_own_run(world
 
 def run_of_an_older_operator(world: World) -> None:
     """Let the stored run lack what this operator writes."""
-    (run,) = (o for (kind, _), o in world.cluster.objects.items() if kind == "ConfigMap")
+    (run,) = (o for o in world.cluster.objects.values() if OPERATOR_FILE in o.get("data", {}))
     facts = json.loads(run["data"][OPERATOR_FILE])
     del facts["engine"]
     run["data"][OPERATOR_FILE] = json.dumps(facts)

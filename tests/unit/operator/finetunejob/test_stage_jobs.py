@@ -10,14 +10,12 @@ import yaml
 
 from loraform_api.finetunejob import FineTuneJob
 from loraform_api.names import RunStage
-from loraform_operator.context import Endpoint
 from loraform_operator.finetunejob.observe import Observed
 from loraform_operator.finetunejob.plan import render
 from loraform_operator.finetunejob.stage_jobs import stage_job
 from loraform_operator.settings import load_settings
 
 CASES = Path(__file__).parents[3] / "cases" / "finetunejob"
-ENDPOINT = Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7",), "loraform-system")
 
 
 def a_job() -> dict[str, Any]:
@@ -30,7 +28,7 @@ def pod_of(body: dict[str, Any], stage: RunStage) -> dict[str, Any]:
     """Return the pod of one stage of a job."""
     job = FineTuneJob.model_validate(body)
     run = render(Observed(job), load_settings(CASES / "settings.yaml"))
-    pod: dict[str, Any] = stage_job(job, stage, 0, run, ENDPOINT)["spec"]["template"]["spec"]
+    pod: dict[str, Any] = stage_job(job, stage, 0, run)["spec"]["template"]["spec"]
     return pod
 
 

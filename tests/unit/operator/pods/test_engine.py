@@ -17,7 +17,6 @@ from loraform_api.heartbeat import Route
 from loraform_api.iacmodel import Decision, IaCModel, VersionRecord
 from loraform_api.names import RunStage
 from loraform_api.training import Method
-from loraform_operator.context import Endpoint
 from loraform_operator.finetunejob import observe as run_observe
 from loraform_operator.finetunejob.plan import render
 from loraform_operator.finetunejob.stage_jobs import stage_job
@@ -29,7 +28,6 @@ from loraform_operator.settings import Profile, load_settings
 
 CASES = Path(__file__).parents[3] / "cases" / "finetunejob"
 SETTINGS = load_settings(CASES / "settings.yaml")
-ENDPOINT = Endpoint("https://10.96.7.7:9443", "CA\n", ("10.96.7.7",), "loraform-system")
 DIGEST = "a" * 64
 PLACES = {"volumeMounts", "resources", "restartPolicy", "lifecycle", "command"}
 """What may differ; of `command` only the folder of the base model. The sidecar of a run has no agent to wait for."""
@@ -50,7 +48,7 @@ def run_pod(model: IaCModel, method: str) -> dict[str, Any]:
     job = FineTuneJob.model_validate(body)
     target = run_observe.TargetModel(name="terraform", policy=None, serving=model.spec.serving, live=None)
     run = render(run_observe.Observed(job, model=target), SETTINGS)
-    pod: dict[str, Any] = stage_job(job, RunStage.EVALUATE, 0, run, ENDPOINT)["spec"]["template"]["spec"]
+    pod: dict[str, Any] = stage_job(job, RunStage.EVALUATE, 0, run)["spec"]["template"]["spec"]
     return pod
 
 
@@ -69,7 +67,7 @@ def serving_pods(model: IaCModel, method: str) -> tuple[dict[str, Any], dict[str
         model, SETTINGS.profiles[model.spec.serving.placement.profile], route=route, versions=(version,)
     )
     builders = (engine_deployment, gateway_deployment)
-    engine, gateway = (b(observed, route, SETTINGS, ENDPOINT)["spec"]["template"]["spec"] for b in builders)
+    engine, gateway = (b(observed, route, SETTINGS)["spec"]["template"]["spec"] for b in builders)
     return engine, gateway
 
 

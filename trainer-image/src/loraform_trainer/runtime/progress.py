@@ -7,24 +7,25 @@ processes. This client posts from a thread, and its errors never fail a stage.
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import os
+import socket
 import ssl
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from loraform_api.endpoint import OperatorEndpoint
 from loraform_api.meta import timestamp
-from loraform_api.names import ENV_SERVER_CA, ENV_SERVER_TOKEN, ENV_SERVER_URL
+from loraform_api.names import ENV_ENDPOINT, ENV_TOKEN
 from loraform_api.run import ProgressMessage, TrainerStatus
 
 log = logging.getLogger(__name__)
@@ -151,36 +152,46 @@ class Countdown:
         return (self._clock() - started_at) / (done - done_before) * max(0.0, total - done)
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
+class _Connection(http.client.HTTPSConnection):
+    """A connection to an IP address whose certificate is checked for a DNS name, as this pod has no DNS."""
+
+    def __init__(self, endpoint: OperatorEndpoint) -> None:
+        url = urlsplit(endpoint.url)
+        super().__init__(url.hostname or "", url.port, timeout=TIMEOUT_SECONDS)
+        self._tls = ssl.create_default_context(cadata=endpoint.ca)
+        self._server_name = endpoint.server_name
+
     @override
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: object, newurl: str
-    ) -> None:
-        """Follow no redirect: the token must not go to another endpoint."""
+    def connect(self) -> None:
+        raw = socket.create_connection((self.host, self.port), TIMEOUT_SECONDS)
+        self.sock = self._tls.wrap_socket(raw, server_hostname=self._server_name)
 
 
 def sender(environment: Mapping[str, str] = os.environ) -> Send | None:
     """Return the function that posts to the operator as the pod's environment says; None when it names no operator.
 
-    That function raises OSError for a failed request.
+    That function raises OSError for a failed request, and ValueError when the endpoint's file is invalid.
     """
-    url, token_file = environment.get(ENV_SERVER_URL), environment.get(ENV_SERVER_TOKEN)
-    if not url or not token_file:
+    endpoint_file, token_file = environment.get(ENV_ENDPOINT), environment.get(ENV_TOKEN)
+    if not endpoint_file or not token_file:
         return None
-    ca_file = environment.get(ENV_SERVER_CA)
 
     def send(body: str) -> None:
-        # read again for each message: the kubelet rotates the token, the operator its CA
-        context = ssl.create_default_context(cafile=ca_file)
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect()
-        )
+        # read again for each message: the kubelet rotates the token, and the operator's address and CA may change
+        endpoint = OperatorEndpoint.model_validate_json(Path(endpoint_file).read_bytes())
         headers = {
             "Authorization": f"Bearer {Path(token_file).read_text().strip()}",
             "Content-Type": "application/json",
         }
-        request = urllib.request.Request(url, data=body.encode(), headers=headers, method="POST")  # noqa: S310 (the operator's URL)
-        with opener.open(request, timeout=TIMEOUT_SECONDS):
-            pass
+        connection = _Connection(endpoint)
+        try:
+            connection.request("POST", urlsplit(endpoint.url).path, body.encode(), headers)
+            status = connection.getresponse().status
+        except http.client.HTTPException as error:
+            raise OSError(f"no answer of the operator: {type(error).__name__}") from error
+        finally:
+            connection.close()
+        if status >= 300:  # a redirect too: the token must not go to another endpoint
+            raise OSError(f"the operator answered {status}")
 
     return send
