@@ -36,7 +36,7 @@ from loraform_operator.kube.objects import path_of
 from loraform_operator.leadership.elector import Elector
 from loraform_operator.leadership.lease import Terms
 from loraform_operator.metrics import QueueMetrics, RequestMetrics, ResourceCollector, add_build_info, add_leadership
-from loraform_operator.queue import Queue
+from loraform_operator.queue import Lane, Queue
 from loraform_operator.settings import Settings
 from loraform_operator.sweep import sweep
 
@@ -135,12 +135,12 @@ class App:
         for runner in self._runners:
             await runner.cleanup()
 
-    def seen(self, key: Key | None) -> None:
+    def seen(self, key: Key | None, lane: Lane) -> None:
         """Record the time of a watch event, and wake its key if this process leads."""
         self._last_event = time.monotonic()
         self._indexed = True  # kopf reports no event before every index is filled
         if key is not None and self._leads:
-            self.queue.wake(key)
+            self.queue.wake(key, lane)
 
     async def _compete(self, elector: Elector, cache: Cache) -> None:
         """Lead once the lease is acquired, until it is lost: then the process ends."""
@@ -161,7 +161,7 @@ class App:
         self._leads = True
         if self._indexed:  # else each object's first event wakes it
             for key in list(cache.objects):
-                self.queue.wake(key)
+                self.queue.wake(key, Lane.WAITING)
         log.info("ready: the endpoint for pods is %s", published.endpoint.base_url)
         if elector.lease:
             await self.context.events.record(elector.lease, Note("LeaderElection", f"{elector.identity} became leader"))
@@ -244,7 +244,7 @@ class App:
         endpoint, cache = (await self._publish()).endpoint, self.context.cache
         moved, self.context.endpoint = endpoint != self.context.endpoint, endpoint
         for key in list(cache.objects) if moved else ():  # each has a ConfigMap with the address
-            self.queue.wake(key)
+            self.queue.wake(key, Lane.WAITING)
         for key in await sweep(self.cluster, cache, self.options.namespaces):
             self.queue.wake(key)
 

@@ -14,6 +14,7 @@ from loraform_operator.kube.cluster import Cluster
 from loraform_operator.kube.events import Recorder
 from loraform_operator.kube.objects import Object
 from loraform_operator.settings import Settings
+from loraform_operator.waits import Waits
 
 
 class Key(NamedTuple):
@@ -102,6 +103,7 @@ class Context:
     heartbeats: HeartbeatStore
     routes: RouteStore
     clock: Callable[[], datetime]
+    waits: Waits = field(default_factory=Waits)
 
     async def current(self, key: Key) -> Object | None:
         """Return the custom resource from the API server, None when it does not exist or is being deleted.

@@ -11,6 +11,7 @@ from loraform_api.names import GROUP, LABEL_MANAGED_BY, MANAGER, VERSION, Kind
 from loraform_operator.context import Cache, Key
 from loraform_operator.kube.backoffs import Backoffs
 from loraform_operator.kube.children import OWNER_LABELS
+from loraform_operator.queue import Lane
 
 CHILDREN = (
     ("batch", "v1", "jobs"),
@@ -36,7 +37,7 @@ class Operator(Protocol):
 
     async def stop(self) -> None: ...
 
-    def seen(self, key: Key | None) -> None: ...
+    def seen(self, key: Key | None, lane: Lane) -> None: ...
 
 
 def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
@@ -84,20 +85,20 @@ async def objects(body: kopf.Body, **_: Any) -> dict[Key, dict[str, Any]]:
 
 
 @kopf.on.event(GROUP, VERSION, Kind.FINE_TUNE_JOB.plural)
-async def on_run(body: kopf.Body, memo: Any, **_: Any) -> None:
+async def on_run(body: kopf.Body, event: kopf.RawEvent, memo: Any, **_: Any) -> None:
     """Wake the run, and the model that it names."""
-    memo.app.seen(_key(body))
-    memo.app.seen(model_of(body))
+    memo.app.seen(_key(body), lane_of(event))
+    memo.app.seen(model_of(body), lane_of(event))
 
 
 @kopf.on.event(GROUP, VERSION, Kind.IAC_MODEL.plural)
-async def on_model(body: kopf.Body, memo: Any, **indexes: Any) -> None:
+async def on_model(body: kopf.Body, event: kopf.RawEvent, memo: Any, **indexes: Any) -> None:
     """Wake the model, and the runs that name it: they may wait for it."""
     key = _key(body)
-    memo.app.seen(key)
+    memo.app.seen(key, lane_of(event))
     for run, run_body in Cache(indexes["objects"], {}).all(Kind.FINE_TUNE_JOB):
         if model_of(run_body) == key:
-            memo.app.seen(run)
+            memo.app.seen(run, lane_of(event))
 
 
 async def children(body: kopf.Body, **_: Any) -> dict[Key, dict[str, Any]]:
@@ -106,14 +107,19 @@ async def children(body: kopf.Body, **_: Any) -> dict[Key, dict[str, Any]]:
     return {} if owner is None else {owner: _trimmed(body)}
 
 
-async def on_child(body: kopf.Body, memo: Any, **_: Any) -> None:
+async def on_child(body: kopf.Body, event: kopf.RawEvent, memo: Any, **_: Any) -> None:
     """Wake the owner of the object."""
-    memo.app.seen(owner_of(body))
+    memo.app.seen(owner_of(body), lane_of(event))
 
 
 for _group, _version, _plural in CHILDREN:
     kopf.index(_group, _version, _plural, labels=OURS)(children)
     kopf.on.event(_group, _version, _plural, labels=OURS)(on_child)
+
+
+def lane_of(event: kopf.RawEvent) -> Lane:
+    """Return how urgent an event is: an object that a list has, at the start or after a gap, may be old."""
+    return Lane.WAITING if event["type"] is None else Lane.MOVING
 
 
 def owner_of(body: Any) -> Key | None:

@@ -57,6 +57,6 @@ async def test_every_object_is_reconciled_when_the_operator_has_another_address_
         clock=lambda: None,  # type: ignore[arg-type,return-value]
     )
     keys: list[Key] = []
-    monkeypatch.setattr(app.queue, "wake", keys.append)
+    monkeypatch.setattr(app.queue, "wake", lambda key, _: keys.append(key))
     await app.maintain()
     assert (keys, app.context.endpoint) == (woken, after)

@@ -10,6 +10,7 @@ import pytest
 from loraform_api.names import LABEL_JOB, LABEL_MODEL, Kind
 from loraform_operator import handlers
 from loraform_operator.context import Key
+from loraform_operator.queue import Lane
 
 RUN, MODEL = Key(Kind.FINE_TUNE_JOB, "ns", "run"), Key(Kind.IAC_MODEL, "ns", "model")
 
@@ -20,13 +21,15 @@ def obj(key: Key, **spec: Any) -> dict[str, Any]:
 
 
 class App:
-    """Records the woken keys."""
+    """Records the woken keys and their lanes."""
 
     def __init__(self) -> None:
         self.woken: list[Key | None] = []
+        self.lanes: set[Lane] = set()
 
-    def seen(self, key: Key | None) -> None:
+    def seen(self, key: Key | None, lane: Lane) -> None:
         self.woken.append(key)
+        self.lanes.add(lane)
 
 
 @pytest.fixture
@@ -35,7 +38,8 @@ def app() -> App:
 
 
 async def call(handler: Any, app: App, body: dict[str, Any], **indexes: Any) -> Any:
-    return await handler(body=kopf.Body(body), memo=SimpleNamespace(app=app), **indexes)
+    event = {"type": "MODIFIED", "object": body}
+    return await handler(**{"body": kopf.Body(body), "event": event, "memo": SimpleNamespace(app=app), **indexes})
 
 
 @pytest.mark.parametrize(
@@ -60,6 +64,13 @@ async def test_a_model_wakes_the_runs_that_name_it(app: App) -> None:
     objects[RUN._replace(name="other")] = [obj(RUN._replace(name="other"))]
     await call(handlers.on_model, app, obj(MODEL), objects=objects)
     assert app.woken == [MODEL, RUN]
+
+
+@pytest.mark.parametrize(("type_", "lane"), [(None, Lane.WAITING), ("ADDED", Lane.MOVING), ("DELETED", Lane.MOVING)])
+@pytest.mark.parametrize("handler", [handlers.on_run, handlers.on_model, handlers.on_child])
+async def test_an_event_passes_what_a_list_has(app: App, handler: Any, type_: str | None, lane: Lane) -> None:
+    await call(handler, app, obj(RUN), event={"type": type_, "object": {}}, objects={})
+    assert app.lanes == {lane}
 
 
 async def test_managed_fields_are_not_indexed(app: App) -> None:

@@ -11,7 +11,7 @@ from loraform_api.names import Kind
 from loraform_operator.context import Key
 from loraform_operator.kube import errors
 from loraform_operator.metrics import QueueMetrics
-from loraform_operator.queue import GONE, LONGEST_RETRY, Queue, backoff
+from loraform_operator.queue import GONE, LONGEST_RETRY, PASSES, Lane, Queue, backoff, next_lane
 
 A, B = (Key(Kind.FINE_TUNE_JOB, "ns", name) for name in "ab")
 
@@ -149,6 +149,66 @@ async def test_a_wake_replaces_the_resync(worker: Worker, clock: Clock) -> None:
         await settle()
         await at(queue, clock, 150)  # the first resync would have been due by now
         assert len(worker.seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("moving", "waiting", "passed", "lane"),
+    [
+        (1, 0, 0, Lane.MOVING),
+        (1, 0, PASSES, Lane.MOVING),
+        (0, 1, 0, Lane.WAITING),
+        (1, 300, PASSES - 1, Lane.MOVING),
+        (300, 1, PASSES, Lane.WAITING),
+    ],
+)
+def test_keys_in_motion_pass_the_others_so_many_times(moving: int, waiting: int, passed: int, lane: Lane) -> None:
+    assert next_lane(moving, waiting, passed) is lane
+
+
+def keys(prefix: str, count: int) -> list[Key]:
+    return [Key(Kind.FINE_TUNE_JOB, "ns", f"{prefix}{number}") for number in range(count)]
+
+
+async def test_keys_in_motion_go_first_and_the_others_have_their_turn(worker: Worker, clock: Clock) -> None:
+    moving, waiting = keys("moving", 2 * PASSES), keys("waiting", 3)
+    async with running(worker, clock, concurrency=1) as queue:
+        for key in waiting:
+            queue.wake(key, Lane.WAITING)
+        for key in moving:
+            queue.wake(key)
+        for _ in range(4):
+            await settle()
+        turn = [*moving[:PASSES], waiting[0], *moving[PASSES:], waiting[1], waiting[2]]
+        assert worker.seen == turn
+
+
+async def test_a_waiting_key_that_moves_changes_its_lane(worker: Worker, clock: Clock) -> None:
+    first, second = keys("waiting", 2)
+    async with running(worker, clock, concurrency=1) as queue:
+        queue.wake(first, Lane.WAITING)
+        queue.wake(second, Lane.WAITING)
+        queue.wake(second)
+        queue.wake(second, Lane.WAITING)
+        await settle()
+        assert worker.seen == [second, first]
+
+
+@pytest.mark.parametrize(
+    ("result", "first"), [(errors.Waiting("a claim", 10), B), (errors.ClusterError("down"), B), (None, B), (10.0, A)]
+)
+async def test_what_a_key_was_left_with_decides_its_lane(
+    worker: Worker, clock: Clock, result: float | Exception | None, first: Key
+) -> None:
+    """A is due before B, whose work asked for its time; A only goes first when it asked as well."""
+    worker.results = [result, 10.0]
+    async with running(worker, clock, concurrency=1) as queue:
+        queue.wake(A)
+        await settle()
+        clock.now += 0.1
+        queue.wake(B)
+        await settle()
+        await at(queue, clock, 599)
+        assert worker.seen == [A, B, first, A if first is B else B]
 
 
 def test_backoff_grows_up_to_its_limit() -> None:

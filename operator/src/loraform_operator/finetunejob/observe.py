@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -250,4 +251,11 @@ async def _pods_refused(ctx: Context, job: Object, pods: tuple[Object, ...], now
         return ""
     selector = f"involvedObject.uid={meta['uid']},reason=FailedCreate"
     events = await ctx.cluster.list("Event", meta["namespace"], fields=selector)
-    return str(max(events, key=lambda e: str(e.get("lastTimestamp")))["message"]) if events else ""
+    if not events:
+        return ""
+    return without_pod_names(str(max(events, key=lambda e: str(e.get("lastTimestamp")))["message"]), meta["name"])
+
+
+def without_pod_names(message: str, job: str) -> str:
+    """Return the message with the Job's name for those of its pods: each attempt has another, and says the same."""
+    return re.sub(rf"{re.escape(job)}(-\d+)?-[a-z0-9]{{5}}\b", job, message)

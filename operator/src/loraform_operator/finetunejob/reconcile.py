@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from loraform_api.finetunejob import FineTuneJob
@@ -10,7 +11,7 @@ from loraform_operator.context import Context, Key
 from loraform_operator.finetunejob.notes import transitions
 from loraform_operator.finetunejob.observe import observe
 from loraform_operator.finetunejob.plan import plan
-from loraform_operator.finetunejob.polling import poll_seconds, progress_pause
+from loraform_operator.finetunejob.polling import due_seconds, progress_pause, waiting_for
 from loraform_operator.finetunejob.status import derive_status, finished, invalid_spec_status
 from loraform_operator.kube import errors
 from loraform_operator.kube.apply import carry_out
@@ -19,10 +20,14 @@ from loraform_operator.queue import GONE
 
 
 async def reconcile(ctx: Context, key: Key) -> float | None:
-    """Bring the run one step further; returns the seconds until the next poll, None for the usual resync."""
+    """Bring the run one step further; returns the seconds until something is due, None for the usual resync.
+
+    Raises `Waiting` when the run waits for what no watch reports.
+    """
     body = await ctx.current(key)
     if body is None:
         ctx.progress.forget((key.namespace, key.name))
+        ctx.waits.forget(key)
         return GONE
     now = ctx.clock()
     try:
@@ -47,4 +52,8 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         await write_status(ctx.cluster, ctx.events, body, job.status, status, transitions(job.status, status))
     if finished(status) or len(status.stages) > len(job.status.stages):
         ctx.progress.forget((key.namespace, key.name))
-    return poll_seconds(observed, status, pause, now)
+    due, cause = due_seconds(observed, status, pause, now), waiting_for(observed, status)
+    if cause:
+        raise errors.Waiting(cause, min(ctx.waits.pause(key, cause, now), due or math.inf))
+    ctx.waits.forget(key)
+    return due

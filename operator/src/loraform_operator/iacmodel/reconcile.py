@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from loraform_api.iacmodel import IaCModelStatus
@@ -19,11 +20,15 @@ from loraform_operator.queue import GONE
 
 
 async def reconcile(ctx: Context, key: Key) -> float | None:
-    """Bring the model one step further; returns the seconds until the next poll, None for the usual resync."""
+    """Bring the model one step further; returns the seconds until the next poll, None for the usual resync.
+
+    Raises `Waiting` when the API server refused an object.
+    """
     body, store = await ctx.current(key), (key.namespace, key.name)
     if body is None:
         ctx.routes.pop(store, None)
         ctx.heartbeats.forget(store)
+        ctx.waits.forget(key)
         return GONE
     try:
         model = read_model(body, ctx.settings)
@@ -41,7 +46,12 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         observed = replace(observed, refused=str(error))
     status = derive_status(observed, ctx.clock())
     await write_status(ctx.cluster, ctx.events, body, model.status, status, transitions(model.status, status))
-    return poll_seconds(observed, ctx.settings)
+    poll = poll_seconds(observed, ctx.settings)
+    if observed.refused:
+        pause = ctx.waits.pause(key, observed.refused, ctx.clock())
+        raise errors.Waiting(observed.refused, min(pause, poll or math.inf))
+    ctx.waits.forget(key)
+    return poll
 
 
 async def _record_versions(ctx: Context, observed: Observed) -> Observed:

@@ -55,10 +55,10 @@ def can_be_live(observed: Observed, version: VersionRecord) -> bool:
 def poll_seconds(observed: Observed, settings: Settings) -> float | None:
     """Return the seconds until the next poll; None when watches and the usual resync suffice.
 
-    No watch reports an agent that went silent, so poll while a version is loading or an object was refused.
+    No watch reports an agent that went silent, so poll while a version is loading.
     """
     loading = observed.target is not observed.live
-    return float(settings.heartbeat_timeout_seconds) if loading or observed.refused else None
+    return float(settings.heartbeat_timeout_seconds) if loading else None
 
 
 def base_path(uri: str) -> str:

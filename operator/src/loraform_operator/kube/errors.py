@@ -15,7 +15,10 @@ class InvalidSpec(Exception):
 
 
 class Waiting(Exception):
-    """Something expected does not exist yet: reconcile again after `after` seconds, without an error in the log."""
+    """What the object needs is not there yet: reconcile it again after `after` seconds, without an error in the log.
+
+    Objects in motion go first.
+    """
 
     def __init__(self, message: str, after: float) -> None:
         super().__init__(message)

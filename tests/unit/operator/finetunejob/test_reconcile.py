@@ -20,6 +20,7 @@ from loraform_operator.finetunejob.reconcile import reconcile
 from loraform_operator.kube import errors
 from loraform_operator.queue import GONE
 from loraform_operator.settings import load_settings
+from loraform_operator.waits import LONGEST_POLL, Waits
 
 CASES = Path(__file__).parents[3] / "cases" / "finetunejob"
 KEY = Key(Kind.FINE_TUNE_JOB, "team-a", "style")
@@ -86,6 +87,7 @@ class World:
         self.indexed: list[dict[str, Any]] = [self.job]
         self.models: dict[Key, dict[str, Any]] = {}
         self.now = datetime(2026, 11, 24, 10, 0, 20, tzinfo=UTC)
+        self.waits = Waits(share=lambda: 0.0)
 
     async def step(self) -> float | None:
         """Reconcile once, with complete indexes."""
@@ -103,8 +105,12 @@ class World:
             heartbeats=HeartbeatStore(timedelta(seconds=15)),
             routes={},
             clock=lambda: self.now,
+            waits=self.waits,
         )
-        return await reconcile(context, KEY)
+        try:
+            return await reconcile(context, KEY)
+        except errors.Waiting as wait:
+            return wait.after
 
     async def settle(self) -> list[str]:
         """Reconcile until nothing is written; return all writes."""
@@ -155,6 +161,27 @@ async def test_a_refused_object_is_reported_and_created_later(world: World, kind
     await world.settle()
     assert world.condition("Ready")["reason"] == "Pending"
     assert ("Job", PREPARE) in world.cluster.objects
+
+
+async def polls(world: World, count: int) -> list[float]:
+    """Return the pauses of so many polls in a row."""
+    pauses = []
+    for _ in range(count):
+        pause = await world.step()
+        assert pause is not None
+        pauses.append(pause)
+        world.now += timedelta(seconds=pause)
+    return pauses
+
+
+async def test_a_run_that_waits_for_a_claim_is_polled_less_and_less(world: World) -> None:
+    store = world.cluster.objects.pop(("PersistentVolumeClaim", "store"))
+    assert await polls(world, 7) == [10, 10, 20, 40, 80, 160, LONGEST_POLL]
+    world.cluster.objects["PersistentVolumeClaim", "store"] = store
+    world.cluster.refused["Job"] = errors.Forbidden("exceeded quota: team-a", 403)
+    assert await polls(world, 2) == [10, 10], "it waits for something else now"
+    world.job["metadata"]["generation"] += 1
+    assert await polls(world, 1) == [10], "it was edited"
 
 
 async def test_a_deleted_child_is_created_again(world: World) -> None:
