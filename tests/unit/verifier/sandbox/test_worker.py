@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from loraform_verifier.sandbox.isolation import MIB, IsolationError
+from loraform_verifier.sandbox.isolation import MIB, IsolationError, Stopped, stoppable
 from loraform_verifier.sandbox.worker import Exceeded, Worker, WorkExceededError, WorkFailedError, WorkLimits
 
 LIMITS = WorkLimits(seconds=0.2, memory=256 * MIB, waiting=100)
@@ -61,6 +62,27 @@ def test_a_call_beyond_its_memory_is_stopped(worker: Worker) -> None:
         worker.call(bytes, 300 * MIB)
     assert raised.value.limit is Exceeded.MEMORY
     assert worker.call(os.getpid) != first  # what is left of the first is in pieces
+
+
+def test_a_call_that_nobody_waits_for_any_more_is_ended() -> None:
+    worker, stop = Worker(WorkLimits(seconds=60)), threading.Event()
+
+    def call() -> None:
+        with stoppable(stop):
+            worker.call(signal.pause)
+
+    try:
+        worker.start()
+        first = worker.pid
+        with ThreadPoolExecutor() as threads:
+            waiting = threads.submit(call)
+            stop.set()
+            with pytest.raises(Stopped):
+                waiting.result(10)
+        assert worker.pid is None
+        assert worker.call(os.getpid) != first
+    finally:
+        worker.close()
 
 
 def test_a_call_that_waits_for_nothing_is_stopped() -> None:

@@ -174,7 +174,7 @@ def raise_if_stopped() -> None:
 
 @contextmanager
 def stoppable(stop: threading.Event) -> Iterator[None]:
-    """Let another thread end the `run` calls of the block: once `stop` is set, they raise Stopped."""
+    """Let another thread end what the block waits for, children and calls of a worker: they raise Stopped."""
     token = _STOP.set(stop)
     try:
         yield

@@ -12,6 +12,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +20,7 @@ from multiprocessing import connection
 from typing import ParamSpec, TypeVar
 
 from loraform_verifier.sandbox import worker_process
-from loraform_verifier.sandbox.isolation import MIB, IsolationError
+from loraform_verifier.sandbox.isolation import MIB, STOP_SECONDS, IsolationError, raise_if_stopped
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,8 +74,8 @@ class Worker:
     def call(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Return what a function of a module returns in the process; it and its arguments are pickled.
 
-        Raises WorkExceededError and WorkFailedError for the call, OSError where the function raises it, and
-        IsolationError if no process can be started.
+        Raises WorkExceededError and WorkFailedError for the call, OSError where the function raises it,
+        IsolationError if no process can be started, and Stopped in a block of `stoppable`.
         """
         message = pickle.dumps((function, arguments, named))
         with self._lock:
@@ -113,7 +114,7 @@ class Worker:
         running = self._running()
         try:
             running.send_bytes(message)
-            if not running.poll(self.limits.seconds * self.limits.waiting):
+            if not self._has_answered(running):
                 self.close()
                 raise WorkExceededError(Exceeded.TIME)
             answer = running.recv_bytes()
@@ -125,6 +126,15 @@ class Worker:
         if answer.startswith(worker_process.LAST):
             self.close()
         return answer.removeprefix(worker_process.LAST)
+
+    def _has_answered(self, running: connection.Connection) -> bool:
+        """Wait for the answer; return whether it came in time."""
+        until = time.monotonic() + self.limits.seconds * self.limits.waiting
+        while not running.poll(STOP_SECONDS):
+            raise_if_stopped()
+            if time.monotonic() >= until:
+                return False
+        return True
 
     def _lost(self) -> WorkExceededError | WorkFailedError:
         """Return the error of a call that the process did not survive."""

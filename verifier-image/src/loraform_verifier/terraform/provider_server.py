@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from loraform_verifier.sandbox.isolation import Child, IsolationError, Limits, private_folder
+from loraform_verifier.sandbox.isolation import Child, IsolationError, Limits, private_folder, raise_if_stopped
 from loraform_verifier.terraform.toolchain import Provider, Terraform, child_environment
 
 START_SECONDS = 60
@@ -122,6 +122,7 @@ def _address(child: Child, stdout: Path) -> dict[str, Any] | None:
     """Wait for the provider to print its address; None if it ends or does not print it in time."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
+        raise_if_stopped()
         if match := _ATTACH.search(stdout.read_bytes()):
             (address,) = json.loads(match[1]).values()
             return dict(address)
