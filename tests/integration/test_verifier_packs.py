@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 from loraform_api.verification import Program, ProgramVerdict, Stage, VerifyRequest
 from loraform_cli.inputs import read_policy
+from loraform_verifier.terraform.batch import JUDGED_APART, SHARED
 from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
@@ -56,3 +58,25 @@ def test_a_warning_is_shown_and_fails_nothing(terraform: Terraform, keeper: Prov
     assert [(d.code, d.message, d.line) for d in verdict.stages[-1].diagnostics] == [
         ("PolicyPack", "aws_instance.web: old", 7)
     ]
+
+
+SLOW_PACK = """package main
+
+import rego.v1
+
+deny contains "never" if {
+	some resource in input.planned_values.root_module.resources
+	n := to_number(resource.values.input)
+	count([1 | some i in numbers.range(1, n); some j in numbers.range(1, n); i + j == 0]) > 0
+}
+"""
+
+
+def test_a_plan_on_which_a_pack_hangs_leaves_those_of_other_callers_to_be_judged_apart(terraform: Terraform) -> None:
+    """A pack is given up after two plans without an answer, so the third has none either: it is no caller's fault."""
+    verifier = Verifier(terraform, deadlines=replace(SHARED, run=20, policy=0.3))
+    hangs, quick = (f'resource "terraform_data" "a" {{\n  input = "{n}"\n}}\n' for n in (100_000, 2))
+    programs = [Program(id=str(n), text=text) for n, text in enumerate((hangs, f"# again\n{hangs}", quick))]
+    verdicts = verifier.verify(VerifyRequest(programs=programs, stages=STAGES, packs=[SLOW_PACK])).verdicts
+    assert [verdict.stages[-1].diagnostics for verdict in verdicts[:2]] == [[JUDGED_APART]] * 2
+    assert verdicts[2].passed or verdicts[2].stages[-1].diagnostics == [JUDGED_APART]

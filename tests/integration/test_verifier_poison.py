@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from loraform_api.verification import HousePolicy, Program, ProgramVerdict, Stage, VerifyRequest
+from loraform_verifier.stages import stages
+from loraform_verifier.terraform.batch import DEADLINES, SHARED, Deadlines
+from loraform_verifier.terraform.formatting import FormatError
 from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
 from loraform_verifier.verify import Verifier
@@ -96,3 +99,16 @@ def test_no_depth_of_a_plan_is_too_much_for_a_later_stage(terraform: Terraform, 
 
 def test_a_plan_of_three_mebibytes_passes(terraform: Terraform, keeper: ProviderServers) -> None:
     assert judged(terraform, keeper, Program(id="large", text=large(10)))[0].passed
+
+
+@pytest.mark.parametrize(("deadlines", "code"), [(DEADLINES, "Timeout"), (SHARED, "JudgedApart")])
+def test_a_fmt_that_is_stopped_is_no_verdict_on_programs_of_several_callers(
+    terraform: Terraform, monkeypatch: pytest.MonkeyPatch, deadlines: Deadlines, code: str
+) -> None:
+    def stopped(*_: object) -> list[list[str]]:
+        raise FormatError("stopped")
+
+    monkeypatch.setattr(stages, "unformatted", stopped)
+    request = VerifyRequest(programs=[GOOD, WRONG], stages=[Stage.FORMAT])
+    verdicts = Verifier(terraform, deadlines=deadlines).verify(request).verdicts
+    assert [d.code for verdict in verdicts for d in verdict.stages[0].diagnostics] == [code, code]

@@ -52,6 +52,8 @@ FILE_NAME_RULE = (
     "{name} cannot be a file's path: it may have 4 folders like modules/network/main.tf, no space, 200 characters, "
     "and ASCII letters and digits, `_`, `-`, dots in its last part, ending in .tf"
 )
+MAX_STAGES = 100
+"""Names of stages in a request; one that is named again runs once."""
 MAX_TEXT = 200_000
 """Characters of one text: a file of a program, a Rego module, an answer, the input of a prompt."""
 MAX_FILES = 100
@@ -225,11 +227,16 @@ class ProgramVerdict(WireModel):
     rewritten_files: dict[str, str] = {}
     """The other files after the rewrite."""
     raw_passed: bool | None = None
-    """With `judgeRaw`: whether the program passes every stage as it was written, too."""
+    """With `judgeRaw`: whether the program passes every stage as it was written, too; none if that is inconclusive."""
 
     def stage_passed(self, stage: Stage) -> bool:
         """Return whether `stage` was reached and passed."""
         return any(r.stage == stage and r.passed for r in self.stages)
+
+    @property
+    def decided(self) -> bool | None:
+        """Whether the program passed; none if a stage was inconclusive, so that another run may decide otherwise."""
+        return None if any(stage.inconclusive for stage in self.stages) else self.passed
 
 
 def _default_stages(request: dict[str, Any]) -> list[Stage]:
@@ -239,11 +246,15 @@ def _default_stages(request: dict[str, Any]) -> list[Stage]:
 
 
 class VerifyRequest(WireModel):
-    programs: Annotated[list[Program], Field(max_length=MAX_PROGRAMS)]
+    """A request. Its lists end at their first error, so that millions of wrong members need no memory."""
+
+    programs: Annotated[list[Program], Field(max_length=MAX_PROGRAMS, fail_fast=True)]
     policy: HousePolicy | None = None
-    packs: Annotated[list[Annotated[str, Field(max_length=MAX_TEXT)]], Field(max_length=20)] = []
+    packs: Annotated[list[Annotated[str, Field(max_length=MAX_TEXT)]], Field(max_length=20, fail_fast=True)] = []
     """Rego modules that stage Policy checks on the plan: each result of `deny` or `violation` violates the policy."""
-    stages: Annotated[list[Stage], Field(min_length=1)] = Field(default_factory=_default_stages)
+    stages: Annotated[list[Stage], Field(min_length=1, max_length=MAX_STAGES, fail_fast=True)] = Field(
+        default_factory=_default_stages
+    )
     """Stages to run, in the order of `Stage`; by default those of the gate that the request has data for. Policy
     without `policy` and `packs` looks for literal secrets alone; Intent passes a program without `asked` and `rego`;
     Plan needs Validate; Security, `packs` and Intent with `rego` need Plan."""

@@ -14,6 +14,7 @@ from loraform_verifier.sandbox.worker import Worker, WorkFailedError, WorkLimits
 from loraform_verifier.stages import own_checks
 from loraform_verifier.stages.own_checks import Sources
 from loraform_verifier.stages.results import MAX_FINDINGS, MAX_MESSAGE
+from loraform_verifier.terraform.batch import JUDGED_APART
 from loraform_verifier.terraform.validate import ValidateOutcome, Validator
 from loraform_verifier.verify import RequestError, Verifier
 
@@ -132,6 +133,27 @@ def test_a_program_that_crashes_a_stage_does_not_affect_others(caplog: pytest.Lo
 def test_errors_of_the_machine_are_raised(error: Exception) -> None:
     with pytest.raises(type(error)):
         Verifier(validator=_Fragile(error)).verify(_with_poison(0, 2))
+
+
+class _LeavesUntagged(Validator):
+    """A validator that has no verdict on programs without the tag, and accepts all others."""
+
+    def __init__(self) -> None:
+        pass
+
+    def validate(self, programs: list[Normalised]) -> list[ValidateOutcome]:
+        tagged = (b"PiCloud" in program.files["main.tf"] for program in programs)
+        return [ValidateOutcome(undecided=None if right else JUDGED_APART) for right in tagged]
+
+
+def test_a_raw_form_without_a_verdict_is_not_said_to_fail() -> None:
+    text = 'resource "aws_vpc" "v" {\n  tags = { created_by = "%s" }\n}\n'
+    programs = [Program(id=tag, text=text % tag) for tag in ("PiCloud", "me")]
+    policy = HousePolicy(tags={"created_by": "PiCloud"})
+    stages = [Stage.PARSE, Stage.VALIDATE]
+    request = VerifyRequest(programs=programs, stages=stages, policy=policy, rewrite=True, judge_raw=True)
+    verdicts = Verifier(validator=_LeavesUntagged()).verify(request).verdicts
+    assert [(verdict.passed, verdict.raw_passed) for verdict in verdicts] == [(True, True), (True, None)]
 
 
 class _FailsOnPoison(Worker):

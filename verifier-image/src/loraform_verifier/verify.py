@@ -86,8 +86,8 @@ class Verifier:
             self._run(stage, remaining, request)
         verdicts = [row.verdict() for row in rows]
         if request.judge_raw:
-            raw = [written.get(index, row).verdict().passed for index, row in enumerate(rows)]
-            verdicts = [v.model_copy(update={"raw_passed": p}) for v, p in zip(verdicts, raw, strict=True)]
+            raw = [written.get(index, row).verdict() for index, row in enumerate(rows)]
+            verdicts = [v.model_copy(update={"raw_passed": r.decided}) for v, r in zip(verdicts, raw, strict=True)]
         seconds = round(time.monotonic() - started, 3)
         return VerifyResponse(verdicts=verdicts, seconds=seconds, toolchain=self.toolchain)
 

@@ -18,7 +18,7 @@ from loraform_api.verification import (
     VerifyRequest,
     VerifyResponse,
 )
-from loraform_verifier.http.cache import ENTRY_BYTES, CachingQueue, VerdictCache, key_of
+from loraform_verifier.http.cache import ENTRY_BYTES, CachingQueue, VerdictCache, is_lasting, key_of
 
 TOOLCHAIN = Toolchain(terraform="none")
 
@@ -69,10 +69,13 @@ def test_the_verdicts_that_were_not_used_for_longest_go_first() -> None:
     assert [name for name in (b"a", b"b", b"c", b"d", b"e") if cache.get(name)] == [], "it is larger than all"
 
 
-def test_an_inconclusive_verdict_is_not_kept() -> None:
-    cache = VerdictCache()
-    cache.put(b"a", verdict(inconclusive=True))
-    assert cache.get(b"a") is None
+@pytest.mark.parametrize("raw_passed", [True, False, None])
+def test_an_inconclusive_verdict_of_either_form_does_not_last(raw_passed: bool | None) -> None:
+    both = request(policy=HousePolicy(), rewrite=True, judge_raw=True)
+    decided = verdict().model_copy(update={"raw_passed": raw_passed})
+    assert is_lasting(both, decided) is (raw_passed is not None)
+    assert is_lasting(request(), decided)
+    assert not is_lasting(both, verdict(inconclusive=True).model_copy(update={"raw_passed": raw_passed}))
 
 
 class StubQueue:

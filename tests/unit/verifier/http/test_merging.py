@@ -11,10 +11,11 @@ from loraform_verifier.http.merging import (
     MAX_CHARACTERS,
     MAX_PROGRAMS,
     first_batch,
-    group_of,
     is_shareable,
     merged,
     needs_own_run,
+    runs_until,
+    share_of,
     slices,
 )
 from loraform_verifier.terraform.batch import BATCH_SIZE, JUDGED_APART
@@ -26,7 +27,7 @@ def request(text: str = "locals {}\n", **fields: Any) -> VerifyRequest:
 
 
 def batch(*requests: VerifyRequest) -> list[int]:
-    return first_batch(requests, [group_of(r) for r in requests])
+    return first_batch([share_of(r) for r in requests])
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,25 @@ def test_a_shared_run_is_bounded() -> None:
     assert batch(huge, request()) == [0], "the oldest always runs"
 
 
+def test_callers_take_turns_in_runs_that_do_not_hold_all() -> None:
+    long = "#" * 200_000
+    waiting = [request(long, caller="many") for _ in range(9)] + [request(long, caller="other")]
+    assert batch(*waiting) == [0, 9]
+    assert batch(*waiting[1:9]) == [0, 1]
+    two = [request(caller=caller) for caller in "aaabbb"]
+    assert batch(*two * 12) == sorted(range(72), key=lambda i: (i % 3 + 3 * (i // 6), i))[:MAX_PROGRAMS]
+
+
+def test_runs_are_counted_as_they_will_be_made() -> None:
+    long, other = share_of(request("#" * 200_000)), share_of(request(rewrite=True))
+    short, stranger = share_of(request()), share_of(request("#" * 200_000, caller="b"))
+    assert runs_until([short]) == 1
+    assert runs_until([long] * 5) == 3
+    assert runs_until([*[long] * 5, stranger]) == 1
+    assert runs_until([short, other]) == 2
+    assert runs_until([short] * (MAX_PROGRAMS + 1)) == 2
+
+
 def test_names_in_a_shared_run_say_nothing_of_callers() -> None:
     together = merged([request(caller="a"), request("# b\n", caller="b")])
     assert [(p.id, p.text, p.prompt) for p in together.programs] == [
@@ -96,4 +116,13 @@ def test_a_large_request_gives_way_after_each_terraform_batch(count: int, sizes:
 def test_a_program_that_a_shared_run_left_is_recognised(finding: Any) -> None:
     stage = StageResult(stage=Stage.VALIDATE, passed=False, inconclusive=True, diagnostics=[finding])
     verdict = ProgramVerdict(id="a", passed=False, stages=[stage])
-    assert needs_own_run(verdict) is (finding is JUDGED_APART)
+    assert needs_own_run(request(), verdict) is (finding is JUDGED_APART)
+
+
+@pytest.mark.parametrize("raw_passed", [True, False, None])
+@pytest.mark.parametrize("inconclusive", [True, False])
+def test_a_raw_form_without_a_verdict_is_judged_apart(raw_passed: bool | None, inconclusive: bool) -> None:
+    stage = StageResult(stage=Stage.VALIDATE, passed=not inconclusive, inconclusive=inconclusive)
+    verdict = ProgramVerdict(id="a", passed=not inconclusive, stages=[stage], raw_passed=raw_passed)
+    assert needs_own_run(request(rewrite=True, judge_raw=True), verdict) is (raw_passed is None and not inconclusive)
+    assert not needs_own_run(request(), verdict)

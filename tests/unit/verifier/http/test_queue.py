@@ -48,7 +48,7 @@ class Recorder(Verifier):
                 raise isolation.Stopped
         if "crash" in texts:
             raise OSError("no space left")
-        apart = self.shared and "hang" in texts
+        apart = self.shared and any(text.startswith("hang") for text in texts)
         stage = StageResult(
             stage=Stage.PARSE, passed=not apart, inconclusive=apart, diagnostics=[JUDGED_APART] if apart else []
         )
@@ -140,6 +140,34 @@ async def test_new_requests_run_between_those_that_are_judged_apart() -> None:
         place.shared.gate.set()
         await asyncio.gather(fresh, *suspects)
     assert place.runs.index(("fresh",)) < len(place.runs) - 1
+
+
+async def test_who_sends_many_programs_that_hang_waits_for_others() -> None:
+    texts = [f"hang {n}" for n in range(16)]
+    async with world() as place:
+        place.shared.gate.clear()
+        hostile = [place.ask(text, caller="many") for text in texts]
+        innocent = place.ask("a", caller="other")
+        await place.begun(place.shared)
+        place.shared.gate.set()
+        assert (await innocent).verdicts[0].passed
+        runs = list(place.runs)
+        await asyncio.gather(*hostile)
+    assert len(runs) <= 1 + 1 + 3, "with all, with few, and alone: before the others that hang"
+
+
+async def test_large_requests_take_turns() -> None:
+    texts = [str(n) for n in range(3 * BATCH_SIZE)]
+    async with world() as place:
+        place.large.gate.clear()
+        longest = place.ask_all(*texts)
+        await place.begun(place.large)
+        short = place.ask_all("x", "y")
+        await asyncio.sleep(0)
+        place.large.gate.set()
+        answers = await asyncio.gather(longest, short)
+    assert [len(run) for run in place.runs] == [BATCH_SIZE, 2, BATCH_SIZE, BATCH_SIZE]
+    assert [[v.rewritten for v in answer.verdicts] for answer in answers] == [texts, ["x", "y"]]
 
 
 async def test_an_error_of_the_machine_in_a_shared_run_is_told_only_to_who_has_it_alone() -> None:

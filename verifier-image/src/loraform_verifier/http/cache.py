@@ -29,9 +29,9 @@ def key_of(request: VerifyRequest) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def is_lasting(verdict: ProgramVerdict) -> bool:
+def is_lasting(request: VerifyRequest, verdict: ProgramVerdict) -> bool:
     """Return whether a verdict would be the same again. An inconclusive one may come from the machine's state."""
-    return not any(stage.inconclusive for stage in verdict.stages)
+    return verdict.decided is not None and not (request.judge_raw and verdict.raw_passed is None)
 
 
 class VerdictCache:
@@ -50,9 +50,7 @@ class VerdictCache:
         return ProgramVerdict.model_validate_json(text)
 
     def put(self, key: bytes, verdict: ProgramVerdict) -> None:
-        """Keep a lasting verdict, and drop those that were not used for longest."""
-        if not is_lasting(verdict):
-            return
+        """Keep a verdict, and drop those that were not used for longest."""
         self._drop(key)
         self._verdicts[key] = verdict.model_dump_json().encode()
         self._bytes += _size(self._verdicts[key])
@@ -89,7 +87,8 @@ class CachingQueue:
         verdict = self._cache.get(key)
         if verdict is None:
             verdict = (await self._in_flight(key, request)).verdicts[0]
-            self._cache.put(key, verdict)
+            if is_lasting(request, verdict):
+                self._cache.put(key, verdict)
         seconds = round(self._clock() - began, 3)
         own = verdict.model_copy(update={"id": request.programs[0].id, "seconds": seconds})
         return VerifyResponse(verdicts=[own], seconds=seconds, toolchain=self._toolchain)

@@ -6,7 +6,9 @@ and to no other, and nothing in it depends on the others.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from loraform_api.verification import Program, ProgramVerdict, VerifyRequest
 from loraform_verifier.terraform.batch import BATCH_SIZE, JUDGED_APART
@@ -21,21 +23,55 @@ def is_shareable(request: VerifyRequest) -> bool:
     return request.within is not None and len(request.programs) == 1
 
 
-def group_of(request: VerifyRequest) -> str:
-    """Return what requests must have in common to share a run."""
-    return request.model_dump_json(exclude={"programs", "within", "caller"})
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What decides with which others a request runs, and when."""
+
+    group: str
+    """What requests must have in common to share a run."""
+    caller: str
+    characters: int
 
 
-def first_batch(requests: Sequence[VerifyRequest], groups: Sequence[str]) -> list[int]:
-    """Return the indices of the requests that run first: the oldest, and those that can share its run."""
+def share_of(request: VerifyRequest) -> Share:
+    """Return the share of a request in a run."""
+    group = request.model_dump_json(exclude={"programs", "within", "caller"})
+    return Share(group, request.caller, sum(map(_characters, request.programs)))
+
+
+def first_batch(waiting: Sequence[Share]) -> list[int]:
+    """Return the indices of those that run first, of `waiting` in the order of their arrival.
+
+    Callers take turns: it is the oldest request, and of those that can share its run the oldest of each caller, then
+    the second of each, as many as fit.
+    """
     chosen, characters = list[int](), 0
-    for index, request in enumerate(requests):
-        size = sum(map(_characters, request.programs))
-        fits = len(chosen) < MAX_PROGRAMS and characters + size <= MAX_CHARACTERS
-        if not chosen or (fits and groups[index] == groups[chosen[0]]):
+    for index in _in_turns(waiting):
+        share = waiting[index]
+        fits = len(chosen) < MAX_PROGRAMS and characters + share.characters <= MAX_CHARACTERS
+        if not chosen or (fits and share.group == waiting[chosen[0]].group):
             chosen.append(index)
-            characters += size
+            characters += share.characters
     return chosen
+
+
+def runs_until(waiting: Sequence[Share]) -> int:
+    """Return the number of runs after which the last one of `waiting` is answered, if nothing else arrives."""
+    last, runs = waiting[-1], 0
+    while True:
+        chosen = set(first_batch(waiting))
+        runs += 1
+        if len(waiting) - 1 in chosen:
+            return runs
+        waiting = [*(share for index, share in enumerate(waiting[:-1]) if index not in chosen), last]
+
+
+def _in_turns(waiting: Sequence[Share]) -> list[int]:
+    turns, count = list[int](), Counter[str]()
+    for share in waiting:
+        turns.append(count[share.caller])
+        count[share.caller] += 1
+    return sorted(range(len(waiting)), key=turns.__getitem__)
 
 
 def merged(requests: Sequence[VerifyRequest]) -> VerifyRequest:
@@ -51,8 +87,11 @@ def slices(request: VerifyRequest) -> Iterator[VerifyRequest]:
         yield request.model_copy(update={"programs": request.programs[start : start + BATCH_SIZE]})
 
 
-def needs_own_run(verdict: ProgramVerdict) -> bool:
-    """Return whether a shared run left a program to be judged apart."""
+def needs_own_run(request: VerifyRequest, verdict: ProgramVerdict) -> bool:
+    """Return whether a shared run left the program of a request to be judged apart, in either of its forms."""
+    # Why its raw form has no verdict is not told. It is seldom a reason of the program's own beside a decided one.
+    if verdict.decided is not None and request.judge_raw and verdict.raw_passed is None:
+        return True
     return any(finding.code == JUDGED_APART.code for stage in verdict.stages for finding in stage.diagnostics)
 
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -20,12 +20,13 @@ from typing import TypeVar
 from loraform_api.verification import ProgramVerdict, VerifyRequest, VerifyResponse
 from loraform_verifier.http.estimate import Outlook, retry_after, usual
 from loraform_verifier.http.merging import (
-    MAX_PROGRAMS,
+    Share,
     first_batch,
-    group_of,
     is_shareable,
     merged,
     needs_own_run,
+    runs_until,
+    share_of,
     slices,
 )
 from loraform_verifier.sandbox import isolation
@@ -75,7 +76,7 @@ class Ticket:
     request: VerifyRequest
     arrived: float
     result: asyncio.Future[VerifyResponse]
-    group: str = ""
+    share: Share
     rest: Iterator[VerifyRequest] = field(default_factory=lambda: iter(()))
     """Parts of a large request that have not run."""
     verdicts: list[ProgramVerdict] = field(default_factory=list)
@@ -111,7 +112,7 @@ class Queue:
         self._verifiers, self._warm_up, self._clock, self._quiet = verifiers, warm_up, clock, quiet
         self._fresh: list[Ticket] = []
         self._apart: deque[list[Ticket]] = deque()
-        self._large: deque[Ticket] = deque()
+        self._large: list[Ticket] = []
         self._turns = deque(Lane)
         self._new = asyncio.Event()
         self._run: Run | None = None
@@ -122,9 +123,8 @@ class Queue:
 
         Raises TooLate, or what the verifier raises.
         """
-        ticket = Ticket(request, self._clock(), asyncio.get_running_loop().create_future())
+        ticket = Ticket(request, self._clock(), asyncio.get_running_loop().create_future(), share_of(request))
         if is_shareable(request):
-            ticket.group = group_of(request)
             self._check_time(ticket)
             self._fresh.append(ticket)
         else:
@@ -138,12 +138,12 @@ class Queue:
 
     def retry_after(self, request: VerifyRequest) -> int:
         """Return the whole seconds after which a request is expected to be answered in its time."""
-        seconds = self._expected_seconds(group_of(request))
+        seconds = self._expected_seconds(share_of(request))
         return retry_after(seconds, request.within or seconds)
 
-    def _expected_seconds(self, group: str) -> float:
+    def _expected_seconds(self, share: Share) -> float:
         lengths = {lane: usual(recent) for lane, recent in self._recent.items()}
-        runs = len({group, *(ticket.group for ticket in self._fresh)}) + len(self._fresh) // MAX_PROGRAMS
+        runs = runs_until([*(ticket.share for ticket in self._fresh), share])
         ahead = [lengths[Lane.FRESH]] * (runs - 1) + [lengths[Lane.APART]] * min(runs, len(self._apart))
         ahead += [lengths[Lane.LARGE]] * (runs if self._large else 0)
         outlook = Outlook(ahead=ahead, own=lengths[Lane.FRESH])
@@ -169,7 +169,7 @@ class Queue:
             self.ready, self._run = False, None
 
     def _check_time(self, ticket: Ticket) -> None:
-        seconds = self._expected_seconds(ticket.group)
+        seconds = self._expected_seconds(ticket.share)
         within = ticket.request.within or seconds
         if seconds > within:
             wait = retry_after(seconds, within)
@@ -213,13 +213,19 @@ class Queue:
         return Run(lane, tickets, merged([ticket.request for ticket in tickets]), verifier, self._clock())
 
     def _take_fresh(self) -> list[Ticket]:
-        chosen = first_batch([t.request for t in self._fresh], [t.group for t in self._fresh])
+        chosen = first_batch([ticket.share for ticket in self._fresh])
         tickets = [self._fresh[index] for index in chosen]
         self._fresh = [ticket for ticket in self._fresh if ticket not in tickets]
         return tickets
 
     def _take_apart(self) -> list[Ticket]:
-        return self._apart.popleft() if self._apart else []
+        """Take the oldest group with a ticket of the caller that has the fewest: who sends many waits for others."""
+        if not self._apart:
+            return []
+        count = Counter(ticket.share.caller for group in self._apart for ticket in group)
+        group = min(self._apart, key=lambda group: min(count[ticket.share.caller] for ticket in group))
+        self._apart.remove(group)
+        return group
 
     async def _judge(self, run: Run) -> None:
         try:
@@ -249,7 +255,7 @@ class Queue:
             return
         apart = []
         for ticket, verdict in zip(run.tickets, response.verdicts, strict=True):
-            if len(run.tickets) > 1 and needs_own_run(verdict):
+            if len(run.tickets) > 1 and needs_own_run(ticket.request, verdict):
                 apart.append(ticket)
             elif not ticket.result.done():
                 # The verifier's own figures would tell how many programs shared the run.
@@ -267,9 +273,12 @@ class Queue:
                     seconds = round(self._clock() - ticket.arrived, 3)
                     whole = response.model_copy(update={"verdicts": ticket.verdicts, "seconds": seconds})
                     ticket.result.set_result(whole)
+            elif self._large[:1] == [ticket]:
+                self._large.append(self._large.pop(0))
 
     def _judge_apart(self, tickets: list[Ticket]) -> None:
         waiting = [ticket for ticket in tickets if not ticket.result.done()]
+        waiting.sort(key=lambda ticket: ticket.share.caller)
         self._apart.extend(parts(waiting, WAYS))
 
     def _remove(self, ticket: Ticket) -> None:

@@ -20,10 +20,11 @@ from loraform_api.verification import Diagnostic
 from loraform_verifier.hcl.parse import Document
 from loraform_verifier.rego import child
 from loraform_verifier.sandbox import isolation
+from loraform_verifier.terraform.batch import DEADLINES
 from loraform_verifier.terraform.plan_json import without_keys
 
-QUERY_SECONDS = 30.0
-"""Processor time of one query; the slowest policy of IaC-Eval takes four seconds."""
+LOST = ("RegoTimeout", "RegoCrashed")
+"""Codes of queries without an answer; those before them in the same call may be the cause."""
 _RESERVED = 264 * 1024 * isolation.MIB
 LIMITS = isolation.Limits(data=_RESERVED, address_space=_RESERVED, fsize=128 * isolation.MIB, nofile=64)
 """The engine's allocator reserves 256 GiB and fails otherwise; `rego.child` bounds the memory that is used."""
@@ -93,7 +94,7 @@ class PolicyResult:
 
 
 def evaluate(
-    queries: Sequence[PolicyQuery], *, seconds: float = 600, each: float = QUERY_SECONDS
+    queries: Sequence[PolicyQuery], *, seconds: float = DEADLINES.rego, each: float = DEADLINES.policy
 ) -> list[PolicyResult]:
     """Return the results of queries in their order, from one confined child.
 

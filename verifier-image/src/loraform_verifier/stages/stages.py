@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from loraform_api.verification import Diagnostic, HousePolicy, Program, Stage, StageResult, VerifyRequest
 from loraform_verifier import security
 from loraform_verifier.hcl.configuration import files_of
 from loraform_verifier.hcl.requirements import CORE
-from loraform_verifier.rego.evaluate import PolicyKind, PolicyQuery, PolicyResult, evaluate, intent_diagnostics
+from loraform_verifier.rego.evaluate import LOST, PolicyKind, PolicyQuery, PolicyResult, evaluate, intent_diagnostics
 from loraform_verifier.sandbox.worker import Worker
 from loraform_verifier.schema.catalogue import Catalogue, schema_paths
 from loraform_verifier.stages import own_checks
@@ -17,7 +18,7 @@ from loraform_verifier.stages.bounded import OwnChecks, UndecidedError
 from loraform_verifier.stages.own_checks import Sources, Toolset
 from loraform_verifier.stages.results import result
 from loraform_verifier.stages.rows import ProgramRow
-from loraform_verifier.terraform.batch import DEADLINES, Deadlines
+from loraform_verifier.terraform.batch import DEADLINES, JUDGED_APART, Deadlines
 from loraform_verifier.terraform.formatting import FormatError, unformatted
 from loraform_verifier.terraform.plan import Planner
 from loraform_verifier.terraform.provider_server import ProviderServers
@@ -45,6 +46,7 @@ class Stages:
         self._validator = validator or (Validator(terraform, deadlines, servers) if terraform else None)
         self._planner = Planner(terraform, deadlines, servers) if terraform else None
         self._packs = packs
+        self._deadlines = deadlines
         self._own = OwnChecks(worker)
         self._schemas = tuple(schema_paths())
         self._versions = tuple((p.source, p.version) for p in terraform.providers) if terraform else None
@@ -103,7 +105,8 @@ class Stages:
             changed = unformatted(self._terraform, texts) if self._terraform and texts else []
         except FormatError as error:
             timeout = Diagnostic(code="Timeout", message=str(error))
-            return [result(Stage.FORMAT, [], timeout) for _ in rows]
+            undecided = JUDGED_APART if self._deadlines.shared else timeout
+            return [result(Stage.FORMAT, [], undecided) for _ in rows]
         return [result(Stage.FORMAT, _unformatted(files)) for files in changed]
 
     def _schema(self, row: ProgramRow) -> StageResult:
@@ -142,7 +145,7 @@ class Stages:
     def _policy(self, rows: Sequence[ProgramRow], policy: HousePolicy, packs: tuple[str, ...]) -> list[StageResult]:
         # Packs check plans, so the verifier's own packs run only if the request has the Plan stage.
         planned = [row for row in rows if row.plan is not None]
-        pack_results = dict(zip(map(id, planned), _evaluate_packs(planned, packs), strict=True))
+        pack_results = dict(zip(map(id, planned), self._evaluate_packs(planned, packs), strict=True))
         return [self._one_policy(row, policy, pack_results.get(id(row), PolicyResult())) for row in rows]
 
     def _one_policy(self, row: ProgramRow, policy: HousePolicy, packs: PolicyResult) -> StageResult:
@@ -157,7 +160,7 @@ class Stages:
     def _intent(self, rows: Sequence[ProgramRow]) -> list[StageResult]:
         with_rego = [row for row in rows if row.program.rego is not None and row.plan is not None]
         queries = [PolicyQuery(PolicyKind.INTENT, (row.program.rego or "",), row.plan or b"{}") for row in with_rego]
-        rego_results = dict(zip(map(id, with_rego), evaluate(queries), strict=True))
+        rego_results = dict(zip(map(id, with_rego), self._evaluate(queries), strict=True))
         return [self._one_intent(row, rego_results.get(id(row))) for row in rows]
 
     def _one_intent(self, row: ProgramRow, rego: PolicyResult | None) -> StageResult:
@@ -171,7 +174,7 @@ class Stages:
         return self._decided(Stage.INTENT, decide)
 
     def _security(self, rows: Sequence[ProgramRow]) -> list[StageResult]:
-        results = _evaluate_packs(rows, security.rules())
+        results = self._evaluate_packs(rows, security.rules())
         return [
             self._decided(Stage.SECURITY, partial(self._with_findings, Stage.SECURITY, row, rules))
             for row, rules in zip(rows, results, strict=True)
@@ -194,6 +197,19 @@ class Stages:
         warnings = [d for gates, d in diagnostics if not gates]
         return stage_result.model_copy(update={"diagnostics": [*stage_result.diagnostics, *warnings]})
 
+    def _evaluate_packs(self, rows: Sequence[ProgramRow], packs: tuple[str, ...]) -> list[PolicyResult]:
+        """Evaluate the same packs on the plans of all rows."""
+        if not packs:
+            return [PolicyResult() for _ in rows]
+        return self._evaluate([PolicyQuery(PolicyKind.PACK, packs, row.plan or b"{}") for row in rows])
+
+    def _evaluate(self, queries: Sequence[PolicyQuery]) -> list[PolicyResult]:
+        results = evaluate(queries, seconds=self._deadlines.rego, each=self._deadlines.policy)
+        if not self._deadlines.shared:
+            return results
+        lost = (r.undecided is not None and r.undecided.code in LOST for r in results)
+        return [replace(r, undecided=JUDGED_APART) if gone else r for r, gone in zip(results, lost, strict=True)]
+
     @staticmethod
     def _decided(stage: Stage, decide: Callable[[], StageResult]) -> StageResult:
         """Return the result that `decide` returns; an inconclusive one if the verifier's own code has no verdict."""
@@ -210,10 +226,3 @@ def _toolset(terraform: Terraform) -> Toolset:
 def _unformatted(files: list[str]) -> list[Diagnostic]:
     hint = "Run `terraform fmt`."
     return [Diagnostic(code="NotFormatted", message=f"{f} is not formatted.", hint=hint, file=f) for f in files]
-
-
-def _evaluate_packs(rows: Sequence[ProgramRow], packs: tuple[str, ...]) -> list[PolicyResult]:
-    """Evaluate the same packs on the plans of all rows."""
-    if not packs:
-        return [PolicyResult() for _ in rows]
-    return evaluate([PolicyQuery(PolicyKind.PACK, packs, row.plan or b"{}") for row in rows])

@@ -61,6 +61,10 @@ class Deadlines:
     """Wall time of one run, as a multiple of its processor time."""
     request: float = 1800
     """Seconds of wall time of all runs of a request; programs without an outcome by then time out."""
+    rego: float = 600
+    """Seconds of wall time of all Rego of a stage."""
+    policy: float = 30
+    """Seconds of processor time of one program's policies; the slowest policy of IaC-Eval takes four."""
     shared: bool = False
     """The programs are of several callers: those that need runs of their own get the outcome `JUDGED_APART`."""
 
@@ -71,9 +75,9 @@ class Deadlines:
 
 
 DEADLINES = Deadlines()
-ALONE = Deadlines(run=8, program=0.1, waiting=3, request=30)
+ALONE = Deadlines(run=8, program=0.1, waiting=3, request=30, rego=30, policy=8)
 """Time limits of one caller's program while others wait. A usual run takes 1.5 s of processor time, Plan three such."""
-SHARED = Deadlines(run=3, program=0.05, waiting=3, request=60, shared=True)
+SHARED = Deadlines(run=3, program=0.05, waiting=3, request=60, rego=30, policy=3, shared=True)
 """Time limits of a batch of several callers. They are short, since one program that hangs delays all others once."""
 JUDGED_APART = Diagnostic(code="JudgedApart", message="This program needs a run of its own.")
 """No verdict: the program must be judged without programs of others. No caller sees it."""
