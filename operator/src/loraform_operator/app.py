@@ -50,6 +50,8 @@ TICK_SECONDS = 1.0
 MAX_LAG_SECONDS = 10.0
 """Lag of the event loop above which the process counts as unhealthy."""
 STOP_SECONDS = 20.0
+IDLE_SECONDS = 75.0
+"""Longest silence of a connection; gateways and agents send heartbeats more often."""
 
 
 @dataclass(frozen=True)
@@ -275,7 +277,7 @@ class App:
         return web.json_response(body, status=200 if self.ready else 503)
 
     async def _serve(self, app: web.Application, port: int, tls: ssl.SSLContext | None) -> None:
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=IDLE_SECONDS)
         self._runners.append(runner)
         await runner.setup()
         await web.TCPSite(runner, None, port, ssl_context=tls).start()

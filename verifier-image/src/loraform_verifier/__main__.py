@@ -12,7 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from loraform_verifier.http.queue import Verifiers
-from loraform_verifier.http.service import application
+from loraform_verifier.http.service import IDLE_SECONDS, application
 from loraform_verifier.rego.evaluate import check_engine
 from loraform_verifier.sandbox.isolation import IsolationError, make_undumpable, remove_leftovers
 from loraform_verifier.schema.compact import SchemaError
@@ -46,7 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
             app = application(verifiers, WarmUp(terraform, servers))
             logging.getLogger(__name__).info("toolchain %s, pid %d", terraform.provenance().model_dump(), os.getpid())
             web.run_app(
-                app, host=options.host, port=options.port, print=None, access_log=None, handler_cancellation=True
+                app,
+                host=options.host,
+                port=options.port,
+                print=None,
+                access_log=None,
+                handler_cancellation=True,
+                keepalive_timeout=IDLE_SECONDS,
             )
     except (ToolchainError, SchemaError, PackError, IsolationError, OSError) as error:
         sys.stderr.write(f"loraform_verifier: {error}\n")

@@ -23,6 +23,12 @@ LOG = logging.getLogger(__name__)
 MAX_BODY = 32 * 1024 * 1024
 MAX_WAITING = 64
 """Requests in progress or waiting; further ones get status 503."""
+MAX_WAITING_BYTES = 2 * MAX_BODY
+"""Bytes of the bodies of those requests: in memory, what is parsed of them takes as much again, or four times as much
+where text is beyond ASCII. It leaves room for a largest request beside those of single programs."""
+IDLE_SECONDS = 75
+"""Longest silence of a connection: until the headers of a request are whole, and between two requests. Our clients use
+one connection for each request."""
 BUSY_SECONDS = 10
 """`Retry-After` when the queue is full: what takes so long is not known."""
 READ_SECONDS = 60
@@ -33,14 +39,15 @@ MAX_NAME = 60
 _VERIFIER = web.AppKey("verifier", Verifier)
 _QUEUE = web.AppKey("queue", Queue)
 _CACHE = web.AppKey("cache", CachingQueue)
-_PENDING: web.AppKey[set[object]] = web.AppKey("pending", set)
+_PENDING: web.AppKey[dict[object, int]] = web.AppKey("pending", dict)
+"""Bytes of the body of each request in progress or waiting."""
 
 
 def application(verifiers: Verifiers, warm_up: Callable[[], None] = lambda: None) -> web.Application:
     """Return the application that serves one verifier; it is healthy once `warm_up` has run."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_error_response])
     queue = Queue(verifiers, warm_up)
-    app[_VERIFIER], app[_QUEUE], app[_PENDING] = verifiers.large, queue, set()
+    app[_VERIFIER], app[_QUEUE], app[_PENDING] = verifiers.large, queue, {}
     app[_CACHE] = CachingQueue(queue, verifiers.large.toolchain, VerdictCache())
     app.cleanup_ctx.append(_run_queue)
     app.router.add_post("/v1/verify", _verify)
@@ -57,18 +64,22 @@ async def _run_queue(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _verify(http: web.Request) -> web.Response:
-    pending, ticket = http.app[_PENDING], object()
-    if len(pending) >= MAX_WAITING:
-        return _busy("Busy", f"{MAX_WAITING} requests are waiting; try again later", BUSY_SECONDS)
-    pending.add(ticket)
+    pending, ticket, size = http.app[_PENDING], object(), _announced_bytes(http)
+    if len(pending) >= MAX_WAITING or sum(pending.values()) + size > MAX_WAITING_BYTES:
+        limits = f"{MAX_WAITING} requests or {MAX_WAITING_BYTES >> 20} MiB of them"
+        return _busy("Busy", f"at most {limits} may wait; try again later", BUSY_SECONDS)
+    pending[ticket] = size
     try:
-        request = await _read(http)
+        body = await _read(http)
+        pending[ticket] = len(body)
+        # Custom resources allow unknown fields in a policy; here they are errors, as they would be ignored rules.
+        request = VerifyRequest.model_validate_json(body, extra="forbid")
         http.app[_VERIFIER].check(request)
         response = await _answer(http.app, request)
     except TooLate as error:
         return _busy("TooLate", str(error), error.retry_after)
     finally:
-        pending.discard(ticket)
+        del pending[ticket]
     LOG.info("verified programs=%d passed=%d seconds=%.2f", *_figures(response))
     return web.Response(text=response.model_dump_json(by_alias=True), content_type="application/json")
 
@@ -85,14 +96,18 @@ async def _answer(app: web.Application, request: VerifyRequest) -> VerifyRespons
         raise TooLate(f"not verified within {request.within:g} s; ask again in {wait} s", wait) from error
 
 
-async def _read(http: web.Request) -> VerifyRequest:
+def _announced_bytes(http: web.Request) -> int:
+    """Return the bytes that a body may have by its headers; compressed, or without a length, it may have any."""
+    length = None if "Content-Encoding" in http.headers else http.content_length
+    return MAX_BODY if length is None else min(length, MAX_BODY)
+
+
+async def _read(http: web.Request) -> bytes:
     try:
         async with asyncio.timeout(READ_SECONDS):
-            body = await http.read()
+            return await http.read()
     except TimeoutError as error:
         raise web.HTTPRequestTimeout from error
-    # Custom resources allow unknown fields in a policy; here they are errors, as they would be ignored rules.
-    return VerifyRequest.model_validate_json(body, extra="forbid")
 
 
 async def _healthz(http: web.Request) -> web.Response:
