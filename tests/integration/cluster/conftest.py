@@ -102,13 +102,15 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
 
 
 @contextmanager
-def running_operator(kubeconfig: Path, api: client.ApiClient, count: int, folder: Path) -> Iterator[Operator]:
+def running_operator(
+    kubeconfig: Path, api: client.ApiClient, count: int, folder: Path, **extra: object
+) -> Iterator[Operator]:
     """The operator as a process, for so many fresh namespaces under the restricted Pod Security standard."""
     core = client.CoreV1Api(api)
     node = core.list_node().items[0]
     address = next(a.address for a in node.status.addresses if a.type == "InternalIP")
     namespaces = [create_namespace(api, **{"pod-security.kubernetes.io/enforce": "restricted"}) for _ in range(count)]
-    process = Operator(kubeconfig, namespaces, address, folder)
+    process = Operator(kubeconfig, namespaces, address, folder, extra=extra)
     try:
         process.start()
         yield process
@@ -134,4 +136,11 @@ def operator(
 def lone_operator(kubeconfig: Path, api: client.ApiClient, tmp_path: Path) -> Iterator[Operator]:
     """An operator for one test alone, with one namespace: what it counts is that test's."""
     with running_operator(kubeconfig, api, 1, tmp_path) as process:
+        yield process
+
+
+@pytest.fixture
+def quiet_operator(kubeconfig: Path, api: client.ApiClient, tmp_path: Path) -> Iterator[Operator]:
+    """The same, with a lease so long that no renewal is among the writes that a test counts."""
+    with running_operator(kubeconfig, api, 1, tmp_path, **{"lease-seconds": 600}) as process:
         yield process

@@ -216,8 +216,8 @@ def test_versions_go_live_when_the_engines_prove_them(operator: Operator, model:
     assert live_version in (operator.fetch("/metrics") or "")
 
 
-def test_a_pass_that_finds_everything_in_place_writes_nothing(lone_operator: Operator, api: client.ApiClient) -> None:
-    operator = lone_operator
+def test_a_pass_that_finds_everything_in_place_writes_nothing(quiet_operator: Operator, api: client.ApiClient) -> None:
+    operator = quiet_operator
     model = Model(api, operator.take_namespace())
     model.create()
     model.succeed(1, gained=390, lost=0, both=0)
