@@ -93,11 +93,16 @@ def split_reference(reference: str) -> dict[str, str]:
     return {key: value for key, value in parts.items() if value}
 
 
+LEASE_SECONDS = 60
+"""The demo trains on the processors that its API server needs: a leader that gets none for a while is not gone."""
+
+
 def chart_values(images: dict[str, str]) -> dict[str, Any]:
     """Return the demo's Helm values: the loaded images and a profile whose engine runs on the CPU."""
     return {
         "images": {name: split_reference(images[name]) for name in ("operator", "trainer", "verifier", "gateway")},
         "profiles": {"cpu": {**CPU_PROFILE, "engineImage": images["engine-cpu"]}},
+        "leaseSeconds": LEASE_SECONDS,
     }
 
 
