@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from loraform_verifier.sandbox import isolation
+from loraform_verifier.terraform.batch import was_stopped
 from loraform_verifier.terraform.toolchain import Terraform, child_environment, write_cli_config
 
 SECONDS = 120.0
@@ -31,7 +32,7 @@ def unformatted(terraform: Terraform, programs: Sequence[Mapping[str, bytes]]) -
         folder.mkdir(exist_ok=True)
         readable = (*terraform.readable, home)
         finished = isolation.run(command, cwd=folder, env=child_environment(home), seconds=SECONDS, readable=readable)
-    if finished.timed_out or finished.returncode < 0:
+    if was_stopped(finished) or finished.returncode < 0:
         raise FormatError("terraform fmt was stopped: it ran out of time or memory")
     for index, path in _LISTED.findall(finished.stdout):
         changed[int(index)].append(path.decode())
