@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -312,7 +313,7 @@ async def test_a_preparation_that_fails_is_logged_and_requests_run(caplog: pytes
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_queue_that_ends_stops_its_run() -> None:
+async def test_a_queue_that_ends_stops_its_run(caplog: pytest.LogCaptureFixture) -> None:
     place = World()
     task = asyncio.create_task(place.queue.run())
     place.alone.gate.clear()
@@ -323,3 +324,6 @@ async def test_a_queue_that_ends_stops_its_run() -> None:
         await asyncio.gather(task, return_exceptions=True)
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
+    del task, asked
+    gc.collect()
+    assert not caplog.records

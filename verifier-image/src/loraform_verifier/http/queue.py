@@ -304,4 +304,5 @@ async def _in_thread(work: Callable[[], T], stop: threading.Event) -> T:
     except asyncio.CancelledError:
         stop.set()
         await asyncio.wait({task})
+        task.exception()  # asyncio logs the traceback of one that nobody looks at
         raise
