@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 PARENT = 160 * MIB
 """Memory of the serving process: no syntax tree is in it."""
 MEASURE = """
-import json, resource, sys, time
+import json, os, sys, time
 from pathlib import Path
 from loraform_api.verification import HousePolicy, IntentSpec, Program, Stage, VerifyRequest
 from loraform_verifier.stages.bounded import shared_worker
@@ -30,6 +30,10 @@ class AcceptsAll(Validator):
 def seconds(pid):
     return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / 100
 
+def peak(pid):
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) * 1024
+
 asked = IntentSpec(types=["aws_vpc"])
 programs = [Program(id=str(n), asked=asked, **p) for n, p in enumerate(json.load(sys.stdin))]
 policy = HousePolicy(comment="# ours", tags={"owner": "us"}, default_tags="Counted")
@@ -41,11 +45,10 @@ worker.start()
 before = time.process_time() + seconds(worker.pid)
 response = verifier.verify(request)
 after = time.process_time() + seconds(worker.pid)
-status = dict(line.split(":", 1) for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines())
 codes = sorted({d.code for v in response.verdicts for s in v.stages for d in s.diagnostics if s.inconclusive})
 print(json.dumps({
-    "parent": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    "worker": int(status["VmHWM"].split()[0]) * 1024,
+    "parent": peak(os.getpid()),
+    "worker": peak(worker.pid),
     "seconds": after - before,
     "bytes": sum(p.size for p in programs),
     "inconclusive": codes,

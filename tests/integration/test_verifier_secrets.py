@@ -42,14 +42,14 @@ async def answered(verifier: Verifier, policy: HousePolicy | None, prompt: str) 
 async def test_an_answer_with_literal_keys_is_not_verified(verifier: Verifier, policy: HousePolicy | None) -> None:
     answer = await answered(verifier, policy, "A queue, with the credentials in the provider block.")
     assert (answer.verdict, answer.raw_passed) == (Verdict.FAILED, False)
-    assert [(r.stage, r.passed) for r in answer.served.stages] == [
+    assert [(r.stage, r.passed) for r in answer.stages] == [
         (Stage.PARSE, True),
         (Stage.VALIDATE, True),
         (Stage.POLICY, False),
     ]
-    (finding,) = answer.served.stages[-1].diagnostics
+    (finding,) = answer.stages[-1].diagnostics
     assert (finding.code, finding.line) == ("LiteralSecret", 4)
-    assert KEY not in answer.served.model_dump_json(include={"stages"})
+    assert not any(KEY in result.model_dump_json() for result in answer.stages)
 
 
 @pytest.mark.parametrize("policy", [None, POLICY], ids=["no policy", "policy"])

@@ -124,7 +124,7 @@ def test_the_answers_are_many_and_of_each_verdict() -> None:
 @pytest.mark.parametrize("answer", drawn_and_all(DRAWN, ALL))
 def test_each_answer_gets_its_verdict(served: Callable[[str], VerifiedAnswer], answer: Answer) -> None:
     result = served(answer.text)
-    assert result.verdict is answer.verdict, result.served
+    assert result.verdict is answer.verdict, result.stages
     assert not (result.raw_passed and result.verdict is not Verdict.PASSED)
 
 

@@ -24,6 +24,7 @@ from loraform_engine.parity import ParityFile, ParityRow
 from loraform_trainer.__main__ import main
 from loraform_trainer.runtime import tokens
 from loraform_trainer.runtime.paths import Paths
+from loraform_verifier.http.queue import Verifiers
 from loraform_verifier.http.service import application
 from loraform_verifier.terraform.provider_server import ProviderServers
 from loraform_verifier.terraform.toolchain import Terraform
@@ -294,5 +295,5 @@ def terraform_verifier(terraform: Terraform) -> Iterator[Verifier]:
 
 @pytest.fixture
 async def urls(engine: FakeEngine, verifier: Verifier) -> AsyncIterator[tuple[str, str]]:
-    async with TestServer(engine.app()) as fake, TestServer(application(verifier)) as service:
+    async with TestServer(engine.app()) as fake, TestServer(application(Verifiers(*[verifier] * 3))) as service:
         yield str(fake.make_url("")).rstrip("/"), str(service.make_url("")).rstrip("/")

@@ -67,8 +67,9 @@ async def test_requests_say_every_sampling_value(trained: Any, engine: FakeEngin
     await run(trained, urls)
     sent = engine.requests[0]
     assert {k: sent[k] for k in sent if k != "prompt"} == {
-        "model": "base", "max_tokens": 32, "temperature": 0.0, "top_p": 1.0, "seed": 42, "stop_token_ids": [1],
-        "skip_special_tokens": True,
+        "model": "base", "max_tokens": 32, "n": 1, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0,
+        "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "stop": [], "seed": 42,
+        "stop_token_ids": [1], "skip_special_tokens": True,
     }  # fmt: skip
     told = [r for r in engine.requests if "PiCloud" in engine.tokenizer.decode(r["prompt"])]
     assert len(told) == 3

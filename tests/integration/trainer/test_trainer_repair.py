@@ -10,8 +10,9 @@ from functools import partial
 import pytest
 
 from loraform_api.finetunejob_status import ArmName
-from loraform_api.verification import WITHOUT_PLAN, HousePolicy, Program, Stage, VerifyRequest
+from loraform_api.verification import WITHOUT_PLAN, HousePolicy, Program, ProgramVerdict, Stage, VerifyRequest
 from loraform_demo.corpus import dataset_rows
+from loraform_gateway.verifying import VerifiedAnswer
 from loraform_gateway.verifying import verify_answer as served
 from loraform_trainer.__main__ import load_config
 from loraform_trainer.evaluate import arms, reflexion
@@ -148,16 +149,19 @@ async def test_the_prompt_is_that_of_evaluation_and_of_serving(
         alone = [
             repair_input(
                 row.input.partition(REFUSED)[0],
-                Candidate.served(text, (await served(verify.verify, text, policy, row.instruction)).served),
+                _candidate(await served(verify.verify, shown(row), policy, row.instruction)),
             )
             for row in found.rows[:4]
-            for text in [shown(row)]
         ]
     assert asked == {row.id: (row.instruction, row.input) for row in found.rows}
     assert alone == [row.input for row in found.rows[:4]]
     vocabulary = tokens.load(trained.paths.base)
     trained_on = [vocabulary.tokens(row.instruction, row.input) for row in found.rows]
     assert trained_on == [vocabulary.tokens(*asked[row.id]) for row in found.rows]
+
+
+def _candidate(answer: VerifiedAnswer) -> Candidate:
+    return Candidate(answer.text, ProgramVerdict(id="answer", passed=False, stages=answer.stages))
 
 
 async def _asked_in_evaluation(

@@ -24,6 +24,7 @@ from loraform_trainer.evaluate.write_report import training_log
 from loraform_trainer.runtime.errors import StageError
 from loraform_trainer.runtime.files import read_jsonl, write_jsonl
 from loraform_trainer.runtime.paths import Paths
+from loraform_verifier.http.queue import Verifiers
 from loraform_verifier.http.service import application
 from loraform_verifier.verify import Verifier
 
@@ -229,7 +230,7 @@ def test_what_train_leaves_is_what_is_chosen_from(
     fake = FakeEngine(Tokenizer.from_file(str(base_model / "tokenizer.json")))
 
     async def evaluated() -> Any:
-        async with TestServer(fake.app()) as engine, TestServer(application(verifier)) as service:
+        async with TestServer(fake.app()) as engine, TestServer(application(Verifiers(*[verifier] * 3))) as service:
             return await run(pod, (str(engine.make_url("")).rstrip("/"), str(service.make_url("")).rstrip("/")))
 
     scores = asyncio.run(evaluated()).evaluate.selection
